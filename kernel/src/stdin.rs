@@ -1,0 +1,79 @@
+//! `input()`: a question to the front end that sent the running cell.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::message::{Message, Parent, Signer};
+
+const TICK: Duration = Duration::from_millis(40);
+
+/// How a question ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Input {
+    Line(String),
+    Interrupted,
+}
+
+pub(crate) struct Stdin {
+    signer: Signer,
+    send: UnboundedSender<Vec<Bytes>>,
+    replies: Mutex<Receiver<Message>>,
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    value: String,
+}
+
+impl Stdin {
+    pub(crate) fn new(
+        signer: Signer,
+        send: UnboundedSender<Vec<Bytes>>,
+        replies: Receiver<Message>,
+    ) -> Self {
+        Self {
+            signer,
+            send,
+            replies: Mutex::new(replies),
+        }
+    }
+
+    /// Asks and waits; `interrupted` is asked every 40 ms. Answers to earlier
+    /// questions that nobody waits for any more are dropped first.
+    pub(crate) fn ask(
+        &self,
+        prompt: &str,
+        password: bool,
+        parent: &Parent,
+        mut interrupted: impl FnMut() -> bool,
+    ) -> Input {
+        let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        while replies.try_recv().is_ok() {}
+        let content = json!({ "prompt": prompt, "password": password }).to_string();
+        let to = &parent.identities;
+        let frames = self.signer.encode(to, "input_request", &parent.header, "{}", &content, vec![]);
+        if self.send.send(frames).is_err() {
+            return Input::Interrupted;
+        }
+        loop {
+            match replies.recv_timeout(TICK) {
+                Ok(message) if message.header.msg_type == "input_reply" => {
+                    if let Ok(reply) = serde_json::from_slice::<Reply>(&message.content) {
+                        return Input::Line(reply.value);
+                    }
+                }
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) if interrupted() => return Input::Interrupted,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Input::Interrupted,
+            }
+        }
+    }
+}

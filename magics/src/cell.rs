@@ -1,0 +1,125 @@
+//! The first line of a `%%sql` cell: options and the variable that takes the
+//! answer.
+
+use std::fmt;
+
+use slaf_core::query::Engine;
+
+/// A SQL cell, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cell {
+    /// The variable of `name << SELECT …`.
+    pub target: Option<String>,
+    /// The handle of `--on handle`.
+    pub on: Option<String>,
+    /// The engine of `--engine polars`.
+    pub engine: Option<Engine>,
+    pub sql: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellError(String);
+
+impl fmt::Display for CellError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CellError {}
+
+impl Cell {
+    /// Of the magic's own line and the lines below it. `name <<` counts only at
+    /// the beginning, so that `SELECT 1 << 2` stays a shift.
+    pub fn parse(line: &str, body: &str) -> Result<Self, CellError> {
+        let mut cell = Self::default();
+        let mut rest = line.trim();
+        while let Some(option) = rest.strip_prefix("--") {
+            let (name, after) = word(option);
+            let (value, after) = word(after);
+            if value.is_empty() {
+                return Err(CellError(format!("`--{name}` needs a value.")));
+            }
+            match name {
+                "on" => cell.on = Some(value.to_owned()),
+                "engine" => {
+                    cell.engine = match value {
+                        "polars" => Some(Engine::Polars),
+                        "datafusion" => Some(Engine::DataFusion),
+                        "auto" => None,
+                        other => {
+                            return Err(CellError(format!(
+                                "There is no engine `{other}`. Use `auto`, `datafusion` or `polars`."
+                            )));
+                        }
+                    }
+                }
+                other => {
+                    return Err(CellError(format!(
+                        "There is no option `--{other}`. %%sql knows `--on HANDLE` and `--engine NAME`."
+                    )));
+                }
+            }
+            rest = after;
+        }
+        let text = format!("{rest}\n{body}");
+        let text = text.trim();
+        match assignment(text) {
+            Some((name, sql)) => {
+                cell.target = Some(name.to_owned());
+                cell.sql = sql.trim().to_owned();
+            }
+            None => cell.sql = text.to_owned(),
+        }
+        if cell.sql.is_empty() {
+            return Err(CellError(
+                "The cell has no statement. Write one, such as `SELECT * FROM cells LIMIT 5`.".into(),
+            ));
+        }
+        Ok(cell)
+    }
+}
+
+fn word(text: &str) -> (&str, &str) {
+    let text = text.trim_start();
+    let end = text.find(char::is_whitespace).unwrap_or(text.len());
+    (&text[..end], text[end..].trim_start())
+}
+
+fn assignment(text: &str) -> Option<(&str, &str)> {
+    let (name, sql) = text.split_once("<<")?;
+    let name = name.trim().trim_end_matches('=').trim_end();
+    let mut letters = name.chars();
+    let first = letters.next()?;
+    let is_name = (first.is_alphabetic() || first == '_')
+        && letters.all(|c| c.is_alphanumeric() || c == '_');
+    is_name.then_some((name, sql))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_a_target_and_a_statement() {
+        let cell = Cell::parse("--on pbmc top << ", "SELECT 1").unwrap();
+        assert_eq!(cell.on.as_deref(), Some("pbmc"));
+        assert_eq!(cell.target.as_deref(), Some("top"));
+        assert_eq!(cell.sql, "SELECT 1");
+    }
+
+    #[test]
+    fn a_shift_is_not_an_assignment() {
+        let cell = Cell::parse("", "SELECT 1 << 2").unwrap();
+        assert_eq!((cell.target, cell.sql.as_str()), (None, "SELECT 1 << 2"));
+    }
+
+    #[test]
+    fn an_unknown_option_names_the_known_ones() {
+        let error = Cell::parse("--onn x", "SELECT 1").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "There is no option `--onn`. %%sql knows `--on HANDLE` and `--engine NAME`."
+        );
+    }
+}

@@ -1,0 +1,58 @@
+"""Single-cell datasets, queried in place.
+
+>>> from slaf import SLAFArray
+>>> pbmc = SLAFArray("pbmc.slaf")                          # doctest: +SKIP
+>>> pbmc.query("SELECT louvain, COUNT(*) FROM cells GROUP BY louvain")  # doctest: +SKIP
+
+`slaf.integrations.read_slaf` opens the same dataset as a lazy AnnData,
+`slaf.data.SLAFConverter` makes one from an h5ad file, and `%load_ext slaf`
+brings `%%sql` to any IPython.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from slaf._slaf import SlafError, __version__
+
+if TYPE_CHECKING:
+    from slaf.array import SLAFArray
+
+__all__ = [
+    "SLAFArray",
+    "SlafError",
+    "__version__",
+    "get_converter",
+    "get_integrations",
+    "load_ipython_extension",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # numpy, pandas and polars take a second; the kernel answers before that.
+    if name == "SLAFArray":
+        from slaf.array import SLAFArray
+
+        return SLAFArray
+    raise AttributeError(f"module 'slaf' has no attribute {name!r}")
+
+
+def get_converter():
+    """The class `slaf.data.SLAFConverter`."""
+    from slaf.data import SLAFConverter
+
+    return SLAFConverter
+
+
+def get_integrations():
+    """The module `slaf.integrations`."""
+    import slaf.integrations
+
+    return slaf.integrations
+
+
+def load_ipython_extension(shell) -> None:
+    """`%load_ext slaf`: the `%%sql` magic and the displays."""
+    from slaf import magics
+
+    magics.load(shell)

@@ -1,0 +1,146 @@
+"""obs and var: pandas frames to Arrow columns and back, losing nothing.
+
+Strings, numbers and booleans are stored as such, missing values as NULL. What
+Arrow does not say (category order, pandas dtypes, names that Lance refuses) is
+written beside, in `config.json` under `slaf`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+#: Columns that belong to the format.
+RESERVED = {
+    "cell_id",
+    "cell_integer_id",
+    "cell_start_index",
+    "gene_id",
+    "gene_integer_id",
+}
+
+
+def encode(frame: pd.DataFrame, id_column: str, taken: set[str]) -> tuple[pa.Table, dict[str, Any]]:
+    """Arrow columns of `frame` with its index as `id_column`, and the notes that
+    :func:`decode` needs. `taken` are names that other columns will have."""
+    columns: dict[str, pa.Array] = {}
+    notes = []
+    for place, name in enumerate(frame.columns):
+        series = frame.iloc[:, place]
+        stored = _free_name(str(name), RESERVED | taken | columns.keys())
+        array, note = _encode_column(series)
+        columns[stored] = array
+        notes.append({"name": str(name), "stored": stored} | note)
+    ids = [str(name) for name in frame.index]
+    columns[id_column] = pa.array(ids, type=pa.string())
+    index_name = None if frame.index.name is None else str(frame.index.name)
+    return pa.table(columns), {"index_name": index_name, "columns": notes}
+
+
+def decode(table: pa.Table, id_column: str, notes: dict[str, Any] | None) -> pd.DataFrame:
+    """The frame again. Without notes (a dataset of slafdb) every column that is
+    not the format's own."""
+    if notes is None:
+        names = [name for name in table.column_names if name not in RESERVED]
+        notes = {"index_name": id_column, "columns": [{"name": n, "stored": n} for n in names]}
+    columns = [_decode_column(table.column(n["stored"]), n) for n in notes["columns"]]
+    index = pd.Index(table.column(id_column).to_pylist(), dtype=object, name=notes["index_name"])
+    frame = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=range(len(index)))
+    frame.columns = pd.Index([n["name"] for n in notes["columns"]], dtype=object)
+    frame.index = index
+    return frame
+
+
+def stored_columns(notes: dict[str, Any] | None, available: list[str]) -> list[str]:
+    """The columns to read for :func:`decode`."""
+    if notes is None:
+        return [name for name in available if name not in RESERVED]
+    return [n["stored"] for n in notes["columns"]]
+
+
+def _encode_column(series: pd.Series) -> tuple[pa.Array, dict[str, Any]]:
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        return _encode_categorical(series)
+    note = {"dtype": str(series.dtype)}
+    if series.dtype == object:
+        values = [None if _is_missing(v) else v for v in series]
+        kinds = {type(v) for v in values if v is not None}
+        if kinds and kinds <= {bool, np.bool_}:
+            return pa.array([None if v is None else bool(v) for v in values], pa.bool_()), note
+        if not kinds <= {str}:
+            warnings.warn(
+                f"the column {series.name!r} holds {', '.join(k.__name__ for k in kinds)}; "
+                "it is stored as text",
+                stacklevel=2,
+            )
+        return pa.array([None if v is None else str(v) for v in values], pa.string()), note
+    if isinstance(series.dtype, pd.StringDtype):
+        return pa.array([None if _is_missing(v) else str(v) for v in series], pa.string()), note
+    if series.dtype.kind == "f":
+        # NaN is a value here, not a missing one.
+        values = series.to_numpy(na_value=np.nan) if not isinstance(series.dtype, np.dtype) else series.to_numpy()
+        mask = series.isna().to_numpy() if not isinstance(series.dtype, np.dtype) else None
+        if values.dtype == np.float16:
+            values = values.astype(np.float32)
+        return pa.array(values, mask=mask, from_pandas=False), note
+    return pa.array(series, from_pandas=True), note
+
+
+def _encode_categorical(series: pd.Series) -> tuple[pa.Array, dict[str, Any]]:
+    categories = series.cat.categories
+    values = categories.to_numpy()
+    codes = series.cat.codes.to_numpy()
+    kind = "str" if values.dtype == object or values.dtype.kind in "UT" else values.dtype.name
+    plain = [str(v) for v in values] if kind == "str" else values.tolist()
+    dictionary = pa.array(plain)
+    indices = pa.array(codes.astype(np.int64), mask=codes < 0)
+    note = {
+        "dtype": "category",
+        "categories": plain,
+        "categories_dtype": kind,
+        "ordered": bool(series.cat.ordered),
+    }
+    return dictionary.take(indices), note
+
+
+def _decode_column(column: pa.ChunkedArray, note: dict[str, Any]) -> pd.Series:
+    dtype = note.get("dtype")
+    if dtype == "category":
+        kind = note["categories_dtype"]
+        categories = pd.Index(note["categories"], dtype=object if kind == "str" else kind)
+        values = pd.Categorical(
+            column.to_pandas().astype(object),
+            categories=categories,
+            ordered=note["ordered"],
+        )
+        return pd.Series(values)
+    if dtype == "object" and pa.types.is_string(column.type) or dtype is None:
+        series = column.to_pandas()
+        return series.where(series.notna(), np.nan) if series.dtype == object else series
+    if dtype in ("object", "string", "str") or dtype.startswith("string"):
+        series = pd.Series(column.to_pylist(), dtype=object)
+        series = series.where(series.notna(), np.nan)
+        return series if dtype in ("object", "str") else series.astype("string")
+    if dtype[0].isupper() or dtype == "boolean":
+        missing = column.is_null().to_numpy(zero_copy_only=False)
+        plain = column.fill_null(False if dtype == "boolean" else 0)
+        series = pd.Series(plain.to_numpy(zero_copy_only=False)).astype(dtype)
+        series[missing] = pd.NA
+        return series
+    return pd.Series(column.to_numpy()).astype(dtype)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and value != value)
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """Lance takes no dots in names, and no name twice."""
+    free = name.replace(".", "_") or "_"
+    while free in taken:
+        free += "_"
+    return free

@@ -1,0 +1,222 @@
+"""`SLAFArray`: a dataset with SQL over it."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+
+from slaf import _metadata, _slaf
+from slaf._axis import argument
+
+
+class SLAFArray:
+    """A SLAF dataset, opened in place; nothing is read before it is asked for.
+
+    Parameters
+    ----------
+    slaf_path
+        The dataset's folder.
+    load_metadata, cache_dir
+        Accepted for slafdb's sake. Metadata is always read on demand.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing is there.
+    SlafError
+        It is not a SLAF dataset, or its tables cannot be read.
+    """
+
+    def __init__(
+        self,
+        slaf_path: str | os.PathLike[str],
+        load_metadata: bool = True,
+        cache_dir: str | None = None,
+    ):
+        self.slaf_path = os.fspath(slaf_path)
+        self._dataset = _slaf.Dataset(self.slaf_path)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells × genes."""
+        return self._dataset.shape
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """`config.json`."""
+        return json.loads(self._dataset.config)
+
+    @cached_property
+    def obs(self) -> pl.DataFrame:
+        """The cells table, a row a cell, without embeddings."""
+        return self._frame("cells")
+
+    @cached_property
+    def var(self) -> pl.DataFrame:
+        """The genes table, a row a gene, without embeddings."""
+        return self._frame("genes")
+
+    def query(self, sql: str, *, engine: str | None = None) -> pl.DataFrame:
+        """Answers a SQL question to the tables `cells`, `genes`, `expression`
+        (and `layers`, `cellsxcells`, `genesxgenes` where they exist).
+
+        Filters, columns and limits are pushed down to the storage. `engine` is
+        "polars" or "datafusion"; by default the quicker that is right.
+
+        Raises
+        ------
+        SlafError
+            The statement is not valid, or names an unknown table or column.
+        """
+        answer = self._ask(sql, engine)
+        for warning in answer.warnings:
+            import warnings
+
+            warnings.warn(warning, stacklevel=2)
+        return pl.DataFrame(answer)
+
+    def info(self) -> None:
+        """Prints what the dataset holds."""
+        print(self._describe())
+
+    def is_metadata_ready(self) -> bool:
+        """True: metadata is read on demand."""
+        return True
+
+    def is_metadata_loading(self) -> bool:
+        """False: nothing loads in the background."""
+        return False
+
+    def wait_for_metadata(self, timeout: float | None = None) -> None:
+        """Returns at once: nothing loads in the background."""
+
+    def __repr__(self) -> str:
+        cells, genes = self.shape
+        return f"SLAFArray of {cells:,} cells × {genes:,} genes at {self.slaf_path}"
+
+    def _repr_html_(self) -> str:
+        from slaf import _display
+
+        return _display.array_html(self)
+
+    # What the handles need ------------------------------------------------
+
+    def _ask(self, sql: str, engine: str | None = None) -> _slaf.Answer:
+        cells, genes = self.shape
+        handle = ("dataset", self._dataset, (0, 1, cells), (0, 1, genes))
+        return _slaf.query(sql, [handle], default=0, engine=engine)
+
+    @cached_property
+    def _notes(self) -> dict[str, Any]:
+        """What we wrote into the configuration; empty for slafdb's datasets."""
+        return self.config.get("slaf", {})
+
+    @cached_property
+    def _columns(self) -> dict[str, dict[str, str]]:
+        """Table → column → Arrow type."""
+        return {name: dict(columns) for name, _, columns in self._dataset.tables()}
+
+    def _plain(self, table: str) -> list[str]:
+        return [n for n, kind in self._columns[table].items() if "FixedSizeList" not in kind]
+
+    def _vectors(self, table: str) -> list[str]:
+        return [n for n, kind in self._columns[table].items() if "FixedSizeList" in kind]
+
+    def _frame(self, table: str) -> pl.DataFrame:
+        return pl.DataFrame(self._dataset.read(table, self._plain(table)))
+
+    def _pandas(self, axis: str) -> pd.DataFrame:
+        return self._obs_frame if axis == "obs" else self._var_frame
+
+    @cached_property
+    def _obs_frame(self) -> pd.DataFrame:
+        return self._decoded("cells", "cell_id", self._notes.get("obs"))
+
+    @cached_property
+    def _var_frame(self) -> pd.DataFrame:
+        return self._decoded("genes", "gene_id", self._notes.get("var"))
+
+    def _decoded(self, table: str, id_column: str, notes: dict | None) -> pd.DataFrame:
+        columns = _metadata.stored_columns(notes, self._plain(table))
+        arrow = pa.table(self._dataset.read(table, [*columns, id_column]))
+        return _metadata.decode(arrow, id_column, notes)
+
+    @cached_property
+    def _obs_names(self) -> pd.Index:
+        return self._names("cells", "cell_id")
+
+    @cached_property
+    def _var_names(self) -> pd.Index:
+        return self._names("genes", "gene_id")
+
+    def _names(self, table: str, column: str) -> pd.Index:
+        notes = self._notes.get("obs" if table == "cells" else "var")
+        name = column if notes is None else notes["index_name"]
+        return pd.Index(pa.table(self._dataset.read(table, [column])).column(0).to_pylist(), dtype=object, name=name)
+
+    def _vector(self, table: str, key: str) -> np.ndarray:
+        column = pa.table(self._dataset.read(table, [key])).column(0).combine_chunks()
+        return column.flatten().to_numpy().reshape(len(column), column.type.list_size)
+
+    @cached_property
+    def _x_dtype(self) -> np.dtype:
+        """What X is handed out as: its source's dtype, or, of a dataset that
+        does not say, float32 for counts, as AnnData holds them."""
+        noted = (self._notes.get("x") or {}).get("dtype")
+        stored = self._dataset.value_dtype
+        return np.dtype(noted or ("float32" if stored == "uint16" else stored))
+
+    def _csr(self, cells: Any, genes: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """indptr, indices and data of X."""
+        dtype = self._x_dtype
+        arrays = self._dataset.csr(argument(cells), argument(genes), dtype.name)
+        return (*arrays[:2], arrays[2].astype(dtype, copy=False))
+
+    def _extras(self) -> dict[str, Any]:
+        """What the format has no place for, read whole."""
+        path = os.path.join(self.slaf_path, "extras.h5")
+        if not os.path.exists(path):
+            return {}
+        import h5py
+        from anndata.io import read_elem
+
+        with h5py.File(path) as file:
+            return {key: read_elem(file[key]) for key in file}
+
+    def _describe(self) -> str:
+        cells, genes = self.shape
+        nnz = self._dataset.nnz
+        density = 100 * nnz / (cells * genes) if cells * genes else 0.0
+        lines = [
+            f"SLAF dataset  {self.slaf_path}",
+            f"  shape       {cells:,} cells × {genes:,} genes",
+            f"  expression  {nnz:,} values, {density:.2f} % dense, read as {self._x_dtype}",
+            f"  obs         {', '.join(c['name'] for c in self._note_columns('obs')) or '-'}",
+            f"  var         {', '.join(c['name'] for c in self._note_columns('var')) or '-'}",
+            f"  obsm        {', '.join(self._vectors('cells')) or '-'}",
+            f"  layers      {', '.join(self._keys('layers')) or '-'}",
+            f"  format      {self.config.get('format_version', 'unknown')}",
+        ]
+        if defect := self._dataset.defect():
+            lines.append(f"  repaired    {defect}; rows are read by their own ids instead")
+        return "\n".join(lines)
+
+    def _note_columns(self, axis: str) -> list[dict[str, Any]]:
+        notes = self._notes.get(axis)
+        if notes is not None:
+            return notes["columns"]
+        table = "cells" if axis == "obs" else "genes"
+        return [{"name": n} for n in _metadata.stored_columns(None, self._plain(table))]
+
+    def _keys(self, section: str) -> list[str]:
+        """Keys of `layers`, `obsp` or `varp`."""
+        table = {"layers": "layers", "obsp": "cellsxcells", "varp": "genesxgenes"}[section]
+        ids = ("cell_integer_id", "gene_integer_id")
+        return [c for c in self._columns.get(table, {}) if not c.startswith(ids)]

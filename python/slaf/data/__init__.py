@@ -1,0 +1,5 @@
+"""Making datasets."""
+
+from slaf.data.converter import SLAFConverter
+
+__all__ = ["SLAFConverter"]

@@ -1,0 +1,68 @@
+//! Between numpy and the engine: CSR arrays go out as views of Rust buffers.
+
+use numpy::{IntoPyArray, PyReadonlyArray1};
+use pyo3::prelude::*;
+use slaf_core::{Csr, Selection, Values};
+
+/// `(start, step, length)`, or positions as int64.
+#[derive(FromPyObject)]
+pub(crate) enum Axis<'py> {
+    Range(u64, i64, u64),
+    List(PyReadonlyArray1<'py, i64>),
+}
+
+impl Axis<'_> {
+    /// A negative position becomes one past every axis, which the engine
+    /// refuses.
+    pub(crate) fn selection(&self) -> PyResult<Selection> {
+        Ok(match self {
+            Self::Range(start, step, len) => Selection::Range {
+                start: *start,
+                step: *step,
+                len: *len,
+            },
+            Self::List(list) => Selection::List(list.as_slice()?.iter().map(|&i| i as u64).collect()),
+        })
+    }
+}
+
+/// A 1-d array of one of the dtypes that values come in.
+#[derive(FromPyObject)]
+pub(crate) enum Data<'py> {
+    U16(PyReadonlyArray1<'py, u16>),
+    I32(PyReadonlyArray1<'py, i32>),
+    I64(PyReadonlyArray1<'py, i64>),
+    F32(PyReadonlyArray1<'py, f32>),
+    F64(PyReadonlyArray1<'py, f64>),
+}
+
+impl Data<'_> {
+    pub(crate) fn values(&self) -> PyResult<Values> {
+        Ok(match self {
+            Self::U16(v) => Values::U16(v.as_slice()?.to_vec()),
+            Self::I32(v) => Values::I32(v.as_slice()?.to_vec()),
+            Self::I64(v) => Values::I64(v.as_slice()?.to_vec()),
+            Self::F32(v) => Values::F32(v.as_slice()?.to_vec()),
+            Self::F64(v) => Values::F64(v.as_slice()?.to_vec()),
+        })
+    }
+}
+
+/// `(indptr, indices, data)`; each array owns the engine's buffer. indptr is
+/// int32 like indices unless it counts too far, as scipy wants them.
+pub(crate) fn csr_to_numpy(py: Python<'_>, csr: Csr) -> (Py<PyAny>, Py<PyAny>, Py<PyAny>) {
+    let narrow: Option<Vec<i32>> = csr.indptr.iter().map(|v| i32::try_from(*v).ok()).collect();
+    let indptr = match narrow {
+        Some(indptr) => indptr.into_pyarray(py).into_any(),
+        None => csr.indptr.into_pyarray(py).into_any(),
+    };
+    let data = match csr.data {
+        Values::U16(v) => v.into_pyarray(py).into_any(),
+        Values::I32(v) => v.into_pyarray(py).into_any(),
+        Values::I64(v) => v.into_pyarray(py).into_any(),
+        Values::F32(v) => v.into_pyarray(py).into_any(),
+        Values::F64(v) => v.into_pyarray(py).into_any(),
+    };
+    let indices = csr.indices.into_pyarray(py).into_any();
+    (indptr.unbind(), indices.unbind(), data.unbind())
+}

@@ -1,0 +1,124 @@
+//! An open dataset, as Python sees it.
+
+use arrow::array::RecordBatch;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3_arrow::PyTable;
+use slaf_core::{Dataset as Inner, Pairs, ValueType};
+
+use crate::arrays::{Axis, csr_to_numpy};
+use crate::errors::to_python;
+use crate::wait::wait;
+
+/// A SLAF dataset: configuration, tables and matrices.
+#[pyclass(frozen, module = "slaf._slaf")]
+pub(crate) struct Dataset {
+    pub(crate) inner: Inner,
+}
+
+type Arrays = (Py<PyAny>, Py<PyAny>, Py<PyAny>);
+
+#[pymethods]
+impl Dataset {
+    #[new]
+    fn new(py: Python<'_>, path: String) -> PyResult<Self> {
+        let inner = wait(py, async move { Inner::open(&path).await })?;
+        Ok(Self { inner })
+    }
+
+    /// Cells × genes.
+    #[getter]
+    fn shape(&self) -> (u64, u64) {
+        self.inner.shape()
+    }
+
+    /// `config.json` as text.
+    #[getter]
+    fn config(&self) -> String {
+        serde_json::Value::Object(self.inner.config.as_json().clone()).to_string()
+    }
+
+    /// `(table, rows, [(column, type)])` of every table.
+    fn tables(&self) -> Vec<(String, u64, Vec<(String, String)>)> {
+        let describe = |table: &slaf_core::Table| {
+            let fields = table.schema.fields().iter();
+            let columns = fields.map(|f| (f.name().clone(), f.data_type().to_string()));
+            (table.name.clone(), table.rows, columns.collect())
+        };
+        self.inner.tables().map(describe).collect()
+    }
+
+    /// Whole columns of a table as an Arrow table.
+    fn read(&self, py: Python<'_>, table: String, columns: Vec<String>) -> PyResult<PyTable> {
+        let dataset = self.inner.clone();
+        let batch: RecordBatch = wait(py, async move {
+            let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+            dataset.table(&table)?.read(&columns).await
+        })?;
+        let schema = batch.schema();
+        Ok(PyTable::try_new(vec![batch], schema)?)
+    }
+
+    /// What was wrong with the stored row offsets, if anything.
+    fn defect(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let dataset = self.inner.clone();
+        wait(py, async move { dataset.defect().await })
+    }
+
+    /// `(indptr, indices, data)` of X restricted to `cells` × `genes`.
+    fn csr(&self, py: Python<'_>, cells: Axis<'_>, genes: Axis<'_>, dtype: &str) -> PyResult<Arrays> {
+        let (cells, genes) = (cells.selection()?, genes.selection()?);
+        let dtype = value_type(dtype)?;
+        let dataset = self.inner.clone();
+        let csr = wait(py, async move { dataset.csr(&cells, &genes, dtype).await })?;
+        Ok(csr_to_numpy(py, csr))
+    }
+
+    /// The same of a matrix in `layers`, `obsp` or `varp`.
+    fn pairs(
+        &self,
+        py: Python<'_>,
+        kind: &str,
+        key: String,
+        rows: Axis<'_>,
+        columns: Axis<'_>,
+        dtype: &str,
+    ) -> PyResult<Arrays> {
+        let (rows, columns) = (rows.selection()?, columns.selection()?);
+        let (kind, dtype) = (pairs(kind)?, value_type(dtype)?);
+        let dataset = self.inner.clone();
+        let csr = wait(py, async move {
+            dataset.coo(kind, &key, &rows, &columns, dtype).await
+        })?;
+        Ok(csr_to_numpy(py, csr))
+    }
+
+    /// The dtype, by numpy's name, that the stored values are read as.
+    #[getter]
+    fn value_dtype(&self) -> PyResult<&'static str> {
+        let field = self.inner.expression.schema.field_with_name("value");
+        let field = field.map_err(|e| PyValueError::new_err(e.to_string()))?;
+        let stored = ValueType::try_from(field.data_type()).map_err(to_python)?;
+        Ok(stored.numpy_name())
+    }
+
+    /// Stored values of X, explicit zeros included.
+    #[getter]
+    fn nnz(&self) -> u64 {
+        self.inner.expression.rows
+    }
+}
+
+pub(crate) fn value_type(name: &str) -> PyResult<ValueType> {
+    ValueType::from_numpy(name)
+        .ok_or_else(|| PyValueError::new_err(format!("matrix values cannot be read as {name}")))
+}
+
+pub(crate) fn pairs(kind: &str) -> PyResult<Pairs> {
+    match kind {
+        "layers" => Ok(Pairs::Layers),
+        "obsp" => Ok(Pairs::Obsp),
+        "varp" => Ok(Pairs::Varp),
+        other => Err(PyValueError::new_err(format!("`{other}` is no kind of matrix"))),
+    }
+}

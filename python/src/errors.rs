@@ -1,0 +1,34 @@
+//! Engine errors as Python's exceptions of the same meaning.
+
+use pyo3::PyErr;
+use pyo3::create_exception;
+use pyo3::exceptions::{
+    PyFileExistsError, PyFileNotFoundError, PyIndexError, PyKeyboardInterrupt, PyOSError,
+    PyValueError,
+};
+use slaf_core::Error;
+
+create_exception!(
+    slaf,
+    SlafError,
+    PyValueError,
+    "Something is wrong with a dataset or a question to it; the message says what to do."
+);
+
+pub(crate) fn to_python(error: Error) -> PyErr {
+    let message = error.for_people();
+    match error {
+        Error::NotFound { .. } => PyFileNotFoundError::new_err(message),
+        Error::Exists { .. } => PyFileExistsError::new_err(message),
+        Error::OutOfBounds { .. } => PyIndexError::new_err(message),
+        Error::Io { .. } => PyOSError::new_err(message),
+        Error::Interrupted => PyKeyboardInterrupt::new_err(()),
+        Error::NotSlaf { .. }
+        | Error::Corrupt { .. }
+        | Error::Unknown { .. }
+        | Error::Sql { .. }
+        | Error::NotRepresentable { .. }
+        | Error::BadMatrix { .. }
+        | Error::Engine { .. } => SlafError::new_err(message),
+    }
+}

@@ -1,0 +1,31 @@
+//! `slaf._slaf`: the engine, the displays and the kernel for Python. Rust work
+//! runs without the GIL and stays interruptible; arrays and tables are handed
+//! over without a copy.
+
+mod arrays;
+mod dataset;
+mod display;
+mod errors;
+mod kernel;
+mod sql;
+mod wait;
+mod writer;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    m.add("SlafError", m.py().get_type::<errors::SlafError>())?;
+    m.add_class::<dataset::Dataset>()?;
+    m.add_class::<sql::Answer>()?;
+    m.add_class::<writer::Writer>()?;
+    m.add_class::<kernel::Kernel>()?;
+    m.add_function(wrap_pyfunction!(writer::write_pairs, m)?)?;
+    m.add_function(wrap_pyfunction!(sql::table_names, m)?)?;
+    m.add_function(wrap_pyfunction!(sql::query, m)?)?;
+    m.add_function(wrap_pyfunction!(sql::parse_cell, m)?)?;
+    m.add_function(wrap_pyfunction!(display::picture, m)?)?;
+    m.add_function(wrap_pyfunction!(display::nearest, m)?)?;
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! The one place where Python waits for Rust.
+
+use std::future::Future;
+
+use pyo3::prelude::*;
+use slaf_core::{Error, Result, runtime};
+
+use crate::errors::to_python;
+
+/// Runs `work` without the GIL; a pending signal's handler runs within 40 ms,
+/// and what it raises ends the wait.
+pub(crate) fn wait<T, F>(py: Python<'_>, work: F) -> PyResult<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    let mut raised = None;
+    let outcome = py.detach(|| {
+        runtime::wait(work, || {
+            raised = Python::attach(|py| py.check_signals().err());
+            raised.is_some()
+        })
+    });
+    match (outcome, raised) {
+        (Err(Error::Interrupted), Some(error)) => Err(error),
+        (outcome, _) => outcome.map_err(to_python),
+    }
+}

@@ -1,0 +1,269 @@
+//! A selection of the expression matrix as CSR. `cell_start_index` is the
+//! indptr of the whole matrix, so a selection of cells is a handful of row
+//! ranges; `cell_integer_id` is never read.
+
+use std::ops::Range;
+
+use arrow::array::RecordBatch;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use lance::dataset::fragment::{FileFragment, FragReadConfig};
+
+use crate::dataset::{Dataset, Table};
+use crate::values::{Value, column};
+use crate::select::Places;
+use crate::{Result, Selection, ValueType, Values};
+
+/// Rows a decode task hands over at once.
+const BATCH: u32 = 1 << 18;
+/// Decode tasks in flight.
+const AHEAD: usize = 4;
+
+/// A compressed sparse row matrix; the column indices of a row ascend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Csr {
+    pub shape: (usize, usize),
+    /// Length `shape.0 + 1`.
+    pub indptr: Vec<i64>,
+    pub indices: Vec<i32>,
+    pub data: Values,
+}
+
+impl Dataset {
+    /// The counts of `cells` × `genes`, in the order asked for, as `dtype`.
+    pub async fn csr(
+        &self,
+        cells: &Selection,
+        genes: &Selection,
+        dtype: ValueType,
+    ) -> Result<Csr> {
+        let (n_cells, n_genes) = self.shape();
+        cells.check("cell", n_cells)?;
+        genes.check("gene", n_genes)?;
+        match dtype {
+            ValueType::U16 => self.csr_of(cells, genes, Values::U16).await,
+            ValueType::I32 => self.csr_of(cells, genes, Values::I32).await,
+            ValueType::I64 => self.csr_of(cells, genes, Values::I64).await,
+            ValueType::F32 => self.csr_of(cells, genes, Values::F32).await,
+            ValueType::F64 => self.csr_of(cells, genes, Values::F64).await,
+        }
+    }
+
+    async fn csr_of<T: Value>(
+        &self,
+        cells: &Selection,
+        genes: &Selection,
+        wrap: fn(Vec<T>) -> Values,
+    ) -> Result<Csr> {
+        let starts = &self.offsets().await?.starts;
+        let plan = cells.plan();
+        let lengths: Vec<usize> = plan
+            .runs
+            .iter()
+            .cloned()
+            .flatten()
+            .map(|cell| (starts[cell as usize + 1] - starts[cell as usize]) as usize)
+            .collect();
+        let rows: Vec<Range<u64>> = plan
+            .runs
+            .iter()
+            .map(|run| starts[run.start as usize]..starts[run.end as usize])
+            .filter(|rows| !rows.is_empty())
+            .collect();
+        let n_genes = self.shape().1;
+        let columns = (!genes.is_all(n_genes)).then(|| Places::new(genes, n_genes as usize));
+        let mut assembly = Assembly::<T>::new(lengths, columns);
+        read_rows(&self.expression, rows, |batch| {
+            let ids = column::<i32>(batch.column(0))?;
+            let values = column::<T>(batch.column(1))?;
+            if let Some(gene) = ids.iter().find(|g| !(0..n_genes as i32).contains(*g)) {
+                return Err(self.expression.corrupt(format!("it holds gene {gene} of {n_genes}")));
+            }
+            assembly.extend(&ids, &values);
+            Ok(())
+        })
+        .await?;
+        Ok(assembly.finish(plan.order, genes.len(), wrap))
+    }
+}
+
+/// Feeds `take` with `gene_integer_id` and `value` of the given ascending row
+/// ranges, batch by batch and in row order.
+async fn read_rows(
+    table: &Table,
+    rows: Vec<Range<u64>>,
+    mut take: impl FnMut(RecordBatch) -> Result<()>,
+) -> Result<()> {
+    let unreadable = |e: lance::Error| table.unreadable(&e);
+    let projection = table
+        .lance
+        .schema()
+        .project(&["gene_integer_id", "value"])
+        .map_err(unreadable)?;
+    for (fragment, ranges) in by_fragment(table, &rows)? {
+        let reader = fragment
+            .open(&projection, FragReadConfig::default())
+            .await
+            .map_err(unreadable)?;
+        let tasks = reader.read_ranges(ranges.into(), BATCH).await.map_err(unreadable)?;
+        let mut batches = decoded(tasks);
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(|e| table.corrupt(e.to_string()))?;
+            take(batch.map_err(unreadable)?)?;
+        }
+    }
+    Ok(())
+}
+
+type Decoded = Result<lance::Result<RecordBatch>, tokio::task::JoinError>;
+
+/// Decodes on all threads of the pool, a few batches ahead.
+fn decoded(
+    tasks: BoxStream<'static, BoxFuture<'static, lance::Result<RecordBatch>>>,
+) -> BoxStream<'static, Decoded> {
+    tasks.map(tokio::spawn).buffered(AHEAD).boxed()
+}
+
+/// Cuts table-wide row ranges at fragment borders.
+fn by_fragment(table: &Table, rows: &[Range<u64>]) -> Result<Vec<(FileFragment, Vec<Range<u64>>)>> {
+    let mut parts = Vec::new();
+    let mut first = 0;
+    for fragment in table.lance.get_fragments() {
+        let metadata = fragment.metadata();
+        let Some(len) = metadata.physical_rows.filter(|_| metadata.deletion_file.is_none()) else {
+            return Err(table.corrupt("rows have been deleted from it".into()));
+        };
+        let span = first..first + len as u64;
+        let inside: Vec<_> = rows
+            .iter()
+            .map(|r| r.start.max(span.start)..r.end.min(span.end))
+            .filter(|r| r.start < r.end)
+            .map(|r| r.start - span.start..r.end - span.start)
+            .collect();
+        if !inside.is_empty() {
+            parts.push((fragment, inside));
+        }
+        first = span.end;
+    }
+    Ok(parts)
+}
+
+/// A CSR matrix under construction, fed with rows in stored order.
+struct Assembly<T> {
+    /// Rows of each cell that will be fed.
+    lengths: Vec<usize>,
+    columns: Option<Places>,
+    /// The cell being fed, and how many of its rows are still to come.
+    cell: usize,
+    left: usize,
+    indptr: Vec<i64>,
+    indices: Vec<i32>,
+    data: Vec<T>,
+}
+
+impl<T: Value> Assembly<T> {
+    fn new(lengths: Vec<usize>, columns: Option<Places>) -> Self {
+        // Without a selection of genes the size is known; with one, nearly
+        // everything is thrown away.
+        let capacity = if columns.is_none() { lengths.iter().sum() } else { 0 };
+        let mut indptr = Vec::with_capacity(lengths.len() + 1);
+        indptr.push(0);
+        Self {
+            left: lengths.first().copied().unwrap_or(0),
+            lengths,
+            columns,
+            cell: 0,
+            indptr,
+            indices: Vec::with_capacity(capacity),
+            data: Vec::with_capacity(capacity),
+        }
+    }
+
+    fn extend(&mut self, genes: &[i32], values: &[T]) {
+        let mut at = 0;
+        while at < genes.len() {
+            while self.left == 0 {
+                self.end_cell();
+            }
+            let take = self.left.min(genes.len() - at);
+            self.extend_cell(&genes[at..at + take], &values[at..at + take]);
+            self.left -= take;
+            at += take;
+        }
+    }
+
+    fn extend_cell(&mut self, genes: &[i32], values: &[T]) {
+        let Some(columns) = &self.columns else {
+            self.indices.extend_from_slice(genes);
+            self.data.extend_from_slice(values);
+            return;
+        };
+        for (&gene, &value) in genes.iter().zip(values) {
+            for &column in columns.of(gene as usize) {
+                self.indices.push(column);
+                self.data.push(value);
+            }
+        }
+    }
+
+    fn end_cell(&mut self) {
+        let start = self.indptr[self.cell] as usize;
+        let indices = &mut self.indices[start..];
+        if !indices.is_sorted() {
+            sort_row(indices, &mut self.data[start..]);
+        }
+        self.indptr.push(self.indices.len() as i64);
+        self.cell += 1;
+        self.left = self.lengths.get(self.cell).copied().unwrap_or(usize::MAX);
+    }
+
+    fn finish(mut self, order: Option<Vec<usize>>, width: usize, wrap: fn(Vec<T>) -> Values) -> Csr {
+        while self.cell < self.lengths.len() {
+            self.end_cell();
+        }
+        let (indptr, indices, data) = match order {
+            None => (self.indptr, self.indices, self.data),
+            Some(order) => gather(&order, &self.indptr, &self.indices, &self.data),
+        };
+        Csr {
+            shape: (indptr.len() - 1, width),
+            indptr,
+            indices,
+            data: wrap(data),
+        }
+    }
+}
+
+/// Rows of a CSR matrix in another order, with repeats.
+fn gather<T: Copy>(
+    order: &[usize],
+    indptr: &[i64],
+    indices: &[i32],
+    data: &[T],
+) -> (Vec<i64>, Vec<i32>, Vec<T>) {
+    let span = |row: usize| indptr[row] as usize..indptr[row + 1] as usize;
+    let total = order.iter().map(|&row| span(row).len()).sum();
+    let mut out = (
+        Vec::with_capacity(order.len() + 1),
+        Vec::with_capacity(total),
+        Vec::with_capacity(total),
+    );
+    out.0.push(0);
+    for &row in order {
+        out.1.extend_from_slice(&indices[span(row)]);
+        out.2.extend_from_slice(&data[span(row)]);
+        out.0.push(out.1.len() as i64);
+    }
+    out
+}
+
+/// Sorts one row by column.
+pub(crate) fn sort_row<T: Copy>(indices: &mut [i32], data: &mut [T]) {
+    let mut pairs: Vec<(i32, T)> = indices.iter().copied().zip(data.iter().copied()).collect();
+    pairs.sort_by_key(|(column, _)| *column);
+    for (at, (column, value)) in pairs.into_iter().enumerate() {
+        indices[at] = column;
+        data[at] = value;
+    }
+}

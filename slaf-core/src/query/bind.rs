@@ -1,0 +1,229 @@
+//! Names and spellings, settled on the syntax tree before an engine sees it.
+//!
+//! * A table is looked up in the catalog; a miss is an error with near misses.
+//! * An unquoted column that differs from a known one in case alone is it.
+//! * `"T cells"` that names no column is the string 'T cells', with a warning.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select,
+    SelectItem, Statement, TableAlias, TableFactor, Value, VisitMut, VisitorMut,
+};
+
+use super::catalog::{Catalog, Named};
+use super::parse::{cte_names, parts};
+use crate::{Error, Result};
+
+/// Binds all names of `statement`; the answer is what its author should know.
+pub(crate) fn names(statement: &mut Statement, catalog: &Catalog) -> Result<Vec<String>> {
+    if let Statement::ExplainTable { table_name, .. } = statement {
+        let resolved = catalog.resolve(&parts(table_name))?.0;
+        *table_name = object_name(resolved);
+        return Ok(vec![]);
+    }
+    let mut tables = Tables {
+        catalog,
+        ctes: cte_names(statement),
+        known: BTreeSet::new(),
+    };
+    tables.known.extend(tables.ctes.iter().cloned());
+    if let ControlFlow::Break(error) = statement.visit(&mut tables) {
+        return Err(error);
+    }
+    let mut columns = Columns {
+        known: tables.known,
+        warnings: BTreeSet::new(),
+    };
+    let _ = statement.visit(&mut columns);
+    Ok(columns.warnings.into_iter().collect())
+}
+
+/// Gives DataFusion's dialect our meaning where they differ: `/` divides to a
+/// float, and a median of integers is not truncated.
+pub(crate) fn rewrite_for_datafusion(statement: &mut Statement) {
+    struct Rewrite;
+    impl VisitorMut for Rewrite {
+        type Break = ();
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::BinaryOp {
+                    left,
+                    op: BinaryOperator::Divide,
+                    ..
+                } => as_double(left),
+                Expr::Function(function) if is_named(function, "median") => {
+                    if let FunctionArguments::List(list) = &mut function.args {
+                        for arg in &mut list.args {
+                            if let FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) = arg {
+                                as_double(arg);
+                            }
+                        }
+                    }
+                }
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = statement.visit(&mut Rewrite);
+}
+
+fn is_named(function: &Function, name: &str) -> bool {
+    matches!(parts(&function.name).as_slice(), [only] if only.eq_ignore_ascii_case(name))
+}
+
+fn as_double(expr: &mut Expr) {
+    let inner = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+    *expr = Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(inner),
+        data_type: DataType::Double(ExactNumberInfo::None),
+        array: false,
+        format: None,
+    };
+}
+
+/// First pass: tables, and every name that a column may go by.
+struct Tables<'a> {
+    catalog: &'a Catalog,
+    ctes: BTreeSet<String>,
+    known: BTreeSet<String>,
+}
+
+impl Tables<'_> {
+    fn alias(&mut self, alias: &TableAlias) {
+        self.known.insert(alias.name.value.clone());
+        self.known.extend(alias.columns.iter().map(|c| c.name.value.clone()));
+    }
+
+    fn table(&mut self, name: &mut ObjectName) -> Result<()> {
+        let asked = parts(name);
+        if let [bare] = asked.as_slice()
+            && self.ctes.contains(*bare)
+        {
+            // Inside its own definition the name may still be the table's.
+            if let Ok((_, found)) = self.catalog.resolve(&asked) {
+                self.known.extend(columns_of(&found));
+            }
+            return Ok(());
+        }
+        let (resolved, found) = self.catalog.resolve(&asked)?;
+        self.known.extend(columns_of(&found));
+        self.known.extend(resolved.iter().cloned());
+        *name = object_name(resolved);
+        Ok(())
+    }
+}
+
+impl VisitorMut for Tables<'_> {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
+            self.alias(&cte.alias);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        for item in &select.projection {
+            if let SelectItem::ExprWithAlias { alias, .. } = item {
+                self.known.insert(alias.value.clone());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        match factor {
+            TableFactor::Table {
+                name,
+                alias,
+                args: None,
+                ..
+            } => {
+                if let Some(alias) = alias {
+                    self.alias(alias);
+                }
+                if let Err(error) = self.table(name) {
+                    return ControlFlow::Break(error);
+                }
+            }
+            TableFactor::Derived {
+                alias: Some(alias), ..
+            }
+            | TableFactor::Table {
+                alias: Some(alias), ..
+            }
+            | TableFactor::UNNEST {
+                alias: Some(alias), ..
+            }
+            | TableFactor::Function {
+                alias: Some(alias), ..
+            } => self.alias(alias),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn columns_of(found: &Named<'_>) -> Vec<String> {
+    let schema = match found {
+        Named::Table(_, table) => &table.schema,
+        Named::Frame(frame) => &frame.schema,
+    };
+    schema.fields().iter().map(|f| f.name().clone()).collect()
+}
+
+/// Second pass: columns.
+struct Columns {
+    known: BTreeSet<String>,
+    warnings: BTreeSet<String>,
+}
+
+impl Columns {
+    /// The known name that an unquoted identifier stands for.
+    fn fix_case(&self, ident: &mut Ident) {
+        if ident.quote_style.is_some() || self.known.contains(&ident.value) {
+            return;
+        }
+        let mut close = self.known.iter().filter(|k| k.eq_ignore_ascii_case(&ident.value));
+        if let (Some(only), None) = (close.next(), close.next()) {
+            ident.value.clone_from(only);
+        }
+    }
+}
+
+impl VisitorMut for Columns {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Identifier(ident)
+                if ident.quote_style == Some('"') && !self.known.contains(&ident.value) =>
+            {
+                self.warnings.insert(format!(
+                    "\"{0}\" in double quotes names no column and was taken as the string '{0}'.",
+                    ident.value
+                ));
+                *expr = Expr::Value(Value::SingleQuotedString(ident.value.clone()).into());
+            }
+            Expr::Identifier(ident) => self.fix_case(ident),
+            Expr::CompoundIdentifier(idents) => {
+                for ident in idents {
+                    self.fix_case(ident);
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn object_name(parts: Vec<String>) -> ObjectName {
+    let quoted = |part| ObjectNamePart::Identifier(Ident::with_quote('"', part));
+    ObjectName(parts.into_iter().map(quoted).collect())
+}

@@ -1,0 +1,167 @@
+//! The tables a statement may name. Those of the only open dataset need no
+//! prefix; with several, the variable that holds the handle is the schema
+//! (`pbmc.cells`), and a sliced handle shows only its slice. A frame is a table
+//! by its variable's name.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::dataset::Table;
+use crate::suggest::nearest;
+use crate::{Dataset, Error, Result, Selection};
+
+/// A dataset, or a slice of one, under the name of the variable that holds it.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub name: String,
+    pub dataset: Dataset,
+    pub cells: Selection,
+    pub genes: Selection,
+}
+
+/// A frame under the name of the variable that holds it.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    pub name: String,
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    pub handles: Vec<Handle>,
+    /// The handle whose tables need no prefix.
+    pub default: Option<usize>,
+    pub frames: Vec<Frame>,
+}
+
+/// What a name in a FROM clause stands for.
+pub(crate) enum Named<'a> {
+    Table(&'a Handle, &'a Table),
+    Frame(&'a Frame),
+}
+
+impl Handle {
+    pub fn whole(name: &str, dataset: Dataset) -> Self {
+        let (cells, genes) = dataset.shape();
+        Self {
+            name: name.to_owned(),
+            dataset,
+            cells: Selection::all(cells),
+            genes: Selection::all(genes),
+        }
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        let (cells, genes) = self.dataset.shape();
+        self.cells.is_all(cells) && self.genes.is_all(genes)
+    }
+}
+
+impl Catalog {
+    /// Of one dataset, whose tables need no prefix.
+    pub fn of(dataset: Dataset) -> Self {
+        Self {
+            handles: vec![Handle::whole("dataset", dataset)],
+            default: Some(0),
+            frames: vec![],
+        }
+    }
+
+    pub(crate) fn default_handle(&self) -> Option<&Handle> {
+        self.handles.get(self.default?)
+    }
+
+    /// Resolves a table's name of one or two parts, letter case aside, to the
+    /// parts it is registered under.
+    pub(crate) fn resolve(&self, parts: &[&str]) -> Result<(Vec<String>, Named<'_>)> {
+        match parts {
+            [table] => self.resolve_bare(table),
+            [schema, table] => {
+                let handle = by_name(&self.handles, schema, |h| &h.name).ok_or_else(|| {
+                    Error::Unknown {
+                        kind: "dataset",
+                        name: (*schema).to_owned(),
+                        near: nearest(schema, self.handles.iter().map(|h| h.name.as_str())),
+                    }
+                })?;
+                let tables: Vec<&Table> = handle.dataset.tables().collect();
+                let table = by_name(&tables, table, |t| &t.name)
+                    .ok_or_else(|| self.unknown(&parts.join(".")))?;
+                let parts = vec![handle.name.clone(), table.name.clone()];
+                Ok((parts, Named::Table(handle, table)))
+            }
+            _ => Err(self.unknown(&parts.join("."))),
+        }
+    }
+
+    fn resolve_bare(&self, name: &str) -> Result<(Vec<String>, Named<'_>)> {
+        let frame = by_name(&self.frames, name, |f| &f.name);
+        let table = self.default_handle().and_then(|handle| {
+            let tables: Vec<&Table> = handle.dataset.tables().collect();
+            Some((handle, *by_name(&tables, name, |t| &t.name)?))
+        });
+        match (frame, table) {
+            (Some(frame), Some((handle, _))) => Err(Error::Sql {
+                message: format!(
+                    "`{name}` is the frame `{}` and a table of `{}`.",
+                    frame.name, handle.name
+                ),
+                hint: Some(format!(
+                    "Write `{}.{name}` for the table, or rename the frame.",
+                    handle.name
+                )),
+            }),
+            (Some(frame), None) => Ok((vec![frame.name.clone()], Named::Frame(frame))),
+            (None, Some((handle, table))) => {
+                Ok((vec![table.name.clone()], Named::Table(handle, table)))
+            }
+            (None, None) => Err(self.ambiguous(name).unwrap_or_else(|| self.unknown(name))),
+        }
+    }
+
+    /// Several datasets have a table of this name, and none is the default.
+    fn ambiguous(&self, name: &str) -> Option<Error> {
+        let held: Vec<String> = self
+            .handles
+            .iter()
+            .filter(|h| h.dataset.table(name).is_ok())
+            .map(|h| format!("`{}.{name}`", h.name))
+            .collect();
+        (held.len() > 1).then(|| Error::Sql {
+            message: format!("`{name}` is a table of several open datasets."),
+            hint: Some(format!("Write {}.", held.join(" or "))),
+        })
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let mut known: Vec<String> = self.frames.iter().map(|f| f.name.clone()).collect();
+        for (at, handle) in self.handles.iter().enumerate() {
+            for table in handle.dataset.tables() {
+                if self.default == Some(at) {
+                    known.push(table.name.clone());
+                }
+                known.push(format!("{}.{}", handle.name, table.name));
+            }
+        }
+        let mut near = nearest(name, known.iter().map(String::as_str));
+        if near.is_empty() {
+            near = known.into_iter().take(4).collect();
+        }
+        Error::Unknown {
+            kind: "table",
+            name: name.to_owned(),
+            near,
+        }
+    }
+}
+
+/// The item of that name, or the only one that differs in case alone.
+fn by_name<'a, T>(items: &'a [T], name: &str, of: impl Fn(&T) -> &String) -> Option<&'a T> {
+    if let Some(exact) = items.iter().find(|item| of(item) == name) {
+        return Some(exact);
+    }
+    let mut close = items.iter().filter(|item| of(item).eq_ignore_ascii_case(name));
+    let first = close.next()?;
+    close.next().is_none().then_some(first)
+}

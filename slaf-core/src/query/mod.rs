@@ -1,0 +1,103 @@
+//! SQL over datasets, through one front door:
+//! parse → bind names → choose an engine → run.
+//!
+//! No engine sees the text. Polars runs the statements that [`lower`] can
+//! translate clause by clause into a `LazyFrame`; DataFusion runs the rest.
+//! Meaning is DuckDB's where the two differ from it: `/` divides to a
+//! float, NULLs sort last, arithmetic on small integers does not wrap.
+
+mod bind;
+mod catalog;
+mod engine;
+mod lower;
+mod parse;
+mod widen;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use sqlparser::ast::Statement;
+
+pub use catalog::{Catalog, Frame, Handle};
+pub use parse::table_names;
+
+use crate::bridge::to_arrow;
+use crate::{Error, Result};
+
+/// What a statement answered, and how.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+    pub engine: Engine,
+    /// Why this engine ran it.
+    pub reason: String,
+    /// What was taken in a way that its author may not have meant.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    Polars,
+    DataFusion,
+}
+
+impl Engine {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Polars => "polars",
+            Self::DataFusion => "datafusion",
+        }
+    }
+}
+
+impl Answer {
+    pub fn rows(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+}
+
+/// Runs one statement. `engine` forces one; otherwise the quicker of those that
+/// are right runs it.
+pub async fn run(catalog: Catalog, sql: &str, engine: Option<Engine>) -> Result<Answer> {
+    let mut statement = parse::statement(sql)?;
+    let warnings = bind::names(&mut statement, &catalog)?;
+    let lowered = match engine {
+        Some(Engine::DataFusion) => Err("asked for".to_owned()),
+        _ => lower::to_polars(&statement, &catalog),
+    };
+    match lowered {
+        Ok(frame) => {
+            let frame = tokio::task::spawn_blocking(move || frame.collect())
+                .await
+                .map_err(|_| Error::Interrupted)??;
+            let batch = to_arrow(frame)?;
+            Ok(Answer {
+                schema: batch.schema(),
+                batches: vec![batch],
+                engine: Engine::Polars,
+                reason: "a plain question to one metadata table".into(),
+                warnings,
+            })
+        }
+        Err(reason) if engine == Some(Engine::Polars) => Err(Error::Sql {
+            message: format!("Polars does not run this statement: {reason}."),
+            hint: Some("Leave the engine to be chosen.".into()),
+        }),
+        Err(reason) => {
+            bind::rewrite_for_datafusion(&mut statement);
+            let (schema, batches) = engine::run(&catalog, statement).await?;
+            Ok(Answer {
+                schema,
+                batches,
+                engine: Engine::DataFusion,
+                reason,
+                warnings,
+            })
+        }
+    }
+}
+
+/// Whether the statement asks for a plan and not for data.
+fn is_explain(statement: &Statement) -> bool {
+    matches!(statement, Statement::Explain { .. })
+}

@@ -1,0 +1,133 @@
+//! The values of a matrix in the dtype its reader wants.
+
+use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray};
+use arrow::buffer::ScalarBuffer;
+use arrow::compute::cast;
+use arrow::datatypes::ArrowNativeType;
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type, UInt16Type};
+
+use crate::{Error, Result};
+
+/// The dtypes that matrices are handed out and written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueType {
+    U16,
+    I32,
+    I64,
+    F32,
+    F64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    U16(Vec<u16>),
+    I32(Vec<i32>),
+    I64(Vec<i64>),
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+/// Runs `$body` with `$v` bound to the typed vector inside a [`Values`].
+macro_rules! typed {
+    ($values:expr, $v:ident => $body:expr) => {
+        match $values {
+            $crate::values::Values::U16($v) => $body,
+            $crate::values::Values::I32($v) => $body,
+            $crate::values::Values::I64($v) => $body,
+            $crate::values::Values::F32($v) => $body,
+            $crate::values::Values::F64($v) => $body,
+        }
+    };
+}
+pub(crate) use typed;
+
+impl ValueType {
+    /// By numpy's name. Other numeric dtypes are read as the narrowest of
+    /// these that holds them all.
+    pub fn from_numpy(name: &str) -> Option<Self> {
+        match name {
+            "uint16" => Some(Self::U16),
+            "bool" | "int8" | "uint8" | "int16" | "int32" => Some(Self::I32),
+            "uint32" | "int64" | "uint64" => Some(Self::I64),
+            "float16" | "float32" => Some(Self::F32),
+            "float64" => Some(Self::F64),
+            _ => None,
+        }
+    }
+
+    pub fn numpy_name(self) -> &'static str {
+        match self {
+            Self::U16 => "uint16",
+            Self::I32 => "int32",
+            Self::I64 => "int64",
+            Self::F32 => "float32",
+            Self::F64 => "float64",
+        }
+    }
+
+    pub(crate) fn arrow(self) -> DataType {
+        match self {
+            Self::U16 => DataType::UInt16,
+            Self::I32 => DataType::Int32,
+            Self::I64 => DataType::Int64,
+            Self::F32 => DataType::Float32,
+            Self::F64 => DataType::Float64,
+        }
+    }
+}
+
+impl TryFrom<&DataType> for ValueType {
+    type Error = Error;
+
+    fn try_from(stored: &DataType) -> Result<Self> {
+        match stored {
+            DataType::UInt16 => Ok(Self::U16),
+            DataType::UInt8 | DataType::Int8 | DataType::Int16 | DataType::Int32 => Ok(Self::I32),
+            DataType::UInt32 | DataType::Int64 => Ok(Self::I64),
+            DataType::Float32 => Ok(Self::F32),
+            DataType::Float64 => Ok(Self::F64),
+            other => Err(Error::Engine {
+                message: format!("Matrix values of type {other} are not supported."),
+            }),
+        }
+    }
+}
+
+impl Values {
+    pub fn len(&self) -> usize {
+        typed!(self, v => v.len())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn value_type(&self) -> ValueType {
+        match self {
+            Self::U16(_) => ValueType::U16,
+            Self::I32(_) => ValueType::I32,
+            Self::I64(_) => ValueType::I64,
+            Self::F32(_) => ValueType::F32,
+            Self::F64(_) => ValueType::F64,
+        }
+    }
+}
+
+/// A numeric Rust type that matrix values come in.
+pub(crate) trait Value: ArrowNativeType + PartialOrd + Send {
+    type Arrow: ArrowPrimitiveType<Native = Self>;
+}
+
+macro_rules! value {
+    ($($native:ty => $arrow:ty),*) => {
+        $(impl Value for $native { type Arrow = $arrow; })*
+    };
+}
+value!(u16 => UInt16Type, i32 => Int32Type, i64 => Int64Type, f32 => Float32Type, f64 => Float64Type);
+
+/// A column's values in `T`'s dtype; the column's own buffer where it is so
+/// already.
+pub(crate) fn column<T: Value>(array: &ArrayRef) -> Result<ScalarBuffer<T>> {
+    let array = cast(array, &T::Arrow::DATA_TYPE)?;
+    Ok(array.as_primitive::<T::Arrow>().values().clone())
+}
