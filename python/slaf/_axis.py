@@ -98,7 +98,7 @@ def take(values: Any, selected: Positions) -> Any:
     """Rows of an array or a frame."""
     rows = values.iloc if hasattr(values, "iloc") else values
     if isinstance(selected, range):
-        if is_all(selected, len(values)):
+        if is_all(selected, np.shape(values)[0]):
             return values
         if selected.step > 0:
             return rows[selected.start : selected.stop : selected.step]

@@ -21,6 +21,7 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<sql::Answer>()?;
     m.add_class::<writer::Writer>()?;
     m.add_class::<kernel::Kernel>()?;
+    m.add_class::<kernel::Request>()?;
     m.add_function(wrap_pyfunction!(writer::write_pairs, m)?)?;
     m.add_function(wrap_pyfunction!(sql::table_names, m)?)?;
     m.add_function(wrap_pyfunction!(sql::query, m)?)?;

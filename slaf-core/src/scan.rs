@@ -53,12 +53,13 @@ impl AnonymousScan for LanceScan {
         let columns = args
             .with_columns
             .map(|names| names.iter().map(|n| n.to_string()).collect());
-        let filter = args.predicate.as_ref().and_then(pushable);
-        let limit = args.n_rows.filter(|_| args.predicate.is_none());
+        let predicate = args.predicate.and_then(evaluable);
+        let filter = predicate.as_ref().and_then(pushable);
+        let limit = args.n_rows.filter(|_| predicate.is_none());
         let read = read(self.0.clone(), columns, filter, limit);
         let frame = runtime::wait(read, || false)
             .map_err(|e| PolarsError::ComputeError(e.for_people().into()))?;
-        match args.predicate {
+        match predicate {
             Some(predicate) => frame.lazy().filter(predicate).collect(),
             None => Ok(frame),
         }
@@ -86,6 +87,24 @@ async fn read(
     };
     let (schema, batches) = batches.await.map_err(|e: lance::Error| table.unreadable(&e))?;
     to_polars(&concat_batches(&schema, &batches).map_err(Error::from)?)
+}
+
+/// The predicate without the hints that the optimizer adds for ORDER BY …
+/// LIMIT: they may be ignored, and are only shown, not given.
+fn evaluable(predicate: Expr) -> Option<Expr> {
+    match predicate {
+        Expr::BinaryExpr { left, op: Operator::And, right } => {
+            let (left, right) = (evaluable((*left).clone()), evaluable((*right).clone()));
+            match (left, right) {
+                (Some(left), Some(right)) => Some(left.and(right)),
+                (one, other) => one.or(other),
+            }
+        }
+        other => {
+            let hint = other.into_iter().any(|e| matches!(e, Expr::Display { .. }));
+            (!hint).then_some(other)
+        }
+    }
 }
 
 /// The part of a conjunction that Lance can evaluate itself.

@@ -110,7 +110,7 @@ class SLAFConverter:
 
     def _write(self, adata: anndata.AnnData, target: Path, overwrite: bool) -> None:
         notes: dict[str, Any] = {"writer": f"slaf-jupyter {_slaf.__version__}"}
-        x = _Matrix(adata.X, adata.shape, self.chunk_size)
+        x = _Matrix(_x_of(adata), adata.shape, self.chunk_size)
         notes["x"] = x.note
         writer = x.write(target, overwrite)
         try:
@@ -228,6 +228,13 @@ def _open_h5ad(path: Path) -> anndata.AnnData:
             return anndata.read_h5ad(path, backed="r")
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise _damaged(path, error) from None
+
+
+def _x_of(adata: anndata.AnnData) -> Any:
+    """X, or None: of a file without one, a backed AnnData raises."""
+    if adata.isbacked and "X" not in adata.file._file:
+        return None
+    return adata.X
 
 
 def _damaged(path: Path, error: BaseException) -> SlafError:

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg,
+    BinaryOperator, CastKind, Cte, DataType, ExactNumberInfo, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, Statement, TableAlias, TableFactor, Value, VisitMut, VisitorMut,
+    SelectItem, SetExpr, Statement, TableAlias, TableFactor, Value, VisitMut, VisitorMut,
 };
 
 use super::catalog::{Catalog, Named};
@@ -47,8 +47,18 @@ pub(crate) fn rewrite_for_datafusion(statement: &mut Statement) {
     struct Rewrite;
     impl VisitorMut for Rewrite {
         type Break = ();
+        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+            if let Some(with) = query.with.as_mut().filter(|with| with.recursive) {
+                with.cte_tables.iter_mut().for_each(name_first_term);
+            }
+            ControlFlow::Continue(())
+        }
+
         fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
             match expr {
+                Expr::BinaryOp { op, .. } if *op == BinaryOperator::DuckIntegerDivide => {
+                    *op = BinaryOperator::Divide;
+                }
                 Expr::BinaryOp {
                     left,
                     op: BinaryOperator::Divide,
@@ -69,6 +79,25 @@ pub(crate) fn rewrite_for_datafusion(statement: &mut Statement) {
         }
     }
     let _ = statement.visit(&mut Rewrite);
+}
+
+/// `n(i) AS (SELECT 1 UNION ALL …)`: the recursive term refers to `i`, and
+/// DataFusion knows it there only as an alias in the first term.
+fn name_first_term(cte: &mut Cte) {
+    let SetExpr::SetOperation { left, .. } = &mut *cte.query.body else {
+        return;
+    };
+    let SetExpr::Select(select) = &mut **left else {
+        return;
+    };
+    for (item, column) in select.projection.iter_mut().zip(&cte.alias.columns) {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            *item = SelectItem::ExprWithAlias {
+                expr: expr.clone(),
+                alias: column.name.clone(),
+            };
+        }
+    }
 }
 
 fn is_named(function: &Function, name: &str) -> bool {

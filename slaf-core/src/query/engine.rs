@@ -17,9 +17,9 @@ use datafusion::sql::parser::Statement as DfStatement;
 use lance::datafusion::LanceTableProvider;
 use sqlparser::ast::Statement;
 
+use super::arithmetic::OurArithmetic;
 use super::catalog::{Catalog, Handle};
-use super::is_explain;
-use super::widen::WidenIntegers;
+
 use crate::dataset::Table;
 use crate::suggest::nearest;
 use crate::{Error, Result, Selection};
@@ -32,7 +32,6 @@ pub(crate) async fn run(
 ) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let context = context()?;
     register(&context, catalog).map_err(|e| explain(&e))?;
-    let explaining = is_explain(&statement);
     let outcome = async {
         let statement = DfStatement::Statement(Box::new(statement));
         let plan = context.state().statement_to_plan(statement).await?;
@@ -40,9 +39,7 @@ pub(crate) async fn run(
         let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
         Ok((schema, frame.collect().await?))
     };
-    let (schema, batches) = outcome.await.map_err(|e: DataFusionError| explain(&e))?;
-    debug_assert!(!explaining || !batches.is_empty());
-    Ok((schema, batches))
+    outcome.await.map_err(|e: DataFusionError| explain(&e))
 }
 
 fn context() -> Result<SessionContext> {
@@ -54,7 +51,7 @@ fn context() -> Result<SessionContext> {
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.default_null_ordering = "nulls_last".into();
     let mut rules: Vec<Arc<dyn datafusion::optimizer::AnalyzerRule + Send + Sync>> =
-        vec![Arc::new(WidenIntegers)];
+        vec![Arc::new(OurArithmetic)];
     rules.extend(Analyzer::new().rules);
     let state = SessionStateBuilder::new()
         .with_config(config)

@@ -6,16 +6,15 @@
 //! Meaning is DuckDB's where the two differ from it: `/` divides to a
 //! float, NULLs sort last, arithmetic on small integers does not wrap.
 
+mod arithmetic;
 mod bind;
 mod catalog;
 mod engine;
 mod lower;
 mod parse;
-mod widen;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use sqlparser::ast::Statement;
 
 pub use catalog::{Catalog, Frame, Handle};
 pub use parse::table_names;
@@ -69,7 +68,9 @@ pub async fn run(catalog: Catalog, sql: &str, engine: Option<Engine>) -> Result<
         Ok(frame) => {
             let frame = tokio::task::spawn_blocking(move || frame.collect())
                 .await
-                .map_err(|_| Error::Interrupted)??;
+                .map_err(|failure| Error::Engine {
+                    message: format!("Polars stopped unexpectedly: {failure}."),
+                })??;
             let batch = to_arrow(frame)?;
             Ok(Answer {
                 schema: batch.schema(),
@@ -95,9 +96,4 @@ pub async fn run(catalog: Catalog, sql: &str, engine: Option<Engine>) -> Result<
             })
         }
     }
-}
-
-/// Whether the statement asks for a plan and not for data.
-fn is_explain(statement: &Statement) -> bool {
-    matches!(statement, Statement::Explain { .. })
 }

@@ -109,10 +109,15 @@ mod tests {
 
     #[test]
     fn half_a_statement_shows_where_it_ends() {
-        let error = statement("SELECT cell_id FROM\nWHERE x = 1").unwrap_err();
+        let error = statement("SELECT cell_id\nFROM cells WHERE").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "SQL: Expected: identifier, found: WHERE (line 2, column 1)\n  WHERE x = 1\n  ^"
+            "SQL: Expected: an expression, found the end of the statement."
+        );
+        let error = statement("SELECT cell_id,\n FROM FROM cells").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "SQL: Expected: end of statement, found: cells (line 2, column 12)\n   FROM FROM cells\n             ^"
         );
     }
 

@@ -1,6 +1,7 @@
-//! Arithmetic that does not wrap. Counts are stored as uint16 and ids as
-//! uint32, and DataFusion multiplies two uint16 into a uint16; so `+`, `-` and
-//! `*` on integers are done in int64.
+//! Arithmetic that gives DuckDB's results. Counts are stored as uint16 and ids
+//! as uint32, and DataFusion multiplies two uint16 into a uint16, wrapping: so
+//! `+`, `-` and `*` on integers are done in int64. And a float cast to an
+//! integer is rounded, not cut.
 
 use std::sync::Arc;
 
@@ -9,15 +10,18 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, cast};
+use datafusion::functions::math::expr_fn::round;
+use datafusion::logical_expr::{
+    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, cast,
+};
 use datafusion::optimizer::AnalyzerRule;
 
 #[derive(Debug)]
-pub(crate) struct WidenIntegers;
+pub(crate) struct OurArithmetic;
 
-impl AnalyzerRule for WidenIntegers {
+impl AnalyzerRule for OurArithmetic {
     fn name(&self) -> &str {
-        "widen_integers"
+        "our_arithmetic"
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
@@ -25,7 +29,7 @@ impl AnalyzerRule for WidenIntegers {
             let schema = Arc::new(merge_schema(&plan.inputs()));
             let rewritten = plan.map_expressions(|expr| {
                 let name = expr.schema_name().to_string();
-                let widened = expr.transform_up(|expr| widen(expr, &schema))?;
+                let widened = expr.transform_up(|expr| ours(expr, &schema))?;
                 // The column keeps the name that its author sees.
                 Ok(widened.update_data(|expr| {
                     let renamed = expr.schema_name().to_string() != name;
@@ -41,7 +45,14 @@ impl AnalyzerRule for WidenIntegers {
     }
 }
 
-fn widen(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+fn ours(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    if let Expr::Cast(Cast { expr: inner, field }) = &expr
+        && field.data_type().is_integer()
+        && inner.get_type(schema)?.is_floating()
+    {
+        let rounded = round(vec![(**inner).clone()]);
+        return Ok(Transformed::yes(cast(rounded, field.data_type().clone())));
+    }
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
         return Ok(Transformed::no(expr));
     };

@@ -1,0 +1,1 @@
+"""The Jupyter kernel: sockets in Rust, Python cells in IPython's shell."""

@@ -1,0 +1,91 @@
+"""Data for all tests: a real set from scanpy's wheel, and made ones whose every
+corner is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+from scipy import sparse
+
+from slaf.data import SLAFConverter
+
+
+@pytest.fixture(scope="session")
+def pbmc_h5ad() -> Path:
+    """700 PBMCs as scanpy ships them: a file of anndata 0.6, with compound
+    obs and var, dense scaled X, a sparse raw, and an obs column `n_genes` that
+    is not the number of stored values."""
+    return Path(sc.__file__).parent / "datasets" / "10x_pbmc68k_reduced.h5ad"
+
+
+@pytest.fixture(scope="session")
+def pbmc(pbmc_h5ad) -> ad.AnnData:
+    return ad.read_h5ad(pbmc_h5ad)
+
+
+@pytest.fixture(scope="session")
+def pbmc_slaf(pbmc_h5ad, tmp_path_factory) -> Path:
+    target = tmp_path_factory.mktemp("pbmc") / "pbmc.slaf"
+    SLAFConverter().convert(pbmc_h5ad, target)
+    return target
+
+
+def make_counts(cells: int = 60, genes: int = 40, seed: int = 0) -> ad.AnnData:
+    """Counts with empty cells and genes, and metadata of every kind."""
+    rng = np.random.default_rng(seed)
+    x = rng.negative_binomial(1, 0.3, (cells, genes)) * rng.binomial(1, 0.3, (cells, genes))
+    x[[3, cells - 1]] = 0
+    x[:, 5] = 0
+    obs = pd.DataFrame(
+        {
+            "cell_type": pd.Categorical(rng.choice(["T cells", "B cells", "NK"], cells)),
+            "stage": pd.Categorical(
+                rng.choice(["late", "early"], cells), categories=["early", "late"], ordered=True
+            ),
+            "batch": rng.choice(["batch1", "batch2"], cells),
+            "total_counts": x.sum(1).astype(float),
+            "n_genes": rng.integers(0, 99, cells),
+            "doublet": rng.random(cells) < 0.2,
+            "score": np.where(rng.random(cells) < 0.2, np.nan, rng.normal(size=cells)),
+            "donor": [None if i % 7 == 0 else f"d{i % 3}" for i in range(cells)],
+            "age": pd.array([None if i % 5 == 0 else i for i in range(cells)], dtype="Int64"),
+            "seen": pd.array([None if i % 4 == 0 else i % 2 == 0 for i in range(cells)], dtype="boolean"),
+            "nCount.RNA": rng.integers(0, 2**40, cells),
+            "größe µ": rng.normal(size=cells).astype(np.float32),
+        },
+        index=[f"cell-{i}" for i in range(cells)],
+    )
+    missing = rng.random(cells) < 0.2
+    obs.loc[missing, "cell_type"] = np.nan
+    var = pd.DataFrame(
+        {"symbol": [f"G{i}" for i in range(genes)], "mt": rng.random(genes) < 0.1},
+        index=[f"ENSG{i:05d}" for i in range(genes)],
+    )
+    return ad.AnnData(sparse.csr_matrix(x.astype(np.float32)), obs=obs, var=var)
+
+
+@pytest.fixture
+def counts() -> ad.AnnData:
+    return make_counts()
+
+
+@pytest.fixture
+def convert(tmp_path):
+    """Writes an AnnData as h5ad, converts that file, and gives the dataset."""
+
+    def convert(adata: ad.AnnData, name: str = "made") -> Path:
+        source, target = tmp_path / f"{name}.h5ad", tmp_path / f"{name}.slaf"
+        adata.write_h5ad(source)
+        SLAFConverter().convert(source, target)
+        return target
+
+    return convert
+
+
+def dense(matrix) -> np.ndarray:
+    return np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix)

@@ -1,0 +1,44 @@
+"""Runs in slafdb's own environment: reads a dataset, or writes one.
+
+    python slafdb_side.py read DATASET OUT.npz
+    python slafdb_side.py convert FILE.h5ad DATASET
+"""
+
+import sys
+
+import numpy as np
+from loguru import logger
+
+logger.remove()
+
+command, source, target = sys.argv[1:]
+if command == "convert":
+    from slaf.data import SLAFConverter
+
+    SLAFConverter().convert(source, target)
+else:
+    from slaf import SLAFArray
+    from slaf.integrations.anndata import read_slaf
+
+    array = SLAFArray(source)
+    handle = read_slaf(source)
+    names = array.obs["cell_id"].to_list()
+    picked = array.get_cell_expression(names[3]).sort("gene_id")
+    arrays = {
+        "X": handle.X.compute().toarray(),
+        "sum": array.query("SELECT SUM(value) AS s FROM expression")["s"].to_numpy(),
+        "cell_3_genes": np.array(picked["gene_id"].to_list(), dtype=str),
+        "cell_3_values": picked["value"].to_numpy(),
+        "obs_names": np.array(names, dtype=str),
+        "var_names": np.array(array.var["gene_id"].to_list(), dtype=str),
+    }
+    for column in array.obs.columns:
+        values = array.obs[column]
+        arrays[f"obs/{column}"] = np.array([str(v) for v in values], dtype=str)
+    for key in handle.obsm.keys():
+        arrays[f"obsm/{key}"] = handle.obsm[key]
+    for key in handle.obsp.keys():
+        arrays[f"obsp/{key}"] = handle.obsp[key]
+    for key in handle.layers.keys():
+        arrays[f"layers/{key}"] = handle.layers[key].compute().toarray()
+    np.savez(target, **arrays)
