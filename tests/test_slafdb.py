@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import dense, make_counts
 
@@ -41,7 +42,8 @@ def check_what_slafdb_reads(dataset: Path, want: ad.AnnData, tmp_path: Path) -> 
         assert stored.get(gene, 0) == value
     for column in want.obs.columns:
         if f"obs/{column}" in got and want.obs[column].dtype.kind in "iu":
-            assert list(got[f"obs/{column}"]) == [str(v) for v in want.obs[column]]
+            values = [None if v is pd.NA else v for v in want.obs[column]]
+            assert list(got[f"obs/{column}"]) == [str(v) for v in values]
         if f"obs/{column}" in got and want.obs[column].dtype == "category":
             values = [None if v != v else v for v in want.obs[column].astype(object)]
             assert list(got[f"obs/{column}"]) == [str(v) for v in values]

@@ -201,7 +201,7 @@ def test_the_tutorials_double_quoted_strings_run_and_warn(array):
     GROUP BY cell_type
     ORDER BY avg_counts DESC
     """
-    with pytest.warns(UserWarning, match="taken as the string 'T cells'"):
+    with pytest.warns(UserWarning, match="taken as text: 'B cells', 'T cells', 'batch1'"):
         got = array.query(tutorial)
     assert set(got["cell_type"]) == {"T cells", "B cells"}
 

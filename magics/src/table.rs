@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
-use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::html::{STYLE, escape, grouped};
@@ -139,6 +139,14 @@ fn cell(array: &dyn Array, row: usize) -> Option<String> {
     if array.is_null(row) {
         return None;
     }
+    let number = match array.data_type() {
+        DataType::Float64 => Some(array.as_primitive::<Float64Type>().value(row)),
+        DataType::Float32 => Some(f64::from(array.as_primitive::<Float32Type>().value(row))),
+        _ => None,
+    };
+    if let Some(number) = number {
+        return Some(rounded(number));
+    }
     let options = FormatOptions::default();
     let text = match ArrayFormatter::try_new(array, &options) {
         Ok(formatter) => formatter.value(row).to_string(),
@@ -148,6 +156,23 @@ fn cell(array: &dyn Array, row: usize) -> Option<String> {
         return Some(text.chars().take(WIDTH - 1).chain(['…']).collect());
     }
     Some(text)
+}
+
+/// Six significant digits, as numpy and pandas show.
+fn rounded(number: f64) -> String {
+    let size = number.abs();
+    if size == 0.0 || !number.is_finite() {
+        return number.to_string();
+    }
+    if !(1e-4..1e9).contains(&size) {
+        return format!("{number:.5e}");
+    }
+    let decimals = (5 - size.log10().floor() as i64).clamp(0, 9) as usize;
+    let text = format!("{number:.decimals$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
 }
 
 fn is_text(dtype: &DataType) -> bool {
@@ -191,6 +216,12 @@ mod tests {
         let (schema, batch, note) = view(vec![Some("T cells"), None], "polars");
         let view = TableView { schema: &schema, batches: &[batch], note, warnings: &[] };
         assert_eq!(view.text(), "cell_type  n\nT cells    0\nNULL       1\n2 rows × 2 columns · polars");
+    }
+
+    #[test]
+    fn floats_show_six_digits() {
+        let shown = [0.0, 1.0, -4432.076923, 0.1 + 0.2, 1.5e-7, 123456789.0, f64::NAN].map(rounded);
+        assert_eq!(shown, ["0", "1", "-4432.08", "0.3", "1.50000e-7", "123456789", "NaN"]);
     }
 
     #[test]

@@ -10,9 +10,9 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::functions::math::expr_fn::round;
+use datafusion::functions::math::expr_fn::{abs, round, trunc};
 use datafusion::logical_expr::{
-    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, cast,
+    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, cast, lit, when,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -50,7 +50,7 @@ fn ours(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         && field.data_type().is_integer()
         && inner.get_type(schema)?.is_floating()
     {
-        let rounded = round(vec![(**inner).clone()]);
+        let rounded = round_half_even((**inner).clone())?;
         return Ok(Transformed::yes(cast(rounded, field.data_type().clone())));
     }
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
@@ -67,6 +67,12 @@ fn ours(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         op,
         wide(right),
     ))))
+}
+
+fn round_half_even(x: Expr) -> Result<Expr> {
+    let fraction = abs(x.clone() - trunc(vec![x.clone()]));
+    let even = round(vec![x.clone() / lit(2.0)]) * lit(2.0);
+    when(fraction.eq(lit(0.5)), even).otherwise(round(vec![x]))
 }
 
 fn integers(left: &Expr, right: &Expr, schema: &DFSchema) -> Result<bool> {

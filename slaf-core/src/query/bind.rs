@@ -35,10 +35,17 @@ pub(crate) fn names(statement: &mut Statement, catalog: &Catalog) -> Result<Vec<
     }
     let mut columns = Columns {
         known: tables.known,
-        warnings: BTreeSet::new(),
+        strings: BTreeSet::new(),
     };
     let _ = statement.visit(&mut columns);
-    Ok(columns.warnings.into_iter().collect())
+    let strings: Vec<String> = columns.strings.into_iter().collect();
+    Ok(match strings.as_slice() {
+        [] => vec![],
+        strings => vec![format!(
+            "In double quotes, but no column, and so taken as text: {}.",
+            strings.join(", ")
+        )],
+    })
 }
 
 /// Gives DataFusion's dialect our meaning where they differ: `/` divides to a
@@ -210,7 +217,8 @@ fn columns_of(found: &Named<'_>) -> Vec<String> {
 /// Second pass: columns.
 struct Columns {
     known: BTreeSet<String>,
-    warnings: BTreeSet<String>,
+    /// The double-quoted names that became strings.
+    strings: BTreeSet<String>,
 }
 
 impl Columns {
@@ -234,11 +242,9 @@ impl VisitorMut for Columns {
             Expr::Identifier(ident)
                 if ident.quote_style == Some('"') && !self.known.contains(&ident.value) =>
             {
-                self.warnings.insert(format!(
-                    "\"{0}\" in double quotes names no column and was taken as the string '{0}'.",
-                    ident.value
-                ));
-                *expr = Expr::Value(Value::SingleQuotedString(ident.value.clone()).into());
+                let text = Value::SingleQuotedString(ident.value.clone());
+                self.strings.insert(text.to_string());
+                *expr = Expr::Value(text.into());
             }
             Expr::Identifier(ident) => self.fix_case(ident),
             Expr::CompoundIdentifier(idents) => {

@@ -36,8 +36,11 @@ pub(crate) async fn run(
         let statement = DfStatement::Statement(Box::new(statement));
         let plan = context.state().statement_to_plan(statement).await?;
         let frame = context.execute_logical_plan(plan).await?;
-        let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
-        Ok((schema, frame.collect().await?))
+        let planned: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
+        let batches = frame.collect().await?;
+        // What was planned may be nullable where what was computed is not.
+        let schema = batches.first().map_or(planned, RecordBatch::schema);
+        Ok((schema, batches))
     };
     outcome.await.map_err(|e: DataFusionError| explain(&e))
 }

@@ -114,10 +114,10 @@ mod tests {
             error.to_string(),
             "SQL: Expected: an expression, found the end of the statement."
         );
-        let error = statement("SELECT cell_id,\n FROM FROM cells").unwrap_err();
+        let error = statement("SELECT (1\nFROM cells").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "SQL: Expected: end of statement, found: cells (line 2, column 12)\n   FROM FROM cells\n             ^"
+            "SQL: Expected: ), found: FROM (line 2, column 1)\n  FROM cells\n  ^"
         );
     }
 

@@ -1,0 +1,47 @@
+"""The command `slaf`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def slaf(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "slaf.cli", *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_convert_info_query(pbmc_h5ad, tmp_path):
+    target = tmp_path / "pbmc.slaf"
+    done = slaf("convert", pbmc_h5ad, target)
+    assert done.returncode == 0, done.stderr
+    assert "700 cells × 765 genes" in done.stdout
+    info = slaf("info", target)
+    assert "535,433 values" in info.stdout and "X_umap" in info.stdout
+    query = slaf("query", target, "SELECT louvain FROM cells", "--limit", "2")
+    assert "698 more rows" in query.stdout
+    written = slaf("query", target, "SELECT gene_id FROM genes", "-o", tmp_path / "genes.csv")
+    assert written.returncode == 0
+    assert len((tmp_path / "genes.csv").read_text().splitlines()) == 766
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["info", "nowhere.slaf"], "nothing at `nowhere.slaf`"),
+        (["convert", "nowhere.h5ad", "x.slaf"], "no file `nowhere.h5ad`"),
+        (["query", "nowhere.slaf", "SELECT 1"], "nothing at"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_1(arguments, says):
+    done = slaf(*arguments)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_help_has_examples():
+    assert "slaf convert pbmc.h5ad pbmc.slaf" in slaf("--help").stdout
