@@ -34,7 +34,7 @@ def handle_text(handle: LazyAnnData) -> str:
 def handle_html(handle: LazyAnnData) -> str:
     cells, genes = handle.shape
     rows = "".join(
-        f"<tr><th class='text'>{name}</th><td class='text'>"
+        f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>"
         + ", ".join(f"<code>{escape(k)}</code>" for k in keys)
         + "</td></tr>"
         for name, keys in _sections(handle)
@@ -44,8 +44,8 @@ def handle_html(handle: LazyAnnData) -> str:
     return (
         "<div style='font-size:13px'>"
         f"<b>LazyAnnData</b> {cells:,} cells × {genes:,} genes "
-        f"<span style='opacity:.6'>{part}{escape(handle.slaf.slaf_path)}, nothing read yet</span>"
-        f"<table style='text-align:left'>{rows}</table></div>"
+        f"<span style='opacity:.6'>{part}{escape(handle.slaf.slaf_path)}</span>"
+        f"<table>{rows}</table></div>"
     )
 
 

@@ -1,7 +1,7 @@
 //! Arithmetic that gives DuckDB's results. Counts are stored as uint16 and ids
 //! as uint32, and DataFusion multiplies two uint16 into a uint16, wrapping: so
-//! `+`, `-` and `*` on integers are done in int64. And a float cast to an
-//! integer is rounded, not cut.
+//! `+`, `-` and `*` on integers are done in int64. A float cast to an integer
+//! is rounded to even, not cut, and the length of a list is not that of its text.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::utils::merge_schema;
+use datafusion::functions_nested::expr_fn::array_length;
 use datafusion::functions::math::expr_fn::{abs, round, trunc};
 use datafusion::logical_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, cast, lit, when,
@@ -52,6 +53,13 @@ fn ours(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     {
         let rounded = round_half_even((**inner).clone())?;
         return Ok(Transformed::yes(cast(rounded, field.data_type().clone())));
+    }
+    if let Expr::ScalarFunction(call) = &expr
+        && call.name() == "character_length"
+        && let [list] = call.args.as_slice()
+        && matches!(list.get_type(schema)?, DataType::List(_) | DataType::LargeList(_))
+    {
+        return Ok(Transformed::yes(array_length(list.clone())));
     }
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
         return Ok(Transformed::no(expr));

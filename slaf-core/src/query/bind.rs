@@ -8,9 +8,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, Cte, DataType, ExactNumberInfo, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SetExpr, Statement, TableAlias, TableFactor, Value, VisitMut, VisitorMut,
+    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, Statement, TableAlias,
+    TableFactor, Value, VisitMut, VisitorMut,
 };
 
 use super::catalog::{Catalog, Named};
@@ -46,80 +45,6 @@ pub(crate) fn names(statement: &mut Statement, catalog: &Catalog) -> Result<Vec<
             strings.join(", ")
         )],
     })
-}
-
-/// Gives DataFusion's dialect our meaning where they differ: `/` divides to a
-/// float, and a median of integers is not truncated.
-pub(crate) fn rewrite_for_datafusion(statement: &mut Statement) {
-    struct Rewrite;
-    impl VisitorMut for Rewrite {
-        type Break = ();
-        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-            if let Some(with) = query.with.as_mut().filter(|with| with.recursive) {
-                with.cte_tables.iter_mut().for_each(name_first_term);
-            }
-            ControlFlow::Continue(())
-        }
-
-        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            match expr {
-                Expr::BinaryOp { op, .. } if *op == BinaryOperator::DuckIntegerDivide => {
-                    *op = BinaryOperator::Divide;
-                }
-                Expr::BinaryOp {
-                    left,
-                    op: BinaryOperator::Divide,
-                    ..
-                } => as_double(left),
-                Expr::Function(function) if is_named(function, "median") => {
-                    if let FunctionArguments::List(list) = &mut function.args {
-                        for arg in &mut list.args {
-                            if let FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) = arg {
-                                as_double(arg);
-                            }
-                        }
-                    }
-                }
-                _ => {}
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    let _ = statement.visit(&mut Rewrite);
-}
-
-/// `n(i) AS (SELECT 1 UNION ALL …)`: the recursive term refers to `i`, and
-/// DataFusion knows it there only as an alias in the first term.
-fn name_first_term(cte: &mut Cte) {
-    let SetExpr::SetOperation { left, .. } = &mut *cte.query.body else {
-        return;
-    };
-    let SetExpr::Select(select) = &mut **left else {
-        return;
-    };
-    for (item, column) in select.projection.iter_mut().zip(&cte.alias.columns) {
-        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            *item = SelectItem::ExprWithAlias {
-                expr: expr.clone(),
-                alias: column.name.clone(),
-            };
-        }
-    }
-}
-
-fn is_named(function: &Function, name: &str) -> bool {
-    matches!(parts(&function.name).as_slice(), [only] if only.eq_ignore_ascii_case(name))
-}
-
-fn as_double(expr: &mut Expr) {
-    let inner = std::mem::replace(expr, Expr::Value(Value::Null.into()));
-    *expr = Expr::Cast {
-        kind: CastKind::Cast,
-        expr: Box::new(inner),
-        data_type: DataType::Double(ExactNumberInfo::None),
-        array: false,
-        format: None,
-    };
 }
 
 /// First pass: tables, and every name that a column may go by.

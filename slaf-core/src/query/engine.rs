@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt64Array};
+use arrow::array::{RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::catalog::{MemorySchemaProvider, TableProvider};
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
@@ -38,11 +40,32 @@ pub(crate) async fn run(
         let frame = context.execute_logical_plan(plan).await?;
         let planned: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
         let batches = frame.collect().await?;
-        // What was planned may be nullable where what was computed is not.
-        let schema = batches.first().map_or(planned, RecordBatch::schema);
-        Ok((schema, batches))
+        Ok(uniform(planned, batches)?)
     };
     outcome.await.map_err(|e: DataFusionError| explain(&e))
+}
+
+/// Batches of one schema: those of a UNION differ in what may be NULL, and what
+/// was planned may differ from what was computed.
+fn uniform(
+    planned: SchemaRef,
+    batches: Vec<RecordBatch>,
+) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
+    let computed = batches.first().map_or(planned, RecordBatch::schema);
+    let fields = computed.fields().iter();
+    let nullable = fields.map(|f| Field::new(f.name(), f.data_type().clone(), true));
+    let schema = Arc::new(Schema::new(nullable.collect::<Vec<_>>()));
+    let batches = batches
+        .into_iter()
+        .map(|batch| {
+            let columns = batch.columns().iter().zip(schema.fields());
+            let columns = columns.map(|(column, field)| cast(column, field.data_type()));
+            let columns = columns.collect::<Result<Vec<_>, _>>()?;
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)
+        })
+        .collect::<Result<_, _>>()?;
+    Ok((schema, batches))
 }
 
 fn context() -> Result<SessionContext> {
@@ -137,6 +160,26 @@ fn restrict(
     frame.join(ids, JoinType::LeftSemi, &[column], &["_selected"], None)
 }
 
+/// What DataFusion puts before what it has to say.
+const PREFIXES: [&str; 6] = [
+    "Error during planning: ",
+    "This feature is not implemented: ",
+    "External error: ",
+    "Query Execution error: ",
+    "Execution error: ",
+    "Arrow error: ",
+];
+
+fn context_functions() -> Vec<String> {
+    let Ok(context) = context() else {
+        return vec![];
+    };
+    let state = context.state();
+    let scalar = state.scalar_functions().keys();
+    let aggregate = state.aggregate_functions().keys();
+    scalar.chain(aggregate).chain(state.window_functions().keys()).cloned().collect()
+}
+
 /// DataFusion's complaint in our words, with near misses for a column.
 fn explain(error: &DataFusionError) -> Error {
     let root = error.find_root();
@@ -153,11 +196,24 @@ fn explain(error: &DataFusionError) -> Error {
         };
     }
     let text = root.strip_backtrace();
-    let text = text
-        .trim_start_matches("Error during planning: ")
-        .trim_start_matches("This feature is not implemented: ");
+    let mut text = text.as_str();
+    for prefix in PREFIXES {
+        text = text.trim_start_matches(prefix);
+    }
+    // A dump of the syntax tree tells nobody anything.
+    let text = crate::error::first_line(text.split("(On(").next().unwrap_or(text));
+    if let Some(name) = text.strip_prefix("Invalid function '") {
+        let name = name.split('\'').next().unwrap_or(name).to_owned();
+        let known = context_functions();
+        let near = nearest(&name, known.iter().map(String::as_str));
+        return Error::Unknown {
+            kind: "function",
+            name,
+            near,
+        };
+    }
     Error::Sql {
-        message: format!("{}.", crate::error::first_line(text)),
+        message: format!("{text}."),
         hint: None,
     }
 }

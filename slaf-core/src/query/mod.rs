@@ -12,6 +12,7 @@ mod catalog;
 mod engine;
 mod lower;
 mod parse;
+mod rewrite;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -85,7 +86,7 @@ pub async fn run(catalog: Catalog, sql: &str, engine: Option<Engine>) -> Result<
             hint: Some("Leave the engine to be chosen.".into()),
         }),
         Err(reason) => {
-            bind::rewrite_for_datafusion(&mut statement);
+            rewrite::for_datafusion(&mut statement)?;
             let (schema, batches) = engine::run(&catalog, statement).await?;
             Ok(Answer {
                 schema,
