@@ -14,6 +14,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+#: What pandas holds text in: `str` from version 3, objects before.
+TEXT = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
+
 #: Columns that belong to the format.
 RESERVED = {
     "cell_id",
@@ -48,9 +51,9 @@ def decode(table: pa.Table, id_column: str, notes: dict[str, Any] | None) -> pd.
         names = [name for name in table.column_names if name not in RESERVED]
         notes = {"index_name": id_column, "columns": [{"name": n, "stored": n} for n in names]}
     columns = [_decode_column(table.column(n["stored"]), n) for n in notes["columns"]]
-    index = pd.Index(table.column(id_column).to_pylist(), dtype=object, name=notes["index_name"])
+    index = pd.Index(table.column(id_column).to_pylist(), dtype=TEXT, name=notes["index_name"])
     frame = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=range(len(index)))
-    frame.columns = pd.Index([n["name"] for n in notes["columns"]], dtype=object)
+    frame.columns = pd.Index([n["name"] for n in notes["columns"]], dtype=TEXT)
     frame.index = index
     return frame
 
@@ -94,7 +97,7 @@ def _encode_categorical(series: pd.Series) -> tuple[pa.Array, dict[str, Any]]:
     categories = series.cat.categories
     values = categories.to_numpy()
     codes = series.cat.codes.to_numpy()
-    kind = "str" if values.dtype == object or values.dtype.kind in "UT" else values.dtype.name
+    kind = "str" if values.dtype == object or values.dtype.kind in "UST" else values.dtype.name
     plain = [str(v) for v in values] if kind == "str" else values.tolist()
     dictionary = pa.array(plain)
     indices = pa.array(codes.astype(np.int64), mask=codes < 0)
@@ -111,20 +114,22 @@ def _decode_column(column: pa.ChunkedArray, note: dict[str, Any]) -> pd.Series:
     dtype = note.get("dtype")
     if dtype == "category":
         kind = note["categories_dtype"]
-        categories = pd.Index(note["categories"], dtype=object if kind == "str" else kind)
+        categories = pd.Index(note["categories"], dtype=TEXT if kind == "str" else kind)
         values = pd.Categorical(
             column.to_pandas().astype(object),
             categories=categories,
             ordered=note["ordered"],
         )
         return pd.Series(values)
-    if dtype == "object" and pa.types.is_string(column.type) or dtype is None:
+    if dtype is None:
         series = column.to_pandas()
         return series.where(series.notna(), np.nan) if series.dtype == object else series
     if dtype in ("object", "string", "str") or dtype.startswith("string"):
         series = pd.Series(column.to_pylist(), dtype=object)
         series = series.where(series.notna(), np.nan)
-        return series if dtype in ("object", "str") else series.astype("string")
+        if dtype == "object":
+            return series
+        return series.astype(TEXT if dtype == "str" else "string")
     if dtype[0].isupper() or dtype == "boolean":
         missing = column.is_null().to_numpy(zero_copy_only=False)
         plain = column.fill_null(False if dtype == "boolean" else 0)

@@ -159,7 +159,8 @@ class SLAFArray:
     def _names(self, table: str, column: str) -> pd.Index:
         notes = self._notes.get("obs" if table == "cells" else "var")
         name = column if notes is None else notes["index_name"]
-        return pd.Index(pa.table(self._dataset.read(table, [column])).column(0).to_pylist(), dtype=object, name=name)
+        ids = pa.table(self._dataset.read(table, [column])).column(0)
+        return pd.Index(ids.to_pylist(), dtype=_metadata.TEXT, name=name)
 
     def _vector(self, table: str, key: str) -> np.ndarray:
         column = pa.table(self._dataset.read(table, [key])).column(0).combine_chunks()

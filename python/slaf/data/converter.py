@@ -282,7 +282,9 @@ def _write_pairs(
 ) -> bool:
     """Writes layers, obsp or varp; whether there was anything to write."""
     matrices, note = [], {}
-    for key, value in getattr(adata, section).items():
+    # To anndata 0.13 X is the layer without a name.
+    for key in [key for key in getattr(adata, section) if key is not None]:
+        value = getattr(adata, section)[key]
         plain = sparse.issparse(value) or isinstance(value, np.ndarray)
         if not plain or value.dtype.kind not in "biuf" or "." in key or key in _metadata.RESERVED:
             extras.setdefault(section, {})[key] = value

@@ -21,6 +21,7 @@ use sqlparser::ast::Statement;
 
 use super::arithmetic::OurArithmetic;
 use super::catalog::{Catalog, Handle};
+use super::nulls::KeepNulls;
 
 use crate::dataset::Table;
 use crate::suggest::nearest;
@@ -77,7 +78,7 @@ fn context() -> Result<SessionContext> {
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.default_null_ordering = "nulls_last".into();
     let mut rules: Vec<Arc<dyn datafusion::optimizer::AnalyzerRule + Send + Sync>> =
-        vec![Arc::new(OurArithmetic)];
+        vec![Arc::new(OurArithmetic), Arc::new(KeepNulls)];
     rules.extend(Analyzer::new().rules);
     let state = SessionStateBuilder::new()
         .with_config(config)

@@ -11,6 +11,7 @@ mod bind;
 mod catalog;
 mod engine;
 mod lower;
+mod nulls;
 mod parse;
 mod rewrite;
 
