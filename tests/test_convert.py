@@ -116,6 +116,15 @@ def test_all_sections_survive(counts, convert):
     pd.testing.assert_frame_equal(part.obs, want.obs)
 
 
+def test_a_slice_is_what_anndata_gives(pbmc, pbmc_slaf):
+    """Categories that are left, their colours, and raw."""
+    got = read_slaf(pbmc_slaf)[pbmc.obs.louvain.isin(["1", "4"]).to_numpy(), 5:90]
+    want = pbmc[pbmc.obs.louvain.isin(["1", "4"]), 5:90].copy()
+    assert_same(got.to_adata(), want)
+    pd.testing.assert_frame_equal(got.obs, want.obs)
+    np.testing.assert_array_equal(dense(got.to_adata().raw.X), dense(want.raw.X))
+
+
 def test_columns_named_as_the_format_names_its_own(counts, convert):
     counts.obs["cell_id"] = [f"other-{i}" for i in range(counts.n_obs)]
     counts.obs["cell_integer_id"] = 7

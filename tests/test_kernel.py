@@ -263,6 +263,7 @@ def test_kernel_info_is_answered_while_a_cell_computes(shared):
     info = shared.reply(asked, timeout=1.5)
     assert info["language_info"]["name"] == "python"
     assert time.monotonic() - begun < 1.5
+    assert shared.client.hb_channel.is_beating()
     assert shared.reply(request)["status"] == "ok"
     shared.outputs(request)
 
@@ -380,6 +381,16 @@ def test_interrupt(with_pbmc, code, by):
     assert with_pbmc.value("1 + 1") == "2"
 
 
+def test_two_interrupts_in_a_row(shared):
+    request = shared.send("while True: pass")
+    time.sleep(0.5)
+    shared.manager.interrupt_kernel()
+    shared.manager.interrupt_kernel()
+    assert shared.reply(request)["status"] == "error"
+    shared.outputs(request)
+    assert shared.value("1 + 1") == "2"
+
+
 def test_an_interrupt_between_cells_does_nothing(shared):
     shared.manager.interrupt_kernel()
     shared.manager.interrupt_kernel()
@@ -455,6 +466,21 @@ def test_the_kernel_ends_with_the_process_that_started_it():
     parent.wait()
     gone, alive = psutil.wait_procs([kernel], timeout=10)
     assert not alive
+
+
+def test_ipc_instead_of_tcp(tmp_path):
+    manager = KernelManager(kernel_name="slaf", transport="ipc", ip=str(tmp_path / "kernel"))
+    manager.start_kernel()
+    client = manager.blocking_client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        outputs = []
+        client.execute_interactive("6 * 7", timeout=30, output_hook=outputs.append)
+        assert only(outputs, "execute_result")["data"]["text/plain"] == "42"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 @pytest.mark.parametrize("content", [None, "{", json.dumps({"ip": "127.0.0.1"})])

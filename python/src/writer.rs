@@ -17,7 +17,6 @@ use crate::errors::to_python;
 #[pyclass(frozen, module = "slaf._slaf")]
 pub(crate) struct Writer {
     inner: Mutex<Option<Inner>>,
-    overwrite: bool,
 }
 
 #[pymethods]
@@ -29,7 +28,6 @@ impl Writer {
         let inner = Inner::create(&target, shape, value_type, overwrite).map_err(to_python)?;
         Ok(Self {
             inner: Mutex::new(Some(inner)),
-            overwrite,
         })
     }
 
@@ -69,7 +67,7 @@ impl Writer {
         let config = serde_json::from_str(config).map_err(|e| PyValueError::new_err(e.to_string()))?;
         let (cells, genes) = (one_batch(cells)?, one_batch(genes)?);
         let inner = self.take()?;
-        py.detach(|| inner.finish(cells, genes, config, self.overwrite))
+        py.detach(|| inner.finish(cells, genes, config))
             .map_err(to_python)
     }
 

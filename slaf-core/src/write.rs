@@ -40,6 +40,7 @@ pub struct RowBlock<'a> {
 pub struct Writer {
     target: PathBuf,
     staging: PathBuf,
+    overwrite: bool,
     shape: (u64, u64),
     value_type: ValueType,
     schema: SchemaRef,
@@ -55,7 +56,8 @@ struct Encoder {
 
 impl Writer {
     /// Begins a dataset of `shape` (cells × genes) at `target`, whose values
-    /// are stored as `value_type`: uint16, float32 or float64.
+    /// are stored as `value_type`: uint16, float32 or float64. What stands at
+    /// `target` is replaced only with `overwrite`, and only by a whole dataset.
     pub fn create(
         target: &Path,
         shape: (u64, u64),
@@ -87,6 +89,7 @@ impl Writer {
         Ok(Self {
             target: target.to_owned(),
             staging,
+            overwrite,
             shape,
             value_type,
             schema,
@@ -173,13 +176,12 @@ impl Writer {
 
     /// Writes the metadata and publishes the dataset. `cells` and `genes` are
     /// obs and var with `cell_id` and `gene_id`; `config` is merged into
-    /// `config.json`. Reports as `interrupted` says, until the last moment.
+    /// `config.json`.
     pub fn finish(
         mut self,
         cells: RecordBatch,
         genes: RecordBatch,
         config: Map<String, Value>,
-        overwrite: bool,
     ) -> Result<()> {
         if self.starts.len() as u64 != self.shape.0 {
             return Err(Error::BadMatrix {
@@ -199,15 +201,15 @@ impl Writer {
         let text = serde_json::to_string_pretty(&self.config(config)).unwrap_or_default();
         let path = self.staging.join("config.json");
         fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
-        self.publish(overwrite)
+        self.publish()
     }
 
     /// The dataset that stood there before is moved aside first and removed
     /// last, so that the name always leads to a whole one or to none.
-    fn publish(&mut self, overwrite: bool) -> Result<()> {
+    fn publish(&mut self) -> Result<()> {
         let old = self.staging.with_extension("replaced");
         if self.target.exists() {
-            if !overwrite {
+            if !self.overwrite {
                 return Err(Error::Exists {
                     path: self.target.clone(),
                 });

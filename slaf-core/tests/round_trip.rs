@@ -37,7 +37,7 @@ fn write(path: &std::path::Path, matrix: &Dense, genes: usize, block: usize) {
         writer.append(&block).unwrap();
     }
     let (cells, genes) = (names("cell_id", matrix.len()), names("gene_id", genes));
-    writer.finish(cells, genes, serde_json::Map::new(), false).unwrap();
+    writer.finish(cells, genes, serde_json::Map::new()).unwrap();
 }
 
 fn wait<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> T {

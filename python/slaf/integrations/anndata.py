@@ -310,7 +310,9 @@ class LazyAnnData:
         CSR."""
         import anndata
 
-        x = self.X
+        x, uns = self.X, dict(self.uns)
+        for axis in ("obs", "var") if self.is_view else ():
+            _subset_colors(uns, self.slaf._pandas(axis), getattr(self, axis))
         adata = anndata.AnnData(
             X=None if x is None else x.compute(),
             obs=self.obs.copy(),
@@ -320,16 +322,11 @@ class LazyAnnData:
             obsp=dict(self.obsp),
             varp=dict(self.varp),
             layers={key: layer.compute() for key, layer in self.layers.items()},
-            uns=dict(self.uns),
+            uns=uns,
             shape=self.shape if x is None else None,
         )
         if (raw := self.raw) is not None:
             adata.raw = raw.to_adata()
-        if self.is_view:
-            adata.strings_to_categoricals()
-            for frame in (adata.obs, adata.var):
-                for column in frame.select_dtypes("category"):
-                    frame[column] = frame[column].cat.remove_unused_categories()
         return adata
 
     compute = to_adata
@@ -361,7 +358,12 @@ class LazyAnnData:
             extra = self._extras.get(axis)
             if extra is not None:
                 frame = frame.join(extra.set_axis(frame.index), how="left")
-            self._frames[axis] = _axis.take(frame, selected)
+            part = _axis.take(frame, selected)
+            if part is not frame:
+                part = part.copy()
+                for column in part.select_dtypes("category"):
+                    part[column] = part[column].cat.remove_unused_categories()
+            self._frames[axis] = part
         return self._frames[axis]
 
     @property
@@ -407,6 +409,20 @@ class LazyAnnData:
             return matrix.toarray() if dense else matrix
 
         return _View(section, lambda: [*stored, *extra], read)
+
+
+def _subset_colors(uns: dict[str, Any], whole: pd.DataFrame, part: pd.DataFrame) -> None:
+    """Colours of the categories that are left, as AnnData keeps them."""
+    for column in whole.select_dtypes("category"):
+        colors = uns.get(f"{column}_colors")
+        if colors is None or np.ndim(colors) == 0:
+            continue
+        categories = whole[column].cat.categories
+        if len(colors) == len(categories):
+            left = categories.isin(part[column].cat.categories)
+            uns[f"{column}_colors"] = np.asarray(colors)[left]
+        else:
+            del uns[f"{column}_colors"]
 
 
 def _noted_dtype(array: SLAFArray, section: str, key: str) -> np.dtype:

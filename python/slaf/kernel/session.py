@@ -150,15 +150,18 @@ class KernelSession:
         self.protocol.publish("status", '{"execution_state": "busy"}', header)
         try:
             reply = await handler(message)
-        except Exception as error:
-            traceback.print_exc(file=sys.__stderr__)
+        except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
+            # An interrupt may strike between a cell's end and its reply.
             reply = _error_reply(error, traceback.format_exc().splitlines())
-        failed = request.msg_type == "execute_request" and reply["status"] == "error"
+        is_cell = request.msg_type == "execute_request"
+        failed = is_cell and reply["status"] == "error"
         # Before the reply: a cell sent after it is a new beginning.
         stops = failed and message["content"].get("stop_on_error", True)
         waiting = self._waiting() if stops else []
-        if reply is not None:
+        if request.msg_type.endswith("_request"):
             self._reply(request, reply)
+        elif reply is not None:
+            print("\n".join(reply["traceback"]), file=sys.__stderr__)
         self.protocol.publish("status", '{"execution_state": "idle"}', header)
         await self._abort(waiting)
 
@@ -190,7 +193,6 @@ class KernelSession:
         silent = content.get("silent", False)
         code = content["code"]
         if not silent:
-            shell.displayhook_parent = message
             self.session.send(
                 None,
                 "execute_input",
