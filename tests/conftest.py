@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import scanpy as sc
 from scipy import sparse
-
 from slaf.data import SLAFConverter
 
 
@@ -54,7 +53,9 @@ def make_counts(cells: int = 60, genes: int = 40, seed: int = 0) -> ad.AnnData:
             "score": np.where(rng.random(cells) < 0.2, np.nan, rng.normal(size=cells)),
             "donor": [None if i % 7 == 0 else f"d{i % 3}" for i in range(cells)],
             "age": pd.array([None if i % 5 == 0 else i for i in range(cells)], dtype="Int64"),
-            "seen": pd.array([None if i % 4 == 0 else i % 2 == 0 for i in range(cells)], dtype="boolean"),
+            "seen": pd.array(
+                [None if i % 4 == 0 else i % 2 == 0 for i in range(cells)], dtype="boolean"
+            ),
             "nCount.RNA": rng.integers(0, 2**40, cells),
             "größe µ": rng.normal(size=cells).astype(np.float32),
         },

@@ -1,7 +1,7 @@
 """Runs in slafdb's own environment: reads a dataset, or writes one.
 
-    python slafdb_side.py read DATASET OUT.npz
-    python slafdb_side.py convert FILE.h5ad DATASET
+python slafdb_side.py read DATASET OUT.npz
+python slafdb_side.py convert FILE.h5ad DATASET
 """
 
 import sys

@@ -10,7 +10,10 @@ import pytest
 
 def slaf(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "slaf.cli", *map(str, arguments)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "slaf.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from conftest import dense, make_counts
 from scipy import sparse
-
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
 
@@ -108,7 +107,9 @@ def test_all_sections_survive(counts, convert):
     np.testing.assert_array_equal(dense(got.raw.X), dense(counts.raw.X))
     part = read_slaf(path)[::3, [4, 1, 2]].to_adata()
     want = counts[::3, [4, 1, 2]].copy()
-    np.testing.assert_array_equal(dense(part.obsp["connectivities"]), dense(want.obsp["connectivities"]))
+    np.testing.assert_array_equal(
+        dense(part.obsp["connectivities"]), dense(want.obsp["connectivities"])
+    )
     np.testing.assert_array_equal(dense(part.varp["links"]), dense(want.varp["links"]))
     np.testing.assert_array_equal(dense(part.layers["counts"]), dense(want.layers["counts"]))
     np.testing.assert_array_equal(part.obsm["X_umap"], want.obsm["X_umap"])

@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 import pytest
 from conftest import make_counts
-
 from slaf import SLAFArray, SlafError
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
@@ -46,8 +45,15 @@ def test_not_a_dataset(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "[]", "{}", '{"array_shape": [1]}', '{"array_shape": [1, 1], "tables": {}}',
-     '{"array_shape": [-1, 1], "tables": {"cells": "c"}}', '{"array_shape": "x"}'],
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"array_shape": [1]}',
+        '{"array_shape": [1, 1], "tables": {}}',
+        '{"array_shape": [-1, 1], "tables": {"cells": "c"}}',
+        '{"array_shape": "x"}',
+    ],
 )
 def test_a_wrong_config(copy, text):
     (copy / "config.json").write_text(text)
@@ -85,7 +91,9 @@ def test_a_table_without_its_manifest(copy):
 def test_what_is_no_h5ad(tmp_path, content):
     source = tmp_path / "x.h5ad"
     source.write_bytes(content)
-    assert "is not an h5ad file" in refusal(SlafError, SLAFConverter().convert, source, tmp_path / "x.slaf")
+    assert "is not an h5ad file" in refusal(
+        SlafError, SLAFConverter().convert, source, tmp_path / "x.slaf"
+    )
     assert [p.name for p in tmp_path.iterdir()] == ["x.h5ad"]
 
 

@@ -72,7 +72,11 @@ class Kernel:
 
 
 def stream(outputs, name="stdout") -> str:
-    texts = [m["content"]["text"] for m in outputs if m["msg_type"] == "stream" and m["content"]["name"] == name]
+    texts = [
+        m["content"]["text"]
+        for m in outputs
+        if m["msg_type"] == "stream" and m["content"]["name"] == name
+    ]
     return "".join(texts)
 
 
@@ -115,8 +119,16 @@ class TestProtocol(jkt.KernelTests):
     invalid_code_samples = ["import = 7q"]
     code_page_something = "zip?"
     code_generate_error = "raise Exception"
-    code_execute_result = [{"code": "1+2+3", "result": "6"}, {"code": "[n*n for n in range(1, 4)]", "result": "[1, 4, 9]"}]
-    code_display_data = [{"code": "from IPython.display import HTML, display; display(HTML('<b>x</b>'))", "mime": "text/html"}]
+    code_execute_result = [
+        {"code": "1+2+3", "result": "6"},
+        {"code": "[n*n for n in range(1, 4)]", "result": "[1, 4, 9]"},
+    ]
+    code_display_data = [
+        {
+            "code": "from IPython.display import HTML, display; display(HTML('<b>x</b>'))",
+            "mime": "text/html",
+        }
+    ]
     code_history_pattern = "1?2*"
     supported_history_operations = ("tail", "range", "search")
     code_inspect_sample = "zip"
@@ -132,11 +144,21 @@ class TestWelcome(jkt.IopubWelcomeTests):
 
 
 def test_a_cells_messages_come_in_order(shared):
-    reply, outputs = shared.run("print('a')\nimport sys\nprint('b', file=sys.stderr)\nprint('c')\n7")
-    kinds = [(m["msg_type"], m["content"].get("name") or m["content"].get("execution_state")) for m in outputs]
+    reply, outputs = shared.run(
+        "print('a')\nimport sys\nprint('b', file=sys.stderr)\nprint('c')\n7"
+    )
+    kinds = [
+        (m["msg_type"], m["content"].get("name") or m["content"].get("execution_state"))
+        for m in outputs
+    ]
     assert kinds == [
-        ("status", "busy"), ("execute_input", None), ("stream", "stdout"), ("stream", "stderr"),
-        ("stream", "stdout"), ("execute_result", None), ("status", "idle"),
+        ("status", "busy"),
+        ("execute_input", None),
+        ("stream", "stdout"),
+        ("stream", "stderr"),
+        ("stream", "stdout"),
+        ("execute_result", None),
+        ("status", "idle"),
     ]
     assert only(outputs, "execute_result")["execution_count"] == reply["execution_count"]
 
@@ -171,7 +193,9 @@ def test_threads_and_tasks_write_to_their_own_cell(shared):
 
 
 def test_displays_update(shared):
-    _, outputs = shared.run("from IPython.display import display\nh = display('one', display_id=True)\nh.update('two')")
+    _, outputs = shared.run(
+        "from IPython.display import display\nh = display('one', display_id=True)\nh.update('two')"
+    )
     shown, updated = only(outputs, "display_data"), only(outputs, "update_display_data")
     assert shown["transient"] == updated["transient"]
     assert updated["data"]["text/plain"] == "'two'"
@@ -185,12 +209,19 @@ def test_a_figure_is_shown(shared):
 def test_an_error_names_itself(shared):
     reply, outputs = shared.run("def f():\n    return 1 / 0\nf()")
     error = only(outputs, "error")
-    assert (reply["status"], reply["ename"], reply["evalue"]) == ("error", "ZeroDivisionError", "division by zero")
+    assert (reply["status"], reply["ename"], reply["evalue"]) == (
+        "error",
+        "ZeroDivisionError",
+        "division by zero",
+    )
     assert error["traceback"] == reply["traceback"]
     assert any("return" in line for line in error["traceback"])
 
 
-@pytest.mark.parametrize("code", ["def f(:", "raise SystemExit(3)", "exit_not_defined", "%nosuchmagic", "%%nosuchmagic\nx"])
+@pytest.mark.parametrize(
+    "code",
+    ["def f(:", "raise SystemExit(3)", "exit_not_defined", "%nosuchmagic", "%%nosuchmagic\nx"],
+)
 def test_the_kernel_survives(shared, code):
     shared.run(code)
     assert shared.value("1 + 1") == "2"
@@ -218,7 +249,10 @@ def test_silent_store_history_and_user_expressions(shared):
 
 
 def test_cells_after_an_error_are_aborted(shared):
-    requests = [shared.send(code) for code in ("import time; time.sleep(0.5); 1/0", "x_aborted = 1", "x_aborted = 2")]
+    requests = [
+        shared.send(code)
+        for code in ("import time; time.sleep(0.5); 1/0", "x_aborted = 1", "x_aborted = 2")
+    ]
     statuses = [shared.reply(r)["status"] for r in requests]
     assert statuses == ["error", "aborted", "aborted"]
     for request in requests:
@@ -236,7 +270,9 @@ def test_and_are_not_if_asked_so(shared):
 
 def test_top_level_await_and_background_tasks(shared):
     assert shared.value("import asyncio\nawait asyncio.sleep(0.01, 'done')") == "'done'"
-    shared.run("ticks = []\nasync def tick():\n    while len(ticks) < 3:\n        ticks.append(1); await asyncio.sleep(0.05)\ntask = asyncio.create_task(tick())")
+    shared.run(
+        "ticks = []\nasync def tick():\n    while len(ticks) < 3:\n        ticks.append(1); await asyncio.sleep(0.05)\ntask = asyncio.create_task(tick())"
+    )
     time.sleep(0.5)
     assert shared.value("len(ticks)") == "3"
 
@@ -275,7 +311,10 @@ def test_comms_and_widgets(shared):
     model = next(c for c in opened if c["data"]["state"].get("_model_name") == "IntSliderModel")
     message = shared.client.session.msg(
         "comm_msg",
-        {"comm_id": model["comm_id"], "data": {"method": "update", "state": {"value": 9}, "buffer_paths": []}},
+        {
+            "comm_id": model["comm_id"],
+            "data": {"method": "update", "state": {"value": 9}, "buffer_paths": []},
+        },
     )
     shared.client.shell_channel.send(message)
     assert shared.value("slider.value") == "9"
@@ -284,7 +323,10 @@ def test_comms_and_widgets(shared):
 def test_attributes_that_libraries_look_for(shared):
     assert shared.value("type(get_ipython()).__name__") == "'ZMQInteractiveShell'"
     assert shared.value("'IPKernelApp' in get_ipython().config") == "True"
-    assert shared.value("get_ipython().kernel.get_parent()['header']['msg_type']") == "'execute_request'"
+    assert (
+        shared.value("get_ipython().kernel.get_parent()['header']['msg_type']")
+        == "'execute_request'"
+    )
 
 
 # SQL ----------------------------------------------------------------------
@@ -297,14 +339,20 @@ def with_pbmc(shared, pbmc_slaf):
 
 
 def test_a_sql_cell_shows_a_table(with_pbmc):
-    reply, outputs = with_pbmc.run("%%sql\nSELECT louvain, COUNT(*) AS n FROM cells GROUP BY louvain ORDER BY n DESC LIMIT 2")
+    reply, outputs = with_pbmc.run(
+        "%%sql\nSELECT louvain, COUNT(*) AS n FROM cells GROUP BY louvain ORDER BY n DESC LIMIT 2"
+    )
     data = only(outputs, "execute_result")["data"]
-    assert data["text/plain"].startswith("louvain    n\n0        130\n1        123\n2 rows × 2 columns · polars")
+    assert data["text/plain"].startswith(
+        "louvain    n\n0        130\n1        123\n2 rows × 2 columns · polars"
+    )
     assert "<table>" in data["text/html"]
 
 
 def test_a_sql_answer_is_a_polars_frame_and_a_frame_is_a_table(with_pbmc):
-    with_pbmc.run("%%sql top <<\nSELECT cell_id, n_counts FROM cells ORDER BY n_counts DESC LIMIT 5")
+    with_pbmc.run(
+        "%%sql top <<\nSELECT cell_id, n_counts FROM cells ORDER BY n_counts DESC LIMIT 5"
+    )
     assert with_pbmc.value("type(top).__module__.split('.')[0], top.shape") == "('polars', (5, 2))"
     with_pbmc.run("%%sql again <<\nSELECT COUNT(*) AS n FROM top JOIN cells USING (cell_id)")
     assert with_pbmc.value("again.item()") == "5"
@@ -313,22 +361,32 @@ def test_a_sql_answer_is_a_polars_frame_and_a_frame_is_a_table(with_pbmc):
 
 def test_a_slice_is_a_dataset_by_its_name(with_pbmc):
     with_pbmc.run("part = pbmc[[5, 3, 3, 100], ::2]")
-    with_pbmc.run("%%sql counted <<\nSELECT (SELECT COUNT(*) FROM part.cells) AS c, (SELECT COUNT(*) FROM part.genes) AS g, COUNT(*) AS n FROM part.expression")
-    assert with_pbmc.value("counted.row(0) == (3, 383, pbmc[[5, 3, 100], ::2].X.compute().nnz)") == "True"
+    with_pbmc.run(
+        "%%sql counted <<\nSELECT (SELECT COUNT(*) FROM part.cells) AS c, (SELECT COUNT(*) FROM part.genes) AS g, COUNT(*) AS n FROM part.expression"
+    )
+    assert (
+        with_pbmc.value("counted.row(0) == (3, 383, pbmc[[5, 3, 100], ::2].X.compute().nnz)")
+        == "True"
+    )
     with_pbmc.run("del part")
 
 
 def test_wrong_sql_is_one_sentence(with_pbmc):
     reply, outputs = with_pbmc.run("%%sql\nSELECT n_cuonts FROM cells")
     assert reply["status"] == "error"
-    assert stream(outputs, "stderr").strip() == "UsageError: There is no column `n_cuonts`. Did you mean `n_counts`?"
+    assert (
+        stream(outputs, "stderr").strip()
+        == "UsageError: There is no column `n_cuonts`. Did you mean `n_counts`?"
+    )
 
 
 def test_two_datasets_want_a_prefix(with_pbmc, convert, counts):
     with_pbmc.run(f"other = read_slaf({str(convert(counts))!r})")
     reply, _ = with_pbmc.run("%%sql\nSELECT COUNT(*) FROM cells")
     assert "`pbmc.cells` or `other.cells`" in reply["evalue"]
-    _, outputs = with_pbmc.run("%%sql\nSELECT (SELECT COUNT(*) FROM pbmc.cells) AS a, (SELECT COUNT(*) FROM other.cells) AS b")
+    _, outputs = with_pbmc.run(
+        "%%sql\nSELECT (SELECT COUNT(*) FROM pbmc.cells) AS a, (SELECT COUNT(*) FROM other.cells) AS b"
+    )
     assert "700  60" in only(outputs, "execute_result")["data"]["text/plain"]
     _, outputs = with_pbmc.run("%%sql --on other\nSELECT COUNT(*) AS n FROM cells")
     assert "60" in only(outputs, "execute_result")["data"]["text/plain"]
@@ -338,7 +396,9 @@ def test_two_datasets_want_a_prefix(with_pbmc, convert, counts):
 def test_the_same_magic_in_a_plain_ipykernel(private_ipython, pbmc_slaf):
     kernel = Kernel("python3")
     try:
-        kernel.run(f"%load_ext slaf\nfrom slaf import SLAFArray\npbmc = SLAFArray({str(pbmc_slaf)!r})")
+        kernel.run(
+            f"%load_ext slaf\nfrom slaf import SLAFArray\npbmc = SLAFArray({str(pbmc_slaf)!r})"
+        )
         _, outputs = kernel.run("%%sql\nSELECT COUNT(*) AS n FROM cells")
         assert "700" in only(outputs, "execute_result")["data"]["text/plain"]
     finally:
@@ -489,7 +549,10 @@ def test_a_wrong_connection_file_is_one_sentence(tmp_path, content):
     if content is not None:
         path.write_text(content)
     done = subprocess.run(
-        [sys.executable, "-m", "slaf.kernel", "-f", str(path)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "slaf.kernel", "-f", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 1
     assert done.stderr.startswith("The connection file")

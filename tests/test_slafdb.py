@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import dense, make_counts
-
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
 
@@ -24,7 +23,11 @@ def slafdb(command: str, source: Path, target: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
         [python, str(SIDE), command, str(source), str(target)],
-        cwd=target.parent, env=environment, capture_output=True, text=True, timeout=240,
+        cwd=target.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -63,7 +66,9 @@ def test_slafdb_reads_ours_real(pbmc, pbmc_slaf, tmp_path):
 
 def test_slafdb_reads_ours_counts(counts, convert, tmp_path):
     counts.layers["doubled"] = counts.X * 2
-    counts.obsm["X_pca"] = np.random.default_rng(0).normal(size=(counts.n_obs, 4)).astype(np.float32)
+    counts.obsm["X_pca"] = (
+        np.random.default_rng(0).normal(size=(counts.n_obs, 4)).astype(np.float32)
+    )
     check_what_slafdb_reads(convert(counts), counts, tmp_path)
 
 

@@ -9,7 +9,6 @@ import pytest
 from conftest import dense, make_counts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
 
@@ -47,7 +46,9 @@ def keys(length: int, name):
     )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     rows=keys(CELLS, lambda i: f"cell-{i}"),
     columns=keys(GENES, lambda i: f"ENSG{i:05d}"),
@@ -63,7 +64,9 @@ def test_one_key(pair, rows, columns):
     np.testing.assert_array_equal(got.obs["n_genes"], want.obs["n_genes"])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_chained_keys(pair, data):
     lazy, adata = pair
@@ -89,7 +92,9 @@ def test_boolean_series_and_frames(pair):
     assert list(lazy[lazy.obs.cell_type == "T cells", :].obs_names) == list(want.obs_names)
     frame = pl.DataFrame({"cell_id": list(want.obs_names), "n": range(want.n_obs)})
     assert list(lazy[frame].obs_names) == list(want.obs_names)
-    answer = lazy.slaf._ask("SELECT cell_integer_id FROM cells WHERE cell_type = 'T cells' ORDER BY 1")
+    answer = lazy.slaf._ask(
+        "SELECT cell_integer_id FROM cells WHERE cell_type = 'T cells' ORDER BY 1"
+    )
     assert list(lazy[answer].obs_names) == list(want.obs_names)
 
 

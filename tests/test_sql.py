@@ -11,7 +11,6 @@ import pytest
 from conftest import make_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from slaf import SLAFArray, SlafError
 from slaf.data import SLAFConverter
 
@@ -47,7 +46,12 @@ def rows(frame: pl.DataFrame) -> list[tuple]:
 
 
 def key(row: tuple) -> tuple:
-    return tuple((v is None, str(type(v)), v if not isinstance(v, bool) else int(v)) if v is not None else (True, "", 0) for v in row)
+    return tuple(
+        (v is None, str(type(v)), v if not isinstance(v, bool) else int(v))
+        if v is not None
+        else (True, "", 0)
+        for v in row
+    )
 
 
 def compare(array, duck, sql: str, ordered: bool = False) -> None:
@@ -165,17 +169,44 @@ def conditions(draw, depth: int = 2) -> str:
     value = draw(st.sampled_from(values))
     if kind == "text":
         value = "'" + value.replace("'", "''") + "'"
-    form = draw(st.sampled_from(["{c} = {v}", "{c} <> {v}", "{c} >= {v}", "{c} < {v}", "NOT {c} = {v}", "{c} IS NULL", "{c} IN ({v})", "{c} NOT IN ({v})"]))
+    form = draw(
+        st.sampled_from(
+            [
+                "{c} = {v}",
+                "{c} <> {v}",
+                "{c} >= {v}",
+                "{c} < {v}",
+                "NOT {c} = {v}",
+                "{c} IS NULL",
+                "{c} IN ({v})",
+                "{c} NOT IN ({v})",
+            ]
+        )
+    )
     return form.format(c=column, v=value)
 
 
 @settings(max_examples=150, deadline=None)
-@given(where=conditions(), group=st.sampled_from(["batch", "donor", "doublet", None]), data=st.data())
+@given(
+    where=conditions(), group=st.sampled_from(["batch", "donor", "doublet", None]), data=st.data()
+)
 def test_generated_questions(array, duck, where, group, data):
     aggregates = data.draw(
         st.lists(
-            st.sampled_from(["COUNT(*)", "COUNT(age)", "SUM(n_genes)", "AVG(total_counts)", "MIN(n_genes)", "MAX(donor)", "SUM(score)"]),
-            min_size=1, max_size=4, unique=True,
+            st.sampled_from(
+                [
+                    "COUNT(*)",
+                    "COUNT(age)",
+                    "SUM(n_genes)",
+                    "AVG(total_counts)",
+                    "MIN(n_genes)",
+                    "MAX(donor)",
+                    "SUM(score)",
+                ]
+            ),
+            min_size=1,
+            max_size=4,
+            unique=True,
         )
     )
     named = ", ".join(f"{a} AS a{i}" for i, a in enumerate(aggregates))
@@ -183,13 +214,26 @@ def test_generated_questions(array, duck, where, group, data):
         compare(array, duck, f"SELECT {named} FROM cells WHERE {where}")
     else:
         compare(array, duck, f"SELECT {group}, {named} FROM cells WHERE {where} GROUP BY {group}")
-    compare(array, duck, f"SELECT cell_id, donor AS d FROM cells WHERE {where} ORDER BY cell_id LIMIT 9", ordered=True)
+    compare(
+        array,
+        duck,
+        f"SELECT cell_id, donor AS d FROM cells WHERE {where} ORDER BY cell_id LIMIT 9",
+        ordered=True,
+    )
 
 
 def test_polars_runs_plain_questions_to_metadata_and_says_so(array):
     engine = lambda sql: array._ask(sql).engine  # noqa: E731
-    assert engine("SELECT batch, COUNT(*) AS n FROM cells WHERE n_genes > 3 GROUP BY batch ORDER BY n")[0] == "polars"
-    assert engine("SELECT SUM(value) FROM expression") == ("datafusion", "a table of expression values")
+    assert (
+        engine(
+            "SELECT batch, COUNT(*) AS n FROM cells WHERE n_genes > 3 GROUP BY batch ORDER BY n"
+        )[0]
+        == "polars"
+    )
+    assert engine("SELECT SUM(value) FROM expression") == (
+        "datafusion",
+        "a table of expression values",
+    )
     assert engine("SELECT c.cell_id FROM cells c JOIN cells d USING (cell_id)")[0] == "datafusion"
 
 
@@ -199,7 +243,10 @@ def test_filters_columns_and_limits_reach_lance(array):
     ).rows()
     text = str(plan)
     assert "cell_integer_id = " in text and "LanceRead" in text
-    assert "projection=[gene_integer_id]" in text or "projection=[cell_integer_id, gene_integer_id]" in text
+    assert (
+        "projection=[gene_integer_id]" in text
+        or "projection=[cell_integer_id, gene_integer_id]" in text
+    )
 
 
 def test_a_derived_tables_name_does_not_outlive_its_statement(array):
@@ -232,7 +279,10 @@ def test_letter_case_of_names_does_not_matter(array):
 @pytest.mark.parametrize(
     ("sql", "says"),
     [
-        ("SELECT totl_counts FROM cells", "There is no column `totl_counts`. Did you mean `total_counts`"),
+        (
+            "SELECT totl_counts FROM cells",
+            "There is no column `totl_counts`. Did you mean `total_counts`",
+        ),
         ("SELECT totl_counts FROM cells c JOIN genes g ON true", "no column `totl_counts`"),
         ("SELECT * FROM cell", "There is no table `cell`. Did you mean `cells`"),
         ("SELECT * FROM cells WHERE", "found the end of the statement"),
@@ -242,8 +292,14 @@ def test_letter_case_of_names_does_not_matter(array):
         ("DROP TABLE cells", "only read"),
         ("INSERT INTO cells VALUES (1)", "only read"),
         ("CREATE TABLE x AS SELECT 1", "only read"),
-        ("SELECT medain(n_genes) FROM cells", "There is no function `medain`. Did you mean `median`"),
-        ("SELECT cell_id FROM cells WHERE n_genes > ALL (SELECT n_genes FROM cells)", "Compare with its MIN or MAX"),
+        (
+            "SELECT medain(n_genes) FROM cells",
+            "There is no function `medain`. Did you mean `median`",
+        ),
+        (
+            "SELECT cell_id FROM cells WHERE n_genes > ALL (SELECT n_genes FROM cells)",
+            "Compare with its MIN or MAX",
+        ),
         ("SELECT batch, n_genes FROM cells GROUP BY batch", "n_genes"),
         ("SELECT batch + 1 FROM cells", ""),
     ],

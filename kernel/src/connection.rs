@@ -47,13 +47,16 @@ impl Connection {
             path: shown.clone(),
             source,
         })?;
-        let connection: Self = serde_json::from_str(&text).map_err(|source| {
-            ConnectionError::Invalid {
+        let connection: Self =
+            serde_json::from_str(&text).map_err(|source| ConnectionError::Invalid {
                 path: shown,
                 source,
-            }
-        })?;
-        let unsupported = |what: &str| Err(ConnectionError::Unsupported { what: what.to_owned() });
+            })?;
+        let unsupported = |what: &str| {
+            Err(ConnectionError::Unsupported {
+                what: what.to_owned(),
+            })
+        };
         if connection.signature_scheme != hmac_sha256() && !connection.key.is_empty() {
             return unsupported(&connection.signature_scheme);
         }

@@ -75,7 +75,9 @@ impl IoPub {
         let mut text = self.lock();
         self.drain(&mut text);
         let topic = [Bytes::copy_from_slice(msg_type.as_bytes())];
-        let frames = self.signer.encode(&topic, msg_type, parent, metadata, content, buffers);
+        let frames = self
+            .signer
+            .encode(&topic, msg_type, parent, metadata, content, buffers);
         // The other end is gone only when the kernel is.
         let _ = self.queue.blocking_send(Item::Message(frames));
     }
@@ -130,7 +132,11 @@ impl IoPub {
         loop {
             let mut text = self.lock();
             while text.pieces.is_empty() {
-                text = self.text.1.wait(text).unwrap_or_else(PoisonError::into_inner);
+                text = self
+                    .text
+                    .1
+                    .wait(text)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             drop(text);
             std::thread::sleep(GATHER);
@@ -143,7 +149,9 @@ impl IoPub {
         for Piece { parent, name, text } in text.pieces.drain(..) {
             let content = json!({ "name": name, "text": text }).to_string();
             let topic = [Bytes::from_static(b"stream")];
-            let frames = self.signer.encode(&topic, "stream", &parent, "{}", &content, vec![]);
+            let frames = self
+                .signer
+                .encode(&topic, "stream", &parent, "{}", &content, vec![]);
             let _ = self.queue.blocking_send(Item::Message(frames));
         }
     }

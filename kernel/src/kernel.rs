@@ -76,7 +76,9 @@ impl Kernel {
                 let _ = replies.send(message);
             }));
             let on_shell = shared.clone();
-            tokio::spawn(listen(shell_in, signer.clone(), move |m| on_shell.take_shell(m)));
+            tokio::spawn(listen(shell_in, signer.clone(), move |m| {
+                on_shell.take_shell(m)
+            }));
             let on_control = serial(shared.clone());
             tokio::spawn(listen(control_in, signer.clone(), on_control));
             let stdin = Stdin::new(signer, sender(stdin_out), answers);
@@ -117,7 +119,9 @@ impl Kernel {
         content: &str,
         buffers: Vec<Bytes>,
     ) {
-        self.shared.iopub.publish(msg_type, parent, metadata, content, buffers);
+        self.shared
+            .iopub
+            .publish(msg_type, parent, metadata, content, buffers);
     }
 
     /// Adds text to `stdout` or `stderr`.
@@ -133,7 +137,10 @@ impl Kernel {
     pub fn reply(&self, msg_type: &str, parent: &Parent, metadata: &str, content: &str) {
         self.shared.iopub.flush();
         let to = &parent.identities;
-        let frames = self.shared.signer.encode(to, msg_type, &parent.header, metadata, content, vec![]);
+        let frames =
+            self.shared
+                .signer
+                .encode(to, msg_type, &parent.header, metadata, content, vec![]);
         let _ = self.shared.shell.send(frames);
     }
 
@@ -187,7 +194,9 @@ impl Shared {
         let parent = &message.parent;
         self.iopub.status("busy", &parent.header);
         let to = &parent.identities;
-        let frames = self.signer.encode(to, msg_type, &parent.header, "{}", content, vec![]);
+        let frames = self
+            .signer
+            .encode(to, msg_type, &parent.header, "{}", content, vec![]);
         let _ = channel.send(frames);
         self.iopub.status("idle", &parent.header);
     }

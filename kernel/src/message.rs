@@ -108,7 +108,8 @@ impl Signer {
             version: VERSION.to_owned(),
         };
         let header = serde_json::to_string(&header).unwrap_or_default();
-        let parts = [&header, parent, metadata, content].map(|p| Bytes::copy_from_slice(p.as_bytes()));
+        let parts =
+            [&header, parent, metadata, content].map(|p| Bytes::copy_from_slice(p.as_bytes()));
         let mut frames = routing.to_vec();
         frames.push(Bytes::from_static(DELIMITER));
         frames.push(self.sign(&parts));
@@ -168,7 +169,8 @@ impl Signer {
         let digest = unhex(signature).ok_or(WireError::BadSignature)?;
         parts.iter().for_each(|part| mac.update(part));
         // Compares in constant time.
-        mac.verify_slice(&digest).map_err(|_| WireError::BadSignature)?;
+        mac.verify_slice(&digest)
+            .map_err(|_| WireError::BadSignature)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if !seen.0.insert(digest.clone()) {
             return Err(WireError::Replayed);
@@ -201,7 +203,14 @@ mod tests {
 
     fn request(signer: &Signer) -> Vec<Bytes> {
         let routing = [Bytes::from_static(b"client")];
-        signer.encode(&routing, "execute_request", NO_PARENT, "{}", r#"{"code":"1"}"#, vec![])
+        signer.encode(
+            &routing,
+            "execute_request",
+            NO_PARENT,
+            "{}",
+            r#"{"code":"1"}"#,
+            vec![],
+        )
     }
 
     #[test]
@@ -218,7 +227,10 @@ mod tests {
     #[test]
     fn another_key_or_a_changed_frame_is_refused() {
         let ours = Signer::new("secret");
-        assert!(matches!(ours.decode(request(&Signer::new("guess"))), Err(WireError::BadSignature)));
+        assert!(matches!(
+            ours.decode(request(&Signer::new("guess"))),
+            Err(WireError::BadSignature)
+        ));
         let mut frames = request(&Signer::new("secret"));
         frames[6] = Bytes::from_static(br#"{"code":"2"}"#);
         assert!(matches!(ours.decode(frames), Err(WireError::BadSignature)));

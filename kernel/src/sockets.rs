@@ -19,10 +19,14 @@ pub(crate) struct Sockets {
 impl Sockets {
     pub(crate) async fn bind(connection: &Connection) -> ZmqResult<Self> {
         let mut heartbeat = RepSocket::new();
-        heartbeat.bind(&connection.endpoint(connection.hb_port)).await?;
+        heartbeat
+            .bind(&connection.endpoint(connection.hb_port))
+            .await?;
         tokio::spawn(echo(heartbeat));
         let mut iopub = XPubSocket::new();
-        iopub.bind(&connection.endpoint(connection.iopub_port)).await?;
+        iopub
+            .bind(&connection.endpoint(connection.iopub_port))
+            .await?;
         Ok(Self {
             shell: router(connection, connection.shell_port).await?,
             control: router(connection, connection.control_port).await?,

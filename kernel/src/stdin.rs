@@ -58,7 +58,9 @@ impl Stdin {
         while replies.try_recv().is_ok() {}
         let content = json!({ "prompt": prompt, "password": password }).to_string();
         let to = &parent.identities;
-        let frames = self.signer.encode(to, "input_request", &parent.header, "{}", &content, vec![]);
+        let frames =
+            self.signer
+                .encode(to, "input_request", &parent.header, "{}", &content, vec![]);
         if self.send.send(frames).is_err() {
             return Input::Interrupted;
         }

@@ -73,7 +73,8 @@ impl Cell {
         }
         if cell.sql.is_empty() {
             return Err(CellError(
-                "The cell has no statement. Write one, such as `SELECT * FROM cells LIMIT 5`.".into(),
+                "The cell has no statement. Write one, such as `SELECT * FROM cells LIMIT 5`."
+                    .into(),
             ));
         }
         Ok(cell)
@@ -91,8 +92,8 @@ fn assignment(text: &str) -> Option<(&str, &str)> {
     let name = name.trim().trim_end_matches('=').trim_end();
     let mut letters = name.chars();
     let first = letters.next()?;
-    let is_name = (first.is_alphabetic() || first == '_')
-        && letters.all(|c| c.is_alphanumeric() || c == '_');
+    let is_name =
+        (first.is_alphabetic() || first == '_') && letters.all(|c| c.is_alphanumeric() || c == '_');
     is_name.then_some((name, sql))
 }
 

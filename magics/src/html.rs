@@ -50,11 +50,17 @@ mod tests {
 
     #[test]
     fn markup_in_data_stays_text() {
-        assert_eq!(escape("<b>5' UTR & \"x\"</b>"), "&lt;b&gt;5&#39; UTR &amp; &quot;x&quot;&lt;/b&gt;");
+        assert_eq!(
+            escape("<b>5' UTR & \"x\"</b>"),
+            "&lt;b&gt;5&#39; UTR &amp; &quot;x&quot;&lt;/b&gt;"
+        );
     }
 
     #[test]
     fn thousands() {
-        assert_eq!([grouped(7), grouped(1234), grouped(62_400_000)], ["7", "1,234", "62,400,000"]);
+        assert_eq!(
+            [grouped(7), grouped(1234), grouped(62_400_000)],
+            ["7", "1,234", "62,400,000"]
+        );
     }
 }

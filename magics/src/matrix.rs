@@ -73,7 +73,11 @@ impl Picture {
                 "<rect x=\"{x}\" y=\"{y}\" width=\"8\" height=\"8\" opacity=\"{shade:.2}\"/>"
             );
         }
-        let _ = write!(out, "</svg><div class=\"dim\">{}</div></div>", escape(&self.caption));
+        let _ = write!(
+            out,
+            "</svg><div class=\"dim\">{}</div></div>",
+            escape(&self.caption)
+        );
         out
     }
 
@@ -99,10 +103,19 @@ impl Picture {
 impl Facts<'_> {
     fn caption(&self) -> String {
         let (rows, columns) = self.shape;
-        let mut out = format!("{} × {} {}", grouped(rows as u64), grouped(columns as u64), self.dtype);
+        let mut out = format!(
+            "{} × {} {}",
+            grouped(rows as u64),
+            grouped(columns as u64),
+            self.dtype
+        );
         if let Some(nnz) = self.nnz {
             let cells = rows as f64 * columns as f64;
-            let density = if cells > 0.0 { 100.0 * nnz as f64 / cells } else { 0.0 };
+            let density = if cells > 0.0 {
+                100.0 * nnz as f64 / cells
+            } else {
+                0.0
+            };
             let _ = write!(out, " · {} stored · {density:.2} % dense", grouped(nnz));
         }
         if !self.note.is_empty() {
@@ -118,15 +131,28 @@ mod tests {
 
     #[test]
     fn a_diagonal_is_a_diagonal() {
-        let facts = Facts { shape: (3, 3), nnz: Some(3), dtype: "float32", note: "" };
+        let facts = Facts {
+            shape: (3, 3),
+            nnz: Some(3),
+            dtype: "float32",
+            note: "",
+        };
         let picture = Picture::new(&[0, 1, 2, 3], &[0, 1, 2], 3, &facts);
-        assert_eq!(picture.text(), "█  \n █ \n  █\n3 × 3 float32 · 3 stored · 33.33 % dense");
+        assert_eq!(
+            picture.text(),
+            "█  \n █ \n  █\n3 × 3 float32 · 3 stored · 33.33 % dense"
+        );
         assert_eq!(picture.html().matches("<rect").count(), 3);
     }
 
     #[test]
     fn nothing_is_drawn_of_nothing() {
-        let facts = Facts { shape: (0, 5), nnz: Some(0), dtype: "uint16", note: "" };
+        let facts = Facts {
+            shape: (0, 5),
+            nnz: Some(0),
+            dtype: "uint16",
+            note: "",
+        };
         let picture = Picture::new(&[0], &[], 5, &facts);
         assert_eq!(picture.text(), "0 × 5 uint16 · 0 stored · 0.00 % dense");
     }

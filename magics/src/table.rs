@@ -31,7 +31,11 @@ impl TableView<'_> {
             let field = self.schema.field(column);
             let (name, kind) = (escape(field.name()), short(field.data_type()));
             let class = class(field.data_type());
-            let _ = write!(out, "<th{class}>{name}<br><span class=\"dim\">{}</span></th>", escape(&kind));
+            let _ = write!(
+                out,
+                "<th{class}>{name}<br><span class=\"dim\">{}</span></th>",
+                escape(&kind)
+            );
         }
         out.push_str("</tr></thead><tbody>");
         for row in self.shown() {
@@ -45,10 +49,18 @@ impl TableView<'_> {
             }
             out.push_str("</tr>");
             if self.cut_after(row) {
-                let _ = write!(out, "<tr><td class=\"text dim\" colspan=\"{}\">…</td></tr>", columns.len());
+                let _ = write!(
+                    out,
+                    "<tr><td class=\"text dim\" colspan=\"{}\">…</td></tr>",
+                    columns.len()
+                );
             }
         }
-        let _ = write!(out, "</tbody></table><div class=\"dim\">{}</div>", escape(&self.footer()));
+        let _ = write!(
+            out,
+            "</tbody></table><div class=\"dim\">{}</div>",
+            escape(&self.footer())
+        );
         for warning in self.warnings {
             let _ = write!(out, "<div class=\"warn\">{}</div>", escape(warning));
         }
@@ -58,26 +70,42 @@ impl TableView<'_> {
 
     pub fn text(&self) -> String {
         let columns = self.columns();
-        let mut lines: Vec<Vec<String>> =
-            vec![columns.iter().map(|&c| self.schema.field(c).name().clone()).collect()];
+        let mut lines: Vec<Vec<String>> = vec![
+            columns
+                .iter()
+                .map(|&c| self.schema.field(c).name().clone())
+                .collect(),
+        ];
         for row in self.shown() {
             let cells = self.cells(row, &columns).into_iter();
-            lines.push(cells.map(|cell| cell.unwrap_or_else(|| "NULL".into())).collect());
+            lines.push(
+                cells
+                    .map(|cell| cell.unwrap_or_else(|| "NULL".into()))
+                    .collect(),
+            );
             if self.cut_after(row) {
                 lines.push(vec!["…".into(); columns.len()]);
             }
         }
         let widths: Vec<usize> = (0..columns.len())
-            .map(|c| lines.iter().map(|line| line[c].chars().count()).max().unwrap_or(0))
+            .map(|c| {
+                lines
+                    .iter()
+                    .map(|line| line[c].chars().count())
+                    .max()
+                    .unwrap_or(0)
+            })
             .collect();
         let mut out = String::new();
         for line in lines {
-            let cells = line.iter().zip(&widths).zip(&columns).map(|((cell, &width), &column)| {
-                match is_text(self.schema.field(column).data_type()) {
-                    true => format!("{cell:<width$}"),
-                    false => format!("{cell:>width$}"),
-                }
-            });
+            let cells =
+                line.iter().zip(&widths).zip(&columns).map(
+                    |((cell, &width), &column)| match is_text(self.schema.field(column).data_type())
+                    {
+                        true => format!("{cell:<width$}"),
+                        false => format!("{cell:>width$}"),
+                    },
+                );
             let line = cells.collect::<Vec<_>>().join("  ");
             out.push_str(line.trim_end());
             out.push('\n');
@@ -95,9 +123,14 @@ impl TableView<'_> {
 
     fn footer(&self) -> String {
         let (rows, columns) = (self.rows() as u64, self.schema.fields().len());
-        let plural = |n: u64, what: &str| format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" });
+        let plural =
+            |n: u64, what: &str| format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" });
         let hidden = columns.saturating_sub(COLUMNS);
-        let hidden = if hidden > 0 { format!(" ({hidden} not shown)") } else { String::new() };
+        let hidden = if hidden > 0 {
+            format!(" ({hidden} not shown)")
+        } else {
+            String::new()
+        };
         format!(
             "{} × {}{hidden} · {}",
             plural(rows, "row"),
@@ -127,7 +160,10 @@ impl TableView<'_> {
     fn cells(&self, mut row: usize, columns: &[usize]) -> Vec<Option<String>> {
         for batch in self.batches {
             if row < batch.num_rows() {
-                return columns.iter().map(|&c| cell(batch.column(c), row)).collect();
+                return columns
+                    .iter()
+                    .map(|&c| cell(batch.column(c), row))
+                    .collect();
             }
             row -= batch.num_rows();
         }
@@ -180,7 +216,11 @@ fn is_text(dtype: &DataType) -> bool {
 }
 
 fn class(dtype: &DataType) -> &'static str {
-    if is_text(dtype) { " class=\"text\"" } else { "" }
+    if is_text(dtype) {
+        " class=\"text\""
+    } else {
+        ""
+    }
 }
 
 /// A type's name as a user of SQL knows it.
@@ -201,33 +241,74 @@ mod tests {
 
     use super::*;
 
-    fn view(names: Vec<Option<&str>>, note: &'static str) -> (SchemaRef, RecordBatch, &'static str) {
+    fn view(
+        names: Vec<Option<&str>>,
+        note: &'static str,
+    ) -> (SchemaRef, RecordBatch, &'static str) {
         let counts = Int64Array::from_iter_values(0..names.len() as i64);
         let schema = Arc::new(Schema::new(vec![
             Field::new("cell_type", DataType::Utf8, true),
             Field::new("n", DataType::Int64, false),
         ]));
-        let columns: Vec<Arc<dyn Array>> = vec![Arc::new(StringArray::from(names)), Arc::new(counts)];
-        (Arc::clone(&schema), RecordBatch::try_new(schema, columns).unwrap(), note)
+        let columns: Vec<Arc<dyn Array>> =
+            vec![Arc::new(StringArray::from(names)), Arc::new(counts)];
+        (
+            Arc::clone(&schema),
+            RecordBatch::try_new(schema, columns).unwrap(),
+            note,
+        )
     }
 
     #[test]
     fn text_aligns_and_shows_null() {
         let (schema, batch, note) = view(vec![Some("T cells"), None], "polars");
-        let view = TableView { schema: &schema, batches: &[batch], note, warnings: &[] };
-        assert_eq!(view.text(), "cell_type  n\nT cells    0\nNULL       1\n2 rows × 2 columns · polars");
+        let view = TableView {
+            schema: &schema,
+            batches: &[batch],
+            note,
+            warnings: &[],
+        };
+        assert_eq!(
+            view.text(),
+            "cell_type  n\nT cells    0\nNULL       1\n2 rows × 2 columns · polars"
+        );
     }
 
     #[test]
     fn floats_show_six_digits() {
-        let shown = [0.0, 1.0, -4432.076923, 0.1 + 0.2, 1.5e-7, 123456789.0, f64::NAN].map(rounded);
-        assert_eq!(shown, ["0", "1", "-4432.08", "0.3", "1.50000e-7", "123456789", "NaN"]);
+        let shown = [
+            0.0,
+            1.0,
+            -4432.076923,
+            0.1 + 0.2,
+            1.5e-7,
+            123456789.0,
+            f64::NAN,
+        ]
+        .map(rounded);
+        assert_eq!(
+            shown,
+            [
+                "0",
+                "1",
+                "-4432.08",
+                "0.3",
+                "1.50000e-7",
+                "123456789",
+                "NaN"
+            ]
+        );
     }
 
     #[test]
     fn html_escapes_and_cuts_the_middle() {
         let (schema, batch, note) = view(vec![Some("<b>"); 40], "polars");
-        let view = TableView { schema: &schema, batches: &[batch], note, warnings: &["\"x\"".into()] };
+        let view = TableView {
+            schema: &schema,
+            batches: &[batch],
+            note,
+            warnings: &["\"x\"".into()],
+        };
         let html = view.html();
         assert_eq!(html.matches("&lt;b&gt;").count(), 20);
         assert!(!html.contains("<b>"));

@@ -85,7 +85,11 @@ def _encode_column(series: pd.Series) -> tuple[pa.Array, dict[str, Any]]:
         return pa.array([None if _is_missing(v) else str(v) for v in series], pa.string()), note
     if series.dtype.kind == "f":
         # NaN is a value here, not a missing one.
-        values = series.to_numpy(na_value=np.nan) if not isinstance(series.dtype, np.dtype) else series.to_numpy()
+        values = (
+            series.to_numpy(na_value=np.nan)
+            if not isinstance(series.dtype, np.dtype)
+            else series.to_numpy()
+        )
         mask = series.isna().to_numpy() if not isinstance(series.dtype, np.dtype) else None
         if values.dtype == np.float16:
             values = values.astype(np.float32)

@@ -21,7 +21,9 @@ impl Axis<'_> {
                 step: *step,
                 len: *len,
             },
-            Self::List(list) => Selection::List(list.as_slice()?.iter().map(|&i| i as u64).collect()),
+            Self::List(list) => {
+                Selection::List(list.as_slice()?.iter().map(|&i| i as u64).collect())
+            }
         })
     }
 }

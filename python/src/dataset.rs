@@ -66,7 +66,13 @@ impl Dataset {
     }
 
     /// `(indptr, indices, data)` of X restricted to `cells` × `genes`.
-    fn csr(&self, py: Python<'_>, cells: Axis<'_>, genes: Axis<'_>, dtype: &str) -> PyResult<Arrays> {
+    fn csr(
+        &self,
+        py: Python<'_>,
+        cells: Axis<'_>,
+        genes: Axis<'_>,
+        dtype: &str,
+    ) -> PyResult<Arrays> {
         let (cells, genes) = (cells.selection()?, genes.selection()?);
         let dtype = value_type(dtype)?;
         let dataset = self.inner.clone();
@@ -119,6 +125,8 @@ pub(crate) fn pairs(kind: &str) -> PyResult<Pairs> {
         "layers" => Ok(Pairs::Layers),
         "obsp" => Ok(Pairs::Obsp),
         "varp" => Ok(Pairs::Varp),
-        other => Err(PyValueError::new_err(format!("`{other}` is no kind of matrix"))),
+        other => Err(PyValueError::new_err(format!(
+            "`{other}` is no kind of matrix"
+        ))),
     }
 }

@@ -64,7 +64,10 @@ impl Kernel {
         buffers: Vec<Vec<u8>>,
     ) {
         let buffers = buffers.into_iter().map(Bytes::from).collect();
-        py.detach(|| self.inner.publish(msg_type, parent, metadata, content, buffers));
+        py.detach(|| {
+            self.inner
+                .publish(msg_type, parent, metadata, content, buffers)
+        });
     }
 
     /// Adds text to a stream; it is gathered and sent within 40 ms.
@@ -79,13 +82,26 @@ impl Kernel {
     }
 
     #[pyo3(signature = (msg_type, content, parent, metadata="{}"))]
-    fn reply(&self, py: Python<'_>, msg_type: &str, content: &str, parent: &Request, metadata: &str) {
+    fn reply(
+        &self,
+        py: Python<'_>,
+        msg_type: &str,
+        content: &str,
+        parent: &Request,
+        metadata: &str,
+    ) {
         let parent = Arc::clone(&parent.message.parent);
         py.detach(|| self.inner.reply(msg_type, &parent, metadata, content));
     }
 
     /// Asks the front end that sent `parent` for a line; interruptible.
-    fn input(&self, py: Python<'_>, prompt: &str, password: bool, parent: &Request) -> PyResult<String> {
+    fn input(
+        &self,
+        py: Python<'_>,
+        prompt: &str,
+        password: bool,
+        parent: &Request,
+    ) -> PyResult<String> {
         let parent = Arc::clone(&parent.message.parent);
         let mut raised = None;
         let input = py.detach(|| {
@@ -132,6 +148,10 @@ impl Request {
 
     #[getter]
     fn buffers<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
-        self.message.buffers.iter().map(|b| PyBytes::new(py, b)).collect()
+        self.message
+            .buffers
+            .iter()
+            .map(|b| PyBytes::new(py, b))
+            .collect()
     }
 }

@@ -41,7 +41,11 @@ pub(crate) fn query(
         None => None,
         Some("polars") => Some(Engine::Polars),
         Some("datafusion") => Some(Engine::DataFusion),
-        Some(other) => return Err(PyValueError::new_err(format!("there is no engine `{other}`"))),
+        Some(other) => {
+            return Err(PyValueError::new_err(format!(
+                "there is no engine `{other}`"
+            )));
+        }
     };
     let handles = handles
         .into_iter()
@@ -98,7 +102,12 @@ impl Answer {
 
     #[getter]
     fn columns(&self) -> Vec<String> {
-        self.inner.schema.fields().iter().map(|f| f.name().clone()).collect()
+        self.inner
+            .schema
+            .fields()
+            .iter()
+            .map(|f| f.name().clone())
+            .collect()
     }
 
     /// `polars` or `datafusion`, and why.
@@ -150,5 +159,10 @@ pub(crate) fn parse_cell(
     body: &str,
 ) -> PyResult<(Option<String>, Option<String>, Option<&'static str>, String)> {
     let cell = Cell::parse(line, body).map_err(|e| PyValueError::new_err(e.to_string()))?;
-    Ok((cell.target, cell.on, cell.engine.map(Engine::name), cell.sql))
+    Ok((
+        cell.target,
+        cell.on,
+        cell.engine.map(Engine::name),
+        cell.sql,
+    ))
 }

@@ -23,7 +23,12 @@ pub(crate) struct Writer {
 impl Writer {
     #[new]
     #[pyo3(signature = (target, shape, value_type, overwrite=false))]
-    fn new(target: PathBuf, shape: (u64, u64), value_type: &str, overwrite: bool) -> PyResult<Self> {
+    fn new(
+        target: PathBuf,
+        shape: (u64, u64),
+        value_type: &str,
+        overwrite: bool,
+    ) -> PyResult<Self> {
         let value_type = self::value_type(value_type)?;
         let inner = Inner::create(&target, shape, value_type, overwrite).map_err(to_python)?;
         Ok(Self {
@@ -64,7 +69,8 @@ impl Writer {
     /// Writes obs, var and `config.json` (`config` is JSON to merge in), and
     /// publishes the dataset.
     fn finish(&self, py: Python<'_>, cells: PyTable, genes: PyTable, config: &str) -> PyResult<()> {
-        let config = serde_json::from_str(config).map_err(|e| PyValueError::new_err(e.to_string()))?;
+        let config =
+            serde_json::from_str(config).map_err(|e| PyValueError::new_err(e.to_string()))?;
         let (cells, genes) = (one_batch(cells)?, one_batch(genes)?);
         let inner = self.take()?;
         py.detach(|| inner.finish(cells, genes, config))
@@ -94,11 +100,17 @@ fn finished() -> PyErr {
 
 fn one_batch(table: PyTable) -> PyResult<arrow::array::RecordBatch> {
     let (batches, schema) = table.into_inner();
-    arrow::compute::concat_batches(&schema, &batches).map_err(|e| PyValueError::new_err(e.to_string()))
+    arrow::compute::concat_batches(&schema, &batches)
+        .map_err(|e| PyValueError::new_err(e.to_string()))
 }
 
 /// `(key, indptr, indices, data)`.
-type Named<'py> = (String, PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i32>, Data<'py>);
+type Named<'py> = (
+    String,
+    PyReadonlyArray1<'py, i64>,
+    PyReadonlyArray1<'py, i32>,
+    Data<'py>,
+);
 
 /// Writes the coordinate table `kind` (`layers`, `obsp`, `varp`) of CSR
 /// matrices with sorted rows and `width` columns as a Lance table at `path`.
@@ -122,5 +134,6 @@ pub(crate) fn write_pairs(
         };
         named.push((key, csr));
     }
-    py.detach(|| write_table(&path, union(kind, &named)?)).map_err(to_python)
+    py.detach(|| write_table(&path, union(kind, &named)?))
+        .map_err(to_python)
 }

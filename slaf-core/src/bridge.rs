@@ -55,7 +55,11 @@ pub(crate) fn to_arrow(mut frame: DataFrame) -> Result<RecordBatch> {
             let array: FFI_ArrowArray = transmute(polars_ffi::export_array_to_c(chunk));
             from_ffi(array, &schema)?
         };
-        fields.push(Field::new(column.name().as_str(), data.data_type().clone(), true));
+        fields.push(Field::new(
+            column.name().as_str(),
+            data.data_type().clone(),
+            true,
+        ));
         arrays.push(make_array(data));
     }
     let rows = frame.height();

@@ -80,7 +80,12 @@ impl Config {
     /// Names of the keys stored under `section` (`obsm`, `layers`, …).
     pub fn available(&self, section: &str) -> Option<Vec<String>> {
         let names = self.root.get(section)?.get("available")?.as_array()?;
-        Some(names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect())
+        Some(
+            names
+                .iter()
+                .filter_map(|n| n.as_str().map(str::to_owned))
+                .collect(),
+        )
     }
 
     /// The dtype that X had at its source, such as `float32`, when we wrote it.

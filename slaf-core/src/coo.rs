@@ -93,7 +93,11 @@ impl Dataset {
         let [i, j] = pairs.ids();
         let mut scanner = table.lance.scan();
         scanner.project(&[i, j, key]).map_err(unreadable)?;
-        if let &Selection::Range { start, step: 1, len } = rows
+        if let &Selection::Range {
+            start,
+            step: 1,
+            len,
+        } = rows
             && len < height
         {
             let filter = format!("{i} >= {start} AND {i} < {}", start + len);
@@ -102,10 +106,17 @@ impl Dataset {
         let mut stream = scanner.try_into_stream().await.map_err(unreadable)?;
         let mut triplets: Vec<(i32, i32, T)> = Vec::new();
         while let Some(batch) = stream.try_next().await.map_err(unreadable)? {
-            let (i, j) = (column::<i64>(batch.column(0))?, column::<i64>(batch.column(1))?);
+            let (i, j) = (
+                column::<i64>(batch.column(0))?,
+                column::<i64>(batch.column(1))?,
+            );
             let stored = batch.column(2);
             let values = column::<T>(stored)?;
-            let zero = pairs.absent().is_some().then(|| column::<f64>(stored)).transpose()?;
+            let zero = pairs
+                .absent()
+                .is_some()
+                .then(|| column::<f64>(stored))
+                .transpose()?;
             for row in 0..batch.num_rows() {
                 if stored.is_null(row) || zero.as_ref().is_some_and(|z| z[row] == 0.0) {
                     continue;
@@ -113,7 +124,9 @@ impl Dataset {
                 let (Some(to_rows), Some(to_columns)) =
                     (row_places.get(i[row]), column_places.get(j[row]))
                 else {
-                    return Err(table.corrupt(format!("it holds the pair ({}, {})", i[row], j[row])));
+                    return Err(
+                        table.corrupt(format!("it holds the pair ({}, {})", i[row], j[row]))
+                    );
                 };
                 for &r in to_rows {
                     triplets.extend(to_columns.iter().map(|&c| (r, c, values[row])));
@@ -177,11 +190,15 @@ pub fn union(pairs: Pairs, matrices: &[(String, Csr)]) -> Result<RecordBatch> {
     let (mut rows, mut columns) = (Vec::new(), Vec::new());
     let mut sources: Vec<Vec<Option<usize>>> = vec![Vec::new(); matrices.len()];
     for row in 0..shape.0 {
-        let mut at: Vec<usize> = matrices.iter().map(|(_, m)| m.indptr[row] as usize).collect();
+        let mut at: Vec<usize> = matrices
+            .iter()
+            .map(|(_, m)| m.indptr[row] as usize)
+            .collect();
         loop {
-            let heads = matrices.iter().zip(&at).map(|((_, m), &p)| {
-                (p < m.indptr[row + 1] as usize).then(|| m.indices[p])
-            });
+            let heads = matrices
+                .iter()
+                .zip(&at)
+                .map(|((_, m), &p)| (p < m.indptr[row + 1] as usize).then(|| m.indices[p]));
             let heads: Vec<Option<i32>> = heads.collect();
             let Some(column) = heads.iter().flatten().min().copied() else {
                 break;
@@ -201,7 +218,9 @@ pub fn union(pairs: Pairs, matrices: &[(String, Csr)]) -> Result<RecordBatch> {
     let narrow = |name: &str| name.starts_with("gene") && shape.1 <= 1 << 16;
     for (name, ids) in [(i, rows), (j, columns)] {
         let array: ArrayRef = if narrow(name) {
-            Arc::new(UInt16Array::from_iter_values(ids.into_iter().map(|v| v as u16)))
+            Arc::new(UInt16Array::from_iter_values(
+                ids.into_iter().map(|v| v as u16),
+            ))
         } else {
             Arc::new(UInt32Array::from(ids))
         };
@@ -219,10 +238,16 @@ pub fn union(pairs: Pairs, matrices: &[(String, Csr)]) -> Result<RecordBatch> {
 /// The values at `sources`, as float32 where that loses nothing.
 fn gathered(data: &Values, sources: &[Option<usize>], absent: Option<f64>) -> ArrayRef {
     let values: Vec<f64> = typed!(data, v => v.iter().map(|x| *x as f64).collect());
-    let exact = values.iter().all(|v| f64::from(*v as f32) == *v || v.is_nan());
+    let exact = values
+        .iter()
+        .all(|v| f64::from(*v as f32) == *v || v.is_nan());
     let picked = sources.iter().map(|s| s.map(|at| values[at]).or(absent));
     if exact {
-        Arc::new(picked.map(|v| v.map(|v| v as f32)).collect::<Float32Array>())
+        Arc::new(
+            picked
+                .map(|v| v.map(|v| v as f32))
+                .collect::<Float32Array>(),
+        )
     } else {
         Arc::new(picked.collect::<Float64Array>())
     }
@@ -249,10 +274,24 @@ mod tests {
         let a = csr(&[0, 2, 2], &[0, 2], &[1.0, 2.0]);
         let b = csr(&[0, 1, 2], &[2, 1], &[3.0, 4.0]);
         let table = union(Pairs::Layers, &[("a".into(), a), ("b".into(), b)]).unwrap();
-        assert_eq!(table.column(0).as_primitive::<UInt32Type>().values(), &[0, 0, 1]);
-        assert_eq!(table.column(1).as_primitive::<UInt16Type>().values(), &[0, 2, 1]);
-        let a: Vec<_> = table.column(2).as_primitive::<Float32Type>().iter().collect();
-        let b: Vec<_> = table.column(3).as_primitive::<Float32Type>().iter().collect();
+        assert_eq!(
+            table.column(0).as_primitive::<UInt32Type>().values(),
+            &[0, 0, 1]
+        );
+        assert_eq!(
+            table.column(1).as_primitive::<UInt16Type>().values(),
+            &[0, 2, 1]
+        );
+        let a: Vec<_> = table
+            .column(2)
+            .as_primitive::<Float32Type>()
+            .iter()
+            .collect();
+        let b: Vec<_> = table
+            .column(3)
+            .as_primitive::<Float32Type>()
+            .iter()
+            .collect();
         assert_eq!(a, [Some(1.0), Some(2.0), None]);
         assert_eq!(b, [None, Some(3.0), Some(4.0)]);
     }

@@ -8,8 +8,8 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::TryStreamExt;
-use lance::io::RecordBatchStream;
 use lance::dataset::builder::DatasetBuilder;
+use lance::io::RecordBatchStream;
 use lance::session::Session;
 use tokio::sync::OnceCell;
 
@@ -107,9 +107,7 @@ impl Dataset {
     /// Where each cell's rows begin in `expression`, verified and, where slafdb
     /// stored them wrongly, repaired.
     pub(crate) async fn offsets(&self) -> Result<&Offsets> {
-        self.offsets
-            .get_or_try_init(|| Offsets::load(self))
-            .await
+        self.offsets.get_or_try_init(|| Offsets::load(self)).await
     }
 
     /// What is wrong with the dataset's `cell_start_index`, if anything; it has
@@ -204,8 +202,9 @@ impl Table {
             let schema: SchemaRef = stream.schema();
             Ok((schema, stream.try_collect::<Vec<_>>().await?))
         };
-        let (schema, batches): (SchemaRef, Vec<RecordBatch>) =
-            batches.await.map_err(|e: lance::Error| self.unreadable(&e))?;
+        let (schema, batches): (SchemaRef, Vec<RecordBatch>) = batches
+            .await
+            .map_err(|e: lance::Error| self.unreadable(&e))?;
         Ok(concat_batches(&schema, &batches)?)
     }
 

@@ -72,9 +72,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotFound { .. } => Some("Check the spelling and the working directory.".into()),
-            Self::NotSlaf { .. } => Some(
-                "Convert an h5ad file first: `slaf convert data.h5ad data.slaf`.".into(),
-            ),
+            Self::NotSlaf { .. } => {
+                Some("Convert an h5ad file first: `slaf convert data.h5ad data.slaf`.".into())
+            }
             Self::Corrupt { .. } => {
                 Some("Restore the dataset from its source, or convert it again.".into())
             }
@@ -83,9 +83,9 @@ impl Error {
                 Some(format!("Did you mean {}?", quoted.join(" or ")))
             }
             Self::Sql { hint, .. } => hint.clone(),
-            Self::Exists { .. } => {
-                Some("Choose another name, or overwrite it (`overwrite=True`, `--overwrite`).".into())
-            }
+            Self::Exists { .. } => Some(
+                "Choose another name, or overwrite it (`overwrite=True`, `--overwrite`).".into(),
+            ),
             Self::Unknown { .. }
             | Self::OutOfBounds { .. }
             | Self::NotRepresentable { .. }

@@ -11,8 +11,8 @@ use futures::stream::BoxStream;
 use lance::dataset::fragment::{FileFragment, FragReadConfig};
 
 use crate::dataset::{Dataset, Table};
-use crate::values::{Value, column};
 use crate::select::Places;
+use crate::values::{Value, column};
 use crate::{Result, Selection, ValueType, Values};
 
 /// Rows a decode task hands over at once.
@@ -32,12 +32,7 @@ pub struct Csr {
 
 impl Dataset {
     /// The counts of `cells` × `genes`, in the order asked for, as `dtype`.
-    pub async fn csr(
-        &self,
-        cells: &Selection,
-        genes: &Selection,
-        dtype: ValueType,
-    ) -> Result<Csr> {
+    pub async fn csr(&self, cells: &Selection, genes: &Selection, dtype: ValueType) -> Result<Csr> {
         let (n_cells, n_genes) = self.shape();
         cells.check("cell", n_cells)?;
         genes.check("gene", n_genes)?;
@@ -78,7 +73,9 @@ impl Dataset {
             let ids = column::<i32>(batch.column(0))?;
             let values = column::<T>(batch.column(1))?;
             if let Some(gene) = ids.iter().find(|g| !(0..n_genes as i32).contains(*g)) {
-                return Err(self.expression.corrupt(format!("it holds gene {gene} of {n_genes}")));
+                return Err(self
+                    .expression
+                    .corrupt(format!("it holds gene {gene} of {n_genes}")));
             }
             assembly.extend(&ids, &values);
             Ok(())
@@ -106,7 +103,10 @@ async fn read_rows(
             .open(&projection, FragReadConfig::default())
             .await
             .map_err(unreadable)?;
-        let tasks = reader.read_ranges(ranges.into(), BATCH).await.map_err(unreadable)?;
+        let tasks = reader
+            .read_ranges(ranges.into(), BATCH)
+            .await
+            .map_err(unreadable)?;
         let mut batches = decoded(tasks);
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(|e| table.corrupt(e.to_string()))?;
@@ -131,7 +131,10 @@ fn by_fragment(table: &Table, rows: &[Range<u64>]) -> Result<Vec<(FileFragment, 
     let mut first = 0;
     for fragment in table.lance.get_fragments() {
         let metadata = fragment.metadata();
-        let Some(len) = metadata.physical_rows.filter(|_| metadata.deletion_file.is_none()) else {
+        let Some(len) = metadata
+            .physical_rows
+            .filter(|_| metadata.deletion_file.is_none())
+        else {
             return Err(table.corrupt("rows have been deleted from it".into()));
         };
         let span = first..first + len as u64;
@@ -166,7 +169,11 @@ impl<T: Value> Assembly<T> {
     fn new(lengths: Vec<usize>, columns: Option<Places>) -> Self {
         // Without a selection of genes the size is known; with one, nearly
         // everything is thrown away.
-        let capacity = if columns.is_none() { lengths.iter().sum() } else { 0 };
+        let capacity = if columns.is_none() {
+            lengths.iter().sum()
+        } else {
+            0
+        };
         let mut indptr = Vec::with_capacity(lengths.len() + 1);
         indptr.push(0);
         Self {
@@ -218,7 +225,12 @@ impl<T: Value> Assembly<T> {
         self.left = self.lengths.get(self.cell).copied().unwrap_or(usize::MAX);
     }
 
-    fn finish(mut self, order: Option<Vec<usize>>, width: usize, wrap: fn(Vec<T>) -> Values) -> Csr {
+    fn finish(
+        mut self,
+        order: Option<Vec<usize>>,
+        width: usize,
+        wrap: fn(Vec<T>) -> Values,
+    ) -> Csr {
         while self.cell < self.lengths.len() {
             self.end_cell();
         }

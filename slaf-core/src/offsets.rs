@@ -58,7 +58,13 @@ async fn stored(cells: &Table, rows: u64) -> Result<Result<Vec<u64>, String>> {
         return Ok(Err("`cell_start_index` has missing values".into()));
     }
     let mut starts: Vec<u64> = Vec::with_capacity(column.len() + 1);
-    starts.extend(column.as_primitive::<Int64Type>().values().iter().map(|v| *v as u64));
+    starts.extend(
+        column
+            .as_primitive::<Int64Type>()
+            .values()
+            .iter()
+            .map(|v| *v as u64),
+    );
     starts.push(rows);
     if starts[0] != 0 {
         return Ok(Err("`cell_start_index` does not begin at 0".into()));
@@ -75,7 +81,11 @@ async fn verify(expression: &Table, starts: &[u64]) -> Result<Option<String>> {
         .filter(|&c| starts[c] < starts[c + 1])
         .collect();
     let step = cells.len().div_ceil(SAMPLE).max(1);
-    let sample = cells.iter().copied().step_by(step).chain(cells.last().copied());
+    let sample = cells
+        .iter()
+        .copied()
+        .step_by(step)
+        .chain(cells.last().copied());
     let mut expected: Vec<(u64, u64)> = sample
         .flat_map(|c| [(starts[c], c as u64), (starts[c + 1] - 1, c as u64)])
         .collect();
@@ -95,7 +105,10 @@ async fn verify(expression: &Table, starts: &[u64]) -> Result<Option<String>> {
         .await
         .map_err(|e| expression.unreadable(&e))?;
     let found = ids(&batch)?;
-    let wrong = expected.iter().zip(found).find(|((_, cell), id)| cell != id);
+    let wrong = expected
+        .iter()
+        .zip(found)
+        .find(|((_, cell), id)| cell != id);
     Ok(wrong.map(|((row, cell), id)| {
         format!("`cell_start_index` gives row {row} to cell {cell}, and the row says cell {id}")
     }))

@@ -31,7 +31,10 @@ pub fn lazy_frame(table: &Table) -> Result<LazyFrame> {
         name: "LANCE SCAN",
         ..ScanArgsAnonymous::default()
     };
-    Ok(LazyFrame::anonymous_scan(Arc::new(LanceScan(table.clone())), args)?)
+    Ok(LazyFrame::anonymous_scan(
+        Arc::new(LanceScan(table.clone())),
+        args,
+    )?)
 }
 
 struct LanceScan(Table);
@@ -85,7 +88,9 @@ async fn read(
         let schema: ArrowSchemaRef = stream.schema();
         Ok((schema, stream.try_collect::<Vec<_>>().await?))
     };
-    let (schema, batches) = batches.await.map_err(|e: lance::Error| table.unreadable(&e))?;
+    let (schema, batches) = batches
+        .await
+        .map_err(|e: lance::Error| table.unreadable(&e))?;
     to_polars(&concat_batches(&schema, &batches).map_err(Error::from)?)
 }
 
@@ -93,7 +98,11 @@ async fn read(
 /// LIMIT: they may be ignored, and are only shown, not given.
 fn evaluable(predicate: Expr) -> Option<Expr> {
     match predicate {
-        Expr::BinaryExpr { left, op: Operator::And, right } => {
+        Expr::BinaryExpr {
+            left,
+            op: Operator::And,
+            right,
+        } => {
             let (left, right) = (evaluable((*left).clone()), evaluable((*right).clone()));
             match (left, right) {
                 (Some(left), Some(right)) => Some(left.and(right)),
@@ -149,9 +158,11 @@ fn pushable(predicate: &Expr) -> Option<Filter> {
 /// One side of an OR counts only if all of it can be pushed.
 fn pushable_whole(predicate: &Expr) -> Option<Filter> {
     match predicate {
-        Expr::BinaryExpr { left, op: Operator::And, right } => {
-            Some(pushable_whole(left)?.and(pushable_whole(right)?))
-        }
+        Expr::BinaryExpr {
+            left,
+            op: Operator::And,
+            right,
+        } => Some(pushable_whole(left)?.and(pushable_whole(right)?)),
         other => pushable(other),
     }
 }

@@ -10,7 +10,11 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
     /// `start`, `start + step`, … (`len` of them). A whole axis is a range.
-    Range { start: u64, step: i64, len: u64 },
+    Range {
+        start: u64,
+        step: i64,
+        len: u64,
+    },
     List(Vec<u64>),
 }
 
@@ -65,8 +69,17 @@ impl Selection {
     }
 
     pub(crate) fn plan(&self) -> Plan {
-        if let Self::Range { start, step: 1, len } = *self {
-            let runs = if len == 0 { vec![] } else { vec![start..start + len] };
+        if let Self::Range {
+            start,
+            step: 1,
+            len,
+        } = *self
+        {
+            let runs = if len == 0 {
+                vec![]
+            } else {
+                vec![start..start + len]
+            };
             return Plan { runs, order: None };
         }
         let asked: Vec<u64> = self.iter().collect();
@@ -145,7 +158,11 @@ mod tests {
 
     #[test]
     fn a_range_backwards_is_read_forwards() {
-        let back = Selection::Range { start: 4, step: -2, len: 3 };
+        let back = Selection::Range {
+            start: 4,
+            step: -2,
+            len: 3,
+        };
         assert_eq!(back.iter().collect::<Vec<_>>(), [4, 2, 0]);
         assert_eq!(back.plan().order, Some(vec![2, 1, 0]));
     }
@@ -153,7 +170,10 @@ mod tests {
     #[test]
     fn a_position_past_the_end_is_named() {
         let error = Selection::List(vec![0, 9]).check("cell", 9).unwrap_err();
-        assert_eq!(error.to_string(), "The cell index 9 is out of bounds for 9 cells.");
+        assert_eq!(
+            error.to_string(),
+            "The cell index 9 is out of bounds for 9 cells."
+        );
     }
 
     proptest! {

@@ -79,7 +79,11 @@ impl Writer {
         let staging = target.with_file_name(format!(".{name}.partial-{}", std::process::id()));
         remove(&staging)?;
         fs::create_dir_all(&staging).map_err(|e| Error::io(&staging, e))?;
-        let gene_type = if shape.1 <= 1 << 16 { DataType::UInt16 } else { DataType::Int32 };
+        let gene_type = if shape.1 <= 1 << 16 {
+            DataType::UInt16
+        } else {
+            DataType::Int32
+        };
         let schema = Arc::new(Schema::new(vec![
             Field::new("cell_integer_id", DataType::UInt32, false),
             Field::new("gene_integer_id", gene_type, false),
@@ -138,37 +142,50 @@ impl Writer {
         }
         let first_cell = self.starts.len() as u64;
         if first_cell + rows as u64 > self.shape.0 {
-            return Err(bad(format!("more than the {} cells announced", self.shape.0)));
+            return Err(bad(format!(
+                "more than the {} cells announced",
+                self.shape.0
+            )));
         }
         let mut cells = Vec::with_capacity(n);
         for (row, pair) in block.indptr.windows(2).enumerate() {
             if pair[1] < pair[0] {
-                return Err(bad(format!("indptr decreases at cell {}", first_cell + row as u64)));
+                return Err(bad(format!(
+                    "indptr decreases at cell {}",
+                    first_cell + row as u64
+                )));
             }
             self.starts.push(self.summary.count as i64 + pair[0] - base);
             let cell = (first_cell + row as u64) as u32;
             cells.resize(cells.len() + (pair[1] - pair[0]) as usize, cell);
         }
         let genes = self.shape.1;
-        if let Some(at) = block.indices.iter().position(|g| !(0..genes as i64).contains(g)) {
+        if let Some(at) = block
+            .indices
+            .iter()
+            .position(|g| !(0..genes as i64).contains(g))
+        {
             return Err(bad(format!(
                 "cell {} has a value for gene {} of {genes}",
                 cells[at], block.indices[at]
             )));
         }
         let gene_ids: ArrayRef = if genes <= 1 << 16 {
-            Arc::new(UInt16Array::from_iter_values(block.indices.iter().map(|g| *g as u16)))
+            Arc::new(UInt16Array::from_iter_values(
+                block.indices.iter().map(|g| *g as u16),
+            ))
         } else {
-            Arc::new(Int32Array::from_iter_values(block.indices.iter().map(|g| *g as i32)))
+            Arc::new(Int32Array::from_iter_values(
+                block.indices.iter().map(|g| *g as i32),
+            ))
         };
-        let values = store(block.data, self.value_type).map_err(|(at, value)| {
-            Error::NotRepresentable {
+        let values =
+            store(block.data, self.value_type).map_err(|(at, value)| Error::NotRepresentable {
                 cell: u64::from(cells[at]),
                 gene: block.indices[at] as u64,
                 value,
                 target: self.value_type.numpy_name(),
-            }
-        })?;
+            })?;
         self.summary.add(block.data);
         let columns: Vec<ArrayRef> = vec![Arc::new(UInt32Array::from(cells)), gene_ids, values];
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
@@ -223,7 +240,11 @@ impl Writer {
     fn config(&self, extra: Map<String, Value>) -> Value {
         let (cells, genes) = self.shape;
         let total = cells as f64 * genes as f64;
-        let density = if total > 0.0 { self.summary.count as f64 / total } else { 0.0 };
+        let density = if total > 0.0 {
+            self.summary.count as f64 / total
+        } else {
+            0.0
+        };
         let mut config = json!({
             "format_version": "0.5",
             "array_shape": [cells, genes],
@@ -296,7 +317,10 @@ impl Encoder {
 pub fn write_table(path: &Path, batch: RecordBatch) -> Result<()> {
     let schema = batch.schema();
     let stream = stream::iter([Ok(batch)]);
-    runtime::wait(write_stream(path.to_owned(), schema, stream, FRAGMENT_ROWS), || false)
+    runtime::wait(
+        write_stream(path.to_owned(), schema, stream, FRAGMENT_ROWS),
+        || false,
+    )
 }
 
 async fn write_stream(
@@ -344,11 +368,21 @@ fn store(data: &Values, target: ValueType) -> Result<ArrayRef, (usize, String)> 
     macro_rules! to {
         ($array:ident, $target:ty) => {
             match data {
-                Values::U16(v) => all(v, |x| exact::<_, $target>(x, x as $target as u16, x as $target)),
-                Values::I32(v) => all(v, |x| exact::<_, $target>(x, x as $target as i32, x as $target)),
-                Values::I64(v) => all(v, |x| exact::<_, $target>(x, x as $target as i64, x as $target)),
-                Values::F32(v) => all(v, |x| exact::<_, $target>(x, x as $target as f32, x as $target)),
-                Values::F64(v) => all(v, |x| exact::<_, $target>(x, x as $target as f64, x as $target)),
+                Values::U16(v) => all(v, |x| {
+                    exact::<_, $target>(x, x as $target as u16, x as $target)
+                }),
+                Values::I32(v) => all(v, |x| {
+                    exact::<_, $target>(x, x as $target as i32, x as $target)
+                }),
+                Values::I64(v) => all(v, |x| {
+                    exact::<_, $target>(x, x as $target as i64, x as $target)
+                }),
+                Values::F32(v) => all(v, |x| {
+                    exact::<_, $target>(x, x as $target as f32, x as $target)
+                }),
+                Values::F64(v) => all(v, |x| {
+                    exact::<_, $target>(x, x as $target as f64, x as $target)
+                }),
             }
             .map(|v| Arc::new($array::from(v)) as ArrayRef)
         };
@@ -408,15 +442,26 @@ fn with_ids(batch: RecordBatch, name: &str, rows: u64) -> Result<RecordBatch> {
             reason: format!("{} rows of metadata for {rows} of X", batch.num_rows()),
         });
     }
-    with_column(batch, name, Arc::new(Int64Array::from_iter_values(0..rows as i64)))
+    with_column(
+        batch,
+        name,
+        Arc::new(Int64Array::from_iter_values(0..rows as i64)),
+    )
 }
 
 fn with_column(batch: RecordBatch, name: &str, column: ArrayRef) -> Result<RecordBatch> {
     let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
-    fields.push(Arc::new(Field::new(name, column.data_type().clone(), false)));
+    fields.push(Arc::new(Field::new(
+        name,
+        column.data_type().clone(),
+        false,
+    )));
     let mut columns = batch.columns().to_vec();
     columns.push(column);
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    Ok(RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        columns,
+    )?)
 }
 
 /// Objects are merged key by key, anything else is replaced.

@@ -33,7 +33,11 @@ fn write(path: &std::path::Path, matrix: &Dense, genes: usize, block: usize) {
             indptr.push(indices.len() as i64);
         }
         let data = Values::U16(data);
-        let block = RowBlock { indptr: &indptr, indices: &indices, data: &data };
+        let block = RowBlock {
+            indptr: &indptr,
+            indices: &indices,
+            data: &data,
+        };
         writer.append(&block).unwrap();
     }
     let (cells, genes) = (names("cell_id", matrix.len()), names("gene_id", genes));
@@ -78,7 +82,13 @@ fn case() -> impl Strategy<Value = (Dense, usize, usize, Selection, Selection)> 
     (1..25usize, 1..15usize).prop_flat_map(|(cells, genes)| {
         let value = prop_oneof![3 => Just(0u16), 1 => 1..u16::MAX];
         let matrix = prop::collection::vec(prop::collection::vec(value, genes), cells);
-        (matrix, Just(genes), 1..=cells, selection(cells), selection(genes))
+        (
+            matrix,
+            Just(genes),
+            1..=cells,
+            selection(cells),
+            selection(genes),
+        )
     })
 }
 
@@ -110,7 +120,11 @@ fn a_value_that_does_not_fit_is_named_and_nothing_stays() {
     let path = folder.path().join("x.slaf");
     let mut writer = Writer::create(&path, (2, 3), ValueType::U16, false).unwrap();
     let data = Values::F32(vec![1.0, 70_000.0]);
-    let block = RowBlock { indptr: &[0, 1, 2], indices: &[0, 2], data: &data };
+    let block = RowBlock {
+        indptr: &[0, 1, 2],
+        indices: &[0, 2],
+        data: &data,
+    };
     let error = writer.append(&block).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -126,5 +140,8 @@ fn an_interrupt_ends_the_wait() {
         std::future::pending::<()>().await;
         Ok(())
     };
-    assert!(matches!(runtime::wait(forever, || true), Err(Error::Interrupted)));
+    assert!(matches!(
+        runtime::wait(forever, || true),
+        Err(Error::Interrupted)
+    ));
 }

@@ -79,7 +79,9 @@ class SLAFConverter:
         """
         source, target = Path(input_path), Path(output_path)
         if input_format not in ("auto", "h5ad"):
-            raise SlafError(f"`{input_format}` files cannot be converted yet. Convert an h5ad file.")
+            raise SlafError(
+                f"`{input_format}` files cannot be converted yet. Convert an h5ad file."
+            )
         if not source.exists():
             raise FileNotFoundError(f"There is no file `{source}`. Check the spelling.")
         if target.exists() and not overwrite:

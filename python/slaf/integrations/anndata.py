@@ -400,9 +400,7 @@ class LazyAnnData:
                 return extra[key][index][:, index]
             dtype = _noted_dtype(self.slaf, section, key)
             place = _axis.argument(selected)
-            indptr, indices, data = self.slaf._dataset.pairs(
-                section, key, place, place, dtype.name
-            )
+            indptr, indices, data = self.slaf._dataset.pairs(section, key, place, place, dtype.name)
             n = len(selected)
             matrix = csr_matrix((data.astype(dtype, copy=False), indices, indptr), shape=(n, n))
             dense = self.slaf._notes.get(section, {}).get(key, {}).get("dense")

@@ -210,7 +210,9 @@ class KernelSession:
         reply: dict[str, Any] = {"execution_count": shell.execution_count - 1}
         if error is None and not shell._last_traceback_during_displayhook:
             reply["status"] = "ok"
-            reply["user_expressions"] = shell.user_expressions(content.get("user_expressions") or {})
+            reply["user_expressions"] = shell.user_expressions(
+                content.get("user_expressions") or {}
+            )
         else:
             reply |= _error_reply(error, shell._last_traceback or [])
             reply["user_expressions"] = {}
@@ -261,7 +263,13 @@ class KernelSession:
             found = list(rectify_completions(code, raw))
         start, end = (found[0].start, found[0].end) if found else (cursor, cursor)
         types = [
-            {"start": c.start, "end": c.end, "text": c.text, "type": c.type, "signature": c.signature}
+            {
+                "start": c.start,
+                "end": c.end,
+                "text": c.text,
+                "type": c.type,
+                "signature": c.signature,
+            }
             for c in found
         ]
         return {
@@ -299,9 +307,7 @@ class KernelSession:
         raw, output = content.get("raw", True), content.get("output", False)
         access = content["hist_access_type"]
         if access == "tail":
-            found = manager.get_tail(
-                content["n"], raw=raw, output=output, include_latest=True
-            )
+            found = manager.get_tail(content["n"], raw=raw, output=output, include_latest=True)
         elif access == "range":
             found = manager.get_range(
                 content["session"], content["start"], content["stop"], raw=raw, output=output

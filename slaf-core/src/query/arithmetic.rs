@@ -9,9 +9,9 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::utils::merge_schema;
-use datafusion::functions_nested::expr_fn::array_length;
 use datafusion::functions::math::expr_fn::{abs, round, trunc};
+use datafusion::functions_nested::expr_fn::array_length;
+use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, cast, lit, when,
 };
@@ -57,7 +57,10 @@ fn ours(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     if let Expr::ScalarFunction(call) = &expr
         && call.name() == "character_length"
         && let [list] = call.args.as_slice()
-        && matches!(list.get_type(schema)?, DataType::List(_) | DataType::LargeList(_))
+        && matches!(
+            list.get_type(schema)?,
+            DataType::List(_) | DataType::LargeList(_)
+        )
     {
         return Ok(Transformed::yes(array_length(list.clone())));
     }
@@ -65,9 +68,15 @@ fn ours(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         return Ok(Transformed::no(expr));
     };
     let arithmetic = matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply);
-    let narrow = |side: &Expr| Ok::<_, datafusion::error::DataFusionError>(is_narrow(&side.get_type(schema)?));
+    let narrow = |side: &Expr| {
+        Ok::<_, datafusion::error::DataFusionError>(is_narrow(&side.get_type(schema)?))
+    };
     if !arithmetic || !(narrow(&left)? || narrow(&right)?) || !integers(&left, &right, schema)? {
-        return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
+        return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr {
+            left,
+            op,
+            right,
+        })));
     }
     let wide = |side: Box<Expr>| Box::new(cast(*side, DataType::Int64));
     Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr::new(

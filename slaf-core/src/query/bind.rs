@@ -57,7 +57,8 @@ struct Tables<'a> {
 impl Tables<'_> {
     fn alias(&mut self, alias: &TableAlias) {
         self.known.insert(alias.name.value.clone());
-        self.known.extend(alias.columns.iter().map(|c| c.name.value.clone()));
+        self.known
+            .extend(alias.columns.iter().map(|c| c.name.value.clone()));
     }
 
     fn table(&mut self, name: &mut ObjectName) -> Result<()> {
@@ -152,7 +153,10 @@ impl Columns {
         if ident.quote_style.is_some() || self.known.contains(&ident.value) {
             return;
         }
-        let mut close = self.known.iter().filter(|k| k.eq_ignore_ascii_case(&ident.value));
+        let mut close = self
+            .known
+            .iter()
+            .filter(|k| k.eq_ignore_ascii_case(&ident.value));
         if let (Some(only), None) = (close.next(), close.next()) {
             ident.value.clone_from(only);
         }

@@ -78,13 +78,12 @@ impl Catalog {
         match parts {
             [table] => self.resolve_bare(table),
             [schema, table] => {
-                let handle = by_name(&self.handles, schema, |h| &h.name).ok_or_else(|| {
-                    Error::Unknown {
+                let handle =
+                    by_name(&self.handles, schema, |h| &h.name).ok_or_else(|| Error::Unknown {
                         kind: "dataset",
                         name: (*schema).to_owned(),
                         near: nearest(schema, self.handles.iter().map(|h| h.name.as_str())),
-                    }
-                })?;
+                    })?;
                 let tables: Vec<&Table> = handle.dataset.tables().collect();
                 let table = by_name(&tables, table, |t| &t.name)
                     .ok_or_else(|| self.unknown(&parts.join(".")))?;
@@ -161,7 +160,9 @@ fn by_name<'a, T>(items: &'a [T], name: &str, of: impl Fn(&T) -> &String) -> Opt
     if let Some(exact) = items.iter().find(|item| of(item) == name) {
         return Some(exact);
     }
-    let mut close = items.iter().filter(|item| of(item).eq_ignore_ascii_case(name));
+    let mut close = items
+        .iter()
+        .filter(|item| of(item).eq_ignore_ascii_case(name));
     let first = close.next()?;
     close.next().is_none().then_some(first)
 }

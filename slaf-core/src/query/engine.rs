@@ -120,8 +120,9 @@ fn provide(
     table: &Table,
 ) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     let lance = Arc::clone(&table.lance);
-    let whole: Arc<dyn TableProvider> =
-        Arc::new(LanceTableProvider::new_with_ordering(lance, false, false, false));
+    let whole: Arc<dyn TableProvider> = Arc::new(LanceTableProvider::new_with_ordering(
+        lance, false, false, false,
+    ));
     if handle.is_whole() {
         return Ok(whole);
     }
@@ -148,11 +149,20 @@ fn restrict(
     column: &str,
     selection: &Selection,
 ) -> Result<DataFrame, DataFusionError> {
-    if let Selection::Range { start, step: 1, len } = *selection {
+    if let Selection::Range {
+        start,
+        step: 1,
+        len,
+    } = *selection
+    {
         let (start, end) = (start as i64, (start + len) as i64);
         return frame.filter(col(column).gt_eq(lit(start)).and(col(column).lt(lit(end))));
     }
-    let schema = Arc::new(Schema::new(vec![Field::new("_selected", DataType::UInt64, false)]));
+    let schema = Arc::new(Schema::new(vec![Field::new(
+        "_selected",
+        DataType::UInt64,
+        false,
+    )]));
     let ids = RecordBatch::try_new(
         Arc::clone(&schema),
         vec![Arc::new(UInt64Array::from_iter_values(selection.iter()))],
@@ -178,7 +188,11 @@ fn context_functions() -> Vec<String> {
     let state = context.state();
     let scalar = state.scalar_functions().keys();
     let aggregate = state.aggregate_functions().keys();
-    scalar.chain(aggregate).chain(state.window_functions().keys()).cloned().collect()
+    scalar
+        .chain(aggregate)
+        .chain(state.window_functions().keys())
+        .cloned()
+        .collect()
 }
 
 /// DataFusion's complaint in our words, with near misses for a column.

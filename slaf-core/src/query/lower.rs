@@ -13,9 +13,9 @@ use polars::prelude::{
 };
 use sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, OrderBy, OrderByExpr, OrderByOptions,
-    OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor, TableWithJoins,
-    UnaryOperator, Value, ValueWithSpan, WildcardAdditionalOptions,
+    FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, OrderBy, OrderByExpr,
+    OrderByKind, OrderByOptions, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
+    TableWithJoins, UnaryOperator, Value, ValueWithSpan, WildcardAdditionalOptions,
 };
 
 use super::catalog::{Catalog, Named};
@@ -111,13 +111,23 @@ pub(crate) fn to_polars(statement: &Statement, catalog: &Catalog) -> Lowered<Laz
         frame.select(output.exprs)
     } else {
         let hidden = |key: &String| format!("\u{1}{key}");
-        let by: Vec<PlExpr> = keys.iter().map(|k| col(k.as_str()).alias(hidden(k))).collect();
+        let by: Vec<PlExpr> = keys
+            .iter()
+            .map(|k| col(k.as_str()).alias(hidden(k)))
+            .collect();
         let names: Vec<PlExpr> = output.names.iter().map(|n| col(n.as_str())).collect();
-        let columns = output.exprs.into_iter().zip(&output.of_key).map(|(expr, key)| match key {
-            true => expr.first(),
-            false => expr,
-        });
-        frame.group_by(by).agg(columns.collect::<Vec<_>>()).select(names)
+        let columns = output
+            .exprs
+            .into_iter()
+            .zip(&output.of_key)
+            .map(|(expr, key)| match key {
+                true => expr.first(),
+                false => expr,
+            });
+        frame
+            .group_by(by)
+            .agg(columns.collect::<Vec<_>>())
+            .select(names)
     };
     if let Some(order_by) = order_by {
         frame = sort(frame, order_by, &output.names)?;
@@ -253,7 +263,11 @@ fn literal(expr: &Expr, dtype: &DataType) -> Lowered<PlExpr> {
     };
     match value {
         Value::Number(digits, _) if dtype.is_primitive_numeric() => {
-            let signed = if negative { format!("-{digits}") } else { digits.clone() };
+            let signed = if negative {
+                format!("-{digits}")
+            } else {
+                digits.clone()
+            };
             match (signed.parse::<i64>(), signed.parse::<f64>()) {
                 (Ok(integer), _) if dtype.is_integer() => Ok(lit(integer)),
                 // A float32 column is compared as it stands, not rounded to.
@@ -298,7 +312,9 @@ impl Output {
                 SelectItem::ExprWithAlias { expr, alias } => {
                     output.push(expr, alias.value.clone(), source)?;
                 }
-                SelectItem::Wildcard(options) if *options == WildcardAdditionalOptions::default() => {
+                SelectItem::Wildcard(options)
+                    if *options == WildcardAdditionalOptions::default() =>
+                {
                     for name in source.schema.iter_names() {
                         output.push_column(name.to_string());
                     }
@@ -313,7 +329,11 @@ impl Output {
             return refuse("two output columns of one name");
         }
         if output.aggregates || !keys.is_empty() {
-            let plain = output.of_key.iter().zip(&output.exprs).filter(|(key, _)| **key);
+            let plain = output
+                .of_key
+                .iter()
+                .zip(&output.exprs)
+                .filter(|(key, _)| **key);
             for (_, expr) in plain {
                 let root = polars_root(expr);
                 if !keys.iter().any(|k| Some(k.as_str()) == root.as_deref()) {
@@ -326,7 +346,8 @@ impl Output {
 
     fn push(&mut self, expr: &Expr, name: String, source: &Source) -> Lowered<()> {
         if let Expr::Function(function) = expr {
-            self.exprs.push(aggregate(function, source)?.alias(name.as_str()));
+            self.exprs
+                .push(aggregate(function, source)?.alias(name.as_str()));
             self.of_key.push(false);
             self.aggregates = true;
         } else {
@@ -399,10 +420,16 @@ fn aggregate(function: &Function, source: &Source) -> Lowered<PlExpr> {
     match called.as_str() {
         "count" => Ok(column.count().cast(DataType::Int64)),
         "sum" if dtype.is_primitive_numeric() => {
-            let wide = if dtype.is_integer() { DataType::Int64 } else { DataType::Float64 };
+            let wide = if dtype.is_integer() {
+                DataType::Int64
+            } else {
+                DataType::Float64
+            };
             // A sum of nothing is NULL in SQL and 0 in Polars.
             let some = column.clone().count().gt(lit(0));
-            Ok(when(some).then(column.cast(wide).sum()).otherwise(lit(NULL)))
+            Ok(when(some)
+                .then(column.cast(wide).sum())
+                .otherwise(lit(NULL)))
         }
         "avg" if dtype.is_primitive_numeric() => Ok(column.cast(DataType::Float64).mean()),
         "min" if ordered => Ok(column.min()),
@@ -459,7 +486,11 @@ fn limit(frame: LazyFrame, clause: Option<&LimitClause>) -> Lowered<LazyFrame> {
         _ => refuse("a LIMIT that is not a number"),
     };
     let rows = limit.as_ref().map(number).transpose()?.unwrap_or(u64::MAX);
-    let offset = offset.as_ref().map(|o| number(&o.value)).transpose()?.unwrap_or(0);
+    let offset = offset
+        .as_ref()
+        .map(|o| number(&o.value))
+        .transpose()?
+        .unwrap_or(0);
     Ok(frame.slice(offset as i64, rows))
 }
 

@@ -46,7 +46,11 @@ fn guard(expr: Expr) -> Result<Transformed<Expr>> {
         _ => right,
     };
     let expr = Expr::BinaryExpr(BinaryExpr { left, op, right });
-    Ok(if merged { Transformed::yes(expr) } else { Transformed::no(expr) })
+    Ok(if merged {
+        Transformed::yes(expr)
+    } else {
+        Transformed::no(expr)
+    })
 }
 
 /// What is tested for being one of some values, and whether for being none.

@@ -20,7 +20,10 @@ pub(crate) fn statement(sql: &str) -> Result<Statement> {
     })?;
     if !statements.is_empty() {
         return Err(Error::Sql {
-            message: format!("{} statements where one is run at a time.", statements.len() + 1),
+            message: format!(
+                "{} statements where one is run at a time.",
+                statements.len() + 1
+            ),
             hint: Some("Put each in a cell of its own.".into()),
         });
     }
@@ -30,9 +33,17 @@ pub(crate) fn statement(sql: &str) -> Result<Statement> {
         | Statement::ExplainTable { .. }
         | Statement::ShowTables { .. } => Ok(statement),
         other => {
-            let words: Vec<_> = other.to_string().split_whitespace().take(2).map(str::to_owned).collect();
+            let words: Vec<_> = other
+                .to_string()
+                .split_whitespace()
+                .take(2)
+                .map(str::to_owned)
+                .collect();
             Err(Error::Sql {
-                message: format!("`{}` is not a question; datasets are only read here.", words.join(" ")),
+                message: format!(
+                    "`{}` is not a question; datasets are only read here.",
+                    words.join(" ")
+                ),
                 hint: Some("SELECT, WITH, EXPLAIN, DESCRIBE and SHOW TABLES run.".into()),
             })
         }
@@ -95,7 +106,9 @@ fn explain(sql: &str, error: &ParserError) -> Error {
         let (line, column): (usize, usize) = (line.parse().ok()?, column.trim().parse().ok()?);
         let source = sql.lines().nth(line.checked_sub(1)?)?;
         let indent = " ".repeat(column.saturating_sub(1));
-        Some(format!(" (line {line}, column {column})\n  {source}\n  {indent}^"))
+        Some(format!(
+            " (line {line}, column {column})\n  {source}\n  {indent}^"
+        ))
     });
     Error::Sql {
         message: format!("{message}{}", place.unwrap_or_else(|| ".".into())),

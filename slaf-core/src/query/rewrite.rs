@@ -134,7 +134,11 @@ fn escape_by_backslash(pattern: &mut Expr, escape_char: &mut Option<ValueWithSpa
     let mut rewritten = String::with_capacity(text.len());
     let mut letters = text.chars();
     while let Some(letter) = letters.next() {
-        let escaped = if Some(letter) == escape { letters.next() } else { None };
+        let escaped = if Some(letter) == escape {
+            letters.next()
+        } else {
+            None
+        };
         match escaped {
             Some(next) => rewritten.extend(['\\', next]),
             None if letter == '\\' => rewritten.push_str("\\\\"),
@@ -207,10 +211,17 @@ fn quantified(expr: &mut Expr) -> Result<()> {
     let Expr::Subquery(subquery) = &**right else {
         return Ok(());
     };
-    let wanted = if negated { BinaryOperator::NotEq } else { BinaryOperator::Eq };
+    let wanted = if negated {
+        BinaryOperator::NotEq
+    } else {
+        BinaryOperator::Eq
+    };
     if *op != wanted {
         return Err(Error::Sql {
-            message: format!("`{op} {}` over a subquery is not supported.", if negated { "ALL" } else { "ANY" }),
+            message: format!(
+                "`{op} {}` over a subquery is not supported.",
+                if negated { "ALL" } else { "ANY" }
+            ),
             hint: Some("Compare with its MIN or MAX: `x > (SELECT MAX(y) FROM …)`.".into()),
         });
     }
