@@ -271,6 +271,16 @@ def test_the_tutorials_double_quoted_strings_run_and_warn(array):
     assert set(got["cell_type"]) == {"T cells", "B cells"}
 
 
+def test_columns_of_one_name_are_numbered(array, duck):
+    sql = """
+    SELECT * FROM expression e JOIN genes g ON e.gene_integer_id = g.gene_integer_id
+    WHERE g.symbol = 'G1' AND e.cell_integer_id < 50
+    """
+    got, want = array.query(sql), duck.sql(sql).pl()
+    assert got.columns == want.columns
+    assert sorted(rows(got)) == sorted(rows(want))
+
+
 def test_letter_case_of_names_does_not_matter(array):
     got = array.query("SELECT COUNT(*) AS N, Max(N_GENES) AS m FROM Cells WHERE Batch = 'batch1'")
     assert got.columns == ["N", "m"]

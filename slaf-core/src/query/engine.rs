@@ -47,15 +47,22 @@ pub(crate) async fn run(
 }
 
 /// Batches of one schema: those of a UNION differ in what may be NULL, and what
-/// was planned may differ from what was computed.
+/// was planned may differ from what was computed. A name that two columns have,
+/// as after a join with ON, gets a number, as DuckDB numbers them.
 fn uniform(
     planned: SchemaRef,
     batches: Vec<RecordBatch>,
 ) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
     let computed = batches.first().map_or(planned, RecordBatch::schema);
-    let fields = computed.fields().iter();
-    let nullable = fields.map(|f| Field::new(f.name(), f.data_type().clone(), true));
-    let schema = Arc::new(Schema::new(nullable.collect::<Vec<_>>()));
+    let mut fields: Vec<Field> = Vec::with_capacity(computed.fields().len());
+    for field in computed.fields() {
+        let taken = |name: &str| fields.iter().any(|f| f.name() == name);
+        let numbered = (1..).map(|n| format!("{}_{n}", field.name()));
+        let mut names = std::iter::once(field.name().clone()).chain(numbered);
+        let name = names.find(|name| !taken(name)).unwrap_or_default();
+        fields.push(Field::new(name, field.data_type().clone(), true));
+    }
+    let schema = Arc::new(Schema::new(fields));
     let batches = batches
         .into_iter()
         .map(|batch| {
