@@ -299,6 +299,11 @@ def test_letter_case_of_names_does_not_matter(array):
         ("SELEC * FROM cells", "Expected: an SQL statement"),
         ("", "There is no statement"),
         ("SELECT 1; SELECT 2", "2 statements"),
+        ("SELECT FROM cells", "A SELECT names no columns"),
+        (
+            "SELECT batch, COUNT(*) AS n FROM cells GROUP BY n, batch",
+            "stands where none can be computed",
+        ),
         ("DROP TABLE cells", "only read"),
         ("INSERT INTO cells VALUES (1)", "only read"),
         ("CREATE TABLE x AS SELECT 1", "only read"),

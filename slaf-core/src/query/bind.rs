@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, Statement, TableAlias,
-    TableFactor, Value, VisitMut, VisitorMut,
+    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectFlavor, SelectItem, Statement,
+    TableAlias, TableFactor, Value, VisitMut, VisitorMut,
 };
 
 use super::catalog::{Catalog, Named};
@@ -91,6 +91,12 @@ impl VisitorMut for Tables<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        if select.projection.is_empty() && select.flavor == SelectFlavor::Standard {
+            return ControlFlow::Break(Error::Sql {
+                message: "A SELECT names no columns.".into(),
+                hint: Some("Write `SELECT *` for all.".into()),
+            });
+        }
         for item in &select.projection {
             if let SelectItem::ExprWithAlias { alias, .. } = item {
                 self.known.insert(alias.value.clone());

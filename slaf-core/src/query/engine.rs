@@ -222,8 +222,14 @@ fn explain(error: &DataFusionError) -> Error {
     for prefix in PREFIXES {
         text = text.trim_start_matches(prefix);
     }
+    if text.contains("does not support logical expression") {
+        text = "An aggregate, a window or a subquery stands where none can be computed";
+    }
     // A dump of the syntax tree tells nobody anything.
-    let text = crate::error::first_line(text.split("(On(").next().unwrap_or(text));
+    if text.contains(" { ") {
+        text = text.split('(').next().unwrap_or(text);
+    }
+    let text = crate::error::first_line(text);
     if let Some(name) = text.strip_prefix("Invalid function '") {
         let name = name.split('\'').next().unwrap_or(name).to_owned();
         let known = context_functions();
