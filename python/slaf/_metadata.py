@@ -58,6 +58,24 @@ def decode(table: pa.Table, id_column: str, notes: dict[str, Any] | None) -> pd.
     return frame
 
 
+#: What slafdb has a type for.
+_SLAFDB = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
+    "float32",
+    "float64",
+    "bool",
+}
+
+
+def slafdb_dtypes(notes: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """The dtypes of an encoded frame as slafdb takes them from `config.json`."""
+    found = {}
+    for note in notes["columns"]:
+        of_text = note["dtype"] == "category" and note["categories_dtype"] == "str"
+        if of_text or note["dtype"] in _SLAFDB:
+            found[note["stored"]] = {"dtype": note["dtype"]}
+    return found
+
+
 def stored_columns(notes: dict[str, Any] | None, available: list[str]) -> list[str]:
     """The columns to read for :func:`decode`."""
     if notes is None:

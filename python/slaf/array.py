@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from functools import cached_property
@@ -22,9 +23,15 @@ class SLAFArray:
     Parameters
     ----------
     slaf_path
-        The dataset's folder.
+        The dataset's folder, or its address on `s3://`, `gs://`, `az://`,
+        `hf://` or `memory://`.
     load_metadata, cache_dir
         Accepted for slafdb's sake. Metadata is always read on demand.
+    version
+        An earlier version of the dataset, as `slaf history` numbers them.
+    storage_options
+        Credentials and settings of the object store, under object_store's
+        names; by default they come from the environment.
 
     Raises
     ------
@@ -32,6 +39,8 @@ class SLAFArray:
         Nothing is there.
     SlafError
         It is not a SLAF dataset, or its tables cannot be read.
+    OSError
+        The storage cannot be reached.
     """
 
     def __init__(
@@ -39,9 +48,24 @@ class SLAFArray:
         slaf_path: str | os.PathLike[str],
         load_metadata: bool = True,
         cache_dir: str | None = None,
+        *,
+        version: int | None = None,
+        storage_options: dict[str, str] | None = None,
     ):
         self.slaf_path = os.fspath(slaf_path)
-        self._dataset = _slaf.Dataset(self.slaf_path)
+        self._dataset = _slaf.Dataset(self.slaf_path, version, storage_options)
+
+    @classmethod
+    def _of(cls, dataset: _slaf.Dataset) -> SLAFArray:
+        array = cls.__new__(cls)
+        array.slaf_path, array._dataset = dataset.uri, dataset
+        return array
+
+    @property
+    def version(self) -> int | None:
+        """The number of this version; None of a dataset that slafdb wrote or
+        changed last."""
+        return self._dataset.version
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -182,13 +206,14 @@ class SLAFArray:
 
     def _extras(self) -> dict[str, Any]:
         """What the format has no place for, read whole."""
-        path = os.path.join(self.slaf_path, "extras.h5")
-        if not os.path.exists(path):
+        name = self._notes.get("extras")
+        content = None if name is None else self._dataset.file(name)
+        if content is None:
             return {}
         import h5py
         from anndata.io import read_elem
 
-        with h5py.File(path) as file:
+        with h5py.File(io.BytesIO(content)) as file:
             return {key: read_elem(file[key]) for key in file}
 
     def _describe(self) -> str:
@@ -204,10 +229,19 @@ class SLAFArray:
             f"  obsm        {', '.join(self._vectors('cells')) or '-'}",
             f"  layers      {', '.join(self._keys('layers')) or '-'}",
             f"  format      {self.config.get('format_version', 'unknown')}",
+            f"  version     {self.version or '-'}",
+            f"  by gene     {self._by_gene()}",
         ]
         if defect := self._dataset.defect():
             lines.append(f"  repaired    {defect}; rows are read by their own ids instead")
         return "\n".join(lines)
+
+    def _by_gene(self) -> str:
+        by_gene, _ = self._dataset.companions()
+        if by_gene:
+            return "yes"
+        stale = "companions" in self._notes
+        return "stale; `slaf index` makes it anew" if stale else "no; `slaf index` makes it"
 
     def _note_columns(self, axis: str) -> list[dict[str, Any]]:
         notes = self._notes.get(axis)

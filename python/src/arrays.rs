@@ -2,7 +2,7 @@
 
 use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
-use slaf_core::{Csr, Selection, Values};
+use slaf_core::{Csr, Indices, Selection, Values, ValuesRef};
 
 /// `(start, step, length)`, or positions as int64.
 #[derive(FromPyObject)]
@@ -28,6 +28,22 @@ impl Axis<'_> {
     }
 }
 
+/// A 1-d array of column indices.
+#[derive(FromPyObject)]
+pub(crate) enum Index<'py> {
+    I32(PyReadonlyArray1<'py, i32>),
+    I64(PyReadonlyArray1<'py, i64>),
+}
+
+impl Index<'_> {
+    pub(crate) fn as_ref(&self) -> PyResult<Indices<'_>> {
+        Ok(match self {
+            Self::I32(v) => Indices::I32(v.as_slice()?),
+            Self::I64(v) => Indices::I64(v.as_slice()?),
+        })
+    }
+}
+
 /// A 1-d array of one of the dtypes that values come in.
 #[derive(FromPyObject)]
 pub(crate) enum Data<'py> {
@@ -39,6 +55,16 @@ pub(crate) enum Data<'py> {
 }
 
 impl Data<'_> {
+    pub(crate) fn as_ref(&self) -> PyResult<ValuesRef<'_>> {
+        Ok(match self {
+            Self::U16(v) => ValuesRef::U16(v.as_slice()?),
+            Self::I32(v) => ValuesRef::I32(v.as_slice()?),
+            Self::I64(v) => ValuesRef::I64(v.as_slice()?),
+            Self::F32(v) => ValuesRef::F32(v.as_slice()?),
+            Self::F64(v) => ValuesRef::F64(v.as_slice()?),
+        })
+    }
+
     pub(crate) fn values(&self) -> PyResult<Values> {
         Ok(match self {
             Self::U16(v) => Values::U16(v.as_slice()?.to_vec()),
@@ -58,13 +84,19 @@ pub(crate) fn csr_to_numpy(py: Python<'_>, csr: Csr) -> (Py<PyAny>, Py<PyAny>, P
         Some(indptr) => indptr.into_pyarray(py).into_any(),
         None => csr.indptr.into_pyarray(py).into_any(),
     };
-    let data = match csr.data {
+    let data = values_to_numpy(py, csr.data);
+    let indices = csr.indices.into_pyarray(py).into_any();
+    (indptr.unbind(), indices.unbind(), data)
+}
+
+/// An array that owns the engine's buffer.
+pub(crate) fn values_to_numpy(py: Python<'_>, values: Values) -> Py<PyAny> {
+    let array = match values {
         Values::U16(v) => v.into_pyarray(py).into_any(),
         Values::I32(v) => v.into_pyarray(py).into_any(),
         Values::I64(v) => v.into_pyarray(py).into_any(),
         Values::F32(v) => v.into_pyarray(py).into_any(),
         Values::F64(v) => v.into_pyarray(py).into_any(),
     };
-    let indices = csr.indices.into_pyarray(py).into_any();
-    (indptr.unbind(), indices.unbind(), data.unbind())
+    array.unbind()
 }

@@ -1,10 +1,13 @@
 //! An open dataset, as Python sees it.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use arrow::array::RecordBatch;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3_arrow::PyTable;
-use slaf_core::{Dataset as Inner, Pairs, ValueType};
+use slaf_core::{Dataset as Inner, Pairs, Place, ValueType};
 
 use crate::arrays::{Axis, csr_to_numpy};
 use crate::errors::to_python;
@@ -21,9 +24,77 @@ type Arrays = (Py<PyAny>, Py<PyAny>, Py<PyAny>);
 #[pymethods]
 impl Dataset {
     #[new]
-    fn new(py: Python<'_>, path: String) -> PyResult<Self> {
-        let inner = wait(py, async move { Inner::open(&path).await })?;
+    #[pyo3(signature = (uri, version=None, options=None))]
+    fn new(
+        py: Python<'_>,
+        uri: String,
+        version: Option<u64>,
+        options: Option<HashMap<String, String>>,
+    ) -> PyResult<Self> {
+        let inner = wait(py, async move {
+            let place = Place::new(&uri, options.unwrap_or_default()).await?;
+            Inner::open_at(place, version).await
+        })?;
         Ok(Self { inner })
+    }
+
+    /// The dataset `name` inside, as it was at `version`.
+    fn nested(&self, py: Python<'_>, name: &str, version: Option<u64>) -> PyResult<Self> {
+        let place = self.inner.place.join(name);
+        let inner = wait(py, async move { Inner::open_at(place, version).await })?;
+        Ok(Self { inner })
+    }
+
+    #[getter]
+    fn uri(&self) -> &str {
+        self.inner.place.uri()
+    }
+
+    /// Which version this is; `None` where no manifest says.
+    #[getter]
+    fn version(&self) -> Option<u64> {
+        self.inner.config.manifest().map(|m| m.version)
+    }
+
+    /// The content of a file of the dataset, or `None`.
+    fn file(&self, py: Python<'_>, name: String) -> PyResult<Option<Cow<'static, [u8]>>> {
+        let place = self.inner.place.clone();
+        let found = wait(py, async move { place.read(&name).await })?;
+        Ok(found.map(|bytes| Cow::Owned(bytes.to_vec())))
+    }
+
+    /// Whether the gene-major copy, and whether the sums, are there and fresh.
+    fn companions(&self, py: Python<'_>) -> PyResult<(bool, bool)> {
+        let dataset = self.inner.clone();
+        wait(py, async move {
+            let found = dataset.companions().await?;
+            Ok((found.is_some_and(|c| c.by_gene.is_some()), found.is_some()))
+        })
+    }
+
+    /// `nnz`, `total`, `sum_of_squares`, `min` and `max` of each cell, or of
+    /// each gene, where they are stored and fresh.
+    fn sums(&self, py: Python<'_>, of_genes: bool) -> PyResult<Option<PyTable>> {
+        let dataset = self.inner.clone();
+        let batch = wait(py, async move {
+            let Some(found) = dataset.companions().await? else {
+                return Ok(None);
+            };
+            let table = if of_genes {
+                &found.gene_sums
+            } else {
+                &found.cell_sums
+            };
+            let columns = ["nnz", "total", "sum_of_squares", "min", "max"];
+            table.read(&columns).await.map(Some)
+        })?;
+        batch
+            .map(|batch| {
+                let schema = batch.schema();
+                PyTable::try_new(vec![batch], schema)
+            })
+            .transpose()
+            .map_err(Into::into)
     }
 
     /// Cells × genes.

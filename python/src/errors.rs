@@ -21,12 +21,16 @@ pub(crate) fn to_python(error: Error) -> PyErr {
         Error::NotFound { .. } => PyFileNotFoundError::new_err(message),
         Error::Exists { .. } => PyFileExistsError::new_err(message),
         Error::OutOfBounds { .. } => PyIndexError::new_err(message),
-        Error::Io { .. } => PyOSError::new_err(message),
+        Error::Io { .. } | Error::Storage { .. } | Error::Busy { .. } | Error::Conflict { .. } => {
+            PyOSError::new_err(message)
+        }
         Error::Interrupted => PyKeyboardInterrupt::new_err(()),
         Error::NotSlaf { .. }
         | Error::Corrupt { .. }
         | Error::Unknown { .. }
         | Error::Sql { .. }
+        | Error::NoVersion { .. }
+        | Error::NotACount { .. }
         | Error::NotRepresentable { .. }
         | Error::BadMatrix { .. }
         | Error::Engine { .. } => SlafError::new_err(message),

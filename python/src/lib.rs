@@ -8,6 +8,7 @@ mod display;
 mod errors;
 mod kernel;
 mod sql;
+mod storage;
 mod wait;
 mod writer;
 
@@ -22,7 +23,14 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<writer::Writer>()?;
     m.add_class::<kernel::Kernel>()?;
     m.add_class::<kernel::Request>()?;
-    m.add_function(wrap_pyfunction!(writer::write_pairs, m)?)?;
+    m.add_class::<storage::Chunks>()?;
+    m.add_class::<storage::Transposer>()?;
+    m.add_function(wrap_pyfunction!(storage::exists, m)?)?;
+    m.add_function(wrap_pyfunction!(storage::history, m)?)?;
+    m.add_function(wrap_pyfunction!(storage::vacuum, m)?)?;
+    m.add_function(wrap_pyfunction!(storage::index, m)?)?;
+    m.add_function(wrap_pyfunction!(storage::repair, m)?)?;
+    m.add_function(wrap_pyfunction!(storage::validate, m)?)?;
     m.add_function(wrap_pyfunction!(sql::table_names, m)?)?;
     m.add_function(wrap_pyfunction!(sql::query, m)?)?;
     m.add_function(wrap_pyfunction!(sql::parse_cell, m)?)?;

@@ -7,9 +7,12 @@ use slaf_core::{Error, Result, runtime};
 
 use crate::errors::to_python;
 
-/// Runs `work` without the GIL; a pending signal's handler runs within 40 ms,
-/// and what it raises ends the wait.
-pub(crate) fn wait<T, F>(py: Python<'_>, work: F) -> PyResult<T>
+/// The same as [`wait`], and `watch` is called each time.
+pub(crate) fn wait_watching<T, F>(
+    py: Python<'_>,
+    work: F,
+    mut watch: impl FnMut(Python<'_>) -> PyResult<()> + Send,
+) -> PyResult<T>
 where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,
@@ -17,7 +20,7 @@ where
     let mut raised = None;
     let outcome = py.detach(|| {
         runtime::wait(work, || {
-            raised = Python::attach(|py| py.check_signals().err());
+            raised = Python::attach(|py| py.check_signals().and_then(|()| watch(py)).err());
             raised.is_some()
         })
     });
@@ -25,4 +28,14 @@ where
         (Err(Error::Interrupted), Some(error)) => Err(error),
         (outcome, _) => outcome.map_err(to_python),
     }
+}
+
+/// Runs `work` without the GIL; a pending signal's handler runs within 40 ms,
+/// and what it raises ends the wait.
+pub(crate) fn wait<T, F>(py: Python<'_>, work: F) -> PyResult<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    wait_watching(py, work, |_| Ok(()))
 }

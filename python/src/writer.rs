@@ -1,19 +1,22 @@
 //! Writing datasets from Python: rows stream in, Rust encodes beside it.
 
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3_arrow::PyTable;
-use slaf_core::{Csr, RowBlock, Writer as Inner, union, write_table};
+use slaf_core::{Csr, Place, Plan, Progress, RowBlock, Writer as Inner, union};
 
-use crate::arrays::Data;
-use crate::dataset::{pairs, value_type};
+use crate::arrays::{Data, Index};
+use crate::dataset::{Dataset, pairs, value_type};
 use crate::errors::to_python;
+use crate::wait::{wait, wait_watching};
 
-/// A dataset under construction; `finish` publishes it, `discard` removes it.
+/// A dataset under construction, or one that is appended to; `finish`
+/// publishes it, `discard` removes it, `suspend` leaves it to be taken up.
 #[pyclass(frozen, module = "slaf._slaf")]
 pub(crate) struct Writer {
     inner: Mutex<Option<Inner>>,
@@ -22,67 +25,203 @@ pub(crate) struct Writer {
 #[pymethods]
 impl Writer {
     #[new]
-    #[pyo3(signature = (target, shape, value_type, overwrite=false))]
+    #[pyo3(signature = (target, shape, value_type, *, counts=false, by_gene=true, overwrite=false, source=None, options=None))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
-        target: PathBuf,
+        py: Python<'_>,
+        target: String,
         shape: (u64, u64),
         value_type: &str,
+        counts: bool,
+        by_gene: bool,
         overwrite: bool,
+        source: Option<String>,
+        options: Option<HashMap<String, String>>,
     ) -> PyResult<Self> {
-        let value_type = self::value_type(value_type)?;
-        let inner = Inner::create(&target, shape, value_type, overwrite).map_err(to_python)?;
-        Ok(Self {
-            inner: Mutex::new(Some(inner)),
-        })
+        let plan = Plan {
+            shape,
+            value_type: self::value_type(value_type)?,
+            counts,
+            by_gene,
+            overwrite,
+            source,
+        };
+        let inner = wait(py, async move {
+            let place = Place::new(&target, options.unwrap_or_default()).await?;
+            Inner::create(place, plan).await
+        })?;
+        Ok(Self::of(inner))
     }
 
-    /// The folder that becomes the dataset.
+    /// A writer of more cells of `dataset`; `shape` is that of the whole.
+    #[staticmethod]
+    fn append_to(
+        py: Python<'_>,
+        dataset: &Dataset,
+        shape: (u64, u64),
+        by_gene: bool,
+    ) -> PyResult<Self> {
+        let dataset = dataset.inner.clone();
+        let inner = wait(py, async move {
+            Inner::append_to(&dataset, shape, by_gene).await
+        })?;
+        Ok(Self::of(inner))
+    }
+
+    /// A writer of the dataset `name` inside this one.
+    #[pyo3(signature = (name, shape, value_type, *, counts=false, by_gene=true, source=None))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn nested(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        shape: (u64, u64),
+        value_type: &str,
+        counts: bool,
+        by_gene: bool,
+        source: Option<String>,
+    ) -> PyResult<Self> {
+        let plan = Plan {
+            shape,
+            value_type: self::value_type(value_type)?,
+            counts,
+            by_gene,
+            // What an interrupted conversion of the same has left.
+            overwrite: true,
+            source,
+        };
+        let place = self.with(|inner| Ok(inner.place().join(name)))?;
+        let inner = wait(py, async move { Inner::create(place, plan).await })?;
+        Ok(Self::of(inner))
+    }
+
+    /// Cells that an earlier conversion has written already.
     #[getter]
-    fn staging(&self) -> PyResult<PathBuf> {
-        self.with(|inner| Ok(inner.staging().to_owned()))
+    fn cells_done(&self) -> PyResult<u64> {
+        self.with(|inner| Ok(inner.cells_done()))
     }
 
-    /// The next rows of a CSR matrix. `False` if the value type cannot hold one
-    /// of the values.
+    /// The type that values are stored in, by numpy's name.
+    #[getter]
+    fn value_type(&self) -> PyResult<&'static str> {
+        self.with(|inner| Ok(inner.value_type().numpy_name()))
+    }
+
+    /// The next rows of a CSR matrix. A value that cannot be stored comes back
+    /// as `(cell, gene, value, whether it counts nothing)`.
     fn append(
         &self,
         py: Python<'_>,
         indptr: PyReadonlyArray1<'_, i64>,
-        indices: PyReadonlyArray1<'_, i64>,
+        indices: Index<'_>,
         data: Data<'_>,
-    ) -> PyResult<bool> {
-        let (indptr, indices) = (indptr.as_slice()?, indices.as_slice()?);
-        let data = data.values()?;
+    ) -> PyResult<Option<(u64, u64, String, bool)>> {
         let block = RowBlock {
-            indptr,
-            indices,
-            data: &data,
+            indptr: indptr.as_slice()?,
+            indices: indices.as_ref()?,
+            data: data.as_ref()?,
         };
         let outcome = self.with(|inner| Ok(py.detach(|| inner.append(&block))))?;
         match outcome {
-            Ok(()) => Ok(true),
-            Err(slaf_core::Error::NotRepresentable { .. }) => Ok(false),
+            Ok(()) => Ok(None),
+            Err(slaf_core::Error::NotRepresentable {
+                cell, gene, value, ..
+            }) => Ok(Some((cell, gene, value, false))),
+            Err(slaf_core::Error::NotACount { cell, gene, value }) => {
+                Ok(Some((cell, gene, value, true)))
+            }
             Err(other) => Err(to_python(other)),
         }
     }
 
+    /// Writes the coordinate table `kind` (`layers`, `obsp`, `varp`) of CSR
+    /// matrices with sorted rows and `width` columns.
+    fn write_pairs(
+        &self,
+        py: Python<'_>,
+        folder: String,
+        kind: &str,
+        width: usize,
+        matrices: Vec<Named<'_>>,
+    ) -> PyResult<()> {
+        let kind = pairs(kind)?;
+        let mut named = vec![];
+        for (key, indptr, indices, data) in matrices {
+            let indptr = indptr.as_slice()?.to_vec();
+            let csr = Csr {
+                shape: (indptr.len() - 1, width),
+                indptr,
+                indices: indices.as_slice()?.to_vec(),
+                data: data.values()?,
+            };
+            named.push((key, csr));
+        }
+        let batch = py.detach(|| union(kind, &named)).map_err(to_python)?;
+        drop(named);
+        let mut inner = self.take()?;
+        let inner = wait(py, async move {
+            inner.write_table(&folder, batch).await?;
+            Ok(inner)
+        })?;
+        self.put_back(inner);
+        Ok(())
+    }
+
+    /// Writes the file `name` of the dataset.
+    fn write_file(&self, py: Python<'_>, name: String, content: Vec<u8>) -> PyResult<()> {
+        let place = self.with(|inner| Ok(inner.place().clone()))?;
+        wait(py, async move { place.put(&name, content).await })
+    }
+
     /// Writes obs, var and `config.json` (`config` is JSON to merge in), and
-    /// publishes the dataset.
-    fn finish(&self, py: Python<'_>, cells: PyTable, genes: PyTable, config: &str) -> PyResult<()> {
+    /// publishes the dataset. `watch(done, total)` is called now and then.
+    fn finish(
+        &self,
+        py: Python<'_>,
+        cells: PyTable,
+        genes: PyTable,
+        config: &str,
+        watch: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
         let config =
             serde_json::from_str(config).map_err(|e| PyValueError::new_err(e.to_string()))?;
         let (cells, genes) = (one_batch(cells)?, one_batch(genes)?);
         let inner = self.take()?;
-        py.detach(|| inner.finish(cells, genes, config))
-            .map_err(to_python)
+        let progress = Arc::new(Progress::default());
+        let shared = Arc::clone(&progress);
+        let work = async move { inner.finish(cells, genes, config, &shared).await };
+        wait_watching(py, work, |py| match &watch {
+            Some(watch) => {
+                let state = (progress.done.load(Relaxed), progress.total.load(Relaxed));
+                watch.call1(py, state).map(drop)
+            }
+            None => Ok(()),
+        })?;
+        Ok(())
     }
 
-    fn discard(&self) {
-        drop(self.take());
+    fn discard(&self, py: Python<'_>) -> PyResult<()> {
+        match self.take() {
+            Ok(inner) => wait(py, inner.discard()),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Leaves what is written so far for a later conversion of the same source.
+    fn suspend(&self) {
+        if let Ok(inner) = self.take() {
+            inner.suspend();
+        }
     }
 }
 
 impl Writer {
+    fn of(inner: Inner) -> Self {
+        Self {
+            inner: Mutex::new(Some(inner)),
+        }
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Inner) -> PyResult<T>) -> PyResult<T> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         act(inner.as_mut().ok_or_else(finished)?)
@@ -91,6 +230,10 @@ impl Writer {
     fn take(&self) -> PyResult<Inner> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.take().ok_or_else(finished)
+    }
+
+    fn put_back(&self, writer: Inner) {
+        *self.inner.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
     }
 }
 
@@ -111,29 +254,3 @@ type Named<'py> = (
     PyReadonlyArray1<'py, i32>,
     Data<'py>,
 );
-
-/// Writes the coordinate table `kind` (`layers`, `obsp`, `varp`) of CSR
-/// matrices with sorted rows and `width` columns as a Lance table at `path`.
-#[pyfunction]
-pub(crate) fn write_pairs(
-    py: Python<'_>,
-    path: PathBuf,
-    kind: &str,
-    width: usize,
-    matrices: Vec<Named<'_>>,
-) -> PyResult<()> {
-    let kind = pairs(kind)?;
-    let mut named = vec![];
-    for (key, indptr, indices, data) in matrices {
-        let indptr = indptr.as_slice()?.to_vec();
-        let csr = Csr {
-            shape: (indptr.len() - 1, width),
-            indptr,
-            indices: indices.as_slice()?.to_vec(),
-            data: data.values()?,
-        };
-        named.push((key, csr));
-    }
-    py.detach(|| write_table(&path, union(kind, &named)?))
-        .map_err(to_python)
-}

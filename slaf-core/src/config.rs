@@ -1,10 +1,10 @@
 //! `config.json`: what the dataset holds and where its tables lie. Written by
 //! slafdb or by us; keys that we do not know are kept.
 
-use std::path::Path;
-
 use serde_json::{Map, Value};
 
+use crate::storage::Place;
+use crate::versions::{self, Manifest};
 use crate::{Error, Result};
 
 #[derive(Debug, Clone)]
@@ -14,33 +14,49 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads and checks `config.json` of the dataset folder `root`.
-    pub fn read(root: &Path) -> Result<Self> {
-        let shown = root.display().to_string();
+    /// Reads and checks the `config.json` of the dataset at `place`, or the
+    /// one that it had as `version`.
+    pub async fn read(place: &Place, version: Option<u64>) -> Result<Self> {
         let not_slaf = |reason: String| Error::NotSlaf {
-            path: shown.clone(),
+            path: place.uri().to_owned(),
             reason,
         };
-        if !root.exists() {
-            return Err(Error::NotFound { path: shown });
-        }
-        if !root.is_dir() {
+        if place.local().is_some_and(|path| path.is_file()) {
             return Err(not_slaf("it is a file, and a dataset is a folder".into()));
         }
-        let path = root.join("config.json");
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(not_slaf("it has no config.json".into()));
-            }
-            Err(e) => return Err(not_slaf(format!("its config.json cannot be read ({e})"))),
+        let Some(bytes) = place.read("config.json").await? else {
+            return Err(if place.exists().await? {
+                not_slaf("it has no config.json".into())
+            } else {
+                Error::NotFound {
+                    path: place.uri().to_owned(),
+                }
+            });
         };
-        let value: Value = serde_json::from_str(&text)
-            .map_err(|e| not_slaf(format!("its config.json is not valid JSON ({e})")))?;
+        let current = Self::parse(&bytes).map_err(not_slaf)?;
+        let Some(version) = version else {
+            return Ok(current);
+        };
+        if current.manifest().is_some_and(|m| m.version == version) {
+            return Ok(current);
+        }
+        let file = versions::file(version);
+        match place.read(&file).await? {
+            Some(bytes) => Self::parse(&bytes).map_err(not_slaf),
+            None => Err(Error::NoVersion {
+                uri: place.uri().to_owned(),
+                version,
+            }),
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let value: Value = serde_json::from_slice(bytes)
+            .map_err(|e| format!("its config.json is not valid JSON ({e})"))?;
         let Value::Object(map) = value else {
-            return Err(not_slaf("its config.json is not a JSON object".into()));
+            return Err("its config.json is not a JSON object".into());
         };
-        Self::from_map(map).map_err(not_slaf)
+        Self::from_map(map)
     }
 
     fn from_map(root: Map<String, Value>) -> Result<Self, String> {
@@ -88,9 +104,12 @@ impl Config {
         )
     }
 
-    /// The dtype that X had at its source, such as `float32`, when we wrote it.
-    pub fn x_dtype(&self) -> Option<&str> {
-        self.text(&["slaf", "x_dtype"])
+    /// Which versions of the tables belong together, in a dataset that we
+    /// wrote last. Another writer knows nothing of it, and leaves it behind
+    /// with a changed configuration: then the newest tables count.
+    pub fn manifest(&self) -> Option<Manifest> {
+        let manifest = Manifest::of(&self.root)?;
+        (manifest.covers == versions::digest(&self.root)).then_some(manifest)
     }
 
     pub fn as_json(&self) -> &Map<String, Value> {

@@ -137,7 +137,7 @@ impl Dataset {
     }
 }
 
-fn to_csr<T: Copy>(
+pub(crate) fn to_csr<T: Copy>(
     triplets: Vec<(i32, i32, T)>,
     shape: (usize, usize),
     wrap: fn(Vec<T>) -> Values,

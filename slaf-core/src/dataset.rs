@@ -1,7 +1,7 @@
 //! An open dataset: its configuration and the handles of its tables. Opening
 //! reads manifests only; columns are read when somebody asks for them.
 
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -9,11 +9,14 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::TryStreamExt;
 use lance::dataset::builder::DatasetBuilder;
+use lance::dataset::cleanup::CleanupPolicyBuilder;
 use lance::io::RecordBatchStream;
-use lance::session::Session;
 use tokio::sync::OnceCell;
 
+use crate::companions::Companions;
+use crate::error::is_storage_failure;
 use crate::offsets::Offsets;
+use crate::storage::Place;
 use crate::suggest::nearest;
 use crate::{Config, Error, Result};
 
@@ -21,45 +24,47 @@ use crate::{Config, Error, Result};
 #[derive(Debug, Clone)]
 pub struct Table {
     pub name: String,
+    /// Its folder, relative to the dataset.
+    pub folder: String,
     pub lance: Arc<lance::Dataset>,
     pub rows: u64,
     pub schema: SchemaRef,
-    root: Arc<Path>,
+    place: Place,
 }
 
 /// A SLAF dataset. Cheap to clone: clones share their caches.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     pub config: Config,
-    pub root: Arc<Path>,
+    pub place: Place,
     pub cells: Table,
     pub genes: Table,
     pub expression: Table,
     /// `layers`, `cellsxcells` and `genesxgenes`, as far as they exist.
     pub others: Vec<Table>,
     offsets: Arc<OnceCell<Offsets>>,
+    companions: Arc<OnceCell<Option<Companions>>>,
 }
 
 /// The tables that a dataset may lack.
 const OPTIONAL: [&str; 3] = ["layers", "cellsxcells", "genesxgenes"];
 
 impl Dataset {
-    /// Opens the dataset in the local folder `path`, slafdb's formats 0.1 to
-    /// 0.5 and ours.
-    pub async fn open(path: &str) -> Result<Self> {
-        if let Some((scheme, _)) = path.split_once("://") {
-            return Err(Error::Engine {
-                message: format!(
-                    "`{path}` is on `{scheme}`, and this build reads local folders only."
-                ),
-            });
-        }
-        let root: Arc<Path> = PathBuf::from(path).into();
-        let config = Config::read(&root)?;
-        let session = Arc::new(Session::default());
+    /// Opens the dataset at `uri`, slafdb's formats 0.1 to 0.5 and ours: a
+    /// folder, or an address on `s3://`, `gs://`, `az://`, `hf://` or
+    /// `memory://`.
+    pub async fn open(uri: &str) -> Result<Self> {
+        Self::open_at(Place::new(uri, HashMap::new()).await?, None).await
+    }
+
+    /// The same of a place, as it was at `version`.
+    pub async fn open_at(place: Place, version: Option<u64>) -> Result<Self> {
+        let config = Config::read(&place, version).await?;
+        let pins = config.manifest().map(|m| m.tables).unwrap_or_default();
         let open = |name: &'static str| {
-            let at = config.table_path(name).map(|relative| root.join(relative));
-            Table::open(name, at, Arc::clone(&root), Arc::clone(&session))
+            let folder = config.table_path(name).unwrap_or_default().to_owned();
+            let pin = pins.get(&folder).copied();
+            Table::open(name, folder, pin, place.clone())
         };
         let (cells, genes, expression) =
             tokio::try_join!(open("cells"), open("genes"), open("expression"))?;
@@ -71,12 +76,13 @@ impl Dataset {
         }
         let dataset = Self {
             config,
-            root,
+            place,
             cells,
             genes,
             expression,
             others,
             offsets: Arc::default(),
+            companions: Arc::default(),
         };
         dataset.check()?;
         Ok(dataset)
@@ -116,6 +122,13 @@ impl Dataset {
         Ok(self.offsets().await?.defect.clone())
     }
 
+    /// The gene-major copy and the sums, if they were made of this very
+    /// expression table.
+    pub async fn companions(&self) -> Result<Option<&Companions>> {
+        let opened = self.companions.get_or_try_init(|| Companions::open(self));
+        Ok(opened.await?.as_ref())
+    }
+
     fn check(&self) -> Result<()> {
         let (cells, genes) = self.shape();
         for (table, expected) in [(&self.cells, cells), (&self.genes, genes)] {
@@ -145,38 +158,54 @@ impl Dataset {
 }
 
 impl Table {
-    async fn open(
+    /// Opens `folder` of `place` at the version `pin`, or the newest.
+    pub(crate) async fn open(
         name: &str,
-        at: Option<PathBuf>,
-        root: Arc<Path>,
-        session: Arc<Session>,
+        folder: String,
+        pin: Option<u64>,
+        place: Place,
     ) -> Result<Self> {
         let broken = |reason: String| Error::Corrupt {
             table: name.to_owned(),
-            path: root.display().to_string(),
+            path: place.uri().to_owned(),
             reason,
         };
-        let at = at.ok_or_else(|| broken("config.json does not name it".into()))?;
-        if !at.is_dir() {
-            return Err(broken(format!("the folder `{}` is missing", at.display())));
+        if let Some(root) = place.local()
+            && !root.join(&folder).is_dir()
+        {
+            return Err(broken(format!("the folder `{folder}` is missing")));
         }
-        let opened = async {
-            let lance = DatasetBuilder::from_uri(at.to_string_lossy())
-                .with_session(session)
-                .load()
-                .await?;
+        let load = async |pin: Option<u64>| {
+            let mut builder = DatasetBuilder::from_uri(place.table_uri(&folder))
+                .with_session(place.session())
+                .with_storage_options(place.options());
+            if let Some(version) = pin {
+                builder = builder.with_version(version);
+            }
+            let lance = builder.load().await?;
             let rows = lance.count_rows(None).await? as u64;
             Ok::<_, lance::Error>((Arc::new(lance), rows))
         };
-        let (lance, rows) = opened
-            .await
-            .map_err(|e| broken(crate::error::first_line(&e.to_string())))?;
+        let opened = match load(pin).await {
+            // Another tool has removed the version that belongs here.
+            Err(e) if pin.is_some() && !is_storage_failure(&e.to_string()) => load(None).await,
+            opened => opened,
+        };
+        let (lance, rows) = opened.map_err(|e| {
+            let text = e.to_string();
+            if is_storage_failure(&text) {
+                Error::storage(place.uri(), &text)
+            } else {
+                broken(crate::error::first_line(&text))
+            }
+        })?;
         Ok(Self {
             name: name.to_owned(),
+            folder,
             schema: Arc::new(Schema::from(lance.schema())),
             lance,
             rows,
-            root,
+            place,
         })
     }
 
@@ -210,13 +239,44 @@ impl Table {
 
     /// Lance failed to read what the manifest promises.
     pub(crate) fn unreadable(&self, error: &lance::Error) -> Error {
-        self.corrupt(crate::error::first_line(&error.to_string()))
+        let text = error.to_string();
+        if is_storage_failure(&text) {
+            return Error::storage(self.place.uri(), &text);
+        }
+        self.corrupt(crate::error::first_line(&text))
+    }
+
+    /// Removes all of Lance's versions but `pinned` and the newest, and files
+    /// that none of them names. What a died writer left as the newest is
+    /// superseded first.
+    pub(crate) async fn clean(&self, pinned: &BTreeSet<u64>) -> Result<()> {
+        let outcome = async {
+            let mut lance = (*self.lance).clone();
+            if lance.latest_version_id().await? != lance.version_id() {
+                lance.restore().await?;
+            }
+            let versions = lance.versions().await?;
+            let gone: Vec<u64> = versions
+                .iter()
+                .map(|v| v.version)
+                .filter(|v| !pinned.contains(v) && *v != lance.version_id())
+                .collect();
+            let mut policy = CleanupPolicyBuilder::default().delete_unverified(true);
+            policy = if gone.is_empty() {
+                policy.before_timestamp(chrono::DateTime::UNIX_EPOCH)
+            } else {
+                policy.versions(gone)?
+            };
+            lance.cleanup_with_policy(policy.build()).await
+        };
+        outcome.await.map_err(|e| self.unreadable(&e))?;
+        Ok(())
     }
 
     pub(crate) fn corrupt(&self, reason: String) -> Error {
         Error::Corrupt {
             table: self.name.clone(),
-            path: self.root.display().to_string(),
+            path: self.place.uri().to_owned(),
             reason,
         }
     }

@@ -41,7 +41,13 @@ pub enum Error {
     },
 
     #[error("`{path}` exists already.")]
-    Exists { path: PathBuf },
+    Exists { path: String },
+
+    #[error("`{uri}` was changed by somebody else meanwhile.")]
+    Conflict { uri: String },
+
+    #[error("`{uri}` has no version {version}.")]
+    NoVersion { uri: String, version: u64 },
 
     #[error("Cell {cell}, gene {gene} holds {value}, which {target} cannot hold exactly.")]
     NotRepresentable {
@@ -51,8 +57,21 @@ pub enum Error {
         target: &'static str,
     },
 
+    #[error("Cell {cell}, gene {gene} holds {value}, which is no count.")]
+    NotACount { cell: u64, gene: u64, value: String },
+
+    #[error("`{path}` is being written by another process.")]
+    Busy { path: String },
+
     #[error("The matrix is not a valid CSR matrix: {reason}.")]
     BadMatrix { reason: String },
+
+    #[error("`{uri}` cannot be reached: {reason}.")]
+    Storage {
+        uri: String,
+        reason: String,
+        hint: Option<&'static str>,
+    },
 
     #[error("`{path}`: {source}")]
     Io {
@@ -83,12 +102,17 @@ impl Error {
                 Some(format!("Did you mean {}?", quoted.join(" or ")))
             }
             Self::Sql { hint, .. } => hint.clone(),
+            Self::Storage { hint, .. } => hint.map(str::to_owned),
             Self::Exists { .. } => Some(
                 "Choose another name, or overwrite it (`overwrite=True`, `--overwrite`).".into(),
             ),
+            Self::Conflict { .. } => Some("Nothing was written; run it again.".into()),
+            Self::NoVersion { .. } => Some("`slaf history` lists the versions there are.".into()),
             Self::Unknown { .. }
             | Self::OutOfBounds { .. }
             | Self::NotRepresentable { .. }
+            | Self::NotACount { .. }
+            | Self::Busy { .. }
             | Self::BadMatrix { .. }
             | Self::Io { .. }
             | Self::Interrupted
@@ -110,6 +134,114 @@ impl Error {
             source,
         }
     }
+}
+
+impl Error {
+    /// A failure of the storage itself, by what its client reports.
+    pub(crate) fn storage(uri: &str, error: &dyn std::fmt::Display) -> Self {
+        let text = error.to_string();
+        let (reason, hint) = match storage_failure(&text) {
+            Some((reason, hint)) => (reason.to_owned(), Some(hint)),
+            None => (first_line(&text), None),
+        };
+        Self::Storage {
+            uri: uri.to_owned(),
+            reason,
+            hint,
+        }
+    }
+}
+
+/// Marks in a storage client's message, the failure they stand for, and what
+/// can be done about it.
+const STORAGE_FAILURES: [(&[&str], &str, &str); 9] = [
+    (
+        &["NoSuchBucket", "ContainerNotFound", "bucket does not exist"],
+        "there is no such bucket",
+        "Check its name and region.",
+    ),
+    (
+        &[
+            "CredentialsNotLoaded",
+            "no providers in chain",
+            "credential provider",
+            "InstanceMetadata",
+            "instance metadata",
+            "/latest/api/token",
+            "metadata.google.internal",
+            "169.254.169.254",
+        ],
+        "no credentials were found",
+        "Set them as the cloud's own tools read them, such as AWS_ACCESS_KEY_ID and \
+         AWS_SECRET_ACCESS_KEY or AWS_PROFILE.",
+    ),
+    (
+        &[
+            "AccessDenied",
+            "InvalidAccessKeyId",
+            "SignatureDoesNotMatch",
+            "ExpiredToken",
+            "status 401",
+            "status 403",
+            "401 Unauthorized",
+            "403 Forbidden",
+            "Unauthenticated",
+            "PermissionDenied",
+        ],
+        "access is denied",
+        "Check the credentials and their rights to this address.",
+    ),
+    (
+        &["SlowDown", "503 Service", "status 503", "429 Too Many", "status 429"],
+        "the server is overloaded and refused several attempts",
+        "Try again later.",
+    ),
+    (
+        &["status 500", "status 502", "status 504", "500 Internal", "502 Bad", "504 Gateway"],
+        "the server failed on several attempts",
+        "Try again later.",
+    ),
+    (
+        &["No space left", "os error 28"],
+        "the disk is full",
+        "Make room, or write elsewhere.",
+    ),
+    (
+        &["Read-only file system", "os error 30"],
+        "the file system is read-only",
+        "Write elsewhere.",
+    ),
+    (
+        &["Permission denied", "os error 13"],
+        "permission is denied",
+        "Check the rights of the folder.",
+    ),
+    (
+        &[
+            "error sending request",
+            "Connection refused",
+            "connection error",
+            "HTTP error",
+            "dns error",
+            "timed out",
+            "operation timed out",
+            "error decoding response body",
+        ],
+        "the server does not answer",
+        "Check the network and the endpoint.",
+    ),
+];
+
+fn storage_failure(text: &str) -> Option<(&'static str, &'static str)> {
+    STORAGE_FAILURES
+        .iter()
+        .find(|(marks, ..)| marks.iter().any(|mark| text.contains(mark)))
+        .map(|(_, reason, hint)| (*reason, *hint))
+}
+
+/// Whether the storage failed, rather than what is stored on it.
+pub(crate) fn is_storage_failure(text: &str) -> bool {
+    storage_failure(text).is_some()
 }
 
 impl From<lance::Error> for Error {

@@ -5,6 +5,7 @@
 //! synchronous caller that must stay interruptible.
 
 mod bridge;
+mod companions;
 mod config;
 mod coo;
 mod dataset;
@@ -15,17 +16,27 @@ pub mod query;
 pub mod runtime;
 mod scan;
 mod select;
+mod storage;
 mod suggest;
+mod hdf5;
+mod transpose;
 mod values;
+mod validate;
+pub mod versions;
 mod write;
 
+pub use companions::Companions;
 pub use config::Config;
 pub use coo::{Pairs, union};
 pub use dataset::{Dataset, Table};
 pub use error::{Error, Result};
+pub use hdf5::{ChunkedArray, Filter, Number};
 pub use matrix::Csr;
 pub use scan::lazy_frame;
 pub use select::Selection;
+pub use storage::Place;
 pub use suggest::nearest;
-pub use values::{ValueType, Values};
-pub use write::{RowBlock, Writer, write_table};
+pub use transpose::RowsOfColumns;
+pub use values::{ValueType, Values, ValuesRef};
+pub use validate::{Check, validate};
+pub use write::{Indices, Plan, Progress, RowBlock, Writer, index, repair};

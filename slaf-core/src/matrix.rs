@@ -4,12 +4,14 @@
 
 use std::ops::Range;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::UInt32Type;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use lance::dataset::fragment::{FileFragment, FragReadConfig};
 
+use crate::coo::to_csr;
 use crate::dataset::{Dataset, Table};
 use crate::select::Places;
 use crate::values::{Value, column};
@@ -52,6 +54,9 @@ impl Dataset {
         wrap: fn(Vec<T>) -> Values,
     ) -> Result<Csr> {
         let starts = &self.offsets().await?.starts;
+        if let Some(by_gene) = self.csr_by_gene(cells, genes, starts, wrap).await? {
+            return Ok(by_gene);
+        }
         let plan = cells.plan();
         let lengths: Vec<usize> = plan
             .runs
@@ -69,7 +74,7 @@ impl Dataset {
         let n_genes = self.shape().1;
         let columns = (!genes.is_all(n_genes)).then(|| Places::new(genes, n_genes as usize));
         let mut assembly = Assembly::<T>::new(lengths, columns);
-        read_rows(&self.expression, rows, |batch| {
+        read_rows(&self.expression, &["gene_integer_id", "value"], rows, |batch| {
             let ids = column::<i32>(batch.column(0))?;
             let values = column::<T>(batch.column(1))?;
             if let Some(gene) = ids.iter().find(|g| !(0..n_genes as i32).contains(*g)) {
@@ -85,10 +90,91 @@ impl Dataset {
     }
 }
 
-/// Feeds `take` with `gene_integer_id` and `value` of the given ascending row
-/// ranges, batch by batch and in row order.
+impl Dataset {
+    /// The same from the gene-major copy, if there is one and it has far fewer
+    /// rows to read.
+    async fn csr_by_gene<T: Value>(
+        &self,
+        cells: &Selection,
+        genes: &Selection,
+        starts: &[u64],
+        wrap: fn(Vec<T>) -> Values,
+    ) -> Result<Option<Csr>> {
+        let (n_cells, n_genes) = self.shape();
+        if genes.is_all(n_genes) || genes.is_empty() || cells.is_empty() {
+            return Ok(None);
+        }
+        let Some(companions) = self.companions().await? else {
+            return Ok(None);
+        };
+        let Some((table, rows_of)) = companions.by_gene() else {
+            return Ok(None);
+        };
+        let wanted: Vec<u64> = genes.plan().runs.into_iter().flatten().collect();
+        let cost: u64 = wanted
+            .iter()
+            .map(|gene| {
+                let rows = rows_of(*gene);
+                rows.end - rows.start + RANGE_COST
+            })
+            .sum();
+        let by_cell: u64 = cells
+            .plan()
+            .runs
+            .iter()
+            .map(|run| starts[run.end as usize] - starts[run.start as usize] + RANGE_COST)
+            .sum();
+        if cost >= by_cell {
+            return Ok(None);
+        }
+        let places = (!cells.is_all(n_cells)).then(|| Places::new(cells, n_cells as usize));
+        let columns = Places::new(genes, n_genes as usize);
+        let mut triplets: Vec<(i32, i32, T)> = Vec::new();
+        // The gene whose rows come next, how many of them, and its last cell.
+        let mut next = wanted.iter().map(|gene| (*gene, rows_of(*gene)));
+        let (mut gene, mut left, mut cell) = (0, 0, 0u32);
+        let rows = wanted.iter().map(|gene| rows_of(*gene));
+        let rows = rows.filter(|rows| !rows.is_empty()).collect();
+        read_rows(table, &["cell_delta", "value"], rows, |batch| {
+            let gaps = batch.column(0).as_primitive::<UInt32Type>().values().clone();
+            let values = column::<T>(batch.column(1))?;
+            for (gap, value) in gaps.iter().zip(values.iter()) {
+                while left == 0 {
+                    let Some((number, rows)) = next.next() else {
+                        return Err(table.corrupt("it has rows of no gene".into()));
+                    };
+                    (gene, left, cell) = (number as usize, rows.end - rows.start, 0);
+                }
+                left -= 1;
+                cell = cell.wrapping_add(*gap);
+                if u64::from(cell) >= n_cells {
+                    return Err(table.corrupt(format!("it holds cell {cell} of {n_cells}")));
+                }
+                for &column in columns.of(gene) {
+                    match &places {
+                        None => triplets.push((cell as i32, column, *value)),
+                        Some(places) => {
+                            let rows = places.of(cell as usize);
+                            triplets.extend(rows.iter().map(|&row| (row, column, *value)));
+                        }
+                    }
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(Some(to_csr(triplets, (cells.len(), genes.len()), wrap)))
+    }
+}
+
+/// What the start of a range costs, in rows.
+const RANGE_COST: u64 = 2048;
+
+/// Feeds `take` with `columns` of the given ascending row ranges, batch by
+/// batch and in row order.
 async fn read_rows(
     table: &Table,
+    columns: &[&str],
     rows: Vec<Range<u64>>,
     mut take: impl FnMut(RecordBatch) -> Result<()>,
 ) -> Result<()> {
@@ -96,7 +182,7 @@ async fn read_rows(
     let projection = table
         .lance
         .schema()
-        .project(&["gene_integer_id", "value"])
+        .project(columns)
         .map_err(unreadable)?;
     for (fragment, ranges) in by_fragment(table, &rows)? {
         let reader = fragment

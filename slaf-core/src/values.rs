@@ -27,6 +27,28 @@ pub enum Values {
     F64(Vec<f64>),
 }
 
+/// The same, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub enum ValuesRef<'a> {
+    U16(&'a [u16]),
+    I32(&'a [i32]),
+    I64(&'a [i64]),
+    F32(&'a [f32]),
+    F64(&'a [f64]),
+}
+
+impl ValuesRef<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::U16(v) => v.len(),
+            Self::I32(v) => v.len(),
+            Self::I64(v) => v.len(),
+            Self::F32(v) => v.len(),
+            Self::F64(v) => v.len(),
+        }
+    }
+}
+
 /// Runs `$body` with `$v` bound to the typed vector inside a [`Values`].
 macro_rules! typed {
     ($values:expr, $v:ident => $body:expr) => {
@@ -116,11 +138,20 @@ impl Values {
 /// A numeric Rust type that matrix values come in.
 pub(crate) trait Value: ArrowNativeType + PartialOrd + Send {
     type Arrow: ArrowPrimitiveType<Native = Self>;
+
+    fn to_f64(self) -> f64;
 }
 
 macro_rules! value {
     ($($native:ty => $arrow:ty),*) => {
-        $(impl Value for $native { type Arrow = $arrow; })*
+        $(impl Value for $native {
+            type Arrow = $arrow;
+
+            #[inline]
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+        })*
     };
 }
 value!(u16 => UInt16Type, i32 => Int32Type, i64 => Int64Type, f32 => Float32Type, f64 => Float64Type);

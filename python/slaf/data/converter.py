@@ -1,49 +1,45 @@
-"""h5ad and AnnData to SLAF.
-
-anndata reads the metadata, so that every generation of its files is
-understood; X streams in blocks of rows to the engine, which encodes beside the
-reader and publishes the dataset at once or not at all.
-"""
+"""`SLAFConverter`: any single-cell dataset to SLAF, under slafdb's names."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-from scipy import sparse
 
-from slaf import SlafError, _metadata, _slaf
+from slaf import SlafError, _slaf
+from slaf.data import _write
+from slaf.data.sources import inputs_in, open_source
+from slaf.data.sources.base import Source, SparseRows
+from slaf.data.sources.h5ad import Nothing
 
 if TYPE_CHECKING:
     import anndata
 
-#: Cells of a block, and the stored values that make a block smaller.
-_BLOCK_CELLS = 8192
-_BLOCK_VALUES = 8 << 20
+    from slaf.integrations.anndata import LazyAnnData
+
+Input = str | os.PathLike[str]
 
 
 class SLAFConverter:
-    """Converts h5ad files and AnnData objects to SLAF datasets.
+    """Converts datasets to SLAF, and appends to SLAF datasets.
 
     Everything is kept: X (sparse or dense, of any real dtype), obs and var with
     categories and missing values, obsm, varm, obsp, varp, layers, uns and raw.
     slafdb opens the result.
 
-    `chunk_size` is the number of cells read at once. The other parameters are
-    accepted for slafdb's sake.
+    `tiledb_collection_name` and `tiledb_layer_name` are the measurement and the
+    layer of a TileDB-SOMA experiment. The other parameters are accepted for
+    slafdb's sake.
     """
 
     def __init__(
         self,
         use_integer_keys: bool = True,
         chunked: bool = True,
-        chunk_size: int = _BLOCK_CELLS,
+        chunk_size: int = 5000,
         sort_metadata: bool = False,
         create_indices: bool = False,
         optimize_storage: bool = True,
@@ -55,300 +51,299 @@ class SLAFConverter:
         enable_checkpointing: bool = True,
         max_rows_per_file: int = 100_000_000,
     ):
-        self.chunk_size = chunk_size
+        self._soma = {"measurement": tiledb_collection_name, "layer": tiledb_layer_name}
+        self._resumable = enable_checkpointing
 
     def convert(
         self,
-        input_path: str | os.PathLike[str],
-        output_path: str | os.PathLike[str],
+        input_path: Input | Sequence[Input],
+        output_path: Input,
         input_format: str = "auto",
         skip_validation: bool = False,
         *,
         overwrite: bool = False,
+        join: str = "outer",
+        unique_cells: bool = False,
+        genome: str | None = None,
+        counts: bool = False,
+        gene_index: bool = True,
+        storage_options: dict[str, str] | None = None,
+        progress: _write.Progress | None = None,
     ) -> None:
-        """Converts the h5ad file `input_path` to the dataset `output_path`.
+        """Converts `input_path` to the dataset `output_path`, which may be a
+        folder or an address on `s3://`, `gs://`, `az://` or `hf://`.
+
+        The input is an h5ad file, a 10x folder (matrix.mtx) or h5 file, a SLAF
+        dataset, a TileDB-SOMA experiment, or several of them: a list, or a
+        folder that holds some. Several become one dataset; their genes are
+        aligned by id and their cells say in `source_file` where they are from.
+
+        A conversion that was interrupted goes on where it was when it is run
+        again; until it ends nothing can be opened at `output_path`.
+
+        Parameters
+        ----------
+        input_format
+            "h5ad", "10x_mtx", "10x_h5", "slaf" or "tiledb"; found out if "auto".
+        overwrite
+            Replace what is at `output_path`, once the new dataset is whole.
+        join
+            Of several inputs, keep the genes of any ("outer") or of all
+            ("inner").
+        unique_cells
+            Append the number of its input to each cell id.
+        genome
+            The one of a 10x h5 file with several.
+        counts
+            Refuse X if it holds anything but counts (always so for 10x files).
+        gene_index
+            Write X in the order of genes, too, so that reading a gene is quick.
+        storage_options
+            Credentials and settings of the object store; by default from the
+            environment.
+        progress
+            Called with what is being done, how much is done, and of how much.
 
         Raises
         ------
         FileNotFoundError
-            There is no such file.
+            There is no such input.
         FileExistsError
             `output_path` exists, and `overwrite` is not set.
         SlafError
-            The file is no h5ad file, or is damaged.
+            The input is in no known format, damaged, or cannot be stored.
+        OSError
+            The storage cannot be reached or is full.
         """
-        source, target = Path(input_path), Path(output_path)
-        if input_format not in ("auto", "h5ad"):
-            raise SlafError(
-                f"`{input_format}` files cannot be converted yet. Convert an h5ad file."
-            )
-        if not source.exists():
-            raise FileNotFoundError(f"There is no file `{source}`. Check the spelling.")
-        if target.exists() and not overwrite:
+        target = os.fspath(output_path)
+        if not overwrite and _slaf.exists(target, storage_options):
             raise FileExistsError(
                 f"`{target}` exists already. Choose another name, or overwrite it "
                 "(`overwrite=True`, `--overwrite`)."
             )
-        adata = _open_h5ad(source)
+        source = self._open(input_path, input_format, join, unique_cells, genome, storage_options)
         try:
-            self._write(adata, target, overwrite)
-        except OSError as error:
-            if "HDF5" in str(error) or "Can't" in str(error):
-                raise _damaged(source, error) from None
-            raise
+            self._write(source, target, overwrite, gene_index, counts, storage_options, progress)
         finally:
-            if adata.isbacked:
-                adata.file.close()
+            source.close()
 
     def convert_anndata(
         self,
         adata: anndata.AnnData,
-        output_path: str | os.PathLike[str],
+        output_path: Input,
         *,
         overwrite: bool = False,
+        counts: bool = False,
+        gene_index: bool = True,
+        storage_options: dict[str, str] | None = None,
+        progress: _write.Progress | None = None,
     ) -> None:
-        """Converts an AnnData object; errors as :meth:`convert`."""
-        self._write(adata, Path(output_path), overwrite)
-
-    def _write(self, adata: anndata.AnnData, target: Path, overwrite: bool) -> None:
-        notes: dict[str, Any] = {"writer": f"slaf-jupyter {_slaf.__version__}"}
-        x = _Matrix(_x_of(adata), adata.shape, self.chunk_size)
-        notes["x"] = x.note
-        writer = x.write(target, overwrite)
-        try:
-            staging = Path(writer.staging)
-            config, extras = {}, {}
-            cells, notes["obs"] = _axis_table(adata, "obs", config, extras, notes)
-            genes, notes["var"] = _axis_table(adata, "var", config, extras, notes)
-            tables = {}
-            for section, file in _PAIRS.items():
-                if _write_pairs(adata, section, staging / file, config, extras, notes):
-                    tables[Path(file).stem] = file
-            if adata.raw is not None:
-                self._write_raw(adata, staging)
-                notes["raw"] = "raw"
-            if len(adata.uns):
-                extras["uns"] = dict(adata.uns)
-                _write_uns_json(staging / "uns.json", adata.uns)
-            if extras:
-                _write_extras(staging / "extras.h5", extras)
-            config |= {"tables": tables, "slaf": notes}
-            writer.finish(cells, genes, json.dumps(config))
-        except BaseException:
-            writer.discard()
-            raise
-
-    def _write_raw(self, adata: anndata.AnnData, staging: Path) -> None:
-        """`raw` is a dataset of its own inside, with the same cells."""
-        import anndata
-
-        raw = anndata.AnnData(
-            obs=pd.DataFrame(index=adata.obs_names), var=adata.raw.var, varm=dict(adata.raw.varm)
+        """Converts an AnnData object; parameters and errors as :meth:`convert`."""
+        self._write(
+            _memory_source(adata),
+            os.fspath(output_path),
+            overwrite,
+            gene_index,
+            counts,
+            storage_options,
+            progress,
         )
-        x = _Matrix(adata.raw.X, adata.raw.shape, self.chunk_size)
-        writer = x.write(staging / "raw", overwrite=False)
-        config, extras, notes = {}, {}, {"x": x.note}
-        cells, notes["obs"] = _axis_table(raw, "obs", config, extras, notes)
-        genes, notes["var"] = _axis_table(raw, "var", config, extras, notes)
-        if extras:
-            _write_extras(Path(writer.staging) / "extras.h5", extras)
-        writer.finish(cells, genes, json.dumps(config | {"slaf": notes}))
+
+    def convert_handle(
+        self,
+        handle: LazyAnnData,
+        output_path: Input,
+        *,
+        overwrite: bool = False,
+        gene_index: bool = True,
+        storage_options: dict[str, str] | None = None,
+        progress: _write.Progress | None = None,
+    ) -> None:
+        """Copies the cells and genes of a lazy handle, in its order, to a new
+        dataset; errors as :meth:`convert`."""
+        from slaf.data.sources.slaf import slaf_source
+
+        self._write(
+            slaf_source(handle),
+            os.fspath(output_path),
+            overwrite,
+            gene_index,
+            False,
+            storage_options,
+            progress,
+        )
+
+    def append(
+        self,
+        input_path: Input | Sequence[Input],
+        existing_slaf_path: Input,
+        input_format: str = "auto",
+        *,
+        join: str = "outer",
+        unique_cells: bool = False,
+        genome: str | None = None,
+        storage_options: dict[str, str] | None = None,
+        progress: _write.Progress | None = None,
+    ) -> None:
+        """Appends the cells of `input_path` to a dataset, as a new version of it
+        that appears at once. Who has opened the dataset before keeps its view.
+
+        Genes are aligned by id. Those that the dataset lacks are added after
+        its own (`join="outer"`) or left out (`join="left"`).
+
+        Raises
+        ------
+        SlafError
+            A cell id is there already, or a value does not fit the dataset's
+            value type; otherwise as :meth:`convert`.
+        """
+        from slaf.array import SLAFArray
+        from slaf.data.sources.many import many
+        from slaf.data.sources.slaf import slaf_source
+        from slaf.integrations.anndata import LazyAnnData
+
+        if join not in ("outer", "left"):
+            raise SlafError(f"join is 'outer' or 'left' in an append, not {join!r}.")
+        array = SLAFArray(existing_slaf_path, storage_options=storage_options)
+        old = slaf_source(LazyAnnData(array))
+        new = self._open(input_path, input_format, "outer", unique_cells, genome, storage_options)
+        try:
+            both = many([old, new], join=join)
+            gene_index, _ = array._dataset.companions()
+            _write.append(
+                both,
+                array._dataset,
+                begin_at=array.shape[0],
+                notes=array._notes,
+                by_gene=gene_index,
+                progress=progress or _silent,
+            )
+        finally:
+            new.close()
+
+    def _open(
+        self,
+        inputs: Input | Sequence[Input],
+        input_format: str,
+        join: str,
+        unique_cells: bool,
+        genome: str | None,
+        options: dict[str, str] | None,
+    ) -> Source:
+        from slaf.data.sources.many import many
+
+        if join not in ("outer", "inner"):
+            raise SlafError(f"join is 'outer' or 'inner', not {join!r}.")
+        paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+        several = not isinstance(inputs, (str, os.PathLike))
+        if not several and input_format == "auto" and _is_collection(paths[0]):
+            folder, several = paths[0], True
+            paths = inputs_in(folder)
+            if not paths:
+                raise SlafError(
+                    f"`{os.fspath(folder)}` holds nothing that can be converted: no h5ad or h5 "
+                    "file, no 10x folder, no dataset."
+                )
+        if not paths:
+            raise SlafError("There is nothing to convert: the list of inputs is empty.")
+        sources = []
+        try:
+            for path in paths:
+                sources.append(
+                    open_source(path, input_format, genome=genome, options=options, **self._soma)
+                )
+        except BaseException:
+            for source in sources:
+                source.close()
+            raise
+        return many(sources, join=join, unique_cells=unique_cells) if several else sources[0]
+
+    def _write(
+        self,
+        source: Source,
+        target: str,
+        overwrite: bool,
+        gene_index: bool,
+        counts: bool,
+        options: dict[str, str] | None,
+        progress: _write.Progress | None,
+    ) -> None:
+        if not self._resumable:
+            source.fingerprint = None
+        _write.write(
+            source,
+            target,
+            overwrite=overwrite,
+            by_gene=gene_index,
+            counts=counts,
+            options=options,
+            progress=progress or _silent,
+        )
 
 
-class _Matrix:
-    """X in blocks of rows, whatever it is stored as."""
-
-    def __init__(self, x: Any, shape: tuple[int, int], block_cells: int):
-        self.shape = shape
-        self.block_cells = block_cells
-        kind = type(x).__name__.lower()
-        if x is None:
-            x = sparse.csr_matrix(shape, dtype=np.float32)
-            self.note = {"dtype": "float32", "encoding": "absent", "absent": True}
-        elif hasattr(x, "toarray") or hasattr(x, "to_memory") or "sparse" in kind:
-            by_column = getattr(x, "format", "csr") == "csc"
-            self.note = {"dtype": x.dtype.name, "encoding": "csc" if by_column else "csr"}
-            if by_column:
-                # Rows of a CSC matrix are all over it.
-                x = (x.to_memory() if hasattr(x, "to_memory") else x).tocsr()
-        else:
-            if not hasattr(x, "dtype"):
-                x = np.asarray(x)
-            self.note = {"dtype": x.dtype.name, "encoding": "dense"}
-        if x.dtype.kind not in "biuf":
-            raise SlafError(f"X holds {x.dtype}, and only real numbers can be stored.")
-        self.x = x
-
-    def write(self, target: Path, overwrite: bool) -> _slaf.Writer:
-        """A writer that has taken all blocks. Counts are tried first: the first
-        value that is none is met in the first block or, rarely, later."""
-        for value_type in ("uint16", "float32", "float64"):
-            writer = _slaf.Writer(target, self.shape, value_type, overwrite)
-            try:
-                if all(writer.append(*block) for block in self._blocks()):
-                    return writer
-            except BaseException:
-                writer.discard()
-                raise
-            writer.discard()
-        raise SlafError("X holds integers beyond 2^53, which cannot be stored exactly.")
-
-    def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        cells = max(1, min(self.block_cells, _BLOCK_VALUES // max(1, self._row_values())))
-        for start in range(0, self.shape[0], cells):
-            block = self.x[start : min(start + cells, self.shape[0])]
-            if not sparse.issparse(block):
-                block = np.atleast_2d(np.asarray(block))
-            block = sparse.csr_matrix(block)
-            block.sort_indices()
-            yield block.indptr.astype(np.int64), block.indices.astype(np.int64), _plain(block.data)
-
-    def _row_values(self) -> int:
-        """How many values a row holds, about."""
-        if self.note["encoding"] == "dense":
-            return self.shape[1]
-        nnz = getattr(self.x, "nnz", None)
-        return self.shape[1] if nnz is None else nnz // max(1, self.shape[0])
+def _silent(what: str, done: int, total: int) -> None:
+    """Says nothing."""
 
 
-_PAIRS = {
-    "layers": "layers.lance",
-    "obsp": "cellsxcells.lance",
-    "varp": "genesxgenes.lance",
-}
+def _is_collection(path: Input) -> bool:
+    """Whether a folder is no input itself."""
+    from slaf.data.sources import detect
+
+    if "://" in os.fspath(path) or not Path(path).is_dir():
+        return False
+    try:
+        detect(os.fspath(path))
+    except SlafError:
+        return True
+    return False
 
 
-def _open_h5ad(path: Path) -> anndata.AnnData:
-    import warnings
-
+def _memory_source(adata: anndata.AnnData) -> Source:
+    """An AnnData in memory, or a backed one."""
     import anndata
 
-    try:
-        with warnings.catch_warnings():
-            # Files of anndata 0.6 and before are read, and said to be old.
-            warnings.simplefilter("ignore")
-            return anndata.read_h5ad(path, backed="r")
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise _damaged(path, error) from None
+    def metadata() -> anndata.AnnData:
+        # To anndata 0.13 X is the layer without a name.
+        layers = {k: v for k, v in adata.layers.items() if k is not None}
+        return anndata.AnnData(
+            obs=adata.obs,
+            var=adata.var,
+            obsm=dict(adata.obsm),
+            varm=dict(adata.varm),
+            obsp=dict(adata.obsp),
+            varp=dict(adata.varp),
+            layers=layers,
+            uns=dict(adata.uns),
+        )
+
+    raw = None
+    if adata.raw is not None:
+
+        def raw_metadata() -> anndata.AnnData:
+            obs = pd.DataFrame(index=adata.obs_names)
+            return anndata.AnnData(obs=obs, var=adata.raw.var, varm=dict(adata.raw.varm))
+
+        raw = Source(
+            name="raw",
+            x=SparseRows(_by_rows(adata.raw.X), adata.raw.shape, _note(adata.raw.X)),
+            metadata=raw_metadata,
+        )
+    absent = (adata.isbacked and "X" not in adata.file._file) or adata.X is None
+    x = Nothing(adata.shape) if absent else None
+    return Source(
+        name=str(adata.filename) if adata.isbacked else "the AnnData object",
+        x=x or SparseRows(_by_rows(adata.X), adata.shape, _note(adata.X)),
+        metadata=metadata,
+        raw=raw,
+    )
 
 
-def _x_of(adata: anndata.AnnData) -> Any:
-    """X, or None: of a file without one, a backed AnnData raises."""
-    if adata.isbacked and "X" not in adata.file._file:
-        return None
-    return adata.X
+def _note(x) -> dict[str, str]:
+    return {"dtype": x.dtype.name, "encoding": getattr(x, "format", "dense")}
 
 
-def _damaged(path: Path, error: BaseException) -> SlafError:
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return SlafError(f"`{path}` is not an h5ad file, or is damaged: {first.rstrip('.')}.")
-
-
-def _axis_table(
-    adata: anndata.AnnData, axis: str, config: dict, extras: dict, notes: dict
-) -> tuple[pa.Table, dict[str, Any]]:
-    """obs with its obsm, or var with its varm, as one table. What the table
-    cannot hold goes to `extras`."""
-    frame, section = getattr(adata, axis), f"{axis}m"
-    vectors, others = {}, {}
-    for key, value in getattr(adata, section).items():
-        fits = isinstance(value, np.ndarray) and value.ndim == 2 and value.shape[1] > 0
-        if fits and value.dtype in (np.float32, np.float64):
-            vectors[key] = value
-        else:
-            others[key] = value
-    if others:
-        extras[section] = others
-    id_column = "cell_id" if axis == "obs" else "gene_id"
-    stored: dict[str, str] = {}
-    for key in vectors:
-        stored[key] = _metadata._free_name(key, _metadata.RESERVED | set(stored.values()))
-    table, note = _metadata.encode(frame, id_column, set(stored.values()))
-    for key, value in vectors.items():
-        flat = pa.array(np.ascontiguousarray(value).ravel(), from_pandas=False)
-        column = pa.FixedSizeListArray.from_arrays(flat, value.shape[1])
-        table = table.append_column(stored[key], column)
-    if stored:
-        notes[section] = stored
-        config[section] = {
-            "available": list(stored.values()),
-            "immutable": list(stored.values()),
-            "mutable": [],
-            "dimensions": {stored[k]: v.shape[1] for k, v in vectors.items()},
-        }
-    return table, note
-
-
-def _write_pairs(
-    adata: anndata.AnnData, section: str, path: Path, config: dict, extras: dict, notes: dict
-) -> bool:
-    """Writes layers, obsp or varp; whether there was anything to write."""
-    matrices, note = [], {}
-    # To anndata 0.13 X is the layer without a name.
-    for key in [key for key in getattr(adata, section) if key is not None]:
-        value = getattr(adata, section)[key]
-        plain = sparse.issparse(value) or isinstance(value, np.ndarray)
-        if not plain or value.dtype.kind not in "biuf" or "." in key or key in _metadata.RESERVED:
-            extras.setdefault(section, {})[key] = value
-            continue
-        csr = sparse.csr_matrix(value)
-        csr.sort_indices()
-        note[key] = {"dtype": csr.dtype.name, "dense": not sparse.issparse(value)}
-        arrays = (csr.indptr.astype(np.int64), csr.indices.astype(np.int32), _plain(csr.data))
-        matrices.append((key, *arrays))
-    if not matrices:
-        return False
-    width = adata.n_obs if section == "obsp" else adata.n_vars
-    _slaf.write_pairs(path, section, width, matrices)
-    notes[section] = note
-    keys = list(note)
-    config[section] = {"available": keys, "immutable": keys, "mutable": []}
-    return True
-
-
-def _plain(data: np.ndarray) -> np.ndarray:
-    """In one of the dtypes that the engine takes, losing nothing."""
-    if data.dtype in (np.uint16, np.int32, np.int64, np.float32, np.float64):
-        return np.ascontiguousarray(data)
-    if data.dtype == np.float16:
-        return data.astype(np.float32)
-    if data.dtype == np.uint64:
-        if data.size and data.max() > np.iinfo(np.int64).max:
-            raise SlafError("X holds integers beyond 2^63, which cannot be stored.")
-        return data.astype(np.int64)
-    return data.astype(np.int64 if data.dtype == np.uint32 else np.int32)
-
-
-def _write_extras(path: Path, extras: dict[str, Any]) -> None:
-    """What the tables cannot hold, as anndata writes it."""
-    import h5py
-    from anndata.io import write_elem
-
-    with h5py.File(path, "w") as file:
-        for key, value in extras.items():
-            write_elem(file, key, value)
-
-
-def _write_uns_json(path: Path, uns: Mapping[str, Any]) -> None:
-    """For slafdb; what JSON cannot say is left to `extras.h5`."""
-    plain = {}
-    for key, value in uns.items():
-        try:
-            plain[key] = _jsonable(value)
-        except TypeError:
-            continue
-    path.write_text(json.dumps(plain, indent=2), encoding="utf-8")
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _jsonable(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray) and value.dtype.names is None:
-        return _jsonable(value.tolist())
-    if isinstance(value, np.generic) and not isinstance(value, np.void):
-        return _jsonable(value.item())
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(v) for v in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise TypeError(type(value).__name__)
+def _by_rows(x):
+    """Rows of a CSC matrix are all over it."""
+    if getattr(x, "format", "csr") == "csc":
+        return (x.to_memory() if hasattr(x, "to_memory") else x).tocsr()
+    return x

@@ -6,6 +6,7 @@ and reads nothing; `compute()` reads exactly what the positions name.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,15 @@ if TYPE_CHECKING:
 _CHUNK = 8192
 
 
-def read_slaf(filename: str | os.PathLike[str], backend: str = "auto") -> LazyAnnData:
+def read_slaf(
+    filename: str | os.PathLike[str],
+    backend: str = "auto",
+    *,
+    version: int | None = None,
+    storage_options: dict[str, str] | None = None,
+) -> LazyAnnData:
     """Opens the dataset `filename` as a lazy AnnData; nothing is read yet.
+    Parameters as :class:`~slaf.SLAFArray`.
 
     Raises
     ------
@@ -34,7 +42,8 @@ def read_slaf(filename: str | os.PathLike[str], backend: str = "auto") -> LazyAn
     SlafError
         It is not a SLAF dataset, or its tables cannot be read.
     """
-    return LazyAnnData(SLAFArray(filename), backend=backend)
+    array = SLAFArray(filename, version=version, storage_options=storage_options)
+    return LazyAnnData(array, backend=backend)
 
 
 class LazyExpressionMatrix:
@@ -104,6 +113,13 @@ class LazyExpressionMatrix:
         matrix = csr_matrix((data, indices, indptr), shape=self.shape, copy=False)
         matrix.has_sorted_indices = True
         return matrix
+
+    def _stored_values(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """indptr, indices and data of X in the type that it is stored in."""
+        dataset = self.slaf._dataset
+        cells, genes = _axis.argument(self._cells), _axis.argument(self._genes)
+        indptr, indices, data = dataset.csr(cells, genes, dataset.value_dtype)
+        return indptr.astype(np.int64), indices, data
 
     def toarray(self) -> np.ndarray:
         """Reads the matrix: a dense array."""
@@ -287,7 +303,8 @@ class LazyAnnData:
         path = self.slaf._notes.get("raw")
         if path is None:
             return None
-        inner = SLAFArray(os.path.join(self.slaf.slaf_path, path))
+        version = self.slaf._notes.get("raw_version")
+        inner = SLAFArray._of(self.slaf._dataset.nested(path, version))
         return LazyAnnData(inner, _positions=(self._cells, range(inner.shape[1])))
 
     # Slicing --------------------------------------------------------------
@@ -308,13 +325,19 @@ class LazyAnnData:
     def to_adata(self) -> anndata.AnnData:
         """Reads everything of this handle into a real AnnData. X and layers are
         CSR."""
+        adata = self._to_adata()
+        if (raw := self.raw) is not None:
+            adata.raw = raw.to_adata()
+        return adata
+
+    def _to_adata(self, x: bool = True) -> anndata.AnnData:
         import anndata
 
-        x, uns = self.X, dict(self.uns)
+        matrix, uns = self.X if x else None, dict(self.uns)
         for axis in ("obs", "var") if self.is_view else ():
             _subset_colors(uns, self.slaf._pandas(axis), getattr(self, axis))
-        adata = anndata.AnnData(
-            X=None if x is None else x.compute(),
+        return anndata.AnnData(
+            X=None if matrix is None else matrix.compute(),
             obs=self.obs.copy(),
             var=self.var.copy(),
             obsm=dict(self.obsm),
@@ -323,11 +346,8 @@ class LazyAnnData:
             varp=dict(self.varp),
             layers={key: layer.compute() for key, layer in self.layers.items()},
             uns=uns,
-            shape=self.shape if x is None else None,
+            shape=self.shape if matrix is None else None,
         )
-        if (raw := self.raw) is not None:
-            adata.raw = raw.to_adata()
-        return adata
 
     compute = to_adata
 
@@ -376,7 +396,8 @@ class LazyAnnData:
     def _uns(self) -> dict[str, Any]:
         if "uns" in self._extras:
             return self._extras["uns"]
-        return _uns_of_slafdb(self.slaf.slaf_path)
+        content = self.slaf._dataset.file("uns.json")
+        return {} if content is None else json.loads(content)
 
     def _arrays(self, section: str, table: str, selected: _axis.Positions) -> _View:
         extra = self._extras.get(section, {})
@@ -431,12 +452,3 @@ def _noted_dtype(array: SLAFArray, section: str, key: str) -> np.dtype:
     kinds = {"Float": "float32", "Float32": "float32", "Float64": "float64", "UInt16": "uint16"}
     return np.dtype(kinds.get(array._columns[table][key], "float64"))
 
-
-def _uns_of_slafdb(path: str) -> dict[str, Any]:
-    import json
-
-    try:
-        with open(os.path.join(path, "uns.json"), encoding="utf-8") as file:
-            return json.load(file)
-    except FileNotFoundError:
-        return {}

@@ -1,0 +1,105 @@
+"""What a conversion reads: rows of X in blocks, and the rest as an AnnData."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from scipy import sparse
+
+from slaf import SlafError
+
+if TYPE_CHECKING:
+    import anndata
+
+#: Stored values of a block, about.
+BLOCK_VALUES = 2 << 20
+
+#: indptr (int64; differences count), indices (int32 or int64, ascending in a
+#: row) and data (a real dtype) of consecutive rows.
+Block = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+class Matrix(Protocol):
+    """A matrix of cells × genes that is read once, from front to back."""
+
+    shape: tuple[int, int]
+    #: `dtype`, by numpy's name, and `encoding`: csr, csc, dense, coo or absent.
+    note: dict[str, Any]
+    #: Stored values, where that is known without reading them.
+    nnz: int | None
+
+    def blocks(self, start: int = 0) -> Iterator[Block]:
+        """Blocks of whole rows, from row `start` on."""
+
+
+@dataclass
+class Source:
+    """An input of any format."""
+
+    name: str
+    x: Matrix
+    #: obs, var, obsm, varm, layers, obsp, varp and uns, without X.
+    metadata: Callable[[], anndata.AnnData]
+    #: Changes with the input. Without one a conversion cannot be resumed.
+    fingerprint: str | None = None
+    #: Whether the input claims to hold counts.
+    counts: bool = False
+    raw: Source | None = None
+    close: Callable[[], None] = lambda: None
+
+
+class SparseRows:
+    """A matrix in memory, or one of anndata's backed ones, by rows."""
+
+    def __init__(self, x: Any, shape: tuple[int, int], note: dict[str, Any] | None = None):
+        self.shape = shape
+        if note is None:
+            encoding = "dense" if isinstance(x, np.ndarray) else getattr(x, "format", "dense")
+            note = {"dtype": np.dtype(x.dtype).name, "encoding": encoding}
+        if np.dtype(note["dtype"]).kind not in "biuf":
+            raise SlafError(f"X holds {note['dtype']}, and only real numbers can be stored.")
+        self.note = note
+        self.x = x
+        self.nnz = int(x.nnz) if sparse.issparse(x) else None
+
+    def blocks(self, start: int = 0) -> Iterator[Block]:
+        height, width = self.shape
+        a_row = width if self.nnz is None else self.nnz // max(1, height)
+        step = max(1, BLOCK_VALUES // max(1, a_row))
+        for row in range(start, height, step):
+            block = self.x[row : min(row + step, height)]
+            if not sparse.issparse(block):
+                block = np.atleast_2d(np.asarray(block))
+            block = sparse.csr_matrix(block)
+            if not block.has_sorted_indices:
+                block = block.sorted_indices()
+            yield block.indptr.astype(np.int64), block.indices, plain(block.data)
+
+
+def plain(data: np.ndarray) -> np.ndarray:
+    """`data` in one of the dtypes that the engine takes, losing nothing."""
+    if data.dtype in (np.uint16, np.int32, np.int64, np.float32, np.float64):
+        return np.ascontiguousarray(data)
+    if data.dtype.kind not in "biuf":
+        raise SlafError(f"X holds {data.dtype}, and only real numbers can be stored.")
+    if data.dtype.kind == "f":
+        return data.astype(np.float32 if data.dtype.itemsize <= 4 else np.float64)
+    if data.dtype.kind == "u" and data.dtype.itemsize == 8:
+        if data.size and data.max() > np.iinfo(np.int64).max:
+            raise SlafError("X holds integers beyond 2^63, which cannot be stored.")
+        return data.astype(np.int64)
+    return data.astype(np.int64 if data.dtype.itemsize >= 4 else np.int32)
+
+
+def fingerprint(*paths: str | Path) -> str:
+    """Of files by name, size and time of change."""
+    digest = hashlib.sha256()
+    for path in map(Path, paths):
+        stat = path.stat()
+        digest.update(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+    return digest.hexdigest()

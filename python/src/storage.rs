@@ -1,0 +1,183 @@
+//! Places and versions of datasets, and arrays of HDF5 files, for Python.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use numpy::PyReadonlyArray1;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use slaf_core::versions::{self, Manifest};
+use slaf_core::{ChunkedArray, Filter, Number, Place, Progress, RowsOfColumns};
+
+use crate::arrays::{Data, Index, csr_to_numpy, values_to_numpy};
+use crate::dataset::{Dataset, value_type};
+use crate::errors::to_python;
+use crate::wait::wait;
+
+type Options = Option<HashMap<String, String>>;
+
+/// A version: number, parent, operation, time, cells, genes.
+type Version = (u64, Option<u64>, String, String, u64, u64);
+
+pub(crate) fn version(manifest: Manifest) -> Version {
+    let (cells, genes) = manifest.shape;
+    let Manifest {
+        version,
+        parent,
+        operation,
+        at,
+        ..
+    } = manifest;
+    (version, parent, operation, at, cells, genes)
+}
+
+async fn place(uri: String, options: Options) -> slaf_core::Result<Place> {
+    Place::new(&uri, options.unwrap_or_default()).await
+}
+
+/// Whether anything is at `uri`.
+#[pyfunction]
+#[pyo3(signature = (uri, options=None))]
+pub(crate) fn exists(py: Python<'_>, uri: String, options: Options) -> PyResult<bool> {
+    wait(py, async move { place(uri, options).await?.exists().await })
+}
+
+/// The versions of a dataset, newest first.
+#[pyfunction]
+#[pyo3(signature = (uri, options=None))]
+pub(crate) fn history(py: Python<'_>, uri: String, options: Options) -> PyResult<Vec<Version>> {
+    let found = wait(py, async move {
+        versions::history(&place(uri, options).await?).await
+    })?;
+    Ok(found.into_iter().map(version).collect())
+}
+
+/// Removes all but the newest `keep` versions: which, and how many bytes.
+#[pyfunction]
+#[pyo3(signature = (uri, keep, options=None))]
+pub(crate) fn vacuum(
+    py: Python<'_>,
+    uri: String,
+    keep: usize,
+    options: Options,
+) -> PyResult<(Vec<u64>, u64)> {
+    let done = wait(py, async move {
+        versions::vacuum(&place(uri, options).await?, keep).await
+    })?;
+    Ok((done.versions, done.bytes))
+}
+
+/// Makes the companions of a dataset anew.
+#[pyfunction]
+pub(crate) fn index(py: Python<'_>, dataset: &Dataset, by_gene: bool) -> PyResult<Version> {
+    let dataset = dataset.inner.clone();
+    let done = wait(py, async move {
+        slaf_core::index(&dataset, by_gene, &Progress::default()).await
+    })?;
+    Ok(version(done))
+}
+
+/// Writes the right row offsets; `None` if they are right.
+#[pyfunction]
+pub(crate) fn repair(py: Python<'_>, dataset: &Dataset) -> PyResult<Option<Version>> {
+    let dataset = dataset.inner.clone();
+    let done = wait(py, async move { slaf_core::repair(&dataset).await })?;
+    Ok(done.map(version))
+}
+
+/// `(what, problem)` of everything that is looked at.
+#[pyfunction]
+pub(crate) fn validate(
+    py: Python<'_>,
+    dataset: &Dataset,
+) -> PyResult<Vec<(&'static str, Option<String>)>> {
+    let dataset = dataset.inner.clone();
+    let checks = wait(py, async move { slaf_core::validate(&dataset).await })?;
+    Ok(checks.into_iter().map(|c| (c.what, c.problem)).collect())
+}
+
+/// A one-dimensional array of an HDF5 file, read without HDF5.
+#[pyclass(frozen, module = "slaf._slaf")]
+pub(crate) struct Chunks {
+    inner: ChunkedArray,
+}
+
+#[pymethods]
+impl Chunks {
+    /// `chunks` are `(offset, size, filter mask)`; `filters`, in the order of
+    /// writing, of `shuffle`, `gzip` and `zstd`.
+    #[new]
+    fn new(
+        path: PathBuf,
+        dtype: &str,
+        len: usize,
+        chunk: usize,
+        filters: Vec<String>,
+        chunks: Vec<(u64, u64, u32)>,
+    ) -> PyResult<Self> {
+        let number = Number::from_numpy(dtype)
+            .ok_or_else(|| PyValueError::new_err(format!("no array of {dtype}")))?;
+        let filters = filters
+            .iter()
+            .map(|name| match name.as_str() {
+                "shuffle" => Ok(Filter::Shuffle),
+                "gzip" => Ok(Filter::Deflate),
+                "zstd" => Ok(Filter::Zstd),
+                other => Err(PyValueError::new_err(format!("no filter {other}"))),
+            })
+            .collect::<PyResult<_>>()?;
+        let inner = ChunkedArray::open(&path, number, len, chunk, filters, chunks);
+        Ok(Self {
+            inner: inner.map_err(to_python)?,
+        })
+    }
+
+    /// Values `start` to `end` as an array.
+    fn read(&self, py: Python<'_>, start: usize, end: usize) -> PyResult<Py<PyAny>> {
+        let values = py
+            .detach(|| self.inner.read(start..end))
+            .map_err(to_python)?;
+        Ok(values_to_numpy(py, values))
+    }
+}
+
+/// The rows of a CSC matrix, in bounded memory.
+#[pyclass(module = "slaf._slaf")]
+pub(crate) struct Transposer {
+    inner: RowsOfColumns,
+}
+
+#[pymethods]
+impl Transposer {
+    #[new]
+    fn new(rows: usize, dtype: &str) -> PyResult<Self> {
+        let inner = RowsOfColumns::new(rows, value_type(dtype)?).map_err(to_python)?;
+        Ok(Self { inner })
+    }
+
+    /// Takes the next columns.
+    fn push(
+        &mut self,
+        py: Python<'_>,
+        indptr: PyReadonlyArray1<'_, i64>,
+        rows: Index<'_>,
+        data: Data<'_>,
+    ) -> PyResult<()> {
+        let (indptr, rows, data) = (indptr.as_slice()?, rows.as_ref()?, data.as_ref()?);
+        py.detach(|| self.inner.push(indptr, rows, data))
+            .map_err(to_python)
+    }
+
+    /// `(indptr, indices, data)` of the next rows from `first` on, or `None`
+    /// after the last.
+    fn rows_from(
+        &self,
+        py: Python<'_>,
+        first: usize,
+    ) -> PyResult<Option<(Py<PyAny>, Py<PyAny>, Py<PyAny>)>> {
+        let rows = py
+            .detach(|| self.inner.rows_from(first))
+            .map_err(to_python)?;
+        Ok(rows.map(|csr| csr_to_numpy(py, csr)))
+    }
+}

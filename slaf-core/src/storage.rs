@@ -1,0 +1,338 @@
+//! Where a dataset lies: a folder, a bucket's prefix, or memory. The one place
+//! that knows object stores; credentials come from the environment, as the
+//! cloud's own tools read them, or from `options`.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use lance::io::{ObjectStore, ObjectStoreParams, ObjectStoreRegistry, StorageOptionsAccessor};
+use lance::session::Session;
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutPayload};
+
+use crate::suggest::nearest;
+use crate::{Error, Result};
+
+const SCHEMES: [&str; 7] = ["file", "memory", "s3", "gs", "az", "abfss", "hf"];
+/// Of the index cache and of the metadata cache, each.
+const CACHE_BYTES: usize = 256 << 20;
+/// Objects copied or removed at once.
+const AT_ONCE: usize = 16;
+
+static REGISTRY: LazyLock<Arc<ObjectStoreRegistry>> = LazyLock::new(Arc::default);
+
+/// A folder on some storage. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Place {
+    uri: Arc<str>,
+    store: Arc<ObjectStore>,
+    path: Path,
+    options: Arc<HashMap<String, String>>,
+    session: Arc<Session>,
+}
+
+impl Place {
+    /// The folder at `uri`: a local path, or `file://`, `memory://`, `s3://`,
+    /// `gs://`, `az://`, `abfss://`, `hf://`. It need not exist.
+    pub async fn new(uri: &str, options: HashMap<String, String>) -> Result<Self> {
+        let scheme = uri.split_once("://").map(|(scheme, _)| scheme);
+        let unknown = scheme.filter(|s| !SCHEMES.contains(s));
+        if let Some(scheme) = unknown {
+            return Err(Error::Unknown {
+                kind: "storage scheme",
+                name: format!("{scheme}://"),
+                near: nearest(scheme, SCHEMES.iter().copied()),
+            });
+        }
+        let uri = uri.strip_prefix("file://").unwrap_or(uri);
+        let trimmed = uri.trim_end_matches('/');
+        let uri = if trimmed.is_empty() { uri } else { trimmed };
+        let options = with_defaults(scheme, options);
+        let session = Session::new(CACHE_BYTES, CACHE_BYTES, Arc::clone(&REGISTRY));
+        let (store, path) = ObjectStore::from_uri_and_params(
+            Arc::clone(&REGISTRY),
+            &lance_uri(uri),
+            &params(&options),
+        )
+        .await
+        .map_err(|e| Error::storage(uri, &e))?;
+        Ok(Self {
+            uri: uri.into(),
+            store,
+            path,
+            options: Arc::new(options),
+            session: Arc::new(session),
+        })
+    }
+
+    /// As the user wrote it.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// The folder `name` inside.
+    pub fn join(&self, name: &str) -> Self {
+        Self {
+            uri: format!("{}/{name}", self.uri).into(),
+            path: self.inside(name),
+            ..self.clone()
+        }
+    }
+
+    /// The hidden folder beside this one in which it is prepared.
+    pub(crate) fn staging(&self) -> Result<Self> {
+        let (parent, name) = match self.uri.rsplit_once('/') {
+            Some((parent, name)) if !parent.ends_with(":/") => (format!("{parent}/"), name),
+            None => (String::new(), &*self.uri),
+            Some(_) => {
+                return Err(Error::Engine {
+                    message: format!("`{}` names a whole bucket.", self.uri),
+                });
+            }
+        };
+        let staged = format!(".{name}.partial");
+        let mut parts: Vec<_> = self.path.parts().collect();
+        parts.pop();
+        let mut path = Path::from_iter(parts);
+        path = path.join(staged.as_str());
+        Ok(Self {
+            uri: format!("{parent}{staged}").into(),
+            path,
+            ..self.clone()
+        })
+    }
+
+    /// The folder in the local file system, if it is there.
+    pub fn local(&self) -> Option<PathBuf> {
+        self.store
+            .is_local()
+            .then(|| PathBuf::from(format!("/{}", self.path)))
+    }
+
+    /// What Lance calls the table `name`.
+    pub(crate) fn table_uri(&self, name: &str) -> String {
+        lance_uri(&format!("{}/{name}", self.uri))
+    }
+
+    pub(crate) fn options(&self) -> HashMap<String, String> {
+        (*self.options).clone()
+    }
+
+    pub(crate) fn params(&self) -> ObjectStoreParams {
+        params(&self.options)
+    }
+
+    pub(crate) fn session(&self) -> Arc<Session> {
+        Arc::clone(&self.session)
+    }
+
+    /// The file `name`, or `None` if there is none.
+    pub async fn read(&self, name: &str) -> Result<Option<Bytes>> {
+        let outcome = async {
+            let found = self.store.inner.get(&self.inside(name)).await?;
+            found.bytes().await
+        };
+        match outcome.await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(Error::storage(&self.uri, &e)),
+        }
+    }
+
+    /// Writes the file `name`, whole or not at all.
+    pub async fn put(&self, name: &str, content: impl Into<Bytes>) -> Result<()> {
+        self.store
+            .inner
+            .put(&self.inside(name), PutPayload::from(content.into()))
+            .await
+            .map_err(|e| Error::storage(&self.uri, &e))?;
+        Ok(())
+    }
+
+    /// Writes the file `name` unless it exists. `false` if it does.
+    pub(crate) async fn create(&self, name: &str, content: Vec<u8>) -> Result<bool> {
+        let path = self.inside(name);
+        match self.store.put_if_absent(&path, content.into()).await {
+            Ok(()) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(object_store::Error::Precondition { .. }) => Ok(false),
+            Err(e) => Err(Error::storage(&self.uri, &e)),
+        }
+    }
+
+    /// Every file inside by its path from here, with its size.
+    pub async fn files(&self) -> Result<Vec<(String, u64)>> {
+        let mut found = vec![];
+        let mut listing = self.store.inner.list(Some(&self.path));
+        while let Some(entry) = listing.next().await {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(object_store::Error::NotFound { .. }) => break,
+                Err(e) => return Err(Error::storage(&self.uri, &e)),
+            };
+            let name = entry.location.as_ref();
+            let name = name.strip_prefix(self.path.as_ref()).unwrap_or(name);
+            found.push((name.trim_start_matches('/').to_owned(), entry.size));
+        }
+        Ok(found)
+    }
+
+    /// Names of the files directly inside the folder `name`.
+    pub(crate) async fn names(&self, name: &str) -> Result<Vec<String>> {
+        let prefix = self.inside(name);
+        match self.store.inner.list_with_delimiter(Some(&prefix)).await {
+            Ok(listed) => Ok(listed
+                .objects
+                .iter()
+                .filter_map(|o| o.location.filename().map(str::to_owned))
+                .collect()),
+            Err(object_store::Error::NotFound { .. }) => Ok(vec![]),
+            Err(e) => Err(Error::storage(&self.uri, &e)),
+        }
+    }
+
+    /// Whether anything is there.
+    pub async fn exists(&self) -> Result<bool> {
+        if let Some(folder) = self.local() {
+            return Ok(folder.exists());
+        }
+        let mut listing = self.store.inner.list(Some(&self.path));
+        match listing.next().await {
+            None | Some(Err(object_store::Error::NotFound { .. })) => Ok(false),
+            Some(Ok(_)) => Ok(true),
+            Some(Err(e)) => Err(Error::storage(&self.uri, &e)),
+        }
+    }
+
+    pub(crate) async fn remove_file(&self, name: &str) -> Result<()> {
+        match self.store.inner.delete(&self.inside(name)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(Error::storage(&self.uri, &e)),
+        }
+    }
+
+    /// Removes the folder and what is in it.
+    pub(crate) async fn remove(&self) -> Result<()> {
+        if let Some(folder) = self.local() {
+            return match std::fs::remove_dir_all(&folder) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(folder, e)),
+                _ => Ok(()),
+            };
+        }
+        let files = self.files().await?;
+        let remove = |(name, _): (String, u64)| {
+            let here = self.clone();
+            async move { here.remove_file(&name).await }
+        };
+        futures::stream::iter(files.into_iter().map(remove).collect::<Vec<_>>())
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    /// Puts this folder in the place of `target`, whose own files are removed.
+    /// On a file system that is one renaming. On an object store everything is
+    /// copied there, and its `config.json`, without which nothing opens, goes
+    /// first and comes last.
+    pub(crate) async fn replace(&self, target: &Self) -> Result<()> {
+        if let (Some(from), Some(to)) = (self.local(), target.local()) {
+            let old = from.with_extension("replaced");
+            if to.exists() {
+                std::fs::rename(&to, &old).map_err(|e| Error::io(&to, e))?;
+            }
+            std::fs::rename(&from, &to).map_err(|e| Error::io(&to, e))?;
+            return match std::fs::remove_dir_all(&old) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(old, e)),
+                _ => Ok(()),
+            };
+        }
+        target.remove_file("config.json").await?;
+        target.remove().await?;
+        let files = self.files().await?;
+        let copy = |(name, _): (String, u64)| {
+            let (from, to) = (self.clone(), target.clone());
+            async move { from.copy(&name, &to).await }
+        };
+        let tables = files.into_iter().filter(|(name, _)| name != "config.json");
+        futures::stream::iter(tables.map(copy).collect::<Vec<_>>())
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+        self.copy("config.json", target).await?;
+        self.remove().await
+    }
+
+    async fn copy(&self, name: &str, target: &Self) -> Result<()> {
+        self.store
+            .inner
+            .copy(&self.inside(name), &target.inside(name))
+            .await
+            .map_err(|e| Error::storage(&target.uri, &e))
+    }
+
+    fn inside(&self, name: &str) -> Path {
+        name.split('/')
+            .filter(|part| !part.is_empty())
+            .fold(self.path.clone(), |path, part| path.join(part))
+    }
+}
+
+/// Lance's memory store forgets everything with its last handle; the one that
+/// it shares by name lives as long as the process.
+fn lance_uri(uri: &str) -> String {
+    match uri.strip_prefix("memory://") {
+        Some(rest) => format!("shared-memory://{rest}"),
+        None => uri.to_owned(),
+    }
+}
+
+fn params(options: &HashMap<String, String>) -> ObjectStoreParams {
+    ObjectStoreParams {
+        storage_options_accessor: (!options.is_empty())
+            .then(|| Arc::new(StorageOptionsAccessor::with_static_options(options.clone()))),
+        ..ObjectStoreParams::default()
+    }
+}
+
+/// What our users' environments mean and the clients do not read themselves.
+fn with_defaults(
+    scheme: Option<&str>,
+    mut options: HashMap<String, String>,
+) -> HashMap<String, String> {
+    if scheme.is_none_or(|s| s == "file" || s == "memory") {
+        return options;
+    }
+    let mut default = |key: &str, value: &str| {
+        options
+            .entry(key.to_owned())
+            .or_insert_with(|| value.to_owned());
+    };
+    default("client_max_retries", "6");
+    default("client_retry_timeout", "60");
+    if scheme == Some("s3") {
+        let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+        let given = ["aws_endpoint", "endpoint", "aws_endpoint_url", "endpoint_url"]
+            .iter()
+            .find_map(|key| options.get(*key).cloned());
+        let endpoint = given
+            .or_else(|| set("AWS_ENDPOINT_URL_S3"))
+            .or_else(|| set("AWS_ENDPOINT_URL"))
+            .or_else(|| set("AWS_ENDPOINT"));
+        if let Some(endpoint) = endpoint {
+            let plain = endpoint.starts_with("http://");
+            options.insert("aws_endpoint".to_owned(), endpoint);
+            if plain {
+                options.insert("allow_http".to_owned(), "true".to_owned());
+            }
+            let region = set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION"));
+            if !options.contains_key("aws_region") && !options.contains_key("region") {
+                let region = region.unwrap_or_else(|| "us-east-1".to_owned());
+                options.insert("aws_region".to_owned(), region);
+            }
+        }
+    }
+    options
+}

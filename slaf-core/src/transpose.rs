@@ -1,0 +1,323 @@
+//! Rows of a sparse matrix in, its columns out, in bounded memory: each block
+//! is sorted by column and set aside in a file; then every column is collected
+//! from all blocks. Makes the gene-major copy of X, and rows of a CSC matrix.
+
+use std::fs::File;
+use std::io::Write;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use arrow::array::ArrowNativeTypeOp;
+use arrow::buffer::{MutableBuffer, ScalarBuffer};
+use arrow::datatypes::{ArrowNativeType, ToByteSlice};
+
+use crate::values::ValuesRef;
+use crate::{Csr, Error, Indices, Result, ValueType, Values};
+
+/// Values that are collected at once.
+const COLLECTED: u64 = 4 << 20;
+
+/// A transposition under way. `T` is the type of the values.
+pub(crate) struct Transposer<T> {
+    file: File,
+    /// Where each block begins in the file, and how many values it has.
+    blocks: Vec<(u64, usize)>,
+    written: u64,
+    /// Values of each column so far.
+    counts: Vec<u64>,
+    _values: std::marker::PhantomData<T>,
+}
+
+/// Consecutive columns: a CSR matrix of the transposed.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Columns<T> {
+    pub(crate) columns: Range<usize>,
+    /// Length `columns.len() + 1`, from 0.
+    pub(crate) indptr: Vec<i64>,
+    /// Row numbers, in the order they came.
+    pub(crate) rows: Vec<u32>,
+    pub(crate) values: Vec<T>,
+}
+
+impl<T: ArrowNativeType + ArrowNativeTypeOp> Transposer<T> {
+    /// Of a matrix with `columns` columns; blocks are set aside in `folder`,
+    /// in a file without a name.
+    pub(crate) fn new(columns: usize, folder: &Path) -> Result<Self> {
+        Ok(Self {
+            file: tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, e))?,
+            blocks: vec![],
+            written: 0,
+            counts: vec![0; columns],
+            _values: std::marker::PhantomData,
+        })
+    }
+
+    /// A block: for each value its row, its column and itself. Rows ascend from
+    /// block to block.
+    pub(crate) fn push<C: ArrowNativeType>(
+        &mut self,
+        rows: &[u32],
+        columns: &[C],
+        values: &[T],
+    ) -> Result<()> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        let mut starts = vec![0u32; self.counts.len() + 1];
+        for column in columns {
+            starts[column.as_usize() + 1] += 1;
+        }
+        for column in 0..self.counts.len() {
+            self.counts[column] += u64::from(starts[column + 1]);
+            starts[column + 1] += starts[column];
+        }
+        let mut next = starts.clone();
+        let mut sorted_rows = vec![0u32; rows.len()];
+        let mut sorted = vec![T::default(); rows.len()];
+        for ((&row, column), &value) in rows.iter().zip(columns).zip(values) {
+            let slot = &mut next[column.as_usize()];
+            sorted_rows[*slot as usize] = row;
+            sorted[*slot as usize] = value;
+            *slot += 1;
+        }
+        for bytes in [
+            starts.to_byte_slice(),
+            sorted_rows.to_byte_slice(),
+            sorted.to_byte_slice(),
+        ] {
+            self.file.write_all(bytes).map_err(set_aside)?;
+        }
+        self.blocks.push((self.written, rows.len()));
+        self.written += (4 * starts.len() + 4 * rows.len() + size_of::<T>() * rows.len()) as u64;
+        Ok(())
+    }
+
+    /// Values of each column.
+    pub(crate) fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// The next columns from `first` on, about [`COLLECTED`] values of them; or
+    /// none after the last.
+    pub(crate) fn collect(&self, first: usize) -> Result<Option<Columns<T>>> {
+        let all = self.counts.len();
+        if first >= all {
+            return Ok(None);
+        }
+        let mut end = first;
+        let mut total = 0;
+        while end < all && (end == first || total + self.counts[end] <= COLLECTED) {
+            total += self.counts[end];
+            end += 1;
+        }
+        let mut indptr = Vec::with_capacity(end - first + 1);
+        indptr.push(0i64);
+        for column in first..end {
+            indptr.push(indptr[column - first] + self.counts[column] as i64);
+        }
+        let mut next: Vec<usize> = indptr.iter().map(|p| *p as usize).collect();
+        let mut rows = vec![0u32; total as usize];
+        let mut values = vec![T::default(); total as usize];
+        for &(offset, len) in &self.blocks {
+            let starts: ScalarBuffer<u32> = self.read(offset + 4 * first as u64, end - first + 1)?;
+            let (from, to) = (starts[0] as usize, starts[end - first] as usize);
+            if from == to {
+                continue;
+            }
+            let rows_at = offset + 4 * (all as u64 + 1);
+            let values_at = rows_at + 4 * len as u64;
+            let block_rows: ScalarBuffer<u32> = self.read(rows_at + 4 * from as u64, to - from)?;
+            let width = size_of::<T>() as u64;
+            let block_values: ScalarBuffer<T> =
+                self.read(values_at + width * from as u64, to - from)?;
+            for (column, pair) in starts.windows(2).enumerate() {
+                let part = pair[0] as usize - from..pair[1] as usize - from;
+                let into = next[column]..next[column] + part.len();
+                rows[into.clone()].copy_from_slice(&block_rows[part.clone()]);
+                values[into.clone()].copy_from_slice(&block_values[part]);
+                next[column] = into.end;
+            }
+        }
+        Ok(Some(Columns {
+            columns: first..end,
+            indptr,
+            rows,
+            values,
+        }))
+    }
+
+    fn read<U: ArrowNativeType>(&self, offset: u64, len: usize) -> Result<ScalarBuffer<U>> {
+        let mut bytes = MutableBuffer::from_len_zeroed(len * size_of::<U>());
+        self.file
+            .read_exact_at(bytes.as_slice_mut(), offset)
+            .map_err(set_aside)?;
+        Ok(bytes.into())
+    }
+}
+
+/// The rows of a CSC matrix: it is taken column by column, and given back row
+/// by row.
+pub struct RowsOfColumns {
+    inner: AnyTransposer,
+    columns: u32,
+}
+
+enum AnyTransposer {
+    U16(Transposer<u16>),
+    I32(Transposer<i32>),
+    I64(Transposer<i64>),
+    F32(Transposer<f32>),
+    F64(Transposer<f64>),
+}
+
+impl RowsOfColumns {
+    /// Of a matrix with `rows` rows. It is set aside in the folder for
+    /// temporary files.
+    pub fn new(rows: usize, values: ValueType) -> Result<Self> {
+        let at = std::env::temp_dir();
+        Ok(Self {
+            inner: match values {
+                ValueType::U16 => AnyTransposer::U16(Transposer::new(rows, &at)?),
+                ValueType::I32 => AnyTransposer::I32(Transposer::new(rows, &at)?),
+                ValueType::I64 => AnyTransposer::I64(Transposer::new(rows, &at)?),
+                ValueType::F32 => AnyTransposer::F32(Transposer::new(rows, &at)?),
+                ValueType::F64 => AnyTransposer::F64(Transposer::new(rows, &at)?),
+            },
+            columns: 0,
+        })
+    }
+
+    /// Takes the next columns; `indptr` has one entry more than there are.
+    pub fn push(
+        &mut self,
+        indptr: &[i64],
+        rows: Indices<'_>,
+        values: ValuesRef<'_>,
+    ) -> Result<()> {
+        let height = self.rows();
+        let count = rows.len();
+        let well = indptr.windows(2).all(|p| p[0] <= p[1])
+            && indptr.first().zip(indptr.last()).map(|(a, b)| b - a) == Some(count as i64)
+            && values.len() == count
+            && (0..count).all(|at| (0..height as i64).contains(&rows.at(at)));
+        if !well {
+            return Err(Error::BadMatrix {
+                reason: format!("columns from {} on do not fit {height} rows", self.columns),
+            });
+        }
+        let mut columns = Vec::with_capacity(count);
+        for pair in indptr.windows(2) {
+            columns.resize(columns.len() + (pair[1] - pair[0]) as usize, self.columns);
+            self.columns += 1;
+        }
+        match (&mut self.inner, values) {
+            (AnyTransposer::U16(t), ValuesRef::U16(v)) => push(t, &columns, rows, v),
+            (AnyTransposer::I32(t), ValuesRef::I32(v)) => push(t, &columns, rows, v),
+            (AnyTransposer::I64(t), ValuesRef::I64(v)) => push(t, &columns, rows, v),
+            (AnyTransposer::F32(t), ValuesRef::F32(v)) => push(t, &columns, rows, v),
+            (AnyTransposer::F64(t), ValuesRef::F64(v)) => push(t, &columns, rows, v),
+            _ => Err(Error::BadMatrix {
+                reason: "the type of its values changes".into(),
+            }),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        match &self.inner {
+            AnyTransposer::U16(t) => t.counts.len(),
+            AnyTransposer::I32(t) => t.counts.len(),
+            AnyTransposer::I64(t) => t.counts.len(),
+            AnyTransposer::F32(t) => t.counts.len(),
+            AnyTransposer::F64(t) => t.counts.len(),
+        }
+    }
+
+    /// The next rows from `first` on, or none after the last.
+    pub fn rows_from(&self, first: usize) -> Result<Option<Csr>> {
+        match &self.inner {
+            AnyTransposer::U16(t) => self.csr(t, first, Values::U16),
+            AnyTransposer::I32(t) => self.csr(t, first, Values::I32),
+            AnyTransposer::I64(t) => self.csr(t, first, Values::I64),
+            AnyTransposer::F32(t) => self.csr(t, first, Values::F32),
+            AnyTransposer::F64(t) => self.csr(t, first, Values::F64),
+        }
+    }
+
+    fn csr<T: ArrowNativeType + ArrowNativeTypeOp>(
+        &self,
+        transposer: &Transposer<T>,
+        first: usize,
+        wrap: fn(Vec<T>) -> Values,
+    ) -> Result<Option<Csr>> {
+        Ok(transposer.collect(first)?.map(|rows| Csr {
+            shape: (rows.columns.len(), self.columns as usize),
+            indptr: rows.indptr,
+            indices: rows.rows.into_iter().map(|c| c as i32).collect(),
+            data: wrap(rows.values),
+        }))
+    }
+}
+
+fn push<T: ArrowNativeType + ArrowNativeTypeOp>(
+    into: &mut Transposer<T>,
+    columns: &[u32],
+    rows: Indices<'_>,
+    values: &[T],
+) -> Result<()> {
+    match rows {
+        Indices::I32(rows) => into.push(columns, rows, values),
+        Indices::I64(rows) => into.push(columns, rows, values),
+    }
+}
+
+fn set_aside(source: std::io::Error) -> Error {
+    Error::io(std::env::temp_dir(), source)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn columns_hold_what_the_rows_held(
+            matrix in prop::collection::vec(prop::collection::vec(0u16..3, 5), 0..20),
+            block in 1usize..6,
+        ) {
+            let mut transposer = Transposer::<u16>::new(5, &std::env::temp_dir()).unwrap();
+            for (at, rows) in matrix.chunks(block).enumerate() {
+                let (mut r, mut c, mut v) = (vec![], vec![], vec![]);
+                for (row, values) in rows.iter().enumerate() {
+                    for (column, value) in values.iter().enumerate().filter(|(_, v)| **v > 0) {
+                        r.push((at * block + row) as u32);
+                        c.push(column as u16);
+                        v.push(*value);
+                    }
+                }
+                transposer.push(&r, &c, &v).unwrap();
+            }
+            let mut got = vec![];
+            let mut first = 0;
+            while let Some(part) = transposer.collect(first).unwrap() {
+                for column in part.columns.clone() {
+                    let span = part.indptr[column - first] as usize
+                        ..part.indptr[column - first + 1] as usize;
+                    got.extend(span.map(|at| (column, part.rows[at], part.values[at])));
+                }
+                first = part.columns.end;
+            }
+            let mut want = vec![];
+            for column in 0..5 {
+                for (row, values) in matrix.iter().enumerate() {
+                    if values[column] > 0 {
+                        want.push((column, row as u32, values[column]));
+                    }
+                }
+            }
+            prop_assert_eq!(got, want);
+        }
+    }
+}

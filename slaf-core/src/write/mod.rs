@@ -1,0 +1,645 @@
+//! Writes datasets: rows of X stream in, encoding runs beside the reader, and
+//! a new dataset, or a new version of one, appears at once or not at all.
+
+mod encode;
+mod store;
+pub(crate) mod tally;
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, UInt16Array, UInt32Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use futures::stream;
+use serde_json::{Map, Value, json};
+
+pub(crate) use self::encode::write_stream;
+use self::encode::{Checkpoint, EXPRESSION, Encoder, FRAGMENT_ROWS};
+pub use self::store::Indices;
+use self::store::{bad, no_count, store};
+use self::tally::{GeneIds, Tally, writable};
+use crate::dataset::Table;
+use crate::storage::Place;
+use crate::values::ValuesRef;
+use crate::versions::{Commit, Manifest};
+use crate::{Dataset, Error, Result, ValueType, companions, runtime};
+
+/// Some consecutive rows of a CSR matrix.
+pub struct RowBlock<'a> {
+    /// Length rows + 1; differences count, the first entry may be any.
+    pub indptr: &'a [i64],
+    pub indices: Indices<'a>,
+    pub data: ValuesRef<'a>,
+}
+
+/// What a new dataset is made of.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Cells × genes.
+    pub shape: (u64, u64),
+    /// uint16, float32 or float64.
+    pub value_type: ValueType,
+    /// Whether values that count nothing are refused.
+    pub counts: bool,
+    /// Whether the gene-major copy is written too.
+    pub by_gene: bool,
+    /// Whether what stands at the target is replaced, by a whole dataset.
+    pub overwrite: bool,
+    /// Names the input and its state. A conversion of the same that died is
+    /// taken up where it was.
+    pub source: Option<String>,
+}
+
+/// How much of how much is done; looked at from another thread.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pub done: AtomicU64,
+    pub total: AtomicU64,
+}
+
+/// A dataset under construction, or one that is being appended to. Dropping it
+/// unfinished leaves nothing new that could be opened.
+pub struct Writer {
+    /// A folder beside the target, or the dataset that is appended to.
+    place: Place,
+    /// Where a new dataset will stand.
+    target: Option<Place>,
+    plan: Plan,
+    schema: SchemaRef,
+    encoder: Option<Encoder>,
+    tally: Tally,
+    base: Option<Table>,
+    /// Rows since the last fragment ended.
+    pending: usize,
+    /// Of the dataset that is appended to.
+    old: Option<(Map<String, Value>, Option<u64>)>,
+    tables: BTreeMap<String, u64>,
+    /// Whether the folder outlives an unfinished writer.
+    keep: bool,
+    _lock: Option<File>,
+}
+
+impl Writer {
+    /// Begins a dataset at `target`.
+    pub async fn create(target: Place, plan: Plan) -> Result<Self> {
+        if target.local().is_some_and(|path| path.is_file()) {
+            return Err(Error::NotSlaf {
+                path: target.uri().to_owned(),
+                reason: "it is a file, and a dataset is a folder".into(),
+            });
+        }
+        if !plan.overwrite && target.exists().await? {
+            return Err(Error::Exists {
+                path: target.uri().to_owned(),
+            });
+        }
+        let place = target.staging()?;
+        let lock = lock(&place)?;
+        let resumed = match (&plan.source, Checkpoint::read(&place).await?) {
+            (Some(source), Some(found))
+                if found.source == *source && found.shape == plan.shape && found.cells > 0 =>
+            {
+                Some(found)
+            }
+            _ => None,
+        };
+        let mut plan = plan;
+        if let Some(found) = &resumed {
+            plan.value_type = ValueType::from_numpy(&found.value_type).unwrap_or(plan.value_type);
+        } else {
+            remove_all_but_lock(&place).await?;
+        }
+        let narrow = plan.shape.1 <= 1 << 16;
+        let gene_type = if narrow {
+            DataType::UInt16
+        } else {
+            DataType::Int32
+        };
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("cell_integer_id", DataType::UInt32, false),
+            Field::new("gene_integer_id", gene_type, false),
+            Field::new("value", plan.value_type.arrow(), false),
+        ]));
+        let mut tally = tally(&place, &plan)?;
+        let mut base = None;
+        if let Some(found) = &resumed {
+            encode::commit(&place, &schema, None, found.fragments.clone()).await?;
+            let table = Table::open("expression", EXPRESSION.into(), None, place.clone()).await?;
+            tally.replay(&table, found.cells).await?;
+            base = Some(table);
+        }
+        let fresh = || Checkpoint {
+            source: plan.source.clone().unwrap_or_default(),
+            shape: plan.shape,
+            value_type: plan.value_type.numpy_name().to_owned(),
+            cells: 0,
+            fragments: vec![],
+        };
+        let checkpoint = plan.source.is_some().then(|| resumed.unwrap_or_else(fresh));
+        let lance = base.as_ref().map(|table: &Table| Arc::clone(&table.lance));
+        let encoder = Encoder::start(&place, &schema, lance, checkpoint);
+        Ok(Self {
+            place,
+            target: Some(target),
+            plan,
+            schema,
+            encoder: Some(encoder),
+            tally,
+            base,
+            pending: 0,
+            old: None,
+            tables: BTreeMap::new(),
+            keep: false,
+            _lock: lock,
+        })
+    }
+
+    /// Begins a new version of `dataset` with more cells: `shape` is that of
+    /// the whole. Genes that are new come after the old ones.
+    pub async fn append_to(dataset: &Dataset, shape: (u64, u64), by_gene: bool) -> Result<Self> {
+        let expression = dataset.expression.clone();
+        let field = |name: &str| expression.schema.field_with_name(name).cloned();
+        let schema = Arc::new(Schema::new(vec![
+            field("cell_integer_id")?,
+            field("gene_integer_id")?,
+            field("value")?,
+        ]));
+        if expression.schema.fields().len() != schema.fields().len() {
+            return Err(Error::Engine {
+                message: format!(
+                    "`{}` stores the ids as text in every row, and cannot be appended to. \
+                     Convert it first: `slaf convert old.slaf new.slaf`.",
+                    dataset.place.uri()
+                ),
+            });
+        }
+        let plan = Plan {
+            shape,
+            value_type: writable(schema.field(2).data_type())?,
+            counts: false,
+            by_gene,
+            overwrite: false,
+            source: None,
+        };
+        if *schema.field(1).data_type() == DataType::UInt16 && shape.1 > 1 << 16 {
+            return Err(Error::Engine {
+                message: format!(
+                    "`{}` numbers its genes with 16 bits, and {} are too many. Convert all files \
+                     together instead.",
+                    dataset.place.uri(),
+                    shape.1
+                ),
+            });
+        }
+        let mut tally = tally(&dataset.place, &plan)?;
+        tally.replay(&expression, dataset.shape().0).await?;
+        let place = dataset.place.clone();
+        let encoder = Encoder::start(&place, &schema, Some(Arc::clone(&expression.lance)), None);
+        let config = dataset.config.as_json().clone();
+        let parent = dataset.config.manifest().map(|m| m.version);
+        Ok(Self {
+            place,
+            target: None,
+            plan,
+            schema,
+            encoder: Some(encoder),
+            tally,
+            base: Some(expression),
+            pending: 0,
+            old: Some((config, parent)),
+            tables: BTreeMap::new(),
+            keep: false,
+            _lock: None,
+        })
+    }
+
+    /// Cells that are there already: a conversion goes on after them.
+    pub fn cells_done(&self) -> u64 {
+        self.tally.n_cells()
+    }
+
+    pub fn value_type(&self) -> ValueType {
+        self.plan.value_type
+    }
+
+    /// Where the tables are being written.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Leaves what is written so far for a later conversion of the same source.
+    pub fn suspend(mut self) {
+        self.keep = true;
+    }
+
+    /// Removes what is written so far.
+    pub async fn discard(mut self) -> Result<()> {
+        if let Some(encoder) = self.encoder.take() {
+            encoder.abort();
+        }
+        match self.target.take() {
+            Some(_) => self.place.remove().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the next rows. Fails with [`Error::NotRepresentable`] on a value
+    /// that the value type cannot hold, and with [`Error::NotACount`] on one
+    /// that counts nothing where counts are claimed; nothing of the writer is
+    /// usable then.
+    pub fn append(&mut self, block: &RowBlock<'_>) -> Result<()> {
+        let batch = self.encode(block)?;
+        let Some(encoder) = &self.encoder else {
+            return Err(bad("the writer has failed before".into()));
+        };
+        let rows = batch.num_rows();
+        let mut running = rows == 0 || encoder.rows(batch);
+        self.pending += rows;
+        if self.pending >= FRAGMENT_ROWS {
+            running = running && encoder.end_fragment(self.tally.n_cells());
+            self.pending = 0;
+        }
+        if running {
+            return Ok(());
+        }
+        Err(match self.encoder.take() {
+            Some(encoder) => match runtime::wait(encoder.finish(), || false) {
+                Err(why) => why,
+                Ok(_) => bad("the encoder stopped before the last row".into()),
+            },
+            None => Error::Interrupted,
+        })
+    }
+
+    fn encode(&mut self, block: &RowBlock<'_>) -> Result<RecordBatch> {
+        let (Some(&base), rows) = (block.indptr.first(), block.indptr.len().saturating_sub(1))
+        else {
+            return Err(bad("an empty indptr".into()));
+        };
+        let n = block.indices.len();
+        if block.data.len() != n || block.indptr[rows] - base != n as i64 {
+            return Err(bad(format!(
+                "indptr counts {} values, with {n} indices and {} data",
+                block.indptr[rows] - base,
+                block.data.len()
+            )));
+        }
+        let first = self.tally.n_cells();
+        if first + rows as u64 > self.plan.shape.0 {
+            return Err(bad(format!(
+                "more than the {} cells announced",
+                self.plan.shape.0
+            )));
+        }
+        let mut cells: Vec<u32> = Vec::with_capacity(n);
+        for (row, pair) in block.indptr.windows(2).enumerate() {
+            let cell = first + row as u64;
+            if pair[1] < pair[0] {
+                return Err(bad(format!("indptr decreases at cell {cell}")));
+            }
+            let len = (pair[1] - pair[0]) as usize;
+            cells.resize(cells.len() + len, cell as u32);
+        }
+        let at = |place: usize| (u64::from(cells[place]), block.indices.at(place));
+        let narrow = *self.schema.field(1).data_type() == DataType::UInt16;
+        let genes = block
+            .indices
+            .gene_ids(self.plan.shape.1, narrow)
+            .map_err(|place| {
+                let (cell, gene) = at(place);
+                let genes = self.plan.shape.1;
+                bad(format!("cell {cell} has a value for gene {gene} of {genes}"))
+            })?;
+        if self.plan.counts
+            && let Some((place, value)) = no_count(block.data)
+        {
+            let (cell, gene) = at(place);
+            return Err(Error::NotACount {
+                cell,
+                gene: gene as u64,
+                value,
+            });
+        }
+        let values = store(block.data, self.plan.value_type).map_err(|(place, value)| {
+            let (cell, gene) = at(place);
+            Error::NotRepresentable {
+                cell,
+                gene: gene as u64,
+                value,
+                target: self.plan.value_type.numpy_name(),
+            }
+        })?;
+        for pair in block.indptr.windows(2) {
+            self.tally.begin_cell((pair[1] - pair[0]) as u64);
+        }
+        self.tally.take(&cells, &genes, &values)?;
+        let cells: ArrayRef = if *self.schema.field(0).data_type() == DataType::UInt32 {
+            Arc::new(UInt32Array::from(cells))
+        } else {
+            Arc::new(Int32Array::from_iter_values(cells.iter().map(|c| *c as i32)))
+        };
+        let genes: ArrayRef = match genes {
+            GeneIds::U16(genes) => Arc::new(UInt16Array::from(genes)),
+            GeneIds::I32(genes) => Arc::new(Int32Array::from(genes)),
+        };
+        let columns = vec![cells, genes, values.into_array()];
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    /// Writes a further table of the dataset.
+    pub async fn write_table(&mut self, folder: &str, batch: RecordBatch) -> Result<()> {
+        let schema = batch.schema();
+        let rows = stream::iter([Ok(batch)]);
+        let version = write_stream(&self.place, folder, &schema, rows).await?;
+        self.tables.insert(folder.to_owned(), version);
+        Ok(())
+    }
+
+    /// Writes the metadata and publishes the dataset. `cells` and `genes` are
+    /// obs and var with `cell_id` and `gene_id`; `config` is merged into
+    /// `config.json`.
+    pub async fn finish(
+        mut self,
+        cells: RecordBatch,
+        genes: RecordBatch,
+        config: Map<String, Value>,
+        progress: &Progress,
+    ) -> Result<Manifest> {
+        let (n_cells, n_genes) = self.plan.shape;
+        if self.tally.n_cells() != n_cells {
+            let arrived = self.tally.n_cells();
+            return Err(bad(format!("{arrived} of {n_cells} cells arrived")));
+        }
+        let cells = with_ids(cells, "cell_integer_id", n_cells)?;
+        let genes = with_ids(genes, "gene_integer_id", n_genes)?;
+        let starts = Arc::new(Int64Array::from(std::mem::take(&mut self.tally.starts)));
+        let cells = with_column(cells, "cell_start_index", starts)?;
+
+        let fragments = match self.encoder.take() {
+            Some(encoder) => encoder.finish().await?,
+            None => vec![],
+        };
+        let companions = companions::write(&self.place, &self.tally, progress).await?;
+        self.write_table("cells.lance", cells).await?;
+        self.write_table("genes.lance", genes).await?;
+        let base = self.base.take().map(|table| table.lance);
+        let expression = encode::commit(&self.place, &self.schema, base, fragments).await?;
+        self.tables
+            .insert(EXPRESSION.to_owned(), expression.version_id());
+        self.tables.extend(companions.versions.clone());
+
+        let (old, parent) = self.old.take().unzip();
+        let mut whole = Value::Object(old.unwrap_or_default());
+        merge(&mut whole, self.config());
+        merge(&mut whole, Value::Object(config));
+        whole["slaf"]["companions"] = companions.note(&expression, self.tally.rows);
+        let Value::Object(whole) = whole else {
+            unreachable!("a merged object is an object")
+        };
+        Checkpoint::remove(&self.place).await?;
+        let commit = Commit {
+            place: &self.place,
+            operation: if parent.is_some() { "append" } else { "convert" },
+            parent: parent.flatten(),
+            shape: self.plan.shape,
+            tables: self.tables.clone(),
+        };
+        let manifest = commit.publish(whole).await?;
+        if let Some(target) = self.target.take() {
+            if !self.plan.overwrite && target.exists().await? {
+                self.target = Some(target);
+                return Err(Error::Exists {
+                    path: self.place.uri().to_owned(),
+                });
+            }
+            self.place.remove_file(LOCK).await?;
+            self.place.replace(&target).await?;
+        }
+        Ok(manifest)
+    }
+
+    fn config(&self) -> Value {
+        let (cells, genes) = self.plan.shape;
+        let total = cells as f64 * genes as f64;
+        let density = if total > 0.0 {
+            self.tally.rows as f64 / total
+        } else {
+            0.0
+        };
+        let now = chrono::Utc::now().to_rfc3339();
+        let mut config = json!({
+            "format_version": "0.5",
+            "array_shape": [cells, genes],
+            "n_cells": cells,
+            "n_genes": genes,
+            "tables": {
+                "expression": EXPRESSION,
+                "cells": "cells.lance",
+                "genes": "genes.lance",
+            },
+            "optimizations": { "use_integer_keys": true, "optimize_storage": true },
+            "metadata": {
+                "expression_count": self.tally.rows,
+                "sparsity": 1.0 - density,
+                "density": density,
+                "total_possible_elements": cells * genes,
+                "expression_stats": self.tally.summary(),
+            },
+        });
+        let stamp = if self.target.is_some() {
+            "created_at"
+        } else {
+            "last_updated"
+        };
+        config[stamp] = now.into();
+        config
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(encoder) = self.encoder.take() {
+            encoder.abort();
+        }
+        if self.target.is_none() || self.keep {
+            return;
+        }
+        match self.place.local() {
+            Some(folder) => drop(std::fs::remove_dir_all(folder)),
+            None => {
+                let place = self.place.clone();
+                runtime::spawn(async move { place.remove().await });
+            }
+        }
+    }
+}
+
+const LOCK: &str = "lock";
+
+/// Keeps a second conversion out of a local staging folder. The system lets go
+/// of it when the process ends, however it ends.
+fn lock(place: &Place) -> Result<Option<File>> {
+    let Some(folder) = place.local() else {
+        return Ok(None);
+    };
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+    let path = folder.join(LOCK);
+    let file = File::create(&path).map_err(|e| Error::io(&path, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(Error::Busy {
+            path: place.uri().to_owned(),
+        }),
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
+}
+
+async fn remove_all_but_lock(place: &Place) -> Result<()> {
+    let Some(folder) = place.local() else {
+        return place.remove().await;
+    };
+    for entry in std::fs::read_dir(&folder).map_err(|e| Error::io(&folder, e))? {
+        let path = entry.map_err(|e| Error::io(&folder, e))?.path();
+        if path.ends_with(LOCK) {
+            continue;
+        }
+        let removed = if path.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        removed.map_err(|e| Error::io(&path, e))?;
+    }
+    Ok(())
+}
+
+/// The gene-major order is sorted in a local folder: where the dataset is
+/// written, or that for temporary files.
+fn tally(place: &Place, plan: &Plan) -> Result<Tally> {
+    let spill: PathBuf = place.local().unwrap_or_else(std::env::temp_dir);
+    Tally::new(
+        plan.shape.1 as usize,
+        plan.value_type,
+        plan.by_gene.then_some(spill.as_path()),
+    )
+}
+
+/// Makes the companions of `dataset` anew.
+pub async fn index(dataset: &Dataset, by_gene: bool, progress: &Progress) -> Result<Manifest> {
+    let plan = Plan {
+        shape: dataset.shape(),
+        value_type: writable(dataset.expression.schema.field_with_name("value")?.data_type())?,
+        counts: false,
+        by_gene,
+        overwrite: false,
+        source: None,
+    };
+    let mut tally = tally(&dataset.place, &plan)?;
+    tally
+        .replay(&dataset.expression, dataset.shape().0)
+        .await?;
+    let companions = companions::write(&dataset.place, &tally, progress).await?;
+    let note = companions.note(&dataset.expression.lance, tally.rows);
+    change(dataset, "index", companions.versions, |config| {
+        config["slaf"]["companions"] = note;
+    })
+    .await
+}
+
+/// Writes the right `cell_start_index` and ids into the cells table. `None` if
+/// they are right already.
+pub async fn repair(dataset: &Dataset) -> Result<Option<Manifest>> {
+    if dataset.defect().await?.is_none() {
+        return Ok(None);
+    }
+    let starts = &dataset.offsets().await?.starts;
+    let starts = Int64Array::from_iter_values(starts[..starts.len() - 1].iter().map(|s| *s as i64));
+    let names: Vec<&str> = dataset
+        .cells
+        .column_names()
+        .filter(|name| !["cell_start_index", "cell_integer_id"].contains(name))
+        .collect();
+    let cells = with_ids(
+        dataset.cells.read(&names).await?,
+        "cell_integer_id",
+        dataset.shape().0,
+    )?;
+    let cells = with_column(cells, "cell_start_index", Arc::new(starts))?;
+    let schema = cells.schema();
+    let folder = dataset.cells.folder.clone();
+    let rows = stream::iter([Ok(cells)]);
+    let version = write_stream(&dataset.place, &folder, &schema, rows).await?;
+    let tables = BTreeMap::from([(folder, version)]);
+    change(dataset, "repair", tables, |_| ()).await.map(Some)
+}
+
+/// A version of `dataset` in which some tables are new.
+async fn change(
+    dataset: &Dataset,
+    operation: &str,
+    new: BTreeMap<String, u64>,
+    edit: impl FnOnce(&mut Value),
+) -> Result<Manifest> {
+    let mut tables: BTreeMap<String, u64> = dataset
+        .tables()
+        .map(|table| (table.folder.clone(), table.lance.version_id()))
+        .collect();
+    tables.extend(new);
+    let mut config = Value::Object(dataset.config.as_json().clone());
+    edit(&mut config);
+    let commit = Commit {
+        place: &dataset.place,
+        operation,
+        parent: dataset.config.manifest().map(|m| m.version),
+        shape: dataset.shape(),
+        tables,
+    };
+    let Value::Object(config) = config else {
+        unreachable!("an edited object is an object")
+    };
+    commit.publish(config).await
+}
+
+fn with_ids(batch: RecordBatch, name: &str, rows: u64) -> Result<RecordBatch> {
+    if batch.num_rows() as u64 != rows {
+        return Err(bad(format!(
+            "{} rows of metadata for {rows} of X",
+            batch.num_rows()
+        )));
+    }
+    with_column(
+        batch,
+        name,
+        Arc::new(Int64Array::from_iter_values(0..rows as i64)),
+    )
+}
+
+fn with_column(batch: RecordBatch, name: &str, column: ArrayRef) -> Result<RecordBatch> {
+    let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new(
+        name,
+        column.data_type().clone(),
+        false,
+    )));
+    let mut columns = batch.columns().to_vec();
+    columns.push(column);
+    Ok(RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        columns,
+    )?)
+}
+
+/// Objects are merged key by key, anything else is replaced.
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
