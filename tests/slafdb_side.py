@@ -2,6 +2,7 @@
 
 python slafdb_side.py read DATASET OUT.npz
 python slafdb_side.py convert FILE.h5ad DATASET
+python slafdb_side.py append FILE.h5ad DATASET
 """
 
 import sys
@@ -16,6 +17,10 @@ if command == "convert":
     from slaf.data import SLAFConverter
 
     SLAFConverter().convert(source, target)
+elif command == "append":
+    from slaf.data import SLAFConverter
+
+    SLAFConverter().append(source, target)
 else:
     from slaf import SLAFArray
     from slaf.integrations.anndata import read_slaf

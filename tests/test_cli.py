@@ -35,7 +35,7 @@ def test_convert_info_query(pbmc_h5ad, tmp_path):
     ("arguments", "says"),
     [
         (["info", "nowhere.slaf"], "nothing at `nowhere.slaf`"),
-        (["convert", "nowhere.h5ad", "x.slaf"], "no file `nowhere.h5ad`"),
+        (["convert", "nowhere.h5ad", "x.slaf"], "nothing at `nowhere.h5ad`"),
         (["query", "nowhere.slaf", "SELECT 1"], "nothing at"),
     ],
 )

@@ -40,7 +40,7 @@ def converted(folder):
 
     def converted(source, **options) -> ad.AnnData:
         SLAFConverter().convert(source, folder / "made.slaf", **options)
-        return read_slaf(folder / "made.slaf").to_memory()
+        return read_slaf(folder / "made.slaf").to_adata()
 
     return converted
 

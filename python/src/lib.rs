@@ -26,6 +26,8 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<storage::Chunks>()?;
     m.add_class::<storage::Transposer>()?;
     m.add_function(wrap_pyfunction!(storage::exists, m)?)?;
+    m.add_function(wrap_pyfunction!(storage::download, m)?)?;
+    m.add_function(wrap_pyfunction!(storage::upload, m)?)?;
     m.add_function(wrap_pyfunction!(storage::history, m)?)?;
     m.add_function(wrap_pyfunction!(storage::vacuum, m)?)?;
     m.add_function(wrap_pyfunction!(storage::index, m)?)?;

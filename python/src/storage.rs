@@ -42,6 +42,37 @@ pub(crate) fn exists(py: Python<'_>, uri: String, options: Options) -> PyResult<
     wait(py, async move { place(uri, options).await?.exists().await })
 }
 
+/// Copies the file at `uri` to the local `path`.
+#[pyfunction]
+#[pyo3(signature = (uri, path, options=None))]
+pub(crate) fn download(
+    py: Python<'_>,
+    uri: String,
+    path: PathBuf,
+    options: Options,
+) -> PyResult<()> {
+    wait(py, async move {
+        let (folder, name) = parted(&uri);
+        place(folder, options).await?.download(&name, &path).await
+    })
+}
+
+/// Copies the local file `path` to `uri`.
+#[pyfunction]
+#[pyo3(signature = (path, uri, options=None))]
+pub(crate) fn upload(py: Python<'_>, path: PathBuf, uri: String, options: Options) -> PyResult<()> {
+    wait(py, async move {
+        let (folder, name) = parted(&uri);
+        place(folder, options).await?.upload(&path, &name).await
+    })
+}
+
+/// The folder and the name of a file.
+fn parted(uri: &str) -> (String, String) {
+    let (folder, name) = uri.rsplit_once('/').unwrap_or((".", uri));
+    (folder.to_owned(), name.to_owned())
+}
+
 /// The versions of a dataset, newest first.
 #[pyfunction]
 #[pyo3(signature = (uri, options=None))]

@@ -25,7 +25,7 @@ pub(crate) struct Writer {
 #[pymethods]
 impl Writer {
     #[new]
-    #[pyo3(signature = (target, shape, value_type, *, counts=false, by_gene=true, overwrite=false, source=None, options=None))]
+    #[pyo3(signature = (target, shape, value_type, *, counts=false, by_gene=true, overwrite=false, fragment_rows=None, source=None, options=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         py: Python<'_>,
@@ -35,6 +35,7 @@ impl Writer {
         counts: bool,
         by_gene: bool,
         overwrite: bool,
+        fragment_rows: Option<usize>,
         source: Option<String>,
         options: Option<HashMap<String, String>>,
     ) -> PyResult<Self> {
@@ -44,6 +45,7 @@ impl Writer {
             counts,
             by_gene,
             overwrite,
+            fragment_rows,
             source,
         };
         let inner = wait(py, async move {
@@ -88,6 +90,7 @@ impl Writer {
             by_gene,
             // What an interrupted conversion of the same has left.
             overwrite: true,
+            fragment_rows: None,
             source,
         };
         let place = self.with(|inner| Ok(inner.place().join(name)))?;

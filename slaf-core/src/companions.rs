@@ -122,7 +122,9 @@ pub(crate) async fn write(place: &Place, tally: &Tally, progress: &Progress) -> 
     }
     let version = match &tally.by_gene {
         None => return Ok(Written { versions }),
-        Some(ByGene::U16(t)) => write_by_gene(place, t, DataType::UInt16, Stored::U16, progress).await,
+        Some(ByGene::U16(t)) => {
+            write_by_gene(place, t, DataType::UInt16, Stored::U16, progress).await
+        }
         Some(ByGene::F32(t)) => {
             write_by_gene(place, t, DataType::Float32, Stored::F32, progress).await
         }

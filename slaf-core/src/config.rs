@@ -112,6 +112,11 @@ impl Config {
         (manifest.covers == versions::digest(&self.root)).then_some(manifest)
     }
 
+    /// Values of X, as the statistics count them.
+    pub(crate) fn counted(&self) -> Option<u64> {
+        self.root.get("metadata")?.get("expression_count")?.as_u64()
+    }
+
     pub fn as_json(&self) -> &Map<String, Value> {
         &self.root
     }

@@ -156,7 +156,12 @@ impl Error {
 /// can be done about it.
 const STORAGE_FAILURES: [(&[&str], &str, &str); 9] = [
     (
-        &["NoSuchBucket", "ContainerNotFound", "bucket does not exist"],
+        &[
+            "NoSuchBucket",
+            "ContainerNotFound",
+            "bucket does not exist",
+            "Failed to resolve region",
+        ],
         "there is no such bucket",
         "Check its name and region.",
     ),
@@ -192,12 +197,25 @@ const STORAGE_FAILURES: [(&[&str], &str, &str); 9] = [
         "Check the credentials and their rights to this address.",
     ),
     (
-        &["SlowDown", "503 Service", "status 503", "429 Too Many", "status 429"],
+        &[
+            "SlowDown",
+            "503 Service",
+            "status 503",
+            "429 Too Many",
+            "status 429",
+        ],
         "the server is overloaded and refused several attempts",
         "Try again later.",
     ),
     (
-        &["status 500", "status 502", "status 504", "500 Internal", "502 Bad", "504 Gateway"],
+        &[
+            "status 500",
+            "status 502",
+            "status 504",
+            "500 Internal",
+            "502 Bad",
+            "504 Gateway",
+        ],
         "the server failed on several attempts",
         "Try again later.",
     ),

@@ -74,17 +74,22 @@ impl Dataset {
         let n_genes = self.shape().1;
         let columns = (!genes.is_all(n_genes)).then(|| Places::new(genes, n_genes as usize));
         let mut assembly = Assembly::<T>::new(lengths, columns);
-        read_rows(&self.expression, &["gene_integer_id", "value"], rows, |batch| {
-            let ids = column::<i32>(batch.column(0))?;
-            let values = column::<T>(batch.column(1))?;
-            if let Some(gene) = ids.iter().find(|g| !(0..n_genes as i32).contains(*g)) {
-                return Err(self
-                    .expression
-                    .corrupt(format!("it holds gene {gene} of {n_genes}")));
-            }
-            assembly.extend(&ids, &values);
-            Ok(())
-        })
+        read_rows(
+            &self.expression,
+            &["gene_integer_id", "value"],
+            rows,
+            |batch| {
+                let ids = column::<i32>(batch.column(0))?;
+                let values = column::<T>(batch.column(1))?;
+                if let Some(gene) = ids.iter().find(|g| !(0..n_genes as i32).contains(*g)) {
+                    return Err(self
+                        .expression
+                        .corrupt(format!("it holds gene {gene} of {n_genes}")));
+                }
+                assembly.extend(&ids, &values);
+                Ok(())
+            },
+        )
         .await?;
         Ok(assembly.finish(plan.order, genes.len(), wrap))
     }
@@ -136,7 +141,11 @@ impl Dataset {
         let rows = wanted.iter().map(|gene| rows_of(*gene));
         let rows = rows.filter(|rows| !rows.is_empty()).collect();
         read_rows(table, &["cell_delta", "value"], rows, |batch| {
-            let gaps = batch.column(0).as_primitive::<UInt32Type>().values().clone();
+            let gaps = batch
+                .column(0)
+                .as_primitive::<UInt32Type>()
+                .values()
+                .clone();
             let values = column::<T>(batch.column(1))?;
             for (gap, value) in gaps.iter().zip(values.iter()) {
                 while left == 0 {
@@ -179,11 +188,7 @@ async fn read_rows(
     mut take: impl FnMut(RecordBatch) -> Result<()>,
 ) -> Result<()> {
     let unreadable = |e: lance::Error| table.unreadable(&e);
-    let projection = table
-        .lance
-        .schema()
-        .project(columns)
-        .map_err(unreadable)?;
+    let projection = table.lance.schema().project(columns).map_err(unreadable)?;
     for (fragment, ranges) in by_fragment(table, &rows)? {
         let reader = fragment
             .open(&projection, FragReadConfig::default())

@@ -3,6 +3,7 @@
 //! cloud's own tools read them, or from `options`.
 
 use std::collections::HashMap;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
@@ -10,8 +11,10 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use lance::io::{ObjectStore, ObjectStoreParams, ObjectStoreRegistry, StorageOptionsAccessor};
 use lance::session::Session;
+use lance_io::traits::Writer;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
+use tokio::io::AsyncWriteExt;
 
 use crate::suggest::nearest;
 use crate::{Error, Result};
@@ -41,10 +44,19 @@ impl Place {
         let scheme = uri.split_once("://").map(|(scheme, _)| scheme);
         let unknown = scheme.filter(|s| !SCHEMES.contains(s));
         if let Some(scheme) = unknown {
+            let near = nearest(scheme, SCHEMES.iter().copied());
+            let near = if near.is_empty() {
+                vec!["s3", "gs", "az", "hf"]
+                    .into_iter()
+                    .map(str::to_owned)
+                    .collect()
+            } else {
+                near
+            };
             return Err(Error::Unknown {
                 kind: "storage scheme",
                 name: format!("{scheme}://"),
-                near: nearest(scheme, SCHEMES.iter().copied()),
+                near,
             });
         }
         let uri = uri.strip_prefix("file://").unwrap_or(uri);
@@ -149,6 +161,43 @@ impl Place {
             .put(&self.inside(name), PutPayload::from(content.into()))
             .await
             .map_err(|e| Error::storage(&self.uri, &e))?;
+        Ok(())
+    }
+
+    /// Copies the file `name` to a local one.
+    pub async fn download(&self, name: &str, to: &std::path::Path) -> Result<()> {
+        let failed = |e: object_store::Error| match e {
+            object_store::Error::NotFound { .. } => Error::NotFound {
+                path: format!("{}/{name}", self.uri),
+            },
+            other => Error::storage(&self.uri, &other),
+        };
+        let found = self.store.inner.get(&self.inside(name)).await;
+        let mut parts = found.map_err(failed)?.into_stream();
+        let mut file = std::fs::File::create(to).map_err(|e| Error::io(to, e))?;
+        while let Some(part) = parts.try_next().await.map_err(failed)? {
+            file.write_all(&part).map_err(|e| Error::io(to, e))?;
+        }
+        Ok(())
+    }
+
+    /// Copies a local file to the file `name`, whole or not at all.
+    pub async fn upload(&self, from: &std::path::Path, name: &str) -> Result<()> {
+        let failed = |e: &dyn std::fmt::Display| Error::storage(&self.uri, e);
+        let mut file = std::fs::File::open(from).map_err(|e| Error::io(from, e))?;
+        let path = self.inside(name);
+        let mut writer = self.store.create(&path).await.map_err(|e| failed(&e))?;
+        let mut part = vec![0; 8 << 20];
+        loop {
+            let n = file.read(&mut part).map_err(|e| Error::io(from, e))?;
+            if n == 0 {
+                break;
+            }
+            writer.write_all(&part[..n]).await.map_err(|e| failed(&e))?;
+        }
+        Writer::shutdown(writer.as_mut())
+            .await
+            .map_err(|e| failed(&e))?;
         Ok(())
     }
 
@@ -314,9 +363,14 @@ fn with_defaults(
     default("client_retry_timeout", "60");
     if scheme == Some("s3") {
         let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-        let given = ["aws_endpoint", "endpoint", "aws_endpoint_url", "endpoint_url"]
-            .iter()
-            .find_map(|key| options.get(*key).cloned());
+        let given = [
+            "aws_endpoint",
+            "endpoint",
+            "aws_endpoint_url",
+            "endpoint_url",
+        ]
+        .iter()
+        .find_map(|key| options.get(*key).cloned());
         let endpoint = given
             .or_else(|| set("AWS_ENDPOINT_URL_S3"))
             .or_else(|| set("AWS_ENDPOINT_URL"))

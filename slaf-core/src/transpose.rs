@@ -120,7 +120,8 @@ impl<T: ArrowNativeType + ArrowNativeTypeOp> Transposer<T> {
         let mut rows = vec![0u32; total as usize];
         let mut values = vec![T::default(); total as usize];
         for &(offset, len) in &self.blocks {
-            let starts: ScalarBuffer<u32> = self.read(offset + 4 * first as u64, end - first + 1)?;
+            let starts: ScalarBuffer<u32> =
+                self.read(offset + 4 * first as u64, end - first + 1)?;
             let (from, to) = (starts[0] as usize, starts[end - first] as usize);
             if from == to {
                 continue;
@@ -189,12 +190,7 @@ impl RowsOfColumns {
     }
 
     /// Takes the next columns; `indptr` has one entry more than there are.
-    pub fn push(
-        &mut self,
-        indptr: &[i64],
-        rows: Indices<'_>,
-        values: ValuesRef<'_>,
-    ) -> Result<()> {
+    pub fn push(&mut self, indptr: &[i64], rows: Indices<'_>, values: ValuesRef<'_>) -> Result<()> {
         let height = self.rows();
         let count = rows.len();
         let well = indptr.windows(2).all(|p| p[0] <= p[1])

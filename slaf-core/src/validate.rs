@@ -30,12 +30,18 @@ pub async fn validate(dataset: &Dataset) -> Result<Vec<Check>> {
         "cells are numbered as they stand",
         numbered(&dataset.cells, "cell_integer_id").await?,
     );
-    add("cell ids are unique", unique(&dataset.cells, "cell_id").await?);
+    add(
+        "cell ids are unique",
+        unique(&dataset.cells, "cell_id").await?,
+    );
     add(
         "genes are numbered as they stand",
         numbered(&dataset.genes, "gene_integer_id").await?,
     );
-    add("gene ids are unique", unique(&dataset.genes, "gene_id").await?);
+    add(
+        "gene ids are unique",
+        unique(&dataset.genes, "gene_id").await?,
+    );
 
     let mut tally = Tally::new(n_genes as usize, ValueType::F64, None)?;
     match tally.replay(&dataset.expression, n_cells).await {
@@ -50,13 +56,13 @@ pub async fn validate(dataset: &Dataset) -> Result<Vec<Check>> {
         "cell_start_index gives each cell its rows",
         starts(dataset, &tally).await?,
     );
-    let counted = dataset.config.as_json().get("metadata");
-    let counted = counted.and_then(|m| m.get("expression_count")?.as_u64());
+    let counted = dataset.config.counted();
     add(
         "config.json counts the values",
-        counted
-            .filter(|n| *n != tally.rows)
-            .map(|n| format!("it says {n}, and there are {}", tally.rows)),
+        counted.filter(|n| *n != tally.rows).map(|n| {
+            let rows = tally.rows;
+            format!("it says {n}, and there are {rows} (`slaf repair` mends it)")
+        }),
     );
     let noted = dataset.config.as_json().get("slaf");
     if noted.and_then(|slaf| slaf.get("companions")).is_some() {
@@ -67,7 +73,10 @@ pub async fn validate(dataset: &Dataset) -> Result<Vec<Check>> {
             ),
             Some(companions) => stale(companions, &tally).await?,
         };
-        add("the gene-major copy and the sums agree with expression", problem);
+        add(
+            "the gene-major copy and the sums agree with expression",
+            problem,
+        );
     }
     Ok(checks)
 }
@@ -93,7 +102,12 @@ async fn unique(table: &Table, name: &str) -> Result<Option<String>> {
 }
 
 async fn starts(dataset: &Dataset, tally: &Tally) -> Result<Option<String>> {
-    if dataset.cells.schema.field_with_name("cell_start_index").is_err() {
+    if dataset
+        .cells
+        .schema
+        .field_with_name("cell_start_index")
+        .is_err()
+    {
         return Ok(Some("the column is missing (`slaf repair` adds it)".into()));
     }
     let batch = dataset.cells.read(&["cell_start_index"]).await?;
@@ -136,7 +150,11 @@ async fn stale(companions: &Companions, tally: &Tally) -> Result<Option<String>>
         )));
     }
     let totals = tally.gene_sums()?;
-    let totals = totals.column(1).as_primitive::<Float64Type>().values().clone();
+    let totals = totals
+        .column(1)
+        .as_primitive::<Float64Type>()
+        .values()
+        .clone();
     let mut stream = table
         .lance
         .scan()

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::dataset::Dataset;
 use crate::storage::Place;
+use crate::write::ours;
 use crate::{Config, Error, Result};
 
 /// What belongs together.
@@ -92,15 +93,8 @@ impl Commit<'_> {
             tables: self.tables,
             covers: digest(&config),
         };
-        let ours = config
-            .entry("slaf")
-            .or_insert_with(|| Value::Object(Map::new()));
-        if let Value::Object(ours) = ours {
-            ours.insert(
-                "manifest".to_owned(),
-                serde_json::to_value(&manifest).unwrap_or_default(),
-            );
-        }
+        let value = serde_json::to_value(&manifest).unwrap_or_default();
+        ours(&mut config).insert("manifest".to_owned(), value);
         let text = serde_json::to_vec_pretty(&config).unwrap_or_default();
         let name = file(manifest.version);
         if !self.place.create(&name, text.clone()).await? {
@@ -166,7 +160,10 @@ pub async fn vacuum(place: &Place, keep: usize) -> Result<Vacuumed> {
     }
     let dataset = Dataset::open_at(place.clone(), None).await?;
     let companions = dataset.companions().await?;
-    for table in dataset.tables().chain(companions.into_iter().flat_map(|c| c.tables())) {
+    for table in dataset
+        .tables()
+        .chain(companions.into_iter().flat_map(|c| c.tables()))
+    {
         let pinned: BTreeSet<u64> = kept
             .iter()
             .filter_map(|m| m.tables.get(&table.folder).copied())

@@ -1,6 +1,7 @@
 //! Random matrices through the writer and back through random selections,
 //! against a plain dense computation.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, StringArray};
@@ -8,7 +9,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use proptest::prelude::*;
 use slaf_core::query::{self, Catalog};
 use slaf_core::{
-    Csr, Dataset, Error, Result, RowBlock, Selection, ValueType, Values, Writer, runtime,
+    Csr, Dataset, Error, Indices, Place, Plan, Progress, Result, RowBlock, Selection, ValueType,
+    Values, ValuesRef, Writer, index, repair, runtime, validate, versions,
 };
 
 type Dense = Vec<Vec<u16>>;
@@ -19,9 +21,28 @@ fn names(column: &str, n: usize) -> RecordBatch {
     RecordBatch::try_new(Arc::new(schema), vec![Arc::new(values)]).unwrap()
 }
 
-fn write(path: &std::path::Path, matrix: &Dense, genes: usize, block: usize) {
+fn begin(uri: &str, shape: (u64, u64), fragment_rows: Option<usize>) -> Writer {
+    let plan = Plan {
+        shape,
+        value_type: ValueType::U16,
+        counts: false,
+        by_gene: true,
+        overwrite: false,
+        fragment_rows,
+        source: None,
+    };
+    let uri = uri.to_owned();
+    wait(async move { Writer::create(Place::new(&uri, HashMap::new()).await?, plan).await })
+}
+
+fn write(uri: &str, matrix: &Dense, genes: usize, block: usize) {
     let shape = (matrix.len() as u64, genes as u64);
-    let mut writer = Writer::create(path, shape, ValueType::U16, false).unwrap();
+    let writer = begin(uri, shape, Some(8));
+    feed(writer, matrix, 0, genes, block);
+}
+
+/// Gives the writer all rows, and names from `first` on.
+fn feed(mut writer: Writer, matrix: &Dense, first: usize, genes: usize, block: usize) {
     for rows in matrix.chunks(block) {
         let (mut indptr, mut indices, mut data) = (vec![0], vec![], vec![]);
         for row in rows {
@@ -32,16 +53,21 @@ fn write(path: &std::path::Path, matrix: &Dense, genes: usize, block: usize) {
             }
             indptr.push(indices.len() as i64);
         }
-        let data = Values::U16(data);
         let block = RowBlock {
             indptr: &indptr,
-            indices: &indices,
-            data: &data,
+            indices: Indices::I64(&indices),
+            data: ValuesRef::U16(&data),
         };
         writer.append(&block).unwrap();
     }
-    let (cells, genes) = (names("cell_id", matrix.len()), names("gene_id", genes));
-    writer.finish(cells, genes, serde_json::Map::new()).unwrap();
+    let cells = names("cell_id", first + matrix.len());
+    let genes = names("gene_id", genes);
+    wait(async move {
+        let none = serde_json::Map::new();
+        writer
+            .finish(cells, genes, none, &Progress::default())
+            .await
+    });
 }
 
 fn wait<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> T {
@@ -98,7 +124,7 @@ proptest! {
     fn any_selection_of_any_matrix((matrix, genes, block, rows, columns) in case()) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.slaf");
-        write(&path, &matrix, genes, block);
+        write(path.to_str().unwrap(), &matrix, genes, block);
         let dataset = wait(async move { Dataset::open(path.to_str().unwrap()).await });
         let want: Dense = rows.iter()
             .map(|r| columns.iter().map(|c| matrix[r as usize][c as usize]).collect())
@@ -114,16 +140,97 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn an_append_is_a_version_of_its_own((matrix, genes, block, _, _) in case(), cut in 0..25usize) {
+        let uri = format!("memory://append/{}", uuid());
+        let (old, new) = matrix.split_at(cut.min(matrix.len()));
+        write(&uri, &old.to_vec(), genes, block);
+        let open = |version| {
+            let uri = uri.clone();
+            wait(async move {
+                Dataset::open_at(Place::new(&uri, HashMap::new()).await?, version).await
+            })
+        };
+        let before = open(None);
+        let shape = (matrix.len() as u64, genes as u64);
+        let base = before.clone();
+        let writer = wait(async move { Writer::append_to(&base, shape, true).await });
+        feed(writer, &new.to_vec(), old.len(), genes, block);
+
+        let whole = |dataset: Dataset| {
+            let (rows, columns) = (Selection::all(dataset.shape().0), Selection::all(dataset.shape().1));
+            to_dense(&wait(async move { dataset.csr(&rows, &columns, ValueType::U16).await }))
+        };
+        prop_assert_eq!(whole(open(None)), matrix.clone());
+        prop_assert_eq!(whole(before), old.to_vec());
+        prop_assert_eq!(whole(open(Some(1))), old.to_vec());
+        let checked = open(None);
+        let checks = wait(async move { validate(&checked).await });
+        prop_assert!(checks.iter().all(|c| c.problem.is_none()), "{checks:?}");
+        // Every gene by itself, which the gene-major copy answers.
+        let genes_of = open(None);
+        for gene in 0..genes {
+            let asked = genes_of.clone();
+            let rows = Selection::List((0..matrix.len() as u64).rev().step_by(2).collect());
+            let want: Dense = rows.iter().map(|r| vec![matrix[r as usize][gene]]).collect();
+            let csr = wait(async move {
+                asked.csr(&rows, &Selection::List(vec![gene as u64]), ValueType::U16).await
+            });
+            prop_assert_eq!(to_dense(&csr), want);
+        }
+    }
+}
+
+fn uuid() -> String {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+        .to_string()
+}
+
+#[test]
+fn versions_are_listed_made_and_removed() {
+    let uri = "memory://versions/x.slaf";
+    write(uri, &vec![vec![1, 0], vec![0, 2]], 2, 1);
+    let place = wait(async { Place::new(uri, HashMap::new()).await });
+    let here = place.clone();
+    let dataset = wait(async move { Dataset::open_at(here, None).await });
+    let indexed = dataset.clone();
+    wait(async move { index(&indexed, false, &Progress::default()).await });
+    let repaired = wait(async move { repair(&dataset).await });
+    assert_eq!(repaired, None);
+
+    let here = place.clone();
+    let history = wait(async move { versions::history(&here).await });
+    let told: Vec<_> = history
+        .iter()
+        .map(|m| (m.version, m.operation.as_str()))
+        .collect();
+    assert_eq!(told, [(2, "index"), (1, "convert")]);
+
+    let here = place.clone();
+    let done = wait(async move { versions::vacuum(&here, 1).await });
+    assert_eq!(done.versions, [1]);
+    let gone = runtime::wait(
+        async move { Dataset::open_at(place, Some(1)).await },
+        || false,
+    );
+    assert_eq!(
+        gone.unwrap_err().to_string(),
+        "`memory://versions/x.slaf` has no version 1."
+    );
+}
+
 #[test]
 fn a_value_that_does_not_fit_is_named_and_nothing_stays() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.slaf");
-    let mut writer = Writer::create(&path, (2, 3), ValueType::U16, false).unwrap();
-    let data = Values::F32(vec![1.0, 70_000.0]);
+    let mut writer = begin(path.to_str().unwrap(), (2, 3), None);
     let block = RowBlock {
         indptr: &[0, 1, 2],
-        indices: &[0, 2],
-        data: &data,
+        indices: Indices::I64(&[0, 2]),
+        data: ValuesRef::F32(&[1.0, 70_000.0]),
     };
     let error = writer.append(&block).unwrap_err();
     assert_eq!(

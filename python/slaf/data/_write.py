@@ -15,13 +15,11 @@ import pyarrow as pa
 from scipy import sparse
 
 from slaf import SlafError, _metadata, _slaf
+from slaf._progress import Progress
 from slaf.data.sources.base import Source, plain
 
 if TYPE_CHECKING:
     import anndata
-
-#: Told what is going on, how much of it is done, and of how much.
-Progress = Callable[[str, int, int], None]
 
 #: What values are stored as, from narrow to wide.
 _VALUE_TYPES = ("uint16", "float32", "float64")
@@ -39,7 +37,8 @@ def write(
     *,
     overwrite: bool,
     by_gene: bool,
-    counts: bool,
+    counts: bool | None,
+    fragment_rows: int | None,
     options: dict[str, str] | None,
     progress: Progress,
 ) -> None:
@@ -50,9 +49,10 @@ def write(
             target,
             source.x.shape,
             value_type,
-            counts=counts or source.counts,
+            counts=source.counts if counts is None else counts,
             by_gene=by_gene,
             overwrite=overwrite,
+            fragment_rows=fragment_rows,
             source=source.fingerprint,
             options=options,
         )

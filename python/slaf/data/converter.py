@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from slaf import SlafError, _slaf
+from slaf._progress import Progress, in_notebook
 from slaf.data import _write
 from slaf.data.sources import inputs_in, open_source
 from slaf.data.sources.base import Source, SparseRows
@@ -31,8 +32,9 @@ class SLAFConverter:
     slafdb opens the result.
 
     `tiledb_collection_name` and `tiledb_layer_name` are the measurement and the
-    layer of a TileDB-SOMA experiment. The other parameters are accepted for
-    slafdb's sake.
+    layer of a TileDB-SOMA experiment; `enable_checkpointing=False` begins anew
+    after an interruption; `max_rows_per_file` bounds the rows of a fragment.
+    The other parameters are accepted for slafdb's sake.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class SLAFConverter:
     ):
         self._soma = {"measurement": tiledb_collection_name, "layer": tiledb_layer_name}
         self._resumable = enable_checkpointing
+        self._fragment_rows = max_rows_per_file
 
     def convert(
         self,
@@ -65,10 +68,10 @@ class SLAFConverter:
         join: str = "outer",
         unique_cells: bool = False,
         genome: str | None = None,
-        counts: bool = False,
+        counts: bool | None = None,
         gene_index: bool = True,
         storage_options: dict[str, str] | None = None,
-        progress: _write.Progress | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Converts `input_path` to the dataset `output_path`, which may be a
         folder or an address on `s3://`, `gs://`, `az://` or `hf://`.
@@ -95,7 +98,7 @@ class SLAFConverter:
         genome
             The one of a 10x h5 file with several.
         counts
-            Refuse X if it holds anything but counts (always so for 10x files).
+            Refuse X if it holds anything but counts. By default so for 10x files.
         gene_index
             Write X in the order of genes, too, so that reading a gene is quick.
         storage_options
@@ -133,10 +136,10 @@ class SLAFConverter:
         output_path: Input,
         *,
         overwrite: bool = False,
-        counts: bool = False,
+        counts: bool | None = None,
         gene_index: bool = True,
         storage_options: dict[str, str] | None = None,
-        progress: _write.Progress | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Converts an AnnData object; parameters and errors as :meth:`convert`."""
         self._write(
@@ -157,7 +160,7 @@ class SLAFConverter:
         overwrite: bool = False,
         gene_index: bool = True,
         storage_options: dict[str, str] | None = None,
-        progress: _write.Progress | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Copies the cells and genes of a lazy handle, in its order, to a new
         dataset; errors as :meth:`convert`."""
@@ -168,7 +171,7 @@ class SLAFConverter:
             os.fspath(output_path),
             overwrite,
             gene_index,
-            False,
+            None,
             storage_options,
             progress,
         )
@@ -183,7 +186,7 @@ class SLAFConverter:
         unique_cells: bool = False,
         genome: str | None = None,
         storage_options: dict[str, str] | None = None,
-        progress: _write.Progress | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Appends the cells of `input_path` to a dataset, as a new version of it
         that appears at once. Who has opened the dataset before keeps its view.
@@ -198,7 +201,7 @@ class SLAFConverter:
             value type; otherwise as :meth:`convert`.
         """
         from slaf.array import SLAFArray
-        from slaf.data.sources.many import many
+        from slaf.data.sources.many import grown
         from slaf.data.sources.slaf import slaf_source
         from slaf.integrations.anndata import LazyAnnData
 
@@ -208,7 +211,7 @@ class SLAFConverter:
         old = slaf_source(LazyAnnData(array))
         new = self._open(input_path, input_format, "outer", unique_cells, genome, storage_options)
         try:
-            both = many([old, new], join=join)
+            both = grown(old, new, join=join)
             gene_index, _ = array._dataset.companions()
             _write.append(
                 both,
@@ -216,7 +219,7 @@ class SLAFConverter:
                 begin_at=array.shape[0],
                 notes=array._notes,
                 by_gene=gene_index,
-                progress=progress or _silent,
+                progress=progress or in_notebook() or _silent,
             )
         finally:
             new.close()
@@ -264,9 +267,9 @@ class SLAFConverter:
         target: str,
         overwrite: bool,
         gene_index: bool,
-        counts: bool,
+        counts: bool | None,
         options: dict[str, str] | None,
-        progress: _write.Progress | None,
+        progress: Progress | None,
     ) -> None:
         if not self._resumable:
             source.fingerprint = None
@@ -276,8 +279,9 @@ class SLAFConverter:
             overwrite=overwrite,
             by_gene=gene_index,
             counts=counts,
+            fragment_rows=self._fragment_rows,
             options=options,
-            progress=progress or _silent,
+            progress=progress or in_notebook() or _silent,
         )
 
 

@@ -330,7 +330,20 @@ class LazyAnnData:
             adata.raw = raw.to_adata()
         return adata
 
-    def _to_adata(self, x: bool = True) -> anndata.AnnData:
+    def write_h5ad(
+        self,
+        filename: str | os.PathLike[str],
+        *,
+        compression: str | None = None,
+        overwrite: bool = True,
+    ) -> None:
+        """Writes an h5ad file in bounded memory; see
+        :func:`slaf.data.exporter.export_h5ad`."""
+        from slaf.data.exporter import export_h5ad
+
+        export_h5ad(self, filename, compression=compression, overwrite=overwrite)
+
+    def _to_adata(self, x: bool = True, layers: bool = True) -> anndata.AnnData:
         import anndata
 
         matrix, uns = self.X if x else None, dict(self.uns)
@@ -344,7 +357,7 @@ class LazyAnnData:
             varm=dict(self.varm),
             obsp=dict(self.obsp),
             varp=dict(self.varp),
-            layers={key: layer.compute() for key, layer in self.layers.items()},
+            layers={k: v.compute() for k, v in self.layers.items()} if layers else None,
             uns=uns,
             shape=self.shape if matrix is None else None,
         )
@@ -451,4 +464,3 @@ def _noted_dtype(array: SLAFArray, section: str, key: str) -> np.dtype:
     table = {"layers": "layers", "obsp": "cellsxcells", "varp": "genesxgenes"}[section]
     kinds = {"Float": "float32", "Float32": "float32", "Float64": "float64", "UInt16": "uint16"}
     return np.dtype(kinds.get(array._columns[table][key], "float64"))
-

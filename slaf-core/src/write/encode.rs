@@ -162,7 +162,7 @@ async fn uncommitted(
     let mode = if base.is_some() {
         WriteMode::Append
     } else {
-        WriteMode::Create
+        WriteMode::Overwrite
     };
     let params = write_params(place, mode);
     let insert = match base {
@@ -194,7 +194,8 @@ pub(crate) async fn commit(
         let Some(base) = base else {
             let uri = place.table_uri(EXPRESSION);
             let mut transaction = InsertBuilder::new(uri.as_str())
-                .with_params(&write_params(place, WriteMode::Create))
+                // A conversion that died more than once has a table already.
+                .with_params(&write_params(place, WriteMode::Overwrite))
                 .execute_uncommitted_stream(stream_of(schema, stream::empty()))
                 .await?;
             if let Operation::Overwrite {
@@ -218,7 +219,11 @@ pub(crate) async fn commit(
         }
         let version = base.version_id();
         CommitBuilder::new(Arc::new(base))
-            .execute(Transaction::new(version, Operation::Append { fragments }, None))
+            .execute(Transaction::new(
+                version,
+                Operation::Append { fragments },
+                None,
+            ))
             .await
     };
     outcome.await.map_err(|e| failed(place, EXPRESSION, &e))

@@ -48,6 +48,8 @@ pub struct Plan {
     pub by_gene: bool,
     /// Whether what stands at the target is replaced, by a whole dataset.
     pub overwrite: bool,
+    /// Rows of a fragment at most, if fewer than usual.
+    pub fragment_rows: Option<usize>,
     /// Names the input and its state. A conversion of the same that died is
     /// taken up where it was.
     pub source: Option<String>,
@@ -182,6 +184,7 @@ impl Writer {
             counts: false,
             by_gene,
             overwrite: false,
+            fragment_rows: None,
             source: None,
         };
         if *schema.field(1).data_type() == DataType::UInt16 && shape.1 > 1 << 16 {
@@ -258,7 +261,8 @@ impl Writer {
         let rows = batch.num_rows();
         let mut running = rows == 0 || encoder.rows(batch);
         self.pending += rows;
-        if self.pending >= FRAGMENT_ROWS {
+        let full = self.plan.fragment_rows.unwrap_or(FRAGMENT_ROWS);
+        if self.pending >= full.min(FRAGMENT_ROWS) {
             running = running && encoder.end_fragment(self.tally.n_cells());
             self.pending = 0;
         }
@@ -311,7 +315,9 @@ impl Writer {
             .map_err(|place| {
                 let (cell, gene) = at(place);
                 let genes = self.plan.shape.1;
-                bad(format!("cell {cell} has a value for gene {gene} of {genes}"))
+                bad(format!(
+                    "cell {cell} has a value for gene {gene} of {genes}"
+                ))
             })?;
         if self.plan.counts
             && let Some((place, value)) = no_count(block.data)
@@ -339,7 +345,9 @@ impl Writer {
         let cells: ArrayRef = if *self.schema.field(0).data_type() == DataType::UInt32 {
             Arc::new(UInt32Array::from(cells))
         } else {
-            Arc::new(Int32Array::from_iter_values(cells.iter().map(|c| *c as i32)))
+            Arc::new(Int32Array::from_iter_values(
+                cells.iter().map(|c| *c as i32),
+            ))
         };
         let genes: ArrayRef = match genes {
             GeneIds::U16(genes) => Arc::new(UInt16Array::from(genes)),
@@ -391,19 +399,21 @@ impl Writer {
             .insert(EXPRESSION.to_owned(), expression.version_id());
         self.tables.extend(companions.versions.clone());
 
-        let (old, parent) = self.old.take().unzip();
-        let mut whole = Value::Object(old.unwrap_or_default());
+        let appending = self.old.is_some();
+        let (mut whole, parent) = self.old.take().unwrap_or_default();
         merge(&mut whole, self.config());
-        merge(&mut whole, Value::Object(config));
-        whole["slaf"]["companions"] = companions.note(&expression, self.tally.rows);
-        let Value::Object(whole) = whole else {
-            unreachable!("a merged object is an object")
-        };
+        merge(&mut whole, config);
+        let note = companions.note(&expression, self.tally.rows);
+        ours(&mut whole).insert("companions".to_owned(), note);
         Checkpoint::remove(&self.place).await?;
         let commit = Commit {
             place: &self.place,
-            operation: if parent.is_some() { "append" } else { "convert" },
-            parent: parent.flatten(),
+            operation: if parent.is_some() {
+                "append"
+            } else {
+                "convert"
+            },
+            parent,
             shape: self.plan.shape,
             tables: self.tables.clone(),
         };
@@ -421,16 +431,14 @@ impl Writer {
         Ok(manifest)
     }
 
-    fn config(&self) -> Value {
+    fn config(&self) -> Map<String, Value> {
         let (cells, genes) = self.plan.shape;
-        let total = cells as f64 * genes as f64;
-        let density = if total > 0.0 {
-            self.tally.rows as f64 / total
+        let stamp = if self.target.is_some() {
+            "created_at"
         } else {
-            0.0
+            "last_updated"
         };
-        let now = chrono::Utc::now().to_rfc3339();
-        let mut config = json!({
+        let config = json!({
             "format_version": "0.5",
             "array_shape": [cells, genes],
             "n_cells": cells,
@@ -441,22 +449,28 @@ impl Writer {
                 "genes": "genes.lance",
             },
             "optimizations": { "use_integer_keys": true, "optimize_storage": true },
-            "metadata": {
-                "expression_count": self.tally.rows,
-                "sparsity": 1.0 - density,
-                "density": density,
-                "total_possible_elements": cells * genes,
-                "expression_stats": self.tally.summary(),
-            },
+            "metadata": statistics(&self.tally, self.plan.shape),
+            stamp: chrono::Utc::now().to_rfc3339(),
         });
-        let stamp = if self.target.is_some() {
-            "created_at"
-        } else {
-            "last_updated"
-        };
-        config[stamp] = now.into();
-        config
+        object(config)
     }
+}
+
+/// slafdb's `metadata`.
+fn statistics(tally: &Tally, (cells, genes): (u64, u64)) -> Value {
+    let total = cells as f64 * genes as f64;
+    let density = if total > 0.0 {
+        tally.rows as f64 / total
+    } else {
+        0.0
+    };
+    json!({
+        "expression_count": tally.rows,
+        "sparsity": 1.0 - density,
+        "density": density,
+        "total_possible_elements": cells * genes,
+        "expression_stats": tally.summary(),
+    })
 }
 
 impl Drop for Writer {
@@ -531,49 +545,57 @@ fn tally(place: &Place, plan: &Plan) -> Result<Tally> {
 pub async fn index(dataset: &Dataset, by_gene: bool, progress: &Progress) -> Result<Manifest> {
     let plan = Plan {
         shape: dataset.shape(),
-        value_type: writable(dataset.expression.schema.field_with_name("value")?.data_type())?,
+        value_type: writable(
+            dataset
+                .expression
+                .schema
+                .field_with_name("value")?
+                .data_type(),
+        )?,
         counts: false,
         by_gene,
         overwrite: false,
+        fragment_rows: None,
         source: None,
     };
     let mut tally = tally(&dataset.place, &plan)?;
-    tally
-        .replay(&dataset.expression, dataset.shape().0)
-        .await?;
+    tally.replay(&dataset.expression, dataset.shape().0).await?;
     let companions = companions::write(&dataset.place, &tally, progress).await?;
     let note = companions.note(&dataset.expression.lance, tally.rows);
-    change(dataset, "index", companions.versions, |config| {
-        config["slaf"]["companions"] = note;
+    change(dataset, "index", companions.versions, &tally, |config| {
+        ours(config).insert("companions".to_owned(), note);
     })
     .await
 }
 
-/// Writes the right `cell_start_index` and ids into the cells table. `None` if
-/// they are right already.
+/// Writes the right `cell_start_index`, ids and statistics. `None` if they are
+/// right already.
 pub async fn repair(dataset: &Dataset) -> Result<Option<Manifest>> {
-    if dataset.defect().await?.is_none() {
+    let counted = dataset.config.counted();
+    let miscounted = counted.is_some_and(|n| n != dataset.expression.rows);
+    if dataset.defect().await?.is_none() && !miscounted {
         return Ok(None);
     }
-    let starts = &dataset.offsets().await?.starts;
-    let starts = Int64Array::from_iter_values(starts[..starts.len() - 1].iter().map(|s| *s as i64));
+    let (n_cells, n_genes) = dataset.shape();
+    let mut tally = Tally::new(n_genes as usize, ValueType::F64, None)?;
+    tally.replay(&dataset.expression, n_cells).await?;
     let names: Vec<&str> = dataset
         .cells
         .column_names()
         .filter(|name| !["cell_start_index", "cell_integer_id"].contains(name))
         .collect();
-    let cells = with_ids(
-        dataset.cells.read(&names).await?,
-        "cell_integer_id",
-        dataset.shape().0,
-    )?;
+    let cells = dataset.cells.read(&names).await?;
+    let cells = with_ids(cells, "cell_integer_id", n_cells)?;
+    let starts = Int64Array::from(tally.starts.clone());
     let cells = with_column(cells, "cell_start_index", Arc::new(starts))?;
     let schema = cells.schema();
     let folder = dataset.cells.folder.clone();
     let rows = stream::iter([Ok(cells)]);
     let version = write_stream(&dataset.place, &folder, &schema, rows).await?;
     let tables = BTreeMap::from([(folder, version)]);
-    change(dataset, "repair", tables, |_| ()).await.map(Some)
+    change(dataset, "repair", tables, &tally, |_| ())
+        .await
+        .map(Some)
 }
 
 /// A version of `dataset` in which some tables are new.
@@ -581,14 +603,16 @@ async fn change(
     dataset: &Dataset,
     operation: &str,
     new: BTreeMap<String, u64>,
-    edit: impl FnOnce(&mut Value),
+    tally: &Tally,
+    edit: impl FnOnce(&mut Map<String, Value>),
 ) -> Result<Manifest> {
     let mut tables: BTreeMap<String, u64> = dataset
         .tables()
         .map(|table| (table.folder.clone(), table.lance.version_id()))
         .collect();
     tables.extend(new);
-    let mut config = Value::Object(dataset.config.as_json().clone());
+    let mut config = dataset.config.as_json().clone();
+    config.insert("metadata".to_owned(), statistics(tally, dataset.shape()));
     edit(&mut config);
     let commit = Commit {
         place: &dataset.place,
@@ -597,10 +621,23 @@ async fn change(
         shape: dataset.shape(),
         tables,
     };
-    let Value::Object(config) = config else {
-        unreachable!("an edited object is an object")
-    };
     commit.publish(config).await
+}
+
+/// Our part of a configuration.
+pub(crate) fn ours(config: &mut Map<String, Value>) -> &mut Map<String, Value> {
+    let ours = config.entry("slaf").or_insert(Value::Null);
+    if !ours.is_object() {
+        *ours = Value::Object(Map::new());
+    }
+    ours.as_object_mut().expect("it was just made one")
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
 }
 
 fn with_ids(batch: RecordBatch, name: &str, rows: u64) -> Result<RecordBatch> {
@@ -632,14 +669,14 @@ fn with_column(batch: RecordBatch, name: &str, column: ArrayRef) -> Result<Recor
     )?)
 }
 
-/// Objects are merged key by key, anything else is replaced.
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key).or_insert(Value::Null), value);
-            }
+/// Later keys replace earlier ones, and null removes them. Only the table names
+/// of both are kept.
+fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Object(old)), Value::Object(new)) if key == "tables" => old.extend(new),
+            (_, Value::Null) => drop(into.remove(&key)),
+            (_, value) => drop(into.insert(key, value)),
         }
-        (into, from) => *into = from,
     }
 }

@@ -32,7 +32,10 @@ impl Indices<'_> {
     pub(crate) fn gene_ids(&self, genes: u64, narrow: bool) -> Result<GeneIds, usize> {
         macro_rules! narrowed {
             ($indices:expr, $kind:ident, $to:ty) => {{
-                if let Some(at) = $indices.iter().position(|g| !(0..genes as i64).contains(&i64::from(*g))) {
+                if let Some(at) = $indices
+                    .iter()
+                    .position(|g| !(0..genes as i64).contains(&i64::from(*g)))
+                {
                     return Err(at);
                 }
                 GeneIds::$kind($indices.iter().map(|g| *g as $to).collect())
@@ -100,7 +103,10 @@ fn exact<T: PartialEq + Copy, U: PartialEq + Copy>(value: T, back: T, converted:
 /// The place and text of the first value that counts nothing: negative, NaN,
 /// infinite or fractional.
 pub(crate) fn no_count(data: ValuesRef<'_>) -> Option<(usize, String)> {
-    fn first<T: Copy + ToString>(data: &[T], counts: impl Fn(T) -> bool) -> Option<(usize, String)> {
+    fn first<T: Copy + ToString>(
+        data: &[T],
+        counts: impl Fn(T) -> bool,
+    ) -> Option<(usize, String)> {
         let at = data.iter().position(|v| !counts(*v))?;
         Some((at, data[at].to_string()))
     }

@@ -48,15 +48,17 @@ def open_source(
         from slaf.data.sources.soma import soma_source
 
         return soma_source(name, measurement=measurement, layer=layer)
+    if "://" in name:
+        return _downloaded(name, kind, genome, options)
     place = Path(name)
     if not place.exists():
         raise FileNotFoundError(f"There is nothing at `{name}`. Check the spelling.")
     if kind == "10x_mtx":
-        from slaf.data.sources.tenx import mtx_source
+        from slaf.data.sources.tenx_mtx import mtx_source
 
         return mtx_source(place)
     if kind == "10x_h5":
-        from slaf.data.sources.tenx import h5_source
+        from slaf.data.sources.tenx_h5 import h5_source
 
         return h5_source(place, genome=genome)
     from slaf.data.sources.h5ad import h5ad_source
@@ -64,13 +66,42 @@ def open_source(
     return h5ad_source(place)
 
 
+def _downloaded(uri: str, kind: str, genome: str | None, options: dict[str, str] | None) -> Source:
+    """A file on an object store: HDF5 reads local files only."""
+    import tempfile
+
+    from slaf import _slaf
+
+    scratch = tempfile.TemporaryDirectory(prefix="slaf-")
+    try:
+        file = Path(scratch.name) / uri.rsplit("/", 1)[-1]
+        _slaf.download(uri, file, options)
+        # An .h5 file turns out to be 10x's only now.
+        kind = detect(os.fspath(file)) if kind == "h5ad" else kind
+        source = open_source(file, kind, genome=genome)
+    except BaseException:
+        scratch.cleanup()
+        raise
+    close = source.close
+
+    def clean() -> None:
+        close()
+        scratch.cleanup()
+
+    source.close = clean
+    # The copy is another one each time.
+    source.fingerprint = None
+    return source
+
+
 def detect(name: str) -> str:
     """The format of the input `name`."""
     from slaf.data.sources.soma import is_soma
-    from slaf.data.sources.tenx import is_tenx_folder, is_tenx_h5
+    from slaf.data.sources.tenx_h5 import is_tenx_h5
+    from slaf.data.sources.tenx_mtx import is_tenx_folder
 
     if "://" in name:
-        return "slaf"
+        return "h5ad" if name.endswith((".h5ad", ".h5")) else "slaf"
     path = Path(name)
     if not path.exists():
         raise FileNotFoundError(f"There is nothing at `{name}`. Check the spelling.")

@@ -156,7 +156,6 @@ def _array(file: h5py.File, dataset: h5py.Dataset) -> Any:
 
 def _places(file: h5py.File, dataset: h5py.Dataset) -> tuple | None:
     """Where the engine finds the values, if it can read them by itself."""
-    import h5py
 
     kind = dataset.dtype
     readable = kind.newbyteorder("=").name if kind.byteorder in "<=|" and kind.kind in "iuf" else ""
@@ -182,7 +181,11 @@ def _places(file: h5py.File, dataset: h5py.Dataset) -> tuple | None:
     found: dict[int, tuple[int, int, int]] = {}
 
     def note(info: h5py.h5d.StoreInfo) -> None:
-        found[info.chunk_offset[0] // chunk] = (info.byte_offset + base, info.size, info.filter_mask)
+        found[info.chunk_offset[0] // chunk] = (
+            info.byte_offset + base,
+            info.size,
+            info.filter_mask,
+        )
 
     dataset.id.chunk_iter(note)
     if len(found) != count:

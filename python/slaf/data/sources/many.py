@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,14 @@ def many(sources: list[Source], *, join: str = "outer", unique_cells: bool = Fal
     return _source(together, _raw(sources, together))
 
 
+def grown(old: Source, new: Source, *, join: str = "outer") -> Source:
+    """`old` with the cells of `new` after its own, and with the genes that only
+    `new` has after its own (`outer`) or without them (`left`). Whatever the two
+    have both is `old`'s."""
+    together = _Together([old, new], _distinct([old.name, new.name]), join, False, grown=True)
+    return _source(together, _raw([old, new], together))
+
+
 def _source(together: _Together, raw: Source | None = None) -> Source:
     sources, closing = together.sources, [s.close for s in together.sources]
 
@@ -63,9 +71,7 @@ def _source(together: _Together, raw: Source | None = None) -> Source:
 def _raw(sources: list[Source], together: _Together) -> Source | None:
     raws = [s.raw for s in sources]
     if None not in raws:
-        return _source(
-            _Together(raws, together.names, together.join, together.unique_cells, raw=True)
-        )
+        return _source(replace(together, sources=raws, raw=True))
     if any(raw is not None for raw in raws):
         lacking = next(n for n, raw in zip(together.names, raws, strict=True) if raw is None)
         warnings.warn(
@@ -93,6 +99,8 @@ class _Together:
     unique_cells: bool
     #: Of raw, whose cells are those of the whole and have no names of their own.
     raw: bool = False
+    #: Whether the first source stays as it is, and the others are added.
+    grown: bool = False
 
     def __post_init__(self) -> None:
         parts = [s.metadata() for s in self.sources]
@@ -109,6 +117,8 @@ class _Together:
                     "files name genes by id and others by symbol, or join by `outer`."
                 )
             union = union[everywhere]
+        elif self.join == "left":
+            union = keys[0]
         #: Of each source the places of its genes in the whole; -1: left out.
         self.positions = [union.get_indexer(key) for key in keys]
         self.width = len(union)
@@ -161,11 +171,12 @@ class _Together:
         order = np.argsort(np.concatenate(order), kind="stable")
         names = pd.Index(np.concatenate([p.index.to_numpy(object) for p in pieces]))[order]
         columns = {}
-        for column in frames[0].columns:
-            if not all(column in var for var in frames[1:]):
+        for column in dict.fromkeys(c for var in frames for c in var.columns):
+            if not self.grown and not all(column in var for var in frames):
                 continue
-            merged = _stack([p[column] for p in pieces]).iloc[order].reset_index(drop=True)
-            if all(
+            parts = [p[column] if column in p else _missing(len(p)) for p in pieces]
+            merged = _stack(parts).iloc[order].reset_index(drop=True)
+            if self.grown or all(
                 _equal(merged.iloc[places[places >= 0]], var[column][places >= 0])
                 for var, places in zip(frames, self.positions, strict=True)
             ):
@@ -179,7 +190,9 @@ class _Together:
 
         parts = [self._part(number) for number in range(len(self.sources))]
         label = {"label": "source_file", "keys": self.names} if not self.raw else {}
-        merged = anndata.concat(parts, join=self.join, merge="same", uns_merge="same", **label)
+        join = "inner" if self.join == "inner" else "outer"
+        merge = {"merge": "first", "uns_merge": "first"} if self.grown else _SAME
+        merged = anndata.concat(parts, join=join, **merge, **label)
         # The genes go by their places in the whole until here.
         if not merged.var_names.is_monotonic_increasing:
             merged = merged[:, np.argsort(merged.var_names)].copy()
@@ -188,6 +201,11 @@ class _Together:
             merged.obs = anndata.concat(
                 [anndata.AnnData(obs=part.obs) for part in parts], join="outer", **label
             ).obs
+        if self.grown and "source_file" in parts[0].obs:
+            known = parts[0].obs["source_file"].astype(object)
+            merged.obs["source_file"] = pd.Categorical(
+                [*known, *merged.obs["source_file"].iloc[len(known) :]]
+            )
         return merged
 
     def _part(self, number: int) -> anndata.AnnData:
@@ -215,6 +233,13 @@ class _Together:
             },
             uns=dict(whole.uns),
         )
+
+
+_SAME = {"merge": "same", "uns_merge": "same"}
+
+
+def _missing(length: int) -> pd.Series:
+    return pd.Series([np.nan] * length, dtype=object)
 
 
 def _stack(columns: list[pd.Series]) -> pd.Series:
