@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+from fixtures_s3 import s3  # noqa: F401
 from scipy import sparse
 from slaf.data import SLAFConverter
 

@@ -14,6 +14,11 @@ mod writer;
 
 use pyo3::prelude::*;
 
+/// Blocks of megabytes come and go on several threads: the system's allocator
+/// keeps what they leave, this one reuses it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[pymodule]
 fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;

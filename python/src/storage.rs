@@ -35,11 +35,14 @@ async fn place(uri: String, options: Options) -> slaf_core::Result<Place> {
     Place::new(&uri, options.unwrap_or_default()).await
 }
 
-/// Whether anything is at `uri`.
+/// Whether a dataset, or a local folder of any kind, is at `uri`.
 #[pyfunction]
 #[pyo3(signature = (uri, options=None))]
 pub(crate) fn exists(py: Python<'_>, uri: String, options: Options) -> PyResult<bool> {
-    wait(py, async move { place(uri, options).await?.exists().await })
+    wait(
+        py,
+        async move { place(uri, options).await?.occupied().await },
+    )
 }
 
 /// Copies the file at `uri` to the local `path`.

@@ -7,8 +7,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::array::{
+    ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, UInt32Array,
+};
+use arrow::datatypes::{
+    DataType, Field, Float32Type, Float64Type, Int64Type, Schema, SchemaRef, UInt16Type,
+};
 use futures::stream;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -16,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::dataset::{Dataset, Table};
 use crate::storage::Place;
 use crate::transpose::{Columns, Transposer};
-use crate::write::tally::{ByGene, Stored, Tally};
+use crate::write::tally::{ByGene, Tally};
 use crate::write::{Progress, write_stream};
 use crate::{Error, Result, runtime};
 
@@ -122,33 +126,22 @@ pub(crate) async fn write(place: &Place, tally: &Tally, progress: &Progress) -> 
     }
     let version = match &tally.by_gene {
         None => return Ok(Written { versions }),
-        Some(ByGene::U16(t)) => {
-            write_by_gene(place, t, DataType::UInt16, Stored::U16, progress).await
-        }
-        Some(ByGene::F32(t)) => {
-            write_by_gene(place, t, DataType::Float32, Stored::F32, progress).await
-        }
-        Some(ByGene::F64(t)) => {
-            write_by_gene(place, t, DataType::Float64, Stored::F64, progress).await
-        }
+        Some(ByGene::U16(t)) => write_by_gene::<UInt16Type>(place, t, progress).await,
+        Some(ByGene::F32(t)) => write_by_gene::<Float32Type>(place, t, progress).await,
+        Some(ByGene::F64(t)) => write_by_gene::<Float64Type>(place, t, progress).await,
     };
     versions.insert(BY_GENE.to_owned(), version?);
     Ok(Written { versions })
 }
 
-async fn write_by_gene<T>(
+async fn write_by_gene<T: ArrowPrimitiveType>(
     place: &Place,
-    transposer: &Transposer<T>,
-    value_type: DataType,
-    wrap: fn(Vec<T>) -> Stored,
+    transposer: &Transposer<T::Native>,
     progress: &Progress,
-) -> Result<u64>
-where
-    T: arrow::datatypes::ArrowNativeType + arrow::array::ArrowNativeTypeOp,
-{
+) -> Result<u64> {
     let schema: SchemaRef = Arc::new(Schema::new(vec![
         Field::new("cell_delta", DataType::UInt32, false),
-        Field::new("value", value_type, false),
+        Field::new("value", T::DATA_TYPE, false),
     ]));
     let total: u64 = transposer.counts().iter().sum();
     progress.total.store(total, Relaxed);
@@ -165,7 +158,7 @@ where
     while let Some(columns) = transposer.collect(first)? {
         first = columns.columns.end;
         done += columns.values.len() as u64;
-        let batch = deltas(columns, &schema, wrap)?;
+        let batch = deltas::<T>(columns, &schema)?;
         if batch.num_rows() > 0 && batches.send(batch).await.is_err() {
             break;
         }
@@ -175,10 +168,9 @@ where
     writing.await.unwrap_or(Err(Error::Interrupted))
 }
 
-fn deltas<T>(
-    mut columns: Columns<T>,
+fn deltas<T: ArrowPrimitiveType>(
+    mut columns: Columns<T::Native>,
     schema: &SchemaRef,
-    wrap: fn(Vec<T>) -> Stored,
 ) -> Result<RecordBatch> {
     for span in columns.indptr.windows(2) {
         let cells = &mut columns.rows[span[0] as usize..span[1] as usize];
@@ -190,9 +182,9 @@ fn deltas<T>(
         }
     }
     let cells: ArrayRef = Arc::new(UInt32Array::from(columns.rows));
-    let values = wrap(columns.values).into_array();
+    let values = PrimitiveArray::<T>::new(columns.values.into(), None);
     Ok(RecordBatch::try_new(
         Arc::clone(schema),
-        vec![cells, values],
+        vec![cells, Arc::new(values)],
     )?)
 }

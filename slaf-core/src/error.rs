@@ -286,10 +286,18 @@ impl From<polars::error::PolarsError> for Error {
     }
 }
 
-/// The first line of a library's message, without the source locations that
-/// Lance appends.
+/// The first line of a library's message, without the source locations and the
+/// names of errors that Lance puts around it.
 pub(crate) fn first_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
-    let line = line.split(", /").next().unwrap_or(line);
+    let mut line = line.split(", /").next().unwrap_or(line);
+    while let Some((name, rest)) = line.split_once(": ")
+        && (name.starts_with("LanceError") || name.starts_with("Generic "))
+    {
+        line = rest;
+    }
+    if line.starts_with("Invalid range") || line.contains("Range started at") {
+        line = "a file of it is cut short";
+    }
     line.trim_end_matches(['.', ' ', ',']).to_owned()
 }

@@ -16,17 +16,24 @@ use crate::values::ValuesRef;
 use crate::{Csr, Error, Indices, Result, ValueType, Values};
 
 /// Values that are collected at once.
-const COLLECTED: u64 = 4 << 20;
+const COLLECTED: u64 = 1 << 20;
 
 /// A transposition under way. `T` is the type of the values.
 pub(crate) struct Transposer<T> {
     file: File,
-    /// Where each block begins in the file, and how many values it has.
-    blocks: Vec<(u64, usize)>,
+    blocks: Vec<Block>,
     written: u64,
     /// Values of each column so far.
     counts: Vec<u64>,
     _values: std::marker::PhantomData<T>,
+}
+
+/// A block that was set aside: where each column begins in it, then the rows,
+/// counted from its first, then the values.
+struct Block {
+    offset: u64,
+    len: usize,
+    first_row: u32,
 }
 
 /// Consecutive columns: a CSR matrix of the transposed.
@@ -61,8 +68,14 @@ impl<T: ArrowNativeType + ArrowNativeTypeOp> Transposer<T> {
         columns: &[C],
         values: &[T],
     ) -> Result<()> {
-        if values.is_empty() {
+        let Some(&first_row) = rows.first() else {
             return Ok(());
+        };
+        // Within a block 16 bits say the row.
+        let span = rows.partition_point(|row| row - first_row <= u32::from(u16::MAX));
+        if span < rows.len() {
+            self.push(&rows[..span], &columns[..span], &values[..span])?;
+            return self.push(&rows[span..], &columns[span..], &values[span..]);
         }
         let mut starts = vec![0u32; self.counts.len() + 1];
         for column in columns {
@@ -73,23 +86,28 @@ impl<T: ArrowNativeType + ArrowNativeTypeOp> Transposer<T> {
             starts[column + 1] += starts[column];
         }
         let mut next = starts.clone();
-        let mut sorted_rows = vec![0u32; rows.len()];
+        let mut sorted_rows = vec![0u16; rows.len()];
         let mut sorted = vec![T::default(); rows.len()];
         for ((&row, column), &value) in rows.iter().zip(columns).zip(values) {
             let slot = &mut next[column.as_usize()];
-            sorted_rows[*slot as usize] = row;
+            sorted_rows[*slot as usize] = (row - first_row) as u16;
             sorted[*slot as usize] = value;
             *slot += 1;
         }
+        let offset = self.written;
         for bytes in [
             starts.to_byte_slice(),
             sorted_rows.to_byte_slice(),
             sorted.to_byte_slice(),
         ] {
             self.file.write_all(bytes).map_err(set_aside)?;
+            self.written += bytes.len() as u64;
         }
-        self.blocks.push((self.written, rows.len()));
-        self.written += (4 * starts.len() + 4 * rows.len() + size_of::<T>() * rows.len()) as u64;
+        self.blocks.push(Block {
+            offset,
+            len: rows.len(),
+            first_row,
+        });
         Ok(())
     }
 
@@ -119,23 +137,25 @@ impl<T: ArrowNativeType + ArrowNativeTypeOp> Transposer<T> {
         let mut next: Vec<usize> = indptr.iter().map(|p| *p as usize).collect();
         let mut rows = vec![0u32; total as usize];
         let mut values = vec![T::default(); total as usize];
-        for &(offset, len) in &self.blocks {
+        for block in &self.blocks {
             let starts: ScalarBuffer<u32> =
-                self.read(offset + 4 * first as u64, end - first + 1)?;
+                self.read(block.offset + 4 * first as u64, end - first + 1)?;
             let (from, to) = (starts[0] as usize, starts[end - first] as usize);
             if from == to {
                 continue;
             }
-            let rows_at = offset + 4 * (all as u64 + 1);
-            let values_at = rows_at + 4 * len as u64;
-            let block_rows: ScalarBuffer<u32> = self.read(rows_at + 4 * from as u64, to - from)?;
+            let rows_at = block.offset + 4 * (all as u64 + 1);
+            let values_at = rows_at + 2 * block.len as u64;
+            let block_rows: ScalarBuffer<u16> = self.read(rows_at + 2 * from as u64, to - from)?;
             let width = size_of::<T>() as u64;
             let block_values: ScalarBuffer<T> =
                 self.read(values_at + width * from as u64, to - from)?;
             for (column, pair) in starts.windows(2).enumerate() {
                 let part = pair[0] as usize - from..pair[1] as usize - from;
                 let into = next[column]..next[column] + part.len();
-                rows[into.clone()].copy_from_slice(&block_rows[part.clone()]);
+                for (row, here) in rows[into.clone()].iter_mut().zip(&block_rows[part.clone()]) {
+                    *row = block.first_row + u32::from(*here);
+                }
                 values[into.clone()].copy_from_slice(&block_values[part]);
                 next[column] = into.end;
             }

@@ -68,6 +68,12 @@ impl Catalog {
         }
     }
 
+    /// Where the datasets lie, for messages.
+    pub(crate) fn uri(&self) -> String {
+        let uris: Vec<_> = self.handles.iter().map(|h| h.dataset.place.uri()).collect();
+        uris.join("`, `")
+    }
+
     pub(crate) fn default_handle(&self) -> Option<&Handle> {
         self.handles.get(self.default?)
     }

@@ -34,7 +34,8 @@ pub(crate) async fn run(
     statement: Statement,
 ) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let context = context()?;
-    register(&context, catalog).map_err(|e| explain(&e))?;
+    let uri = catalog.uri().to_owned();
+    register(&context, catalog).map_err(|e| explain(&e, &uri))?;
     let outcome = async {
         let statement = DfStatement::Statement(Box::new(statement));
         let plan = context.state().statement_to_plan(statement).await?;
@@ -43,7 +44,9 @@ pub(crate) async fn run(
         let batches = frame.collect().await?;
         Ok(uniform(planned, batches)?)
     };
-    outcome.await.map_err(|e: DataFusionError| explain(&e))
+    outcome
+        .await
+        .map_err(|e: DataFusionError| explain(&e, &uri))
 }
 
 /// Batches of one schema: those of a UNION differ in what may be NULL, and what
@@ -203,7 +206,7 @@ fn context_functions() -> Vec<String> {
 }
 
 /// DataFusion's complaint in our words, with near misses for a column.
-fn explain(error: &DataFusionError) -> Error {
+fn explain(error: &DataFusionError, uri: &str) -> Error {
     let root = error.find_root();
     if let DataFusionError::SchemaError(schema_error, _) = root
         && let datafusion::common::SchemaError::FieldNotFound {
@@ -218,6 +221,9 @@ fn explain(error: &DataFusionError) -> Error {
         };
     }
     let text = root.strip_backtrace();
+    if crate::error::is_storage_failure(&text) {
+        return Error::storage(uri, &text);
+    }
     let mut text = text.as_str();
     for prefix in PREFIXES {
         text = text.trim_start_matches(prefix);

@@ -13,6 +13,7 @@ use lance::dataset::transaction::{Operation, Transaction};
 use lance::dataset::{CommitBuilder, InsertBuilder, WriteMode, WriteParams};
 use lance::table::format::Fragment;
 use lance_file::version::LanceFileVersion;
+use lance_file::writer::FileWriterOptions;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -252,6 +253,11 @@ fn write_params(place: &Place, mode: WriteMode) -> WriteParams {
         max_rows_per_file: FRAGMENT_ROWS,
         data_storage_version: Some(LanceFileVersion::V2_2),
         enable_v2_manifest_paths: true,
+        // What is written is ours alone: it need not be copied to be kept.
+        file_writer_options: Some(FileWriterOptions {
+            keep_original_array: Some(true),
+            ..FileWriterOptions::default()
+        }),
         store_params: Some(place.params()),
         session: Some(place.session()),
         ..WriteParams::default()

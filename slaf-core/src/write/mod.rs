@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, UInt16Array, UInt32Array};
+use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::stream;
 use serde_json::{Map, Value, json};
@@ -20,7 +20,7 @@ pub(crate) use self::encode::write_stream;
 use self::encode::{Checkpoint, EXPRESSION, Encoder, FRAGMENT_ROWS};
 pub use self::store::Indices;
 use self::store::{bad, no_count, store};
-use self::tally::{GeneIds, Tally, writable};
+use self::tally::{Rows, Tally, Tallying, writable};
 use crate::dataset::Table;
 use crate::storage::Place;
 use crate::values::ValuesRef;
@@ -72,7 +72,9 @@ pub struct Writer {
     plan: Plan,
     schema: SchemaRef,
     encoder: Option<Encoder>,
-    tally: Tally,
+    tally: Option<Tallying>,
+    /// Cells so far.
+    cells: u64,
     base: Option<Table>,
     /// Rows since the last fragment ended.
     pending: usize,
@@ -93,7 +95,7 @@ impl Writer {
                 reason: "it is a file, and a dataset is a folder".into(),
             });
         }
-        if !plan.overwrite && target.exists().await? {
+        if !plan.overwrite && target.occupied().await? {
             return Err(Error::Exists {
                 path: target.uri().to_owned(),
             });
@@ -149,7 +151,8 @@ impl Writer {
             plan,
             schema,
             encoder: Some(encoder),
-            tally,
+            cells: tally.n_cells(),
+            tally: Some(Tallying::start(tally)),
             base,
             pending: 0,
             old: None,
@@ -209,7 +212,8 @@ impl Writer {
             plan,
             schema,
             encoder: Some(encoder),
-            tally,
+            cells: tally.n_cells(),
+            tally: Some(Tallying::start(tally)),
             base: Some(expression),
             pending: 0,
             old: Some((config, parent)),
@@ -221,7 +225,7 @@ impl Writer {
 
     /// Cells that are there already: a conversion goes on after them.
     pub fn cells_done(&self) -> u64 {
-        self.tally.n_cells()
+        self.cells
     }
 
     pub fn value_type(&self) -> ValueType {
@@ -254,31 +258,44 @@ impl Writer {
     /// that counts nothing where counts are claimed; nothing of the writer is
     /// usable then.
     pub fn append(&mut self, block: &RowBlock<'_>) -> Result<()> {
-        let batch = self.encode(block)?;
-        let Some(encoder) = &self.encoder else {
+        let rows = self.encode(block)?;
+        let (Some(encoder), Some(tally)) = (&self.encoder, &self.tally) else {
             return Err(bad("the writer has failed before".into()));
         };
-        let rows = batch.num_rows();
-        let mut running = rows == 0 || encoder.rows(batch);
-        self.pending += rows;
+        let batch = self.batch(&rows)?;
+        self.cells += rows.lengths.len() as u64;
+        self.pending += batch.num_rows();
+        let mut running = batch.num_rows() == 0 || encoder.rows(batch);
+        running = running && tally.take(rows);
         let full = self.plan.fragment_rows.unwrap_or(FRAGMENT_ROWS);
         if self.pending >= full.min(FRAGMENT_ROWS) {
-            running = running && encoder.end_fragment(self.tally.n_cells());
+            running = running && encoder.end_fragment(self.cells);
             self.pending = 0;
         }
         if running {
             return Ok(());
         }
-        Err(match self.encoder.take() {
-            Some(encoder) => match runtime::wait(encoder.finish(), || false) {
-                Err(why) => why,
-                Ok(_) => bad("the encoder stopped before the last row".into()),
-            },
-            None => Error::Interrupted,
-        })
+        let tally = self.tally.take().map(Tallying::finish).transpose();
+        let encoder = self.encoder.take();
+        let encoded = encoder.map(|encoder| runtime::wait(encoder.finish(), || false));
+        tally?;
+        encoded.transpose()?;
+        Err(bad("the encoder stopped before the last row".into()))
     }
 
-    fn encode(&mut self, block: &RowBlock<'_>) -> Result<RecordBatch> {
+    /// The rows as `expression` holds them.
+    fn batch(&self, rows: &Rows) -> Result<RecordBatch> {
+        let cells: ArrayRef = if *self.schema.field(0).data_type() == DataType::UInt32 {
+            Arc::new(rows.cells.clone())
+        } else {
+            let cells = rows.cells.values().iter();
+            Arc::new(Int32Array::from_iter_values(cells.map(|c| *c as i32)))
+        };
+        let columns = vec![cells, Arc::clone(&rows.genes), Arc::clone(&rows.values)];
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    fn encode(&self, block: &RowBlock<'_>) -> Result<Rows> {
         let (Some(&base), rows) = (block.indptr.first(), block.indptr.len().saturating_sub(1))
         else {
             return Err(bad("an empty indptr".into()));
@@ -291,7 +308,7 @@ impl Writer {
                 block.data.len()
             )));
         }
-        let first = self.tally.n_cells();
+        let first = self.cells;
         if first + rows as u64 > self.plan.shape.0 {
             return Err(bad(format!(
                 "more than the {} cells announced",
@@ -338,23 +355,13 @@ impl Writer {
                 target: self.plan.value_type.numpy_name(),
             }
         })?;
-        for pair in block.indptr.windows(2) {
-            self.tally.begin_cell((pair[1] - pair[0]) as u64);
-        }
-        self.tally.take(&cells, &genes, &values)?;
-        let cells: ArrayRef = if *self.schema.field(0).data_type() == DataType::UInt32 {
-            Arc::new(UInt32Array::from(cells))
-        } else {
-            Arc::new(Int32Array::from_iter_values(
-                cells.iter().map(|c| *c as i32),
-            ))
-        };
-        let genes: ArrayRef = match genes {
-            GeneIds::U16(genes) => Arc::new(UInt16Array::from(genes)),
-            GeneIds::I32(genes) => Arc::new(Int32Array::from(genes)),
-        };
-        let columns = vec![cells, genes, values.into_array()];
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+        let lengths = block.indptr.windows(2).map(|p| (p[1] - p[0]) as u64);
+        Ok(Rows {
+            lengths: lengths.collect(),
+            cells: UInt32Array::from(cells),
+            genes,
+            values,
+        })
     }
 
     /// Writes a further table of the dataset.
@@ -377,20 +384,20 @@ impl Writer {
         progress: &Progress,
     ) -> Result<Manifest> {
         let (n_cells, n_genes) = self.plan.shape;
-        if self.tally.n_cells() != n_cells {
-            let arrived = self.tally.n_cells();
-            return Err(bad(format!("{arrived} of {n_cells} cells arrived")));
-        }
+        let Some(tally) = self.tally.take().filter(|_| self.cells == n_cells) else {
+            return Err(bad(format!("{} of {n_cells} cells arrived", self.cells)));
+        };
+        let mut tally = tally.finish()?;
         let cells = with_ids(cells, "cell_integer_id", n_cells)?;
         let genes = with_ids(genes, "gene_integer_id", n_genes)?;
-        let starts = Arc::new(Int64Array::from(std::mem::take(&mut self.tally.starts)));
+        let starts = Arc::new(Int64Array::from(std::mem::take(&mut tally.starts)));
         let cells = with_column(cells, "cell_start_index", starts)?;
 
         let fragments = match self.encoder.take() {
             Some(encoder) => encoder.finish().await?,
             None => vec![],
         };
-        let companions = companions::write(&self.place, &self.tally, progress).await?;
+        let companions = companions::write(&self.place, &tally, progress).await?;
         self.write_table("cells.lance", cells).await?;
         self.write_table("genes.lance", genes).await?;
         let base = self.base.take().map(|table| table.lance);
@@ -401,25 +408,21 @@ impl Writer {
 
         let appending = self.old.is_some();
         let (mut whole, parent) = self.old.take().unwrap_or_default();
-        merge(&mut whole, self.config());
+        merge(&mut whole, self.config(&tally));
         merge(&mut whole, config);
-        let note = companions.note(&expression, self.tally.rows);
+        let note = companions.note(&expression, tally.rows);
         ours(&mut whole).insert("companions".to_owned(), note);
         Checkpoint::remove(&self.place).await?;
         let commit = Commit {
             place: &self.place,
-            operation: if parent.is_some() {
-                "append"
-            } else {
-                "convert"
-            },
+            operation: if appending { "append" } else { "convert" },
             parent,
             shape: self.plan.shape,
             tables: self.tables.clone(),
         };
         let manifest = commit.publish(whole).await?;
         if let Some(target) = self.target.take() {
-            if !self.plan.overwrite && target.exists().await? {
+            if !self.plan.overwrite && target.occupied().await? {
                 self.target = Some(target);
                 return Err(Error::Exists {
                     path: self.place.uri().to_owned(),
@@ -431,7 +434,7 @@ impl Writer {
         Ok(manifest)
     }
 
-    fn config(&self) -> Map<String, Value> {
+    fn config(&self, tally: &Tally) -> Map<String, Value> {
         let (cells, genes) = self.plan.shape;
         let stamp = if self.target.is_some() {
             "created_at"
@@ -449,7 +452,7 @@ impl Writer {
                 "genes": "genes.lance",
             },
             "optimizations": { "use_integer_keys": true, "optimize_storage": true },
-            "metadata": statistics(&self.tally, self.plan.shape),
+            "metadata": statistics(tally, self.plan.shape),
             stamp: chrono::Utc::now().to_rfc3339(),
         });
         object(config)

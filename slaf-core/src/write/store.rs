@@ -1,8 +1,11 @@
 //! Numbers as they came in the types that they are stored in, exactly or not
 //! at all.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float32Array, Float64Array, Int32Array, UInt16Array};
+
 use crate::values::ValuesRef;
-use crate::write::tally::{GeneIds, Stored};
 use crate::{Error, Result, ValueType};
 
 /// Column indices of a block.
@@ -29,30 +32,30 @@ impl Indices<'_> {
 
     /// Gene numbers below `genes`, 16 bits wide if `narrow`, or the place of
     /// one that is none.
-    pub(crate) fn gene_ids(&self, genes: u64, narrow: bool) -> Result<GeneIds, usize> {
+    pub(crate) fn gene_ids(&self, genes: u64, narrow: bool) -> Result<ArrayRef, usize> {
         macro_rules! narrowed {
-            ($indices:expr, $kind:ident, $to:ty) => {{
+            ($indices:expr, $array:ident, $to:ty) => {{
                 if let Some(at) = $indices
                     .iter()
                     .position(|g| !(0..genes as i64).contains(&i64::from(*g)))
                 {
                     return Err(at);
                 }
-                GeneIds::$kind($indices.iter().map(|g| *g as $to).collect())
+                Arc::new($array::from_iter_values($indices.iter().map(|g| *g as $to)))
             }};
         }
         Ok(match (self, narrow) {
-            (Self::I32(v), true) => narrowed!(v, U16, u16),
-            (Self::I32(v), false) => narrowed!(v, I32, i32),
-            (Self::I64(v), true) => narrowed!(v, U16, u16),
-            (Self::I64(v), false) => narrowed!(v, I32, i32),
+            (Self::I32(v), true) => narrowed!(v, UInt16Array, u16),
+            (Self::I32(v), false) => narrowed!(v, Int32Array, i32),
+            (Self::I64(v), true) => narrowed!(v, UInt16Array, u16),
+            (Self::I64(v), false) => narrowed!(v, Int32Array, i32),
         })
     }
 }
 
 /// The values as `target`, or the place and text of the first that it cannot
 /// hold.
-pub(crate) fn store(data: ValuesRef<'_>, target: ValueType) -> Result<Stored, (usize, String)> {
+pub(crate) fn store(data: ValuesRef<'_>, target: ValueType) -> Result<ArrayRef, (usize, String)> {
     fn all<T: Copy + ToString, U>(
         data: &[T],
         convert: impl Fn(T) -> Option<U>,
@@ -64,7 +67,7 @@ pub(crate) fn store(data: ValuesRef<'_>, target: ValueType) -> Result<Stored, (u
         Ok(out)
     }
     macro_rules! to {
-        ($kind:ident, $target:ty) => {
+        ($array:ident, $target:ty) => {
             match data {
                 ValuesRef::U16(v) => all(v, |x| {
                     exact::<_, $target>(x, x as $target as u16, x as $target)
@@ -82,13 +85,13 @@ pub(crate) fn store(data: ValuesRef<'_>, target: ValueType) -> Result<Stored, (u
                     exact::<_, $target>(x, x as $target as f64, x as $target)
                 }),
             }
-            .map(Stored::$kind)
+            .map(|values| Arc::new($array::from(values)) as ArrayRef)
         };
     }
     match target {
-        ValueType::U16 => to!(U16, u16),
-        ValueType::F32 => to!(F32, f32),
-        _ => to!(F64, f64),
+        ValueType::U16 => to!(UInt16Array, u16),
+        ValueType::F32 => to!(Float32Array, f32),
+        _ => to!(Float64Array, f64),
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
-use arrow::array::{Float32Array, UInt16Array};
-use arrow::datatypes::{ArrowNativeType, DataType};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, UInt32Array};
+use arrow::datatypes::{ArrowNativeType, DataType, Float32Type, UInt16Type};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 
@@ -17,29 +18,6 @@ use crate::{Error, Result, ValueType};
 
 /// Rows of `expression` a replay takes at once.
 const REPLAYED: usize = 2 << 20;
-
-/// Values in the type that they are stored in.
-pub(crate) enum Stored {
-    U16(Vec<u16>),
-    F32(Vec<f32>),
-    F64(Vec<f64>),
-}
-
-/// Gene numbers in the type that they are stored in.
-pub(crate) enum GeneIds {
-    U16(Vec<u16>),
-    I32(Vec<i32>),
-}
-
-impl Stored {
-    pub(crate) fn into_array(self) -> ArrayRef {
-        match self {
-            Self::U16(v) => Arc::new(UInt16Array::from(v)),
-            Self::F32(v) => Arc::new(Float32Array::from(v)),
-            Self::F64(v) => Arc::new(Float64Array::from(v)),
-        }
-    }
-}
 
 /// A [`Transposer`] of stored values.
 pub(crate) enum ByGene {
@@ -98,26 +76,45 @@ impl Tally {
     }
 
     /// The rows of cells that have begun: cell, gene and value of each.
-    pub(crate) fn take(&mut self, cells: &[u32], genes: &GeneIds, values: &Stored) -> Result<()> {
-        match (genes, values) {
-            (GeneIds::U16(g), Stored::U16(v)) => self.add(cells, g, v),
-            (GeneIds::U16(g), Stored::F32(v)) => self.add(cells, g, v),
-            (GeneIds::U16(g), Stored::F64(v)) => self.add(cells, g, v),
-            (GeneIds::I32(g), Stored::U16(v)) => self.add(cells, g, v),
-            (GeneIds::I32(g), Stored::F32(v)) => self.add(cells, g, v),
-            (GeneIds::I32(g), Stored::F64(v)) => self.add(cells, g, v),
+    pub(crate) fn take(
+        &mut self,
+        cells: &[u32],
+        genes: &ArrayRef,
+        values: &ArrayRef,
+    ) -> Result<()> {
+        match genes.data_type() {
+            DataType::UInt16 => {
+                self.take_values(cells, genes.as_primitive::<UInt16Type>().values(), values)
+            }
+            _ => self.take_values(cells, &column::<i32>(genes)?, values),
         }
-        match (&mut self.by_gene, values) {
-            (Some(ByGene::U16(t)), Stored::U16(v)) => push(t, cells, genes, v),
-            (Some(ByGene::F32(t)), Stored::F32(v)) => push(t, cells, genes, v),
-            (Some(ByGene::F64(t)), Stored::F64(v)) => push(t, cells, genes, v),
-            _ => Ok(()),
+    }
+
+    fn take_values<G>(&mut self, cells: &[u32], genes: &[G], values: &ArrayRef) -> Result<()>
+    where
+        G: ArrowNativeType,
+    {
+        match &mut self.by_gene {
+            Some(ByGene::U16(t)) => t.push(cells, genes, &column::<u16>(values)?)?,
+            Some(ByGene::F32(t)) => t.push(cells, genes, &column::<f32>(values)?)?,
+            Some(ByGene::F64(t)) => t.push(cells, genes, &column::<f64>(values)?)?,
+            None => {}
         }
+        match values.data_type() {
+            DataType::UInt16 => {
+                self.add(cells, genes, values.as_primitive::<UInt16Type>().values())
+            }
+            DataType::Float32 => {
+                self.add(cells, genes, values.as_primitive::<Float32Type>().values())
+            }
+            _ => self.add(cells, genes, &column::<f64>(values)?),
+        }
+        Ok(())
     }
 
     fn add<G: ArrowNativeType, T: Number>(&mut self, cells: &[u32], genes: &[G], values: &[T]) {
         for ((&cell, gene), value) in cells.iter().zip(genes).zip(values) {
-            let value: f64 = num(*value);
+            let value: f64 = value.to_f64();
             self.cells[cell as usize].add(value);
             self.genes[gene.as_usize()].add(value);
         }
@@ -178,13 +175,7 @@ impl Tally {
             return Err(table.corrupt(format!("it holds gene {gene} of {genes_end}")));
         }
         let cells: Vec<u32> = ids.iter().map(|id| *id as u32).collect();
-        let stored = batch.column(2);
-        let values = match &self.by_gene {
-            Some(ByGene::U16(_)) => Stored::U16(column::<u16>(stored)?.to_vec()),
-            Some(ByGene::F32(_)) => Stored::F32(column::<f32>(stored)?.to_vec()),
-            Some(ByGene::F64(_)) | None => Stored::F64(column::<f64>(stored)?.to_vec()),
-        };
-        self.take(&cells, &GeneIds::I32(genes.to_vec()), &values)
+        self.take(&cells, batch.column(1), batch.column(2))
     }
 
     /// `nnz`, `total`, `sum_of_squares`, `min` and `max` of the stored values
@@ -247,20 +238,6 @@ impl Sum {
     }
 }
 
-fn push<T>(into: &mut Transposer<T>, cells: &[u32], genes: &GeneIds, values: &[T]) -> Result<()>
-where
-    T: ArrowNativeType + arrow::array::ArrowNativeTypeOp,
-{
-    match genes {
-        GeneIds::U16(genes) => into.push(cells, genes, values),
-        GeneIds::I32(genes) => into.push(cells, genes, values),
-    }
-}
-
-fn num<T: Number>(value: T) -> f64 {
-    value.to_f64()
-}
-
 fn sums(sums: &[Sum], starts: Option<Int64Array>) -> Result<RecordBatch> {
     let float = |of: fn(&Sum) -> f64| -> ArrayRef {
         Arc::new(Float64Array::from_iter_values(sums.iter().map(of)))
@@ -277,6 +254,49 @@ fn sums(sums: &[Sum], starts: Option<Int64Array>) -> Result<RecordBatch> {
         columns.push(("gene_start_index", Arc::new(starts)));
     }
     Ok(RecordBatch::try_from_iter(columns)?)
+}
+
+/// A tally on a thread of its own, beside whoever reads and encodes.
+pub(crate) struct Tallying {
+    blocks: SyncSender<Rows>,
+    thread: JoinHandle<Result<Tally>>,
+}
+
+/// Rows of cells: how many each cell has; cell, gene and value of each.
+pub(crate) struct Rows {
+    pub(crate) lengths: Vec<u64>,
+    pub(crate) cells: UInt32Array,
+    pub(crate) genes: ArrayRef,
+    pub(crate) values: ArrayRef,
+}
+
+impl Tallying {
+    pub(crate) fn start(mut tally: Tally) -> Self {
+        let (blocks, queue) = sync_channel::<Rows>(1);
+        let work = move || {
+            for rows in queue {
+                for length in rows.lengths {
+                    tally.begin_cell(length);
+                }
+                tally.take(rows.cells.values(), &rows.genes, &rows.values)?;
+            }
+            Ok(tally)
+        };
+        Self {
+            blocks,
+            thread: thread::spawn(work),
+        }
+    }
+
+    /// `false` if the tally has failed; [`Self::finish`] says why.
+    pub(crate) fn take(&self, rows: Rows) -> bool {
+        self.blocks.send(rows).is_ok()
+    }
+
+    pub(crate) fn finish(self) -> Result<Tally> {
+        drop(self.blocks);
+        self.thread.join().unwrap_or(Err(Error::Interrupted))
+    }
 }
 
 /// The type that a stored column is written in, if we write that type.

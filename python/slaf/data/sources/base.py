@@ -16,8 +16,8 @@ from slaf import SlafError
 if TYPE_CHECKING:
     import anndata
 
-#: Stored values of a block, about.
-BLOCK_VALUES = 2 << 20
+#: Stored values of a block, about: what is sorted at once fits a core's cache.
+BLOCK_VALUES = 1 << 19
 
 #: indptr (int64; differences count), indices (int32 or int64, ascending in a
 #: row) and data (a real dtype) of consecutive rows.

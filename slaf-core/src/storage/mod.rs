@@ -2,7 +2,10 @@
 //! that knows object stores; credentials come from the environment, as the
 //! cloud's own tools read them, or from `options`.
 
+mod retry;
+
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
@@ -26,11 +29,15 @@ const CACHE_BYTES: usize = 256 << 20;
 const AT_ONCE: usize = 16;
 
 static REGISTRY: LazyLock<Arc<ObjectStoreRegistry>> = LazyLock::new(Arc::default);
+static RETRY: LazyLock<Arc<retry::Retry>> = LazyLock::new(|| Arc::new(retry::Retry));
 
 /// A folder on some storage. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Place {
+    /// For people.
     uri: Arc<str>,
+    /// For Lance: quoted where an address has to be.
+    address: Arc<str>,
     store: Arc<ObjectStore>,
     path: Path,
     options: Arc<HashMap<String, String>>,
@@ -44,15 +51,10 @@ impl Place {
         let scheme = uri.split_once("://").map(|(scheme, _)| scheme);
         let unknown = scheme.filter(|s| !SCHEMES.contains(s));
         if let Some(scheme) = unknown {
-            let near = nearest(scheme, SCHEMES.iter().copied());
-            let near = if near.is_empty() {
-                vec!["s3", "gs", "az", "hf"]
-                    .into_iter()
-                    .map(str::to_owned)
-                    .collect()
-            } else {
-                near
-            };
+            let mut near = nearest(scheme, SCHEMES.iter().copied());
+            if near.is_empty() {
+                near = ["s3", "gs", "az", "hf"].map(str::to_owned).to_vec();
+            }
             return Err(Error::Unknown {
                 kind: "storage scheme",
                 name: format!("{scheme}://"),
@@ -64,15 +66,17 @@ impl Place {
         let uri = if trimmed.is_empty() { uri } else { trimmed };
         let options = with_defaults(scheme, options);
         let session = Session::new(CACHE_BYTES, CACHE_BYTES, Arc::clone(&REGISTRY));
+        let address = quoted(uri);
         let (store, path) = ObjectStore::from_uri_and_params(
             Arc::clone(&REGISTRY),
-            &lance_uri(uri),
-            &params(&options),
+            &address,
+            &params(&options, is_remote(&address)),
         )
         .await
         .map_err(|e| Error::storage(uri, &e))?;
         Ok(Self {
             uri: uri.into(),
+            address: address.into(),
             store,
             path,
             options: Arc::new(options),
@@ -89,30 +93,30 @@ impl Place {
     pub fn join(&self, name: &str) -> Self {
         Self {
             uri: format!("{}/{name}", self.uri).into(),
+            address: self.table_uri(name).into(),
             path: self.inside(name),
             ..self.clone()
         }
     }
 
-    /// The hidden folder beside this one in which it is prepared.
+    /// The hidden folder beside this one in which it is prepared. Messages
+    /// name this one.
     pub(crate) fn staging(&self) -> Result<Self> {
-        let (parent, name) = match self.uri.rsplit_once('/') {
-            Some((parent, name)) if !parent.ends_with(":/") => (format!("{parent}/"), name),
-            None => (String::new(), &*self.uri),
-            Some(_) => {
-                return Err(Error::Engine {
-                    message: format!("`{}` names a whole bucket.", self.uri),
-                });
-            }
-        };
-        let staged = format!(".{name}.partial");
         let mut parts: Vec<_> = self.path.parts().collect();
-        parts.pop();
-        let mut path = Path::from_iter(parts);
-        path = path.join(staged.as_str());
+        let (Some(name), Some((parent, _))) = (parts.pop(), self.address.rsplit_once('/')) else {
+            return Err(Error::Engine {
+                message: format!("`{}` names no folder.", self.uri),
+            });
+        };
+        let staged = format!(".{}.partial", name.as_ref());
+        let address = if is_remote(&self.address) || self.address.contains("://") {
+            format!("{parent}/{}", quoted_part(&staged))
+        } else {
+            format!("/{}", Path::from_iter(parts.clone()).join(staged.as_str()))
+        };
         Ok(Self {
-            uri: format!("{parent}{staged}").into(),
-            path,
+            address: address.into(),
+            path: Path::from_iter(parts).join(staged.as_str()),
             ..self.clone()
         })
     }
@@ -126,7 +130,11 @@ impl Place {
 
     /// What Lance calls the table `name`.
     pub(crate) fn table_uri(&self, name: &str) -> String {
-        lance_uri(&format!("{}/{name}", self.uri))
+        if self.address.contains("://") {
+            format!("{}/{}", self.address, quoted_part(name))
+        } else {
+            format!("{}/{name}", self.address)
+        }
     }
 
     pub(crate) fn options(&self) -> HashMap<String, String> {
@@ -134,7 +142,7 @@ impl Place {
     }
 
     pub(crate) fn params(&self) -> ObjectStoreParams {
-        params(&self.options)
+        params(&self.options, is_remote(&self.address))
     }
 
     pub(crate) fn session(&self) -> Arc<Session> {
@@ -243,6 +251,15 @@ impl Place {
         }
     }
 
+    /// Whether a dataset stands here, or a local folder of any kind. What a
+    /// publication that was cut off has copied to an object store is none.
+    pub async fn occupied(&self) -> Result<bool> {
+        match self.local() {
+            Some(folder) => Ok(folder.exists()),
+            None => Ok(self.read("config.json").await?.is_some()),
+        }
+    }
+
     /// Whether anything is there.
     pub async fn exists(&self) -> Result<bool> {
         if let Some(folder) = self.local() {
@@ -329,19 +346,48 @@ impl Place {
     }
 }
 
-/// Lance's memory store forgets everything with its last handle; the one that
-/// it shares by name lives as long as the process.
-fn lance_uri(uri: &str) -> String {
-    match uri.strip_prefix("memory://") {
-        Some(rest) => format!("shared-memory://{rest}"),
-        None => uri.to_owned(),
-    }
+/// An address as Lance takes it. A local path stays as it is. Lance's own
+/// memory store forgets everything with its last handle; the one that it shares
+/// by name lives as long as the process.
+fn quoted(uri: &str) -> String {
+    let Some((scheme, rest)) = uri.split_once("://") else {
+        return uri.to_owned();
+    };
+    let scheme = if scheme == "memory" {
+        "shared-memory"
+    } else {
+        scheme
+    };
+    let parts: Vec<_> = rest.split('/').map(quoted_part).collect();
+    format!("{scheme}://{}", parts.join("/"))
 }
 
-fn params(options: &HashMap<String, String>) -> ObjectStoreParams {
+/// A part of an address: a key of an object store may hold what an address
+/// uses for itself, such as `?`, `#` and `%`.
+fn quoted_part(part: &str) -> String {
+    let mut quoted = String::with_capacity(part.len());
+    for byte in part.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~@=+:/".contains(&byte) {
+            quoted.push(byte as char);
+        } else {
+            let _ = write!(quoted, "%{byte:02X}");
+        }
+    }
+    quoted
+}
+
+/// Whether an address leads to a server.
+fn is_remote(address: &str) -> bool {
+    address
+        .split_once("://")
+        .is_some_and(|(scheme, _)| scheme != "shared-memory" && scheme != "file")
+}
+
+fn params(options: &HashMap<String, String>, remote: bool) -> ObjectStoreParams {
     ObjectStoreParams {
         storage_options_accessor: (!options.is_empty())
             .then(|| Arc::new(StorageOptionsAccessor::with_static_options(options.clone()))),
+        object_store_wrapper: remote.then(|| Arc::clone(&*RETRY) as _),
         ..ObjectStoreParams::default()
     }
 }
