@@ -50,7 +50,11 @@ def write_csr(path: Path, x: sparse.csr_matrix, chunk: int | None, index: str, *
             ("indices", x.indices.astype(index)),
             ("indptr", x.indptr),
         ):
-            layout = {"chunks": (chunk,), "maxshape": (None,), **filters} if chunk and len(values) else {}
+            layout = (
+                {"chunks": (chunk,), "maxshape": (None,), **filters}
+                if chunk and len(values)
+                else {}
+            )
             group.create_dataset(name, data=values, **layout)
 
 
@@ -274,9 +278,7 @@ def test_overwriting_keeps_the_old_one_until_the_new_one_is_whole(tmp_path):
         seen.append(SLAFArray(tmp_path / "x.slaf").shape)
 
     make_counts(80, 30).write_h5ad(tmp_path / "y.h5ad")
-    SLAFConverter().convert(
-        tmp_path / "y.h5ad", tmp_path / "x.slaf", overwrite=True, progress=look
-    )
+    SLAFConverter().convert(tmp_path / "y.h5ad", tmp_path / "x.slaf", overwrite=True, progress=look)
     assert set(seen) == {(60, 40)}
     assert SLAFArray(tmp_path / "x.slaf").shape == (80, 30)
 

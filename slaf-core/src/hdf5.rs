@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+
+use rayon::prelude::*;
 
 use crate::{Error, Result, Values};
 
@@ -174,55 +174,32 @@ impl ChunkedArray {
             return self.fill_plain(range, out);
         }
         let (first, last) = (range.start / self.chunk, (range.end - 1) / self.chunk);
-        // Each chunk's part of the output, to be handed to whoever is free.
+        let kept = self.last.lock().ok().and_then(|mut kept| kept.take());
         let mut parts = vec![];
         let mut rest = out;
         for index in first..=last {
             let begin = index * self.chunk;
             let part = range.start.max(begin)..range.end.min(begin + self.chunk);
             let (mine, others) = rest.split_at_mut(part.len() * width);
-            parts.push(Mutex::new(Some((
-                index,
-                (part.start - begin) * width..(part.end - begin) * width,
-                mine,
-            ))));
+            let span = (part.start - begin) * width..(part.end - begin) * width;
+            parts.push((index, span, mine));
             rest = others;
         }
-        let next = AtomicUsize::new(0);
-        let workers = thread::available_parallelism().map_or(1, |n| n.get());
-        let kept = self.last.lock().ok().and_then(|mut kept| kept.take());
-        let work = || -> Result<Option<(usize, Vec<u8>)>> {
-            let mut tools = Tools::default();
-            let mut ended = None;
-            while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let Some((index, span, mine)) = part.lock().ok().and_then(|mut p| p.take()) else {
-                    continue;
-                };
-                if let Some((_, bytes)) = kept.as_ref().filter(|(i, _)| *i == index) {
-                    mine.copy_from_slice(&bytes[span]);
-                    continue;
-                }
-                let bytes = self.decode(index, &mut tools)?;
+        let decode = |tools: &mut Tools, (index, span, mine): (usize, Range<usize>, &mut [u8])| {
+            if let Some((_, bytes)) = kept.as_ref().filter(|(i, _)| *i == index) {
                 mine.copy_from_slice(&bytes[span]);
-                if index == last {
-                    ended = Some((index, bytes));
-                }
+                return Ok(None);
             }
-            Ok(ended)
+            self.decode(index, tools)?;
+            mine.copy_from_slice(&tools.decoded[span]);
+            Ok((index == last).then(|| (index, tools.decoded.clone())))
         };
-        let ended = thread::scope(|scope| {
-            let hands: Vec<_> = (1..workers.min(parts.len()))
-                .map(|_| scope.spawn(work))
-                .collect();
-            let mut ended = work()?;
-            for hand in hands {
-                let theirs = hand.join().unwrap_or(Err(Error::Interrupted))?;
-                ended = ended.or(theirs);
-            }
-            Ok::<_, Error>(ended)
-        })?;
-        if let Ok(mut kept) = self.last.lock() {
-            *kept = ended;
+        let ended: Vec<_> = parts
+            .into_par_iter()
+            .map_init(Tools::default, decode)
+            .collect::<Result<_>>()?;
+        if let Ok(mut last) = self.last.lock() {
+            *last = ended.into_iter().flatten().next().or(kept);
         }
         Ok(())
     }
@@ -245,36 +222,43 @@ impl ChunkedArray {
         Ok(())
     }
 
-    /// A whole chunk; the last one is padded.
-    fn decode(&self, index: usize, tools: &mut Tools) -> Result<Vec<u8>> {
+    /// Decodes a whole chunk; the last one is padded.
+    fn decode(&self, index: usize, tools: &mut Tools) -> Result<()> {
         let (offset, size, skipped) = self.chunks[index];
-        let mut bytes = vec![0; size as usize];
-        self.file
-            .read_exact_at(&mut bytes, offset)
-            .map_err(|e| Error::io(&self.path, e))?;
         let whole = self.chunk * self.number.width();
+        let Tools {
+            inflater,
+            decoded,
+            encoded,
+        } = tools;
+        decoded.resize(size as usize, 0);
+        self.file
+            .read_exact_at(decoded, offset)
+            .map_err(|e| Error::io(&self.path, e))?;
         for (bit, filter) in self.filters.iter().enumerate().rev() {
             if skipped & (1 << bit) != 0 {
                 continue;
             }
-            let mut out = vec![0; whole];
-            let decoded = match filter {
+            std::mem::swap(decoded, encoded);
+            decoded.resize(whole, 0);
+            let length = match filter {
                 Filter::Shuffle => {
-                    unshuffle(&bytes, &mut out, self.number.width());
-                    Some(bytes.len())
+                    unshuffle(encoded, decoded, self.number.width());
+                    Some(encoded.len())
                 }
-                Filter::Deflate => tools.inflater.zlib_decompress(&bytes, &mut out).ok(),
-                Filter::Zstd => zstd::bulk::decompress_to_buffer(&bytes, &mut out).ok(),
+                Filter::Deflate => inflater.zlib_decompress(encoded, decoded).ok(),
+                Filter::Zstd => {
+                    zstd::bulk::decompress_to_buffer(encoded, decoded.as_mut_slice()).ok()
+                }
             };
-            if decoded != Some(whole) {
+            if length != Some(whole) {
                 return Err(self.damaged(format!("chunk {index} of an array cannot be decoded")));
             }
-            bytes = out;
         }
-        if bytes.len() != whole {
+        if decoded.len() != whole {
             return Err(self.damaged(format!("chunk {index} of an array is cut off")));
         }
-        Ok(bytes)
+        Ok(())
     }
 
     fn damaged(&self, reason: String) -> Error {
@@ -284,14 +268,19 @@ impl ChunkedArray {
     }
 }
 
+/// What decoding a chunk needs, to be used again for the next.
 struct Tools {
     inflater: libdeflater::Decompressor,
+    decoded: Vec<u8>,
+    encoded: Vec<u8>,
 }
 
 impl Default for Tools {
     fn default() -> Self {
         Self {
             inflater: libdeflater::Decompressor::new(),
+            decoded: vec![],
+            encoded: vec![],
         }
     }
 }

@@ -2,10 +2,10 @@
 //! that knows object stores; credentials come from the environment, as the
 //! cloud's own tools read them, or from `options`.
 
+mod address;
 mod retry;
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
@@ -19,10 +19,10 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use tokio::io::AsyncWriteExt;
 
+use self::address::{SCHEMES, is_remote, quoted, quoted_part, with_defaults};
 use crate::suggest::nearest;
 use crate::{Error, Result};
 
-const SCHEMES: [&str; 7] = ["file", "memory", "s3", "gs", "az", "abfss", "hf"];
 /// Of the index cache and of the metadata cache, each.
 const CACHE_BYTES: usize = 256 << 20;
 /// Objects copied or removed at once.
@@ -102,21 +102,24 @@ impl Place {
     /// The hidden folder beside this one in which it is prepared. Messages
     /// name this one.
     pub(crate) fn staging(&self) -> Result<Self> {
-        let mut parts: Vec<_> = self.path.parts().collect();
-        let (Some(name), Some((parent, _))) = (parts.pop(), self.address.rsplit_once('/')) else {
+        let key = self.path.as_ref();
+        let (above, name) = key.rsplit_once('/').unwrap_or(("", key));
+        if name.is_empty() {
             return Err(Error::Engine {
                 message: format!("`{}` names no folder.", self.uri),
             });
-        };
-        let staged = format!(".{}.partial", name.as_ref());
-        let address = if is_remote(&self.address) || self.address.contains("://") {
-            format!("{parent}/{}", quoted_part(&staged))
-        } else {
-            format!("/{}", Path::from_iter(parts.clone()).join(staged.as_str()))
+        }
+        let staged = format!(".{name}.partial");
+        let path = raw(&format!("{above}/{staged}"));
+        let address = match self.address.rsplit_once('/') {
+            Some((outside, _)) if self.address.contains("://") => {
+                format!("{outside}/{}", quoted_part(&staged))
+            }
+            _ => format!("/{path}"),
         };
         Ok(Self {
             address: address.into(),
-            path: Path::from_iter(parts).join(staged.as_str()),
+            path,
             ..self.clone()
         })
     }
@@ -327,8 +330,19 @@ impl Place {
             .buffer_unordered(AT_ONCE)
             .try_collect::<()>()
             .await?;
-        self.copy("config.json", target).await?;
-        self.remove().await
+        if let Err(failure) = self.copy("config.json", target).await {
+            // It may have been done, and only the answer got lost.
+            let (ours, theirs) = (
+                self.read("config.json").await?,
+                target.read("config.json").await?,
+            );
+            if ours != theirs {
+                return Err(failure);
+            }
+        }
+        // The dataset is whole; what this leaves, the next conversion removes.
+        let _ = self.remove().await;
+        Ok(())
     }
 
     async fn copy(&self, name: &str, target: &Self) -> Result<()> {
@@ -340,47 +354,13 @@ impl Place {
     }
 
     fn inside(&self, name: &str) -> Path {
-        name.split('/')
-            .filter(|part| !part.is_empty())
-            .fold(self.path.clone(), |path, part| path.join(part))
+        raw(&format!("{}/{name}", self.path))
     }
 }
 
-/// An address as Lance takes it. A local path stays as it is. Lance's own
-/// memory store forgets everything with its last handle; the one that it shares
-/// by name lives as long as the process.
-fn quoted(uri: &str) -> String {
-    let Some((scheme, rest)) = uri.split_once("://") else {
-        return uri.to_owned();
-    };
-    let scheme = if scheme == "memory" {
-        "shared-memory"
-    } else {
-        scheme
-    };
-    let parts: Vec<_> = rest.split('/').map(quoted_part).collect();
-    format!("{scheme}://{}", parts.join("/"))
-}
-
-/// A part of an address: a key of an object store may hold what an address
-/// uses for itself, such as `?`, `#` and `%`.
-fn quoted_part(part: &str) -> String {
-    let mut quoted = String::with_capacity(part.len());
-    for byte in part.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~@=+:/".contains(&byte) {
-            quoted.push(byte as char);
-        } else {
-            let _ = write!(quoted, "%{byte:02X}");
-        }
-    }
-    quoted
-}
-
-/// Whether an address leads to a server.
-fn is_remote(address: &str) -> bool {
-    address
-        .split_once("://")
-        .is_some_and(|(scheme, _)| scheme != "shared-memory" && scheme != "file")
+/// A key as it is: `Path::join` would quote what Lance does not.
+fn raw(key: &str) -> Path {
+    Path::parse(key).unwrap_or_else(|_| Path::from(key))
 }
 
 fn params(options: &HashMap<String, String>, remote: bool) -> ObjectStoreParams {
@@ -390,49 +370,4 @@ fn params(options: &HashMap<String, String>, remote: bool) -> ObjectStoreParams 
         object_store_wrapper: remote.then(|| Arc::clone(&*RETRY) as _),
         ..ObjectStoreParams::default()
     }
-}
-
-/// What our users' environments mean and the clients do not read themselves.
-fn with_defaults(
-    scheme: Option<&str>,
-    mut options: HashMap<String, String>,
-) -> HashMap<String, String> {
-    if scheme.is_none_or(|s| s == "file" || s == "memory") {
-        return options;
-    }
-    let mut default = |key: &str, value: &str| {
-        options
-            .entry(key.to_owned())
-            .or_insert_with(|| value.to_owned());
-    };
-    default("client_max_retries", "6");
-    default("client_retry_timeout", "60");
-    if scheme == Some("s3") {
-        let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-        let given = [
-            "aws_endpoint",
-            "endpoint",
-            "aws_endpoint_url",
-            "endpoint_url",
-        ]
-        .iter()
-        .find_map(|key| options.get(*key).cloned());
-        let endpoint = given
-            .or_else(|| set("AWS_ENDPOINT_URL_S3"))
-            .or_else(|| set("AWS_ENDPOINT_URL"))
-            .or_else(|| set("AWS_ENDPOINT"));
-        if let Some(endpoint) = endpoint {
-            let plain = endpoint.starts_with("http://");
-            options.insert("aws_endpoint".to_owned(), endpoint);
-            if plain {
-                options.insert("allow_http".to_owned(), "true".to_owned());
-            }
-            let region = set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION"));
-            if !options.contains_key("aws_region") && !options.contains_key("region") {
-                let region = region.unwrap_or_else(|| "us-east-1".to_owned());
-                options.insert("aws_region".to_owned(), region);
-            }
-        }
-    }
-    options
 }

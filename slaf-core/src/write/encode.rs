@@ -27,6 +27,10 @@ use crate::{Error, Result, runtime};
 pub(crate) const FRAGMENT_ROWS: usize = 16 << 20;
 /// Blocks that may wait for the encoder; with it, the bound on memory.
 const AHEAD: usize = 2;
+/// Bytes of all columns that are gathered before they are encoded: half of what
+/// Lance takes for three. A conversion of 60 million values peaked 40 MB lower,
+/// and took no longer.
+const BUFFERED: u64 = 12 << 20;
 /// Where a checkpoint is kept.
 const CHECKPOINT: &str = "progress.json";
 
@@ -255,6 +259,7 @@ fn write_params(place: &Place, mode: WriteMode) -> WriteParams {
         enable_v2_manifest_paths: true,
         // What is written is ours alone: it need not be copied to be kept.
         file_writer_options: Some(FileWriterOptions {
+            data_cache_bytes: Some(BUFFERED),
             keep_original_array: Some(true),
             ..FileWriterOptions::default()
         }),

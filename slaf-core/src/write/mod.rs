@@ -1,12 +1,15 @@
 //! Writes datasets: rows of X stream in, encoding runs beside the reader, and
 //! a new dataset, or a new version of one, appears at once or not at all.
 
+mod describe;
 mod encode;
+mod revise;
+mod staging;
 mod store;
 pub(crate) mod tally;
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -14,10 +17,14 @@ use std::sync::atomic::AtomicU64;
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::stream;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+pub(crate) use self::describe::ours;
+use self::describe::{merge, with_column, with_ids};
 pub(crate) use self::encode::write_stream;
 use self::encode::{Checkpoint, EXPRESSION, Encoder, FRAGMENT_ROWS};
+pub use self::revise::{index, repair};
+use self::staging::{LOCK, clear, lock};
 pub use self::store::Indices;
 use self::store::{bad, no_count, store};
 use self::tally::{Rows, Tally, Tallying, writable};
@@ -114,7 +121,7 @@ impl Writer {
         if let Some(found) = &resumed {
             plan.value_type = ValueType::from_numpy(&found.value_type).unwrap_or(plan.value_type);
         } else {
-            remove_all_but_lock(&place).await?;
+            clear(&place).await?;
         }
         let narrow = plan.shape.1 <= 1 << 16;
         let gene_type = if narrow {
@@ -408,7 +415,12 @@ impl Writer {
 
         let appending = self.old.is_some();
         let (mut whole, parent) = self.old.take().unwrap_or_default();
-        merge(&mut whole, self.config(&tally));
+        let stamp = if appending {
+            "last_updated"
+        } else {
+            "created_at"
+        };
+        merge(&mut whole, describe::config(&tally, self.plan.shape, stamp));
         merge(&mut whole, config);
         let note = companions.note(&expression, tally.rows);
         ours(&mut whole).insert("companions".to_owned(), note);
@@ -433,47 +445,6 @@ impl Writer {
         }
         Ok(manifest)
     }
-
-    fn config(&self, tally: &Tally) -> Map<String, Value> {
-        let (cells, genes) = self.plan.shape;
-        let stamp = if self.target.is_some() {
-            "created_at"
-        } else {
-            "last_updated"
-        };
-        let config = json!({
-            "format_version": "0.5",
-            "array_shape": [cells, genes],
-            "n_cells": cells,
-            "n_genes": genes,
-            "tables": {
-                "expression": EXPRESSION,
-                "cells": "cells.lance",
-                "genes": "genes.lance",
-            },
-            "optimizations": { "use_integer_keys": true, "optimize_storage": true },
-            "metadata": statistics(tally, self.plan.shape),
-            stamp: chrono::Utc::now().to_rfc3339(),
-        });
-        object(config)
-    }
-}
-
-/// slafdb's `metadata`.
-fn statistics(tally: &Tally, (cells, genes): (u64, u64)) -> Value {
-    let total = cells as f64 * genes as f64;
-    let density = if total > 0.0 {
-        tally.rows as f64 / total
-    } else {
-        0.0
-    };
-    json!({
-        "expression_count": tally.rows,
-        "sparsity": 1.0 - density,
-        "density": density,
-        "total_possible_elements": cells * genes,
-        "expression_stats": tally.summary(),
-    })
 }
 
 impl Drop for Writer {
@@ -494,45 +465,6 @@ impl Drop for Writer {
     }
 }
 
-const LOCK: &str = "lock";
-
-/// Keeps a second conversion out of a local staging folder. The system lets go
-/// of it when the process ends, however it ends.
-fn lock(place: &Place) -> Result<Option<File>> {
-    let Some(folder) = place.local() else {
-        return Ok(None);
-    };
-    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-    let path = folder.join(LOCK);
-    let file = File::create(&path).map_err(|e| Error::io(&path, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(Error::Busy {
-            path: place.uri().to_owned(),
-        }),
-        Err(TryLockError::Error(_)) => Ok(None),
-    }
-}
-
-async fn remove_all_but_lock(place: &Place) -> Result<()> {
-    let Some(folder) = place.local() else {
-        return place.remove().await;
-    };
-    for entry in std::fs::read_dir(&folder).map_err(|e| Error::io(&folder, e))? {
-        let path = entry.map_err(|e| Error::io(&folder, e))?.path();
-        if path.ends_with(LOCK) {
-            continue;
-        }
-        let removed = if path.is_dir() {
-            std::fs::remove_dir_all(&path)
-        } else {
-            std::fs::remove_file(&path)
-        };
-        removed.map_err(|e| Error::io(&path, e))?;
-    }
-    Ok(())
-}
-
 /// The gene-major order is sorted in a local folder: where the dataset is
 /// written, or that for temporary files.
 fn tally(place: &Place, plan: &Plan) -> Result<Tally> {
@@ -542,144 +474,4 @@ fn tally(place: &Place, plan: &Plan) -> Result<Tally> {
         plan.value_type,
         plan.by_gene.then_some(spill.as_path()),
     )
-}
-
-/// Makes the companions of `dataset` anew.
-pub async fn index(dataset: &Dataset, by_gene: bool, progress: &Progress) -> Result<Manifest> {
-    let plan = Plan {
-        shape: dataset.shape(),
-        value_type: writable(
-            dataset
-                .expression
-                .schema
-                .field_with_name("value")?
-                .data_type(),
-        )?,
-        counts: false,
-        by_gene,
-        overwrite: false,
-        fragment_rows: None,
-        source: None,
-    };
-    let mut tally = tally(&dataset.place, &plan)?;
-    tally.replay(&dataset.expression, dataset.shape().0).await?;
-    let companions = companions::write(&dataset.place, &tally, progress).await?;
-    let note = companions.note(&dataset.expression.lance, tally.rows);
-    change(dataset, "index", companions.versions, &tally, |config| {
-        ours(config).insert("companions".to_owned(), note);
-    })
-    .await
-}
-
-/// Writes the right `cell_start_index`, ids and statistics. `None` if they are
-/// right already.
-pub async fn repair(dataset: &Dataset) -> Result<Option<Manifest>> {
-    let counted = dataset.config.counted();
-    let miscounted = counted.is_some_and(|n| n != dataset.expression.rows);
-    if dataset.defect().await?.is_none() && !miscounted {
-        return Ok(None);
-    }
-    let (n_cells, n_genes) = dataset.shape();
-    let mut tally = Tally::new(n_genes as usize, ValueType::F64, None)?;
-    tally.replay(&dataset.expression, n_cells).await?;
-    let names: Vec<&str> = dataset
-        .cells
-        .column_names()
-        .filter(|name| !["cell_start_index", "cell_integer_id"].contains(name))
-        .collect();
-    let cells = dataset.cells.read(&names).await?;
-    let cells = with_ids(cells, "cell_integer_id", n_cells)?;
-    let starts = Int64Array::from(tally.starts.clone());
-    let cells = with_column(cells, "cell_start_index", Arc::new(starts))?;
-    let schema = cells.schema();
-    let folder = dataset.cells.folder.clone();
-    let rows = stream::iter([Ok(cells)]);
-    let version = write_stream(&dataset.place, &folder, &schema, rows).await?;
-    let tables = BTreeMap::from([(folder, version)]);
-    change(dataset, "repair", tables, &tally, |_| ())
-        .await
-        .map(Some)
-}
-
-/// A version of `dataset` in which some tables are new.
-async fn change(
-    dataset: &Dataset,
-    operation: &str,
-    new: BTreeMap<String, u64>,
-    tally: &Tally,
-    edit: impl FnOnce(&mut Map<String, Value>),
-) -> Result<Manifest> {
-    let mut tables: BTreeMap<String, u64> = dataset
-        .tables()
-        .map(|table| (table.folder.clone(), table.lance.version_id()))
-        .collect();
-    tables.extend(new);
-    let mut config = dataset.config.as_json().clone();
-    config.insert("metadata".to_owned(), statistics(tally, dataset.shape()));
-    edit(&mut config);
-    let commit = Commit {
-        place: &dataset.place,
-        operation,
-        parent: dataset.config.manifest().map(|m| m.version),
-        shape: dataset.shape(),
-        tables,
-    };
-    commit.publish(config).await
-}
-
-/// Our part of a configuration.
-pub(crate) fn ours(config: &mut Map<String, Value>) -> &mut Map<String, Value> {
-    let ours = config.entry("slaf").or_insert(Value::Null);
-    if !ours.is_object() {
-        *ours = Value::Object(Map::new());
-    }
-    ours.as_object_mut().expect("it was just made one")
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
-}
-
-fn with_ids(batch: RecordBatch, name: &str, rows: u64) -> Result<RecordBatch> {
-    if batch.num_rows() as u64 != rows {
-        return Err(bad(format!(
-            "{} rows of metadata for {rows} of X",
-            batch.num_rows()
-        )));
-    }
-    with_column(
-        batch,
-        name,
-        Arc::new(Int64Array::from_iter_values(0..rows as i64)),
-    )
-}
-
-fn with_column(batch: RecordBatch, name: &str, column: ArrayRef) -> Result<RecordBatch> {
-    let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
-    fields.push(Arc::new(Field::new(
-        name,
-        column.data_type().clone(),
-        false,
-    )));
-    let mut columns = batch.columns().to_vec();
-    columns.push(column);
-    Ok(RecordBatch::try_new(
-        Arc::new(Schema::new(fields)),
-        columns,
-    )?)
-}
-
-/// Later keys replace earlier ones, and null removes them. Only the table names
-/// of both are kept.
-fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
-    for (key, value) in from {
-        match (into.get_mut(&key), value) {
-            (Some(Value::Object(old)), Value::Object(new)) if key == "tables" => old.extend(new),
-            (_, Value::Null) => drop(into.remove(&key)),
-            (_, value) => drop(into.insert(key, value)),
-        }
-    }
 }

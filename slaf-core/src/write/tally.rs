@@ -113,10 +113,18 @@ impl Tally {
     }
 
     fn add<G: ArrowNativeType, T: Number>(&mut self, cells: &[u32], genes: &[G], values: &[T]) {
-        for ((&cell, gene), value) in cells.iter().zip(genes).zip(values) {
-            let value: f64 = value.to_f64();
-            self.cells[cell as usize].add(value);
-            self.genes[gene.as_usize()].add(value);
+        let mut at = 0;
+        for run in cells.chunk_by(|a, b| a == b) {
+            let part = at..at + run.len();
+            at = part.end;
+            let cell = &mut self.cells[run[0] as usize];
+            let mut sum = *cell;
+            for (gene, value) in genes[part.clone()].iter().zip(&values[part]) {
+                let value: f64 = value.to_f64();
+                sum.add(value);
+                self.genes[gene.as_usize()].add(value);
+            }
+            *cell = sum;
         }
     }
 

@@ -1,0 +1,97 @@
+//! Versions of a dataset in which what is derived from X is right again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::Int64Array;
+use futures::stream;
+use serde_json::{Map, Value};
+
+use crate::versions::{Commit, Manifest};
+use crate::write::describe::{ours, statistics, with_column, with_ids};
+use crate::write::tally::{Tally, writable};
+use crate::write::{Plan, Progress, tally, write_stream};
+use crate::{Dataset, Result, ValueType, companions};
+
+/// Makes the companions of `dataset` anew.
+pub async fn index(dataset: &Dataset, by_gene: bool, progress: &Progress) -> Result<Manifest> {
+    let plan = Plan {
+        shape: dataset.shape(),
+        value_type: writable(
+            dataset
+                .expression
+                .schema
+                .field_with_name("value")?
+                .data_type(),
+        )?,
+        counts: false,
+        by_gene,
+        overwrite: false,
+        fragment_rows: None,
+        source: None,
+    };
+    let mut tally = tally(&dataset.place, &plan)?;
+    tally.replay(&dataset.expression, dataset.shape().0).await?;
+    let companions = companions::write(&dataset.place, &tally, progress).await?;
+    let note = companions.note(&dataset.expression.lance, tally.rows);
+    change(dataset, "index", companions.versions, &tally, |config| {
+        ours(config).insert("companions".to_owned(), note);
+    })
+    .await
+}
+
+/// Writes the right `cell_start_index`, ids and statistics. `None` if they are
+/// right already.
+pub async fn repair(dataset: &Dataset) -> Result<Option<Manifest>> {
+    let counted = dataset.config.counted();
+    let miscounted = counted.is_some_and(|n| n != dataset.expression.rows);
+    if dataset.defect().await?.is_none() && !miscounted {
+        return Ok(None);
+    }
+    let (n_cells, n_genes) = dataset.shape();
+    let mut tally = Tally::new(n_genes as usize, ValueType::F64, None)?;
+    tally.replay(&dataset.expression, n_cells).await?;
+    let names: Vec<&str> = dataset
+        .cells
+        .column_names()
+        .filter(|name| !["cell_start_index", "cell_integer_id"].contains(name))
+        .collect();
+    let cells = dataset.cells.read(&names).await?;
+    let cells = with_ids(cells, "cell_integer_id", n_cells)?;
+    let starts = Int64Array::from(tally.starts.clone());
+    let cells = with_column(cells, "cell_start_index", Arc::new(starts))?;
+    let schema = cells.schema();
+    let folder = dataset.cells.folder.clone();
+    let rows = stream::iter([Ok(cells)]);
+    let version = write_stream(&dataset.place, &folder, &schema, rows).await?;
+    let tables = BTreeMap::from([(folder, version)]);
+    change(dataset, "repair", tables, &tally, |_| ())
+        .await
+        .map(Some)
+}
+
+/// A version of `dataset` in which some tables are new.
+async fn change(
+    dataset: &Dataset,
+    operation: &str,
+    new: BTreeMap<String, u64>,
+    tally: &Tally,
+    edit: impl FnOnce(&mut Map<String, Value>),
+) -> Result<Manifest> {
+    let mut tables: BTreeMap<String, u64> = dataset
+        .tables()
+        .map(|table| (table.folder.clone(), table.lance.version_id()))
+        .collect();
+    tables.extend(new);
+    let mut config = dataset.config.as_json().clone();
+    config.insert("metadata".to_owned(), statistics(tally, dataset.shape()));
+    edit(&mut config);
+    let commit = Commit {
+        place: &dataset.place,
+        operation,
+        parent: dataset.config.manifest().map(|m| m.version),
+        shape: dataset.shape(),
+        tables,
+    };
+    commit.publish(config).await
+}
