@@ -452,8 +452,10 @@ def test_two_interrupts_in_a_row(shared):
 
 
 def test_an_interrupt_between_cells_does_nothing(shared):
-    shared.manager.interrupt_kernel()
-    shared.manager.interrupt_kernel()
+    control = shared.client.control_channel
+    for _ in range(2):
+        control.send(shared.client.session.msg("interrupt_request"))
+        assert control.get_msg(timeout=20)["msg_type"] == "interrupt_reply"
     assert shared.value("1 + 1") == "2"
 
 
