@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from slaf import SLAFArray, SlafError
 from slaf.data import SLAFConverter
-from slaf.data.sources import h5ad
+from slaf.data.sources import base, h5ad
 from slaf.data.sources.h5ad import H5Rows
 from slaf.integrations import read_slaf
 from test_convert import assert_same
@@ -127,6 +127,45 @@ def test_a_dense_matrix_in_chunks(tmp_path):
 
 
 # What is refused -------------------------------------------------------------
+
+
+def test_layers_of_every_layout_are_read_in_blocks(counts, convert, monkeypatch):
+    """Blocks of the layers end at different rows, and one column is wider."""
+    monkeypatch.setattr(h5ad, "BLOCK_VALUES", 50)
+    monkeypatch.setattr(base, "BLOCK_VALUES", 70)
+    rng = np.random.default_rng(5)
+    n, m = counts.shape
+    counts.layers["rows"] = sparse.random(n, m, 0.3, "csr", random_state=1)
+    counts.layers["columns"] = sparse.random(n, m, 0.2, "csc", random_state=2, dtype=np.float32)
+    counts.layers["dense"] = rng.integers(0, 3, (n, m))
+    counts.layers["like X"] = counts.X * 2
+    wide = counts.X.astype(np.int64)
+    wide.data[-1] = 2**40 + 1
+    counts.layers["wide"] = wide
+    counts.obsp["near"] = sparse.random(n, n, 0.2, "csr", random_state=3, dtype=np.float32)
+    counts.obsp["far"] = sparse.random(n, n, 0.1, "csc", random_state=4)
+    path = convert(counts)
+    assert_same(read_slaf(path).to_adata(), counts)
+    layers = SLAFArray(path).query("SELECT columns, wide FROM layers LIMIT 1")
+    assert [str(kind) for kind in layers.dtypes] == ["Float32", "Float64"]
+
+
+def test_a_value_of_a_layer_that_no_float_holds_is_named(counts, tmp_path, refused):
+    wide = counts.X.astype(np.int64).tocsr()
+    wide[7, 9] = 2**53 + 1
+    counts.layers["wide"] = wide
+    counts.write_h5ad(tmp_path / "x.h5ad")
+    said = refused(tmp_path / "x.h5ad")
+    assert f"`layers/wide` holds {2**53 + 1} in row 7, column 9" in said
+
+
+def test_a_file_whose_parts_do_not_fit(counts, tmp_path, refused):
+    counts.obsm["X_pca"] = np.ones((len(counts), 3), np.float32)
+    counts.write_h5ad(tmp_path / "x.h5ad")
+    with h5py.File(tmp_path / "x.h5ad", "r+") as file:
+        del file["obsm/X_pca"]
+        file["obsm"].create_dataset("X_pca", data=np.ones((7, 3), np.float32))
+    assert "`obsm/X_pca` has shape 7" in refused(tmp_path / "x.h5ad")
 
 
 @pytest.fixture

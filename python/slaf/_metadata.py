@@ -8,11 +8,14 @@ written beside, in `config.json` under `slaf`.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    from slaf.data.sources.base import Column, Columns
 
 #: What pandas holds text in: `str` from version 3, objects before.
 TEXT = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
@@ -27,21 +30,47 @@ RESERVED = {
 }
 
 
-def encode(frame: pd.DataFrame, id_column: str, taken: set[str]) -> tuple[pa.Table, dict[str, Any]]:
+def encode(
+    frame: pd.DataFrame | Columns, id_column: str, taken: set[str]
+) -> tuple[dict[str, pa.Array | Encoded], dict[str, Any]]:
     """Arrow columns of `frame` with its index as `id_column`, and the notes that
     :func:`decode` needs. `taken` are names that other columns will have."""
-    columns: dict[str, pa.Array] = {}
+    columns: dict[str, pa.Array | Encoded] = {}
     notes = []
-    for place, name in enumerate(frame.columns):
-        series = frame.iloc[:, place]
+    for name, series in frame.items():
         stored = _free_name(str(name), RESERVED | taken | columns.keys())
-        array, note = _encode_column(series)
-        columns[stored] = array
+        if isinstance(series, pd.Series):
+            columns[stored], note = _encode_column(series)
+        else:
+            columns[stored] = Encoded(series)
+            note = columns[stored].note
         notes.append({"name": str(name), "stored": stored} | note)
-    ids = [str(name) for name in frame.index]
-    columns[id_column] = pa.array(ids, type=pa.string())
-    index_name = None if frame.index.name is None else str(frame.index.name)
-    return pa.table(columns), {"index_name": index_name, "columns": notes}
+    if isinstance(frame, pd.DataFrame):
+        ids, index_name = frame.index, frame.index.name
+    else:
+        ids, index_name = frame.ids(), frame.index_name
+    columns[id_column] = _names(ids) if isinstance(ids, (pd.Index, pd.Series)) else Encoded(ids)
+    index_name = None if index_name is None else str(index_name)
+    return columns, {"index_name": index_name, "columns": notes}
+
+
+class Encoded:
+    """A column in its file, as Arrow by ranges of rows."""
+
+    def __init__(self, column: Column):
+        self._column = column
+        first, self.note = _encode_column(column.rows(0, 1))
+        self.type = first.type
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def slice(self, start: int, length: int) -> pa.Array:
+        return _encode_column(self._column.rows(start, start + length))[0]
+
+
+def _names(ids: pd.Index | pd.Series) -> pa.Array:
+    return pa.array([str(name) for name in ids], type=pa.string())
 
 
 def decode(table: pa.Table, id_column: str, notes: dict[str, Any] | None) -> pd.DataFrame:

@@ -64,16 +64,6 @@ impl Data<'_> {
             Self::F64(v) => ValuesRef::F64(v.as_slice()?),
         })
     }
-
-    pub(crate) fn values(&self) -> PyResult<Values> {
-        Ok(match self {
-            Self::U16(v) => Values::U16(v.as_slice()?.to_vec()),
-            Self::I32(v) => Values::I32(v.as_slice()?.to_vec()),
-            Self::I64(v) => Values::I64(v.as_slice()?.to_vec()),
-            Self::F32(v) => Values::F32(v.as_slice()?.to_vec()),
-            Self::F64(v) => Values::F64(v.as_slice()?.to_vec()),
-        })
-    }
 }
 
 /// `(indptr, indices, data)`; each array owns the engine's buffer. indptr is

@@ -26,6 +26,7 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<dataset::Dataset>()?;
     m.add_class::<sql::Answer>()?;
     m.add_class::<writer::Writer>()?;
+    m.add_class::<writer::PairsWriter>()?;
     m.add_class::<kernel::Kernel>()?;
     m.add_class::<kernel::Request>()?;
     m.add_class::<storage::Chunks>()?;

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3_arrow::PyTable;
-use slaf_core::{Csr, Place, Plan, Progress, RowBlock, Writer as Inner, union};
+use pyo3_arrow::PyRecordBatchReader;
+use slaf_core::{Place, Plan, Progress, RowBlock, Writer as Inner};
 
 use crate::arrays::{Data, Index};
 use crate::dataset::{Dataset, pairs, value_type};
@@ -137,33 +137,33 @@ impl Writer {
         }
     }
 
-    /// Writes the coordinate table `kind` (`layers`, `obsp`, `varp`) of CSR
-    /// matrices with sorted rows and `width` columns.
-    fn write_pairs(
+    /// Begins the coordinate table `kind` (`layers`, `obsp`, `varp`) of
+    /// matrices with `width` columns: their names and value types.
+    fn begin_pairs(
         &self,
-        py: Python<'_>,
-        folder: String,
+        folder: &str,
         kind: &str,
-        width: usize,
-        matrices: Vec<Named<'_>>,
-    ) -> PyResult<()> {
+        width: u64,
+        matrices: Vec<(String, String)>,
+    ) -> PyResult<PairsWriter> {
         let kind = pairs(kind)?;
-        let mut named = vec![];
-        for (key, indptr, indices, data) in matrices {
-            let indptr = indptr.as_slice()?.to_vec();
-            let csr = Csr {
-                shape: (indptr.len() - 1, width),
-                indptr,
-                indices: indices.as_slice()?.to_vec(),
-                data: data.values()?,
-            };
-            named.push((key, csr));
-        }
-        let batch = py.detach(|| union(kind, &named)).map_err(to_python)?;
-        drop(named);
+        let typed = |(name, dtype): (String, String)| Ok((name, value_type(&dtype)?));
+        let matrices = matrices
+            .into_iter()
+            .map(typed)
+            .collect::<PyResult<Vec<_>>>()?;
+        let inner = self.with(|inner| Ok(inner.pairs(folder, kind, width, &matrices)))?;
+        Ok(PairsWriter {
+            inner: Mutex::new(Some(inner)),
+        })
+    }
+
+    /// Ends a coordinate table, all of whose rows have arrived.
+    fn end_pairs(&self, py: Python<'_>, pairs: &PairsWriter) -> PyResult<()> {
+        let pairs = pairs.lock().take().ok_or_else(finished)?;
         let mut inner = self.take()?;
         let inner = wait(py, async move {
-            inner.write_table(&folder, batch).await?;
+            inner.end_pairs(pairs).await?;
             Ok(inner)
         })?;
         self.put_back(inner);
@@ -177,18 +177,19 @@ impl Writer {
     }
 
     /// Writes obs, var and `config.json` (`config` is JSON to merge in), and
-    /// publishes the dataset. `watch(done, total)` is called now and then.
+    /// publishes the dataset. The tables are read as they are written.
+    /// `watch(done, total)` is called now and then.
     fn finish(
         &self,
         py: Python<'_>,
-        cells: PyTable,
-        genes: PyTable,
+        cells: PyRecordBatchReader,
+        genes: PyRecordBatchReader,
         config: &str,
         watch: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         let config =
             serde_json::from_str(config).map_err(|e| PyValueError::new_err(e.to_string()))?;
-        let (cells, genes) = (one_batch(cells)?, one_batch(genes)?);
+        let (cells, genes) = (cells.into_reader()?, genes.into_reader()?);
         let inner = self.take()?;
         let progress = Arc::new(Progress::default());
         let shared = Arc::clone(&progress);
@@ -244,16 +245,41 @@ fn finished() -> PyErr {
     PyValueError::new_err("this writer has finished")
 }
 
-fn one_batch(table: PyTable) -> PyResult<arrow::array::RecordBatch> {
-    let (batches, schema) = table.into_inner();
-    arrow::compute::concat_batches(&schema, &batches)
-        .map_err(|e| PyValueError::new_err(e.to_string()))
+/// A coordinate table under construction.
+#[pyclass(frozen, module = "slaf._slaf")]
+pub(crate) struct PairsWriter {
+    inner: Mutex<Option<slaf_core::PairsWriter>>,
 }
 
-/// `(key, indptr, indices, data)`.
-type Named<'py> = (
-    String,
-    PyReadonlyArray1<'py, i64>,
-    PyReadonlyArray1<'py, i32>,
-    Data<'py>,
-);
+/// `(indptr, indices, data)`.
+type Block<'py> = (PyReadonlyArray1<'py, i64>, Index<'py>, Data<'py>);
+
+#[pymethods]
+impl PairsWriter {
+    /// The next rows of every matrix. A value that its column cannot hold comes
+    /// back as `(which matrix, row, column, value)`.
+    fn append(
+        &self,
+        py: Python<'_>,
+        blocks: Vec<Block<'_>>,
+    ) -> PyResult<Option<(usize, u64, i64, String)>> {
+        let blocks = blocks.iter().map(|(indptr, indices, data)| {
+            Ok(RowBlock {
+                indptr: indptr.as_slice()?,
+                indices: indices.as_ref()?,
+                data: data.as_ref()?,
+            })
+        });
+        let blocks = blocks.collect::<PyResult<Vec<_>>>()?;
+        let mut inner = self.lock();
+        let inner = inner.as_mut().ok_or_else(finished)?;
+        let refused = py.detach(|| inner.append(&blocks)).map_err(to_python)?;
+        Ok(refused.map(|r| (r.key, r.row, r.column, r.value)))
+    }
+}
+
+impl PairsWriter {
+    fn lock(&self) -> MutexGuard<'_, Option<slaf_core::PairsWriter>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

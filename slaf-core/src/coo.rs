@@ -2,18 +2,14 @@
 //! `layers` (cells × genes), `cellsxcells` (obsp) and `genesxgenes` (varp).
 //! slafdb promises nothing about the order of their rows.
 
-use std::sync::Arc;
-
-use arrow::array::{Array, ArrayRef, RecordBatch, UInt16Array, UInt32Array};
-use arrow::array::{Float32Array, Float64Array};
-use arrow::datatypes::{Field, Schema};
+use arrow::array::Array;
 use futures::TryStreamExt;
 
 use crate::dataset::Dataset;
 use crate::matrix::sort_row;
 use crate::select::Places;
-use crate::values::{Value, column, typed};
-use crate::{Csr, Error, Result, Selection, ValueType, Values};
+use crate::values::{Value, column};
+use crate::{Csr, Result, Selection, ValueType, Values};
 
 /// The three coordinate tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +28,7 @@ impl Pairs {
         }
     }
 
-    fn ids(self) -> [&'static str; 2] {
+    pub(crate) fn ids(self) -> [&'static str; 2] {
         match self {
             Self::Layers => ["cell_integer_id", "gene_integer_id"],
             Self::Obsp => ["cell_integer_id_i", "cell_integer_id_j"],
@@ -42,7 +38,7 @@ impl Pairs {
 
     /// What stands where a matrix has no value and another of the table has:
     /// nothing in `layers`, zero in the other two, as slafdb reads them.
-    fn absent(self) -> Option<f64> {
+    pub(crate) fn absent(self) -> Option<f64> {
         match self {
             Self::Layers => None,
             Self::Obsp | Self::Varp => Some(0.0),
@@ -169,130 +165,5 @@ pub(crate) fn to_csr<T: Copy>(
         indptr,
         indices,
         data: wrap(data),
-    }
-}
-
-/// One coordinate table of several matrices of the same shape: a row for every
-/// place where one of them has a value, in row order. Rows of the matrices must
-/// be sorted by column.
-pub fn union(pairs: Pairs, matrices: &[(String, Csr)]) -> Result<RecordBatch> {
-    let Some((_, first)) = matrices.first() else {
-        return Err(Error::BadMatrix {
-            reason: "a coordinate table needs at least one".into(),
-        });
-    };
-    let shape = first.shape;
-    if let Some((name, other)) = matrices.iter().find(|(_, m)| m.shape != shape) {
-        return Err(Error::BadMatrix {
-            reason: format!("`{name}` has shape {:?} beside {shape:?}", other.shape),
-        });
-    }
-    let (mut rows, mut columns) = (Vec::new(), Vec::new());
-    let mut sources: Vec<Vec<Option<usize>>> = vec![Vec::new(); matrices.len()];
-    for row in 0..shape.0 {
-        let mut at: Vec<usize> = matrices
-            .iter()
-            .map(|(_, m)| m.indptr[row] as usize)
-            .collect();
-        loop {
-            let heads = matrices
-                .iter()
-                .zip(&at)
-                .map(|((_, m), &p)| (p < m.indptr[row + 1] as usize).then(|| m.indices[p]));
-            let heads: Vec<Option<i32>> = heads.collect();
-            let Some(column) = heads.iter().flatten().min().copied() else {
-                break;
-            };
-            rows.push(row as u32);
-            columns.push(column as u32);
-            for (m, head) in heads.into_iter().enumerate() {
-                let here = head == Some(column);
-                sources[m].push(here.then_some(at[m]));
-                at[m] += usize::from(here);
-            }
-        }
-    }
-    let [i, j] = pairs.ids();
-    let mut fields = vec![];
-    let mut arrays: Vec<ArrayRef> = vec![];
-    let narrow = |name: &str| name.starts_with("gene") && shape.1 <= 1 << 16;
-    for (name, ids) in [(i, rows), (j, columns)] {
-        let array: ArrayRef = if narrow(name) {
-            Arc::new(UInt16Array::from_iter_values(
-                ids.into_iter().map(|v| v as u16),
-            ))
-        } else {
-            Arc::new(UInt32Array::from(ids))
-        };
-        fields.push(Field::new(name, array.data_type().clone(), false));
-        arrays.push(array);
-    }
-    for ((name, matrix), sources) in matrices.iter().zip(&sources) {
-        let array = gathered(&matrix.data, sources, pairs.absent());
-        fields.push(Field::new(name, array.data_type().clone(), true));
-        arrays.push(array);
-    }
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
-}
-
-/// The values at `sources`, as float32 where that loses nothing.
-fn gathered(data: &Values, sources: &[Option<usize>], absent: Option<f64>) -> ArrayRef {
-    let values: Vec<f64> = typed!(data, v => v.iter().map(|x| *x as f64).collect());
-    let exact = values
-        .iter()
-        .all(|v| f64::from(*v as f32) == *v || v.is_nan());
-    let picked = sources.iter().map(|s| s.map(|at| values[at]).or(absent));
-    if exact {
-        Arc::new(
-            picked
-                .map(|v| v.map(|v| v as f32))
-                .collect::<Float32Array>(),
-        )
-    } else {
-        Arc::new(picked.collect::<Float64Array>())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow::array::AsArray;
-    use arrow::datatypes::{Float32Type, UInt16Type, UInt32Type};
-
-    use super::*;
-
-    fn csr(indptr: &[i64], indices: &[i32], data: &[f32]) -> Csr {
-        Csr {
-            shape: (2, 3),
-            indptr: indptr.to_vec(),
-            indices: indices.to_vec(),
-            data: Values::F32(data.to_vec()),
-        }
-    }
-
-    #[test]
-    fn a_place_that_one_layer_has_is_null_in_the_other() {
-        let a = csr(&[0, 2, 2], &[0, 2], &[1.0, 2.0]);
-        let b = csr(&[0, 1, 2], &[2, 1], &[3.0, 4.0]);
-        let table = union(Pairs::Layers, &[("a".into(), a), ("b".into(), b)]).unwrap();
-        assert_eq!(
-            table.column(0).as_primitive::<UInt32Type>().values(),
-            &[0, 0, 1]
-        );
-        assert_eq!(
-            table.column(1).as_primitive::<UInt16Type>().values(),
-            &[0, 2, 1]
-        );
-        let a: Vec<_> = table
-            .column(2)
-            .as_primitive::<Float32Type>()
-            .iter()
-            .collect();
-        let b: Vec<_> = table
-            .column(3)
-            .as_primitive::<Float32Type>()
-            .iter()
-            .collect();
-        assert_eq!(a, [Some(1.0), Some(2.0), None]);
-        assert_eq!(b, [None, Some(3.0), Some(4.0)]);
     }
 }

@@ -27,7 +27,7 @@ mod write;
 
 pub use companions::Companions;
 pub use config::Config;
-pub use coo::{Pairs, union};
+pub use coo::Pairs;
 pub use dataset::{Dataset, Table};
 pub use error::{Error, Result};
 pub use hdf5::{ChunkedArray, Filter, Number};
@@ -39,4 +39,4 @@ pub use suggest::nearest;
 pub use transpose::RowsOfColumns;
 pub use validate::{Check, validate};
 pub use values::{ValueType, Values, ValuesRef};
-pub use write::{Indices, Plan, Progress, RowBlock, Writer, index, repair};
+pub use write::{Indices, PairsWriter, Plan, Progress, Refused, RowBlock, Writer, index, repair};

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, StringArray};
+use arrow::array::{RecordBatch, RecordBatchIterator, RecordBatchReader, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use proptest::prelude::*;
 use slaf_core::query::{self, Catalog};
@@ -65,9 +65,14 @@ fn feed(mut writer: Writer, matrix: &Dense, first: usize, genes: usize, block: u
     wait(async move {
         let none = serde_json::Map::new();
         writer
-            .finish(cells, genes, none, &Progress::default())
+            .finish(reader(cells), reader(genes), none, &Progress::default())
             .await
     });
+}
+
+fn reader(batch: RecordBatch) -> Box<dyn RecordBatchReader + Send> {
+    let schema = batch.schema();
+    Box::new(RecordBatchIterator::new([Ok(batch)], schema))
 }
 
 fn wait<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> T {

@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,14 +15,18 @@ import pyarrow as pa
 from scipy import sparse
 
 from slaf import SlafError, _metadata, _slaf
+from slaf._metadata import Encoded
 from slaf._progress import Progress
-from slaf.data.sources.base import Source, plain
+from slaf.data.sources.base import Block, Matrix, Parts, Source, SparseRows, in_file, loaded
 
 if TYPE_CHECKING:
     import anndata
 
 #: What values are stored as, from narrow to wide.
 _VALUE_TYPES = ("uint16", "float32", "float64")
+
+#: Bytes of the vectors of one batch of obs, about.
+_BATCH_BYTES = 4 << 20
 
 _PAIRS = {
     "layers": "layers.lance",
@@ -63,12 +67,12 @@ def write(
         if source.raw is not None:
             _write_raw(writer, source, by_gene, progress)
             parts.notes["raw"] = "raw"
-        adata = source.metadata()
         parts.notes["x"] = source.x.note
-        cells, genes, config = parts.of(adata)
-        parts.uns_json(adata.uns)
-        del adata
-        writer.finish(cells, genes, json.dumps(config), _stage("genes", progress))
+        rest = source.rest()
+        cells, genes, config = parts.of(rest)
+        parts.uns_json(rest.uns)
+        del rest
+        parts.finish(cells, genes, config, _stage("genes", progress))
     except BaseException as error:
         _stop(writer, error, target, source)
         raise
@@ -95,16 +99,15 @@ def append(
             _append_raw(source.raw, dataset, notes, begin_at, by_gene, progress)
             parts.notes["raw"] = notes["raw"]
             parts.notes["raw_version"] = dataset.nested(notes["raw"], None).version
-        adata = source.metadata()
         parts.notes["x"] = source.x.note
-        cells, genes, config = parts.of(adata)
+        cells, genes, config = parts.of(source.rest())
         # Pairs of the cells that were there stay as they are.
         for section in ("obsp", "varp"):
             if section in notes:
                 parts.notes[section] = notes[section]
         for section in ("obsm", "varm", "layers"):
             config.setdefault(section, None)
-        writer.finish(cells, genes, json.dumps(config), _stage("genes", progress))
+        parts.finish(cells, genes, config, _stage("genes", progress))
     except BaseException:
         writer.discard()
         raise
@@ -143,8 +146,8 @@ def _write_raw(writer: _slaf.Writer, source: Source, by_gene: bool, progress: Pr
     try:
         parts = _Parts(inner, "")
         parts.notes["x"] = raw.x.note
-        cells, genes, config = parts.of(raw.metadata())
-        inner.finish(cells, genes, json.dumps(config), None)
+        cells, genes, config = parts.of(raw.rest())
+        parts.finish(cells, genes, config, None)
     except BaseException as error:
         _stop(inner, error, "", source)
         raise
@@ -229,20 +232,34 @@ class _Parts:
         self._extras: dict[str, Any] = {}
         self.notes: dict[str, Any] = {"writer": f"slaf-jupyter {_slaf.__version__}"}
 
-    def of(self, adata: anndata.AnnData) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
+    def of(self, parts: Parts | anndata.AnnData) -> tuple[_Axis, _Axis, dict[str, Any]]:
         """cells, genes and what goes into `config.json`; writes the rest."""
+        cells, genes = self._axis(parts, "obs"), self._axis(parts, "var")
+        shape = len(cells), len(genes)
         tables = {}
         for section, folder in _PAIRS.items():
-            if self._pairs(adata, section, folder):
+            if self._pairs(getattr(parts, section), section, folder, shape):
                 tables[folder.removesuffix(".lance")] = folder
-        cells = self._axis(adata, "obs")
-        genes = self._axis(adata, "var")
-        if len(adata.uns):
-            self._extras["uns"] = dict(adata.uns)
+        if len(parts.uns):
+            self._extras["uns"] = dict(parts.uns)
         if self._extras:
             self.notes["extras"] = f"extras{self._suffix}.h5"
             self._writer.write_file(self.notes["extras"], _h5(self._extras))
         return cells, genes, self._config | {"tables": tables, "slaf": self.notes}
+
+    def finish(
+        self,
+        cells: _Axis,
+        genes: _Axis,
+        config: dict[str, Any],
+        watch: Callable[[int, int], None] | None,
+    ) -> None:
+        """Writes what `of` gave, and publishes the dataset."""
+        try:
+            self._writer.finish(cells.reader(), genes.reader(), json.dumps(config), watch)
+        except Exception as error:
+            # The engine knows of a reader's error no more than its text.
+            raise cells.failure or genes.failure or error from None
 
     def uns_json(self, uns: Mapping[str, Any]) -> None:
         """For slafdb; what JSON cannot say is left to the extras."""
@@ -255,29 +272,26 @@ class _Parts:
         if len(uns):
             self._writer.write_file("uns.json", json.dumps(plain, indent=2).encode())
 
-    def _axis(self, adata: anndata.AnnData, axis: str) -> pa.Table:
-        """obs with its obsm, or var with its varm, as one table. What the table
-        cannot hold becomes an extra."""
-        frame, section = getattr(adata, axis), f"{axis}m"
+    def _axis(self, parts: Parts | anndata.AnnData, axis: str) -> _Axis:
+        """obs with its obsm, or var with its varm. What a table cannot hold
+        becomes an extra."""
+        frame, section = getattr(parts, axis), f"{axis}m"
         vectors, others = {}, {}
-        for key, value in getattr(adata, section).items():
-            fits = isinstance(value, np.ndarray) and value.ndim == 2 and value.shape[1] > 0
+        for key, value in getattr(parts, section).items():
+            array = isinstance(value, np.ndarray) or in_file(value)
+            fits = array and value.ndim == 2 and value.shape[1] > 0
             if fits and value.dtype in (np.float32, np.float64):
                 vectors[key] = value
             else:
-                others[key] = value
+                others[key] = loaded(value)
         if others:
             self._extras[section] = others
         id_column = "cell_id" if axis == "obs" else "gene_id"
         stored: dict[str, str] = {}
         for key in vectors:
             stored[key] = _metadata._free_name(key, _metadata.RESERVED | set(stored.values()))
-        table, self.notes[axis] = _metadata.encode(frame, id_column, set(stored.values()))
+        columns, self.notes[axis] = _metadata.encode(frame, id_column, set(stored.values()))
         self._config[f"{axis}_dtypes"] = _metadata.slafdb_dtypes(self.notes[axis])
-        for key, value in vectors.items():
-            flat = pa.array(np.ascontiguousarray(value).ravel(), from_pandas=False)
-            column = pa.FixedSizeListArray.from_arrays(flat, value.shape[1])
-            table = table.append_column(stored[key], column)
         if stored:
             self.notes[section] = stored
             self._config[section] = {
@@ -286,36 +300,132 @@ class _Parts:
                 "mutable": [],
                 "dimensions": {stored[k]: v.shape[1] for k, v in vectors.items()},
             }
-        return table
+        return _Axis(columns, {stored[key]: value for key, value in vectors.items()})
 
-    def _pairs(self, adata: anndata.AnnData, section: str, folder: str) -> bool:
+    def _pairs(
+        self, found: Mapping[str, Any], section: str, folder: str, shape: tuple[int, int]
+    ) -> bool:
         """Writes layers, obsp or varp; whether there was anything to write."""
-        matrices, note = [], {}
+        matrices: dict[str, Matrix] = {}
         # To anndata 0.13 X is the layer without a name.
-        for key in [key for key in getattr(adata, section) if key is not None]:
-            value = getattr(adata, section)[key]
-            usual = sparse.issparse(value) or isinstance(value, np.ndarray)
-            if (
-                not usual
-                or value.dtype.kind not in "biuf"
-                or "." in key
-                or key in _metadata.RESERVED
-            ):
-                self._extras.setdefault(section, {})[key] = value
+        for key, value in found.items():
+            if key is None:
                 continue
-            csr = sparse.csr_matrix(value)
-            csr.sort_indices()
-            note[key] = {"dtype": csr.dtype.name, "dense": not sparse.issparse(value)}
-            arrays = (csr.indptr.astype(np.int64), csr.indices.astype(np.int32), plain(csr.data))
-            matrices.append((key, *arrays))
+            if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+                value = SparseRows(value, value.shape)
+            elif sparse.issparse(value) and value.dtype.kind in "biuf":
+                value = SparseRows(value.tocsr(), value.shape)
+            named = "." not in key and key not in _metadata.RESERVED
+            if isinstance(value, Matrix) and named:
+                matrices[key] = value
+            else:
+                self._extras.setdefault(section, {})[key] = _whole(value)
         if not matrices:
             return False
-        width = adata.n_obs if section == "obsp" else adata.n_vars
-        self._writer.write_pairs(folder, section, width, matrices)
-        self.notes[section] = note
-        keys = list(note)
+        self.notes[section] = {
+            key: {"dtype": x.note["dtype"], "dense": x.note["encoding"] == "dense"}
+            for key, x in matrices.items()
+        }
+        width = shape[0] if section == "obsp" else shape[1]
+        # float32 until a value asks for more; all of a column has one type.
+        types = dict.fromkeys(matrices, "float32")
+        while (key := self._columns(matrices, types, section, folder, width)) is not None:
+            types[key] = "float64"
+        keys = list(matrices)
         self._config[section] = {"available": keys, "immutable": keys, "mutable": []}
         return True
+
+    def _columns(
+        self,
+        matrices: dict[str, Matrix],
+        types: dict[str, str],
+        section: str,
+        folder: str,
+        width: int,
+    ) -> str | None:
+        """Writes a coordinate table, or tells which matrix needs a wider type."""
+        table = self._writer.begin_pairs(folder, section, width, list(types.items()))
+        for blocks in _side_by_side([x.blocks() for x in matrices.values()]):
+            refused = table.append(blocks)
+            if refused is not None:
+                key = list(matrices)[refused[0]]
+                if types[key] == "float64":
+                    row, column, value = refused[1:]
+                    raise SlafError(
+                        f"`{section}/{key}` holds {value} in row {row}, column {column} (from 0), "
+                        "which cannot be stored exactly."
+                    )
+                return key
+        self._writer.end_pairs(table)
+        return None
+
+
+class _Axis:
+    """obs or var, which is read as it is written."""
+
+    def __init__(self, columns: dict[str, pa.Array | Encoded], vectors: dict[str, Any]):
+        self.failure: BaseException | None = None
+        self._columns, self._vectors = columns, vectors
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns.values())))
+
+    def reader(self) -> pa.RecordBatchReader:
+        fields = [pa.field(name, column.type) for name, column in self._columns.items()]
+        for name, value in self._vectors.items():
+            kind = pa.list_(pa.from_numpy_dtype(value.dtype), value.shape[1])
+            fields.append(pa.field(name, kind))
+        schema = pa.schema(fields)
+        return pa.RecordBatchReader.from_batches(schema, self._batches(schema))
+
+    def _batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        a_row = sum(v.shape[1] * v.dtype.itemsize for v in self._vectors.values())
+        step = max(1, _BATCH_BYTES // max(64, a_row))
+        try:
+            for start in range(0, len(self), step):
+                rows = min(step, len(self) - start)
+                columns = [column.slice(start, rows) for column in self._columns.values()]
+                for value in self._vectors.values():
+                    part = np.ascontiguousarray(value[start : start + rows])
+                    flat = pa.array(part.ravel(), from_pandas=False)
+                    columns.append(pa.FixedSizeListArray.from_arrays(flat, part.shape[1]))
+                yield pa.record_batch(columns, schema=schema)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+
+def _whole(value: Any) -> Any:
+    """A matrix that no table can hold, in memory."""
+    if not isinstance(value, Matrix):
+        return value
+    if isinstance(value, SparseRows):
+        return loaded(value.x)
+    blocks = list(value.blocks())
+    rows = [sparse.csr_matrix((d, i, p - p[0]), (len(p) - 1, value.shape[1])) for p, i, d in blocks]
+    whole = sparse.vstack(rows, format="csr") if rows else sparse.csr_matrix(value.shape)
+    return whole.asformat(value.note["encoding"]).astype(value.note["dtype"])
+
+
+def _side_by_side(matrices: list[Iterator[Block]]) -> Iterator[list[Block]]:
+    """Blocks of the same rows of all matrices, whatever rows their own span."""
+    left = [next(blocks, None) for blocks in matrices]
+    while all(block is not None for block in left):
+        rows = min(len(indptr) - 1 for indptr, _, _ in left)
+        yield [_rows(block, 0, rows) for block in left]
+        for place, block in enumerate(left):
+            height = len(block[0]) - 1
+            left[place] = (
+                _rows(block, rows, height) if rows < height else next(matrices[place], None)
+            )
+
+
+def _rows(block: Block, start: int, end: int) -> Block:
+    indptr, indices, data = block
+    if start == 0 and end == len(indptr) - 1:
+        return block
+    span = slice(indptr[start] - indptr[0], indptr[end] - indptr[0])
+    return indptr[start : end + 1], indices[span], data[span]
 
 
 def _h5(extras: dict[str, Any]) -> bytes:

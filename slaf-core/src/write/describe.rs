@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use arrow::datatypes::{Field, Schema};
+use arrow::array::{Int64Array, RecordBatch, RecordBatchReader};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::error::DataFusionError;
+use futures::{Stream, stream};
 use serde_json::{Map, Value, json};
 
-use crate::Result;
 use crate::write::encode::EXPRESSION;
 use crate::write::store::bad;
 use crate::write::tally::Tally;
+use crate::{Error, Result};
 
 /// What slafdb needs to open a dataset of `shape`.
 pub(super) fn config(tally: &Tally, shape: (u64, u64), stamp: &str) -> Map<String, Value> {
@@ -75,32 +77,85 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-/// `batch` with the numbers of its rows, of which there must be `rows`.
-pub(super) fn with_ids(batch: RecordBatch, name: &str, rows: u64) -> Result<RecordBatch> {
-    if batch.num_rows() as u64 != rows {
-        return Err(bad(format!(
-            "{} rows of metadata for {rows} of X",
-            batch.num_rows()
-        )));
-    }
-    with_column(
-        batch,
-        name,
-        Arc::new(Int64Array::from_iter_values(0..rows as i64)),
-    )
+/// The rows of a metadata table as they arrive, with the numbers that the
+/// format gives them.
+pub(super) struct Numbered {
+    rows: Box<dyn RecordBatchReader + Send>,
+    schema: SchemaRef,
+    starts: Option<Int64Array>,
+    done: usize,
+    /// How many there must be.
+    total: usize,
 }
 
-pub(super) fn with_column(batch: RecordBatch, name: &str, column: ArrayRef) -> Result<RecordBatch> {
-    let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
-    fields.push(Arc::new(Field::new(
-        name,
-        column.data_type().clone(),
-        false,
-    )));
-    let mut columns = batch.columns().to_vec();
-    columns.push(column);
-    Ok(RecordBatch::try_new(
-        Arc::new(Schema::new(fields)),
-        columns,
-    )?)
+impl Numbered {
+    pub(super) fn new(rows: Box<dyn RecordBatchReader + Send>, id: &str, total: u64) -> Self {
+        Self {
+            schema: with_field(&rows.schema(), id),
+            rows,
+            starts: None,
+            done: 0,
+            total: total as usize,
+        }
+    }
+
+    /// Also with the place of each cell's first value.
+    pub(super) fn with_starts(mut self, starts: Int64Array) -> Self {
+        self.schema = with_field(&self.schema, "cell_start_index");
+        self.starts = Some(starts);
+        self
+    }
+
+    pub(super) fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    pub(super) fn stream(
+        self,
+    ) -> impl Stream<Item = datafusion::error::Result<RecordBatch>> + Send + 'static {
+        let wrapped = |error| DataFusionError::External(Box::new(error));
+        stream::iter(self.map(move |batch| batch.map_err(wrapped)))
+    }
+
+    fn number(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let (first, rows) = (self.done, batch.num_rows());
+        self.done += rows;
+        if self.done > self.total {
+            return Err(self.wrong());
+        }
+        let mut columns = batch.columns().to_vec();
+        let ids = first as i64..self.done as i64;
+        columns.push(Arc::new(Int64Array::from_iter_values(ids)));
+        if let Some(starts) = &self.starts {
+            columns.push(Arc::new(starts.slice(first, rows)));
+        }
+        Ok(RecordBatch::try_new(self.schema(), columns)?)
+    }
+
+    fn wrong(&self) -> Error {
+        let (done, total) = (self.done, self.total);
+        bad(format!("{done} rows of metadata for {total} of X"))
+    }
+}
+
+impl Iterator for Numbered {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.rows.next() {
+            Some(batch) => Some(batch.map_err(Error::from).and_then(|b| self.number(&b))),
+            None if self.done < self.total => {
+                let wrong = self.wrong();
+                self.done = self.total;
+                Some(Err(wrong))
+            }
+            None => None,
+        }
+    }
+}
+
+fn with_field(schema: &Schema, name: &str) -> SchemaRef {
+    let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new(name, DataType::Int64, false)));
+    Arc::new(Schema::new(fields))
 }

@@ -28,7 +28,7 @@ pub(crate) const FRAGMENT_ROWS: usize = 16 << 20;
 /// Blocks that may wait for the encoder; with it, the bound on memory.
 const AHEAD: usize = 2;
 /// Bytes of all columns that are gathered before they are encoded: half of what
-/// Lance takes for three. A conversion of 60 million values peaked 40 MB lower,
+/// Lance takes for three. A conversion of 60 million values peaked 30 MB lower,
 /// and took no longer.
 const BUFFERED: u64 = 12 << 20;
 /// Where a checkpoint is kept.

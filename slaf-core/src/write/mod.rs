@@ -3,6 +3,7 @@
 
 mod describe;
 mod encode;
+mod pairs;
 mod revise;
 mod staging;
 mod store;
@@ -14,20 +15,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchReader, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use futures::stream;
 use serde_json::{Map, Value};
 
 pub(crate) use self::describe::ours;
-use self::describe::{merge, with_column, with_ids};
+use self::describe::{Numbered, merge};
 pub(crate) use self::encode::write_stream;
 use self::encode::{Checkpoint, EXPRESSION, Encoder, FRAGMENT_ROWS};
+pub use self::pairs::{PairsWriter, Refused};
 pub use self::revise::{index, repair};
 use self::staging::{LOCK, clear, lock};
 pub use self::store::Indices;
 use self::store::{bad, no_count, store};
 use self::tally::{Rows, Tally, Tallying, writable};
+use crate::coo::Pairs;
 use crate::dataset::Table;
 use crate::storage::Place;
 use crate::values::ValuesRef;
@@ -40,6 +42,44 @@ pub struct RowBlock<'a> {
     pub indptr: &'a [i64],
     pub indices: Indices<'a>,
     pub data: ValuesRef<'a>,
+}
+
+impl RowBlock<'_> {
+    fn rows(&self) -> usize {
+        self.indptr.len().saturating_sub(1)
+    }
+
+    /// Whether the arrays fit each other.
+    fn check(&self) -> Result<()> {
+        let (Some(first), Some(last)) = (self.indptr.first(), self.indptr.last()) else {
+            return Err(bad("an empty indptr".into()));
+        };
+        if let Some(row) = self.indptr.windows(2).position(|pair| pair[1] < pair[0]) {
+            return Err(bad(format!("indptr decreases at row {row} of a block")));
+        }
+        let (indices, data) = (self.indices.len(), self.data.len());
+        if data != indices || last - first != indices as i64 {
+            let counted = last - first;
+            return Err(bad(format!(
+                "indptr counts {counted} values, with {indices} indices and {data} data"
+            )));
+        }
+        Ok(())
+    }
+
+    fn row_of(&self, place: usize) -> usize {
+        let value = place as i64 + self.indptr[0];
+        self.indptr.partition_point(|start| *start <= value) - 1
+    }
+
+    fn same_places(&self, other: &RowBlock<'_>) -> bool {
+        let starts = |block: &RowBlock<'_>| block.indptr[0];
+        let pairs = self.indptr.iter().zip(other.indptr);
+        self.indices == other.indices
+            && pairs.fold(true, |all, (a, b)| {
+                all & (a - starts(self) == b - starts(other))
+            })
+    }
 }
 
 /// What a new dataset is made of.
@@ -303,18 +343,8 @@ impl Writer {
     }
 
     fn encode(&self, block: &RowBlock<'_>) -> Result<Rows> {
-        let (Some(&base), rows) = (block.indptr.first(), block.indptr.len().saturating_sub(1))
-        else {
-            return Err(bad("an empty indptr".into()));
-        };
-        let n = block.indices.len();
-        if block.data.len() != n || block.indptr[rows] - base != n as i64 {
-            return Err(bad(format!(
-                "indptr counts {} values, with {n} indices and {} data",
-                block.indptr[rows] - base,
-                block.data.len()
-            )));
-        }
+        block.check()?;
+        let (rows, n) = (block.rows(), block.indices.len());
         let first = self.cells;
         if first + rows as u64 > self.plan.shape.0 {
             return Err(bad(format!(
@@ -325,9 +355,6 @@ impl Writer {
         let mut cells: Vec<u32> = Vec::with_capacity(n);
         for (row, pair) in block.indptr.windows(2).enumerate() {
             let cell = first + row as u64;
-            if pair[1] < pair[0] {
-                return Err(bad(format!("indptr decreases at cell {cell}")));
-            }
             let len = (pair[1] - pair[0]) as usize;
             cells.resize(cells.len() + len, cell as u32);
         }
@@ -371,11 +398,27 @@ impl Writer {
         })
     }
 
-    /// Writes a further table of the dataset.
-    pub async fn write_table(&mut self, folder: &str, batch: RecordBatch) -> Result<()> {
-        let schema = batch.schema();
-        let rows = stream::iter([Ok(batch)]);
-        let version = write_stream(&self.place, folder, &schema, rows).await?;
+    /// Begins a coordinate table of matrices with `width` columns.
+    pub fn pairs(
+        &self,
+        folder: &str,
+        pairs: Pairs,
+        width: u64,
+        matrices: &[(String, ValueType)],
+    ) -> PairsWriter {
+        PairsWriter::start(&self.place, folder, pairs, width, matrices)
+    }
+
+    pub async fn end_pairs(&mut self, pairs: PairsWriter) -> Result<()> {
+        let folder = pairs.folder.clone();
+        let version = pairs.finish().await?;
+        self.tables.insert(folder, version);
+        Ok(())
+    }
+
+    async fn write_metadata(&mut self, folder: &str, rows: Numbered) -> Result<()> {
+        let schema = rows.schema();
+        let version = write_stream(&self.place, folder, &schema, rows.stream()).await?;
         self.tables.insert(folder.to_owned(), version);
         Ok(())
     }
@@ -385,8 +428,8 @@ impl Writer {
     /// `config.json`.
     pub async fn finish(
         mut self,
-        cells: RecordBatch,
-        genes: RecordBatch,
+        cells: Box<dyn RecordBatchReader + Send>,
+        genes: Box<dyn RecordBatchReader + Send>,
         config: Map<String, Value>,
         progress: &Progress,
     ) -> Result<Manifest> {
@@ -395,18 +438,17 @@ impl Writer {
             return Err(bad(format!("{} of {n_cells} cells arrived", self.cells)));
         };
         let mut tally = tally.finish()?;
-        let cells = with_ids(cells, "cell_integer_id", n_cells)?;
-        let genes = with_ids(genes, "gene_integer_id", n_genes)?;
-        let starts = Arc::new(Int64Array::from(std::mem::take(&mut tally.starts)));
-        let cells = with_column(cells, "cell_start_index", starts)?;
+        let starts = Int64Array::from(std::mem::take(&mut tally.starts));
 
         let fragments = match self.encoder.take() {
             Some(encoder) => encoder.finish().await?,
             None => vec![],
         };
         let companions = companions::write(&self.place, &tally, progress).await?;
-        self.write_table("cells.lance", cells).await?;
-        self.write_table("genes.lance", genes).await?;
+        let cells = Numbered::new(cells, "cell_integer_id", n_cells).with_starts(starts);
+        self.write_metadata("cells.lance", cells).await?;
+        let genes = Numbered::new(genes, "gene_integer_id", n_genes);
+        self.write_metadata("genes.lance", genes).await?;
         let base = self.base.take().map(|table| table.lance);
         let expression = encode::commit(&self.place, &self.schema, base, fragments).await?;
         self.tables

@@ -1,14 +1,12 @@
 //! Versions of a dataset in which what is derived from X is right again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arrow::array::Int64Array;
-use futures::stream;
+use arrow::array::{Int64Array, RecordBatchIterator};
 use serde_json::{Map, Value};
 
 use crate::versions::{Commit, Manifest};
-use crate::write::describe::{ours, statistics, with_column, with_ids};
+use crate::write::describe::{Numbered, ours, statistics};
 use crate::write::tally::{Tally, writable};
 use crate::write::{Plan, Progress, tally, write_stream};
 use crate::{Dataset, Result, ValueType, companions};
@@ -57,13 +55,12 @@ pub async fn repair(dataset: &Dataset) -> Result<Option<Manifest>> {
         .filter(|name| !["cell_start_index", "cell_integer_id"].contains(name))
         .collect();
     let cells = dataset.cells.read(&names).await?;
-    let cells = with_ids(cells, "cell_integer_id", n_cells)?;
+    let cells = RecordBatchIterator::new([Ok(cells.clone())], cells.schema());
     let starts = Int64Array::from(tally.starts.clone());
-    let cells = with_column(cells, "cell_start_index", Arc::new(starts))?;
-    let schema = cells.schema();
+    let cells = Numbered::new(Box::new(cells), "cell_integer_id", n_cells).with_starts(starts);
     let folder = dataset.cells.folder.clone();
-    let rows = stream::iter([Ok(cells)]);
-    let version = write_stream(&dataset.place, &folder, &schema, rows).await?;
+    let schema = cells.schema();
+    let version = write_stream(&dataset.place, &folder, &schema, cells.stream()).await?;
     let tables = BTreeMap::from([(folder, version)]);
     change(dataset, "repair", tables, &tally, |_| ())
         .await

@@ -9,7 +9,7 @@ use crate::values::ValuesRef;
 use crate::{Error, Result, ValueType};
 
 /// Column indices of a block.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Indices<'a> {
     I32(&'a [i32]),
     I64(&'a [i64]),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from slaf import SlafError
@@ -24,6 +25,7 @@ BLOCK_VALUES = 1 << 19
 Block = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
+@runtime_checkable
 class Matrix(Protocol):
     """A matrix of cells × genes that is read once, from front to back."""
 
@@ -37,6 +39,59 @@ class Matrix(Protocol):
         """Blocks of whole rows, from row `start` on."""
 
 
+class Column(Protocol):
+    """A column of a frame, in its file."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, start: int, end: int) -> pd.Series: ...
+
+
+class Columns(Protocol):
+    """A frame in its file."""
+
+    index_name: str | None
+
+    def ids(self) -> pd.Series | Column: ...
+
+    def items(self) -> Iterator[tuple[str, pd.Series | Column]]: ...
+
+
+def frame_of(columns: pd.DataFrame | Columns) -> pd.DataFrame:
+    """All columns in memory."""
+    if isinstance(columns, pd.DataFrame):
+        return columns
+    frame = pd.DataFrame({name: _series_of(column) for name, column in columns.items()})
+    frame.index = index_of(columns)
+    return frame
+
+
+def index_of(columns: pd.DataFrame | Columns) -> pd.Index:
+    if isinstance(columns, pd.DataFrame):
+        return columns.index
+    return pd.Index(_series_of(columns.ids()), name=columns.index_name)
+
+
+def _series_of(column: pd.Series | Column) -> pd.Series:
+    return column if isinstance(column, pd.Series) else column.rows(0, len(column))
+
+
+@dataclass
+class Parts:
+    """What :class:`anndata.AnnData` calls by the same names. What may be large
+    can stay where it is until it is written: obs as :class:`Columns`, an obsm
+    as anything that slices to rows, layers, obsp and varp as :class:`Matrix`."""
+
+    obs: pd.DataFrame | Columns
+    var: pd.DataFrame | Columns
+    obsm: Mapping[str, Any] = field(default_factory=dict)
+    varm: Mapping[str, Any] = field(default_factory=dict)
+    layers: Mapping[str, Any] = field(default_factory=dict)
+    obsp: Mapping[str, Any] = field(default_factory=dict)
+    varp: Mapping[str, Any] = field(default_factory=dict)
+    uns: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class Source:
     """An input of any format."""
@@ -45,12 +100,18 @@ class Source:
     x: Matrix
     #: obs, var, obsm, varm, layers, obsp, varp and uns, without X.
     metadata: Callable[[], anndata.AnnData]
+    #: The same, to be read as it is written; None: nothing is worth it.
+    parts: Callable[[], Parts] | None = None
     #: Changes with the input. Without one a conversion cannot be resumed.
     fingerprint: str | None = None
     #: Whether the input claims to hold counts.
     counts: bool = False
     raw: Source | None = None
     close: Callable[[], None] = lambda: None
+
+    def rest(self) -> Parts | anndata.AnnData:
+        """Everything but X and raw, where it is if that is possible."""
+        return self.metadata() if self.parts is None else self.parts()
 
 
 class SparseRows:
@@ -94,6 +155,16 @@ def plain(data: np.ndarray) -> np.ndarray:
             raise SlafError("X holds integers beyond 2^63, which cannot be stored.")
         return data.astype(np.int64)
     return data.astype(np.int64 if data.dtype.itemsize >= 4 else np.int32)
+
+
+def in_file(value: Any) -> bool:
+    """Whether it is an HDF5 dataset."""
+    return type(value).__module__.startswith("h5py")
+
+
+def loaded(value: Any) -> Any:
+    """The array of an HDF5 dataset; anything else as it is."""
+    return value[()] if in_file(value) else value
 
 
 def fingerprint(*paths: str | Path) -> str:

@@ -16,7 +16,16 @@ import numpy as np
 import pandas as pd
 
 from slaf import SlafError, _slaf
-from slaf.data.sources.base import BLOCK_VALUES, Block, Matrix, Source, SparseRows, fingerprint
+from slaf.data.sources.base import (
+    BLOCK_VALUES,
+    Block,
+    Matrix,
+    Parts,
+    Source,
+    SparseRows,
+    fingerprint,
+    index_of,
+)
 
 if TYPE_CHECKING:
     import anndata
@@ -57,6 +66,7 @@ def h5ad_source(path: Path) -> Source:
         name=path.name,
         x=x,
         metadata=lambda: _metadata(path),
+        parts=lambda: parts(file, path),
         fingerprint=fingerprint(path),
         raw=raw,
         close=file.close,
@@ -103,7 +113,7 @@ class H5Rows:
             at = end
 
 
-class H5Columns:
+class H5Transposed:
     """The rows of a CSC matrix in a group, in bounded memory."""
 
     def __init__(self, file: h5py.File, group: str, shape: tuple[int, int], note: dict[str, Any]):
@@ -233,7 +243,7 @@ def _matrix(file: h5py.File, name: str, shape: tuple[int, int] | None) -> Matrix
         raise SlafError(f"X holds {dtype}, and only real numbers can be stored.")
     by_column = encoding.startswith("csc")
     note = {"dtype": dtype.name, "encoding": "csc" if by_column else "csr"}
-    return (H5Columns if by_column else H5Rows)(file, name, shape, note)
+    return (H5Transposed if by_column else H5Rows)(file, name, shape, note)
 
 
 def _raw(file: h5py.File, path: Path) -> Source | None:
@@ -253,7 +263,142 @@ def _raw(file: h5py.File, path: Path) -> Source | None:
         obs = pd.DataFrame(index=backed.obs_names)
         return anndata.AnnData(obs=obs, var=backed.raw.var, varm=dict(backed.raw.varm))
 
-    return Source(name=path.name, x=x, metadata=metadata)
+    def parts() -> Parts | anndata.AnnData:
+        if "raw" not in file or not (_modern(file["obs"]) and _modern(file["raw/var"])):
+            return metadata()
+        return Parts(
+            obs=pd.DataFrame(index=index_of(H5Columns(file["obs"]))),
+            var=H5Columns(file["raw/var"]),
+            varm=_vectors(file, "raw/varm", _length(file["raw/var"])),
+        )
+
+    return Source(name=path.name, x=x, metadata=metadata, parts=parts)
+
+
+def parts(file: h5py.File, path: Path) -> Parts | anndata.AnnData:
+    """Everything but X and raw, what is large left in the file. Files of
+    anndata before 0.8 are read by anndata as a whole."""
+    if not (_modern(file["obs"]) and _modern(file["var"])):
+        return _metadata(path)
+    from anndata.io import read_elem
+
+    try:
+        obs, var = H5Columns(file["obs"]), H5Columns(file["var"])
+        cells, genes = _length(file["obs"]), _length(file["var"])
+        return Parts(
+            obs=obs,
+            var=var,
+            obsm=_vectors(file, "obsm", cells),
+            varm=_vectors(file, "varm", genes),
+            layers=_matrices(file, "layers", (cells, genes)),
+            obsp=_matrices(file, "obsp", (cells, cells)),
+            varp=_matrices(file, "varp", (genes, genes)),
+            uns=read_elem(file["uns"]) if "uns" in file else {},
+        )
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise error if isinstance(error, SlafError) else damaged(path, error) from None
+
+
+def _modern(frame: Any) -> bool:
+    """Whether each column of a frame can be read by itself."""
+    return frame.attrs.get("encoding-version") == "0.2.0"
+
+
+class H5Columns:
+    """A frame in the group `node`, that is read by ranges of rows."""
+
+    def __init__(self, node: h5py.Group):
+        self._node = node
+        name = node.attrs["_index"]
+        self.index_name = None if name == "_index" else name
+
+    def ids(self) -> H5Column | pd.Series:
+        return self._column(self._node.attrs["_index"])
+
+    def items(self) -> Iterator[tuple[str, H5Column | pd.Series]]:
+        for name in self._node.attrs["column-order"]:
+            yield name, self._column(name)
+
+    def _column(self, name: str) -> H5Column | pd.Series:
+        from anndata.io import read_elem
+
+        column = H5Column(self._node[name])
+        return column if column.known else pd.Series(read_elem(self._node[name]))
+
+
+class H5Column:
+    """A column in the `node` that anndata wrote it to."""
+
+    def __init__(self, node: h5py.Dataset | h5py.Group):
+        from anndata.io import read_elem
+
+        self._node = node
+        self._kind = node.attrs.get("encoding-type")
+        values = {
+            "categorical": "codes",
+            "nullable-integer": "values",
+            "nullable-boolean": "values",
+        }
+        self._values = node[values[self._kind]] if self._kind in values else node
+        #: Whether `rows` understands it.
+        self.known = self._kind in (*values, "array", "string-array") and self._values.ndim == 1
+        if self._kind == "categorical":
+            self._categories = read_elem(node["categories"])
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def rows(self, start: int, end: int) -> pd.Series:
+        try:
+            return pd.Series(self._read(slice(start, end)))
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise damaged(Path(self._node.file.filename), error) from None
+
+    def _read(self, rows: slice) -> Any:
+        if self._kind == "string-array":
+            return self._values.asstr()[rows]
+        values = self._values[rows]
+        if self._kind == "categorical":
+            ordered = bool(self._node.attrs["ordered"])
+            return pd.Categorical.from_codes(values, self._categories, ordered=ordered)
+        if self._kind == "nullable-integer":
+            return pd.arrays.IntegerArray(values, self._node["mask"][rows])
+        if self._kind == "nullable-boolean":
+            return pd.arrays.BooleanArray(values, self._node["mask"][rows])
+        return values
+
+
+def _vectors(file: h5py.File, section: str, length: int) -> dict[str, Any]:
+    import h5py
+    from anndata.io import read_elem
+
+    found = {}
+    for key, node in (file[section] if section in file else {}).items():
+        plain = isinstance(node, h5py.Dataset) and node.dtype.kind == "f"
+        found[key] = node if plain else read_elem(node)
+        _check(file, f"{section}/{key}", found[key].shape[0], length)
+    return found
+
+
+def _matrices(file: h5py.File, section: str, shape: tuple[int, int]) -> dict[str, Any]:
+    import h5py
+    from anndata.io import read_elem
+
+    found = {}
+    for key, node in (file[section] if section in file else {}).items():
+        values = node if isinstance(node, h5py.Dataset) else node.get("data")
+        plain = values is not None and values.dtype.kind in "biuf"
+        found[key] = _matrix(file, f"{section}/{key}", None) if plain else read_elem(node)
+        _check(file, f"{section}/{key}", found[key].shape, shape)
+    return found
+
+
+def _check(file: h5py.File, name: str, found: Any, wanted: Any) -> None:
+    if found != wanted:
+        raise SlafError(
+            f"`{file.filename}` is damaged: `{name}` has shape {found}, where obs and var ask for "
+            f"{wanted}."
+        )
 
 
 def _metadata(path: Path) -> anndata.AnnData:

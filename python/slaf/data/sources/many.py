@@ -10,13 +10,24 @@ import hashlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from slaf import SlafError
-from slaf.data.sources.base import Block, Matrix, Source
+from slaf.data.sources.base import (
+    Block,
+    Matrix,
+    Parts,
+    Source,
+    SparseRows,
+    frame_of,
+    index_of,
+    loaded,
+)
 
 if TYPE_CHECKING:
     import anndata
@@ -61,6 +72,7 @@ def _source(together: _Together, raw: Source | None = None) -> Source:
         name=together.names[0] + (f" and {len(sources) - 1} more" if len(sources) > 1 else ""),
         x=_Stacked([s.x for s in sources], together),
         metadata=together.metadata,
+        parts=together.parts,
         fingerprint=None if None in prints else hashlib.sha256(told.encode()).hexdigest(),
         counts=all(s.counts for s in sources),
         raw=raw,
@@ -103,9 +115,11 @@ class _Together:
     grown: bool = False
 
     def __post_init__(self) -> None:
-        parts = [s.metadata() for s in self.sources]
-        self._check_cells([part.obs_names for part in parts])
-        keys = self._keys([part.var for part in parts])
+        parts = [s.rest() for s in self.sources]
+        self._check_cells([index_of(part.obs) for part in parts])
+        genes = [frame_of(part.var) for part in parts]
+        del parts
+        keys = self._keys(genes)
         union = pd.Index(np.concatenate([k.to_numpy(object) for k in keys])).unique()
         if self.join == "inner":
             everywhere = np.ones(len(union), bool)
@@ -122,7 +136,7 @@ class _Together:
         #: Of each source the places of its genes in the whole; -1: left out.
         self.positions = [union.get_indexer(key) for key in keys]
         self.width = len(union)
-        self.var = self._var([part.var for part in parts])
+        self.var = self._var(genes)
 
     def _check_cells(self, ids: list[pd.Index]) -> None:
         if self.unique_cells or self.raw:
@@ -186,9 +200,32 @@ class _Together:
         return pd.DataFrame(columns, index=unique)
 
     def metadata(self) -> anndata.AnnData:
+        return self._merged([s.metadata() for s in self.sources])
+
+    def parts(self) -> Parts | anndata.AnnData:
+        """The layers that are left where they are until they are written: sparse
+        ones that every source has. What `anndata.concat` fills the others with
+        is its affair."""
+        found = [s.rest() for s in self.sources]
+        keys = [key for key in found[0].layers if key is not None]
+        layers = {key: [part.layers.get(key) for part in found] for key in keys}
+        alike = all({k for k in part.layers if k is not None} == set(keys) for part in found)
+        if not alike or not all(map(_sparse, chain.from_iterable(layers.values()))):
+            return self.metadata()
+        merged = self._merged([_without_layers(part) for part in found])
+        return Parts(
+            obs=merged.obs,
+            var=merged.var,
+            obsm=merged.obsm,
+            varm=merged.varm,
+            layers={k: _Stacked([_rows_of(x) for x in v], self) for k, v in layers.items()},
+            uns=merged.uns,
+        )
+
+    def _merged(self, wholes: list[Parts | anndata.AnnData]) -> anndata.AnnData:
         import anndata
 
-        parts = [self._part(number) for number in range(len(self.sources))]
+        parts = [self._part(number, whole) for number, whole in enumerate(wholes)]
         label = {"label": "source_file", "keys": self.names} if not self.raw else {}
         join = "inner" if self.join == "inner" else "outer"
         merge = {"merge": "first", "uns_merge": "first"} if self.grown else _SAME
@@ -208,13 +245,14 @@ class _Together:
             )
         return merged
 
-    def _part(self, number: int) -> anndata.AnnData:
+    def _part(self, number: int, whole: Parts | anndata.AnnData) -> anndata.AnnData:
         """The metadata of one source, with genes that `anndata.concat` can align."""
         import anndata
 
-        whole, places = self.sources[number].metadata(), self.positions[number]
+        places = self.positions[number]
         kept = places >= 0
-        cells = whole.obs_names.astype(str)
+        obs = frame_of(whole.obs)
+        cells = obs.index.astype(str)
         if self.raw or self.unique_cells:
             cells = cells + f"-{number + 1}"
         genes = pd.Index([f"{place:010}" for place in places[kept]], dtype=object)
@@ -223,10 +261,10 @@ class _Together:
             return value.set_axis(index) if isinstance(value, pd.DataFrame) else value
 
         return anndata.AnnData(
-            obs=pd.DataFrame(index=cells) if self.raw else whole.obs.set_axis(cells),
+            obs=pd.DataFrame(index=cells) if self.raw else obs.set_axis(cells),
             var=pd.DataFrame(index=genes),
-            obsm={k: named(v, cells) for k, v in whole.obsm.items()},
-            varm={k: named(v[kept], genes) for k, v in whole.varm.items()},
+            obsm={k: named(loaded(v), cells) for k, v in whole.obsm.items()},
+            varm={k: named(loaded(v)[kept], genes) for k, v in whole.varm.items()},
             # anndata 0.13 calls X a layer, without a name.
             layers={
                 k: v if kept.all() else v[:, kept] for k, v in whole.layers.items() if k is not None
@@ -236,6 +274,21 @@ class _Together:
 
 
 _SAME = {"merge": "same", "uns_merge": "same"}
+
+
+def _without_layers(whole: Parts | anndata.AnnData) -> Parts:
+    names = ("obs", "var", "obsm", "varm", "uns")
+    return Parts(**{name: getattr(whole, name) for name in names})
+
+
+def _sparse(layer: Any) -> bool:
+    if isinstance(layer, Matrix):
+        return layer.note["encoding"] != "dense"
+    return sparse.issparse(layer) and layer.dtype.kind in "biuf"
+
+
+def _rows_of(layer: Any) -> Matrix:
+    return layer if isinstance(layer, Matrix) else SparseRows(layer.tocsr(), layer.shape)
 
 
 def _missing(length: int) -> pd.Series:
