@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use pyo3_arrow::PyTable;
-use slaf_core::query::{self as engine, Catalog, Engine, Frame, Handle};
+use slaf_core::query::{self as engine, Catalog, Engine, Frame, Handle, Options};
 use slaf_magics::{Cell, TableView};
 
 use crate::arrays::Axis;
@@ -75,7 +75,14 @@ pub(crate) fn query(
         frames,
     };
     let begun = Instant::now();
-    let inner = wait(py, async move { engine::run(catalog, &sql, chosen).await })?;
+    let options = Options {
+        engine: chosen,
+        ..Options::default()
+    };
+    let inner = wait(
+        py,
+        async move { engine::run(catalog, &sql, &options).await },
+    )?;
     Ok(Answer {
         inner,
         milliseconds: begun.elapsed().as_millis(),

@@ -2,20 +2,21 @@
 //! indptr of the whole matrix, so a selection of cells is a handful of row
 //! ranges; `cell_integer_id` is never read.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::UInt32Type;
-use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use lance::dataset::fragment::{FileFragment, FragReadConfig};
 
 use crate::coo::to_csr;
 use crate::dataset::{Dataset, Table};
 use crate::select::Places;
 use crate::values::{Value, column};
-use crate::{Result, Selection, ValueType, Values};
+use crate::{Error, Result, Selection, ValueType, Values};
 
 /// Rows a decode task hands over at once.
 const BATCH: u32 = 1 << 18;
@@ -187,24 +188,66 @@ async fn read_rows(
     rows: Vec<Range<u64>>,
     mut take: impl FnMut(RecordBatch) -> Result<()>,
 ) -> Result<()> {
-    let unreadable = |e: lance::Error| table.unreadable(&e);
-    let projection = table.lance.schema().project(columns).map_err(unreadable)?;
-    for (fragment, ranges) in by_fragment(table, &rows)? {
-        let reader = fragment
-            .open(&projection, FragReadConfig::default())
-            .await
-            .map_err(unreadable)?;
-        let tasks = reader
-            .read_ranges(ranges.into(), BATCH)
-            .await
-            .map_err(unreadable)?;
-        let mut batches = decoded(tasks);
-        while let Some(batch) = batches.next().await {
-            let batch = batch.map_err(|e| table.corrupt(e.to_string()))?;
-            take(batch.map_err(unreadable)?)?;
-        }
+    let mut batches = read_stream(table, columns, rows)?;
+    while let Some(rows) = batches.next().await {
+        take(rows?.batch)?;
     }
     Ok(())
+}
+
+/// Some rows, and where in the table they lie.
+pub(crate) struct Rows {
+    pub(crate) spans: Vec<Range<u64>>,
+    pub(crate) batch: RecordBatch,
+}
+
+/// `columns` of the given ascending row ranges, batch by batch in row order.
+pub(crate) fn read_stream(
+    table: &Table,
+    columns: &[&str],
+    rows: Vec<Range<u64>>,
+) -> Result<BoxStream<'static, Result<Rows>>> {
+    let projection = table.lance.schema().project(columns);
+    let projection = projection.map_err(|e| table.unreadable(&e))?;
+    let parts = by_fragment(table, &rows)?;
+    let (opening, decoding) = (table.clone(), table.clone());
+    let batches = stream::iter(parts)
+        .then(move |(fragment, ranges)| {
+            let (projection, table) = (projection.clone(), opening.clone());
+            async move {
+                let unreadable = |e: lance::Error| table.unreadable(&e);
+                let reader = fragment.open(&projection, FragReadConfig::default());
+                let reader = reader.await.map_err(unreadable)?;
+                let tasks = reader.read_ranges(ranges.into(), BATCH);
+                Ok::<_, Error>(decoded(tasks.await.map_err(unreadable)?).map(Ok::<_, Error>))
+            }
+        })
+        .try_flatten();
+    let mut left: VecDeque<Range<u64>> = rows.into();
+    let batches = batches.map(move |batch| {
+        let batch = batch?.map_err(|e| decoding.corrupt(e.to_string()))?;
+        let batch = batch.map_err(|e| decoding.unreadable(&e))?;
+        let spans = first_of(&mut left, batch.num_rows() as u64);
+        Ok(Rows { spans, batch })
+    });
+    Ok(batches.boxed())
+}
+
+/// Takes the first `n` rows away from `ranges`.
+pub(crate) fn first_of(ranges: &mut VecDeque<Range<u64>>, mut n: u64) -> Vec<Range<u64>> {
+    let mut spans = vec![];
+    while n > 0
+        && let Some(range) = ranges.front_mut()
+    {
+        let end = range.end.min(range.start + n);
+        n -= end - range.start;
+        spans.push(range.start..end);
+        range.start = end;
+        if range.is_empty() {
+            ranges.pop_front();
+        }
+    }
+    spans
 }
 
 type Decoded = Result<lance::Result<RecordBatch>, tokio::task::JoinError>;

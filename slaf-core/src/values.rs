@@ -53,15 +53,14 @@ impl ValuesRef<'_> {
 macro_rules! typed {
     ($values:expr, $v:ident => $body:expr) => {
         match $values {
-            $crate::values::Values::U16($v) => $body,
-            $crate::values::Values::I32($v) => $body,
-            $crate::values::Values::I64($v) => $body,
-            $crate::values::Values::F32($v) => $body,
-            $crate::values::Values::F64($v) => $body,
+            Values::U16($v) => $body,
+            Values::I32($v) => $body,
+            Values::I64($v) => $body,
+            Values::F32($v) => $body,
+            Values::F64($v) => $body,
         }
     };
 }
-pub(crate) use typed;
 
 impl ValueType {
     /// By numpy's name. Other numeric dtypes are read as the narrowest of

@@ -1,27 +1,40 @@
 //! The general executor: DataFusion over Lance's table provider, which pushes
 //! projections, filters and limits down to the scan.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use datafusion::catalog::{MemorySchemaProvider, TableProvider};
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider, TableProvider,
+};
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::JoinType;
 use datafusion::optimizer::Analyzer;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext, col, lit};
 use datafusion::sql::TableReference;
 use datafusion::sql::parser::Statement as DfStatement;
+use futures::TryStreamExt;
 use lance::datafusion::LanceTableProvider;
 use sqlparser::ast::Statement;
 
 use super::arithmetic::OurArithmetic;
 use super::catalog::{Catalog, Handle};
+use super::counted::Counted;
+use super::expression::{Expression, Wanted};
+use super::kept::Kept;
 use super::nulls::KeepNulls;
+use super::reading::Reading;
+use super::resolve::resolve;
 
 use crate::dataset::Table;
 use crate::suggest::nearest;
@@ -29,24 +42,70 @@ use crate::{Error, Result, Selection};
 
 const SCHEMA: &str = "public";
 
-pub(crate) async fn run(
+/// A statement that is ready to run.
+pub(crate) struct Planned {
+    state: SessionState,
+    schema: SchemaRef,
+    physical: Arc<dyn ExecutionPlan>,
+    uri: String,
+}
+
+/// Plans `statement`, which reads; what it joins to `expression` is read here.
+pub(crate) async fn plan(
     catalog: &Catalog,
     statement: Statement,
-) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-    let context = context()?;
-    let uri = catalog.uri().to_owned();
-    register(&context, catalog).map_err(|e| explain(&e, &uri))?;
+    memory: usize,
+    reading: &Arc<Reading>,
+) -> Result<Planned> {
+    let context = context(memory)?;
+    let uri = catalog.uri();
     let outcome = async {
+        register(&context, catalog, reading)?;
+        let state = context.state();
         let statement = DfStatement::Statement(Box::new(statement));
-        let plan = context.state().statement_to_plan(statement).await?;
-        let frame = context.execute_logical_plan(plan).await?;
-        let planned: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
-        let batches = frame.collect().await?;
-        Ok(uniform(planned, batches)?)
+        let plan = state.statement_to_plan(statement).await?;
+        let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
+        let plan = resolve(state.optimize(&plan)?, &state).await?;
+        let planner = state.query_planner();
+        let physical = planner.create_physical_plan(&plan, &state).await?;
+        Ok((state, schema, physical))
     };
-    outcome
+    let (state, schema, physical) = outcome
         .await
-        .map_err(|e: DataFusionError| explain(&e, &uri))
+        .map_err(|e: DataFusionError| explain(&e, &uri))?;
+    Ok(Planned {
+        state,
+        schema,
+        physical,
+        uri,
+    })
+}
+
+impl Planned {
+    pub(crate) async fn run(&self, memory: usize) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+        let outcome = async {
+            let mut rows = execute_stream(Arc::clone(&self.physical), self.state.task_ctx())?;
+            let mut kept = Kept::new(memory);
+            while let Some(batch) = rows.try_next().await? {
+                kept.push(batch)?;
+            }
+            Ok(uniform(Arc::clone(&self.schema), kept.finish()?)?)
+        };
+        outcome
+            .await
+            .map_err(|e: DataFusionError| explain(&e, &self.uri))
+    }
+
+    /// The plan, a line an operator.
+    pub(crate) fn describe(&self, measured: bool) -> String {
+        let text = match measured {
+            true => DisplayableExecutionPlan::with_metrics(&*self.physical)
+                .indent(false)
+                .to_string(),
+            false => displayable(&*self.physical).indent(false).to_string(),
+        };
+        text.trim_end().to_owned()
+    }
 }
 
 /// Batches of one schema: those of a UNION differ in what may be NULL, and what
@@ -79,7 +138,8 @@ fn uniform(
     Ok((schema, batches))
 }
 
-fn context() -> Result<SessionContext> {
+/// What all sessions have in common: functions, rules and settings.
+static BASE: LazyLock<SessionState> = LazyLock::new(|| {
     let mut config = SessionConfig::new()
         .with_information_schema(true)
         .with_default_catalog_and_schema("slaf", SCHEMA);
@@ -87,26 +147,51 @@ fn context() -> Result<SessionContext> {
     // `nCount_RNA` is a column's name as it stands, and NULLs sort last.
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.default_null_ordering = "nulls_last".into();
+    // The side of metadata is built once, and the values are not shuffled.
+    options.optimizer.hash_join_single_partition_threshold = 256 << 20;
+    options.optimizer.hash_join_single_partition_threshold_rows = 20 << 20;
     let mut rules: Vec<Arc<dyn datafusion::optimizer::AnalyzerRule + Send + Sync>> =
         vec![Arc::new(OurArithmetic), Arc::new(KeepNulls)];
     rules.extend(Analyzer::new().rules);
-    let state = SessionStateBuilder::new()
+    SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
         .with_analyzer_rules(rules)
+        .build()
+});
+
+/// A session with no tables that may take `memory` bytes, and then spills.
+fn context(memory: usize) -> Result<SessionContext> {
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(memory)))
+        .build_arc()
+        .map_err(|e| explain(&e, ""))?;
+    let tables = MemoryCatalogProvider::new();
+    let catalogs = MemoryCatalogProviderList::new();
+    tables
+        .register_schema(SCHEMA, Arc::new(MemorySchemaProvider::new()))
+        .map_err(|e| explain(&e, ""))?;
+    catalogs.register_catalog("slaf".to_owned(), Arc::new(tables));
+    let state = SessionStateBuilder::new_from_existing(BASE.clone())
+        .with_runtime_env(runtime)
+        .with_catalog_list(Arc::new(catalogs))
         .build();
     Ok(SessionContext::new_with_state(state))
 }
 
 /// Registers every table under the names that [`Catalog::resolve`] gives.
-fn register(context: &SessionContext, catalog: &Catalog) -> Result<(), DataFusionError> {
+fn register(
+    context: &SessionContext,
+    catalog: &Catalog,
+    reading: &Arc<Reading>,
+) -> Result<(), DataFusionError> {
     let names = context
         .catalog("slaf")
         .ok_or_else(|| DataFusionError::Internal("the session has no catalog".into()))?;
     for (at, handle) in catalog.handles.iter().enumerate() {
         names.register_schema(&handle.name, Arc::new(MemorySchemaProvider::new()))?;
         for table in handle.dataset.tables() {
-            let provider = provide(context, handle, table)?;
+            let provider = provide(context, handle, table, reading)?;
             if catalog.default == Some(at) {
                 let bare = TableReference::partial(SCHEMA, table.name.as_str());
                 context.register_table(bare, Arc::clone(&provider))?;
@@ -128,11 +213,22 @@ fn provide(
     context: &SessionContext,
     handle: &Handle,
     table: &Table,
+    reading: &Arc<Reading>,
 ) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    if table.name == "expression" {
+        let dataset = handle.dataset.clone();
+        return Ok(Arc::new(Expression {
+            wanted: Wanted::of(&handle.cells, &handle.genes, dataset.shape()),
+            dataset,
+            reading: Arc::clone(reading),
+        }));
+    }
     let lance = Arc::clone(&table.lance);
-    let whole: Arc<dyn TableProvider> = Arc::new(LanceTableProvider::new_with_ordering(
-        lance, false, false, false,
-    ));
+    let whole = LanceTableProvider::new_with_ordering(lance, false, false, false);
+    let whole: Arc<dyn TableProvider> = Arc::new(Counted {
+        rows: table.rows as usize,
+        inner: whole,
+    });
     if handle.is_whole() {
         return Ok(whole);
     }
@@ -191,11 +287,8 @@ const PREFIXES: [&str; 6] = [
     "Arrow error: ",
 ];
 
-fn context_functions() -> Vec<String> {
-    let Ok(context) = context() else {
-        return vec![];
-    };
-    let state = context.state();
+pub(crate) fn functions() -> Vec<String> {
+    let state = &*BASE;
     let scalar = state.scalar_functions().keys();
     let aggregate = state.aggregate_functions().keys();
     scalar
@@ -238,7 +331,7 @@ fn explain(error: &DataFusionError, uri: &str) -> Error {
     let text = crate::error::first_line(text);
     if let Some(name) = text.strip_prefix("Invalid function '") {
         let name = name.split('\'').next().unwrap_or(name).to_owned();
-        let known = context_functions();
+        let known = functions();
         let near = nearest(&name, known.iter().map(String::as_str));
         return Error::Unknown {
             kind: "function",

@@ -6,20 +6,31 @@
 //! Meaning is DuckDB's where the two differ from it: `/` divides to a
 //! float, NULLs sort last, arithmetic on small integers does not wrap.
 
+mod accumulate;
 mod arithmetic;
 mod bind;
 mod catalog;
+mod counted;
+mod dense;
+mod dense_scan;
 mod engine;
+mod expression;
+mod kept;
 mod lower;
 mod nulls;
 mod parse;
+mod reading;
+mod resolve;
 mod rewrite;
+
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 pub use catalog::{Catalog, Frame, Handle};
 pub use parse::table_names;
+pub use reading::Reading;
 
 use crate::bridge::to_arrow;
 use crate::{Error, Result};
@@ -57,12 +68,32 @@ impl Answer {
     }
 }
 
-/// Runs one statement. `engine` forces one; otherwise the quicker of those that
-/// are right runs it.
-pub async fn run(catalog: Catalog, sql: &str, engine: Option<Engine>) -> Result<Answer> {
+/// How a statement is run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Forces an engine; otherwise the quicker of those that are right runs.
+    pub engine: Option<Engine>,
+    /// Bytes that may be taken before the engine spills to disk, about.
+    pub memory: usize,
+    /// Tells others how far it is.
+    pub reading: Arc<Reading>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            engine: None,
+            memory: 4 << 30,
+            reading: Arc::default(),
+        }
+    }
+}
+
+/// Runs one statement.
+pub async fn run(catalog: Catalog, sql: &str, options: &Options) -> Result<Answer> {
     let mut statement = parse::statement(sql)?;
     let warnings = bind::names(&mut statement, &catalog)?;
-    let lowered = match engine {
+    let lowered = match options.engine {
         Some(Engine::DataFusion) => Err("asked for".to_owned()),
         _ => lower::to_polars(&statement, &catalog),
     };
@@ -82,13 +113,15 @@ pub async fn run(catalog: Catalog, sql: &str, engine: Option<Engine>) -> Result<
                 warnings,
             })
         }
-        Err(reason) if engine == Some(Engine::Polars) => Err(Error::Sql {
+        Err(reason) if options.engine == Some(Engine::Polars) => Err(Error::Sql {
             message: format!("Polars does not run this statement: {reason}."),
             hint: Some("Leave the engine to be chosen.".into()),
         }),
         Err(reason) => {
             rewrite::for_datafusion(&mut statement)?;
-            let (schema, batches) = engine::run(&catalog, statement).await?;
+            let memory = options.memory;
+            let planned = engine::plan(&catalog, statement, memory, &options.reading).await?;
+            let (schema, batches) = planned.run(memory).await?;
             Ok(Answer {
                 schema,
                 batches,
