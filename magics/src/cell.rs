@@ -5,6 +5,9 @@ use std::fmt;
 
 use slaf_core::query::Engine;
 
+const KNOWN: &str = "`--on HANDLE`, `--engine NAME`, `--limit ROWS`, `--lazy`, `--explain` and \
+                     `--profile`";
+
 /// A SQL cell, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cell {
@@ -14,6 +17,14 @@ pub struct Cell {
     pub on: Option<String>,
     /// The engine of `--engine polars`.
     pub engine: Option<Engine>,
+    /// The rows of `--limit 100`.
+    pub limit: Option<usize>,
+    /// `--lazy`: the target is a plan that goes on.
+    pub lazy: bool,
+    /// `--explain`: the plan instead of rows.
+    pub explain: bool,
+    /// `--profile`: what was read, besides the rows.
+    pub profile: bool,
     pub sql: String,
 }
 
@@ -36,6 +47,22 @@ impl Cell {
         let mut rest = line.trim();
         while let Some(option) = rest.strip_prefix("--") {
             let (name, after) = word(option);
+            let flag = match name {
+                "lazy" => Some(&mut cell.lazy),
+                "explain" => Some(&mut cell.explain),
+                "profile" => Some(&mut cell.profile),
+                _ => None,
+            };
+            if let Some(flag) = flag {
+                *flag = true;
+                rest = after;
+                continue;
+            }
+            if !["on", "engine", "limit"].contains(&name) {
+                return Err(CellError(format!(
+                    "There is no option `--{name}`. %%sql knows {KNOWN}."
+                )));
+            }
             let (value, after) = word(after);
             if value.is_empty() {
                 return Err(CellError(format!("`--{name}` needs a value.")));
@@ -54,11 +81,14 @@ impl Cell {
                         }
                     }
                 }
-                other => {
-                    return Err(CellError(format!(
-                        "There is no option `--{other}`. %%sql knows `--on HANDLE` and `--engine NAME`."
-                    )));
-                }
+                _ => match value.replace('_', "").parse() {
+                    Ok(rows) => cell.limit = Some(rows),
+                    Err(_) => {
+                        return Err(CellError(format!(
+                            "`--limit {value}` is no number of rows."
+                        )));
+                    }
+                },
             }
             rest = after;
         }
@@ -110,6 +140,17 @@ mod tests {
     }
 
     #[test]
+    fn flags_take_no_value() {
+        let cell = Cell::parse("--lazy --limit 1_000 --profile x << SELECT 1", "").unwrap();
+        assert!(cell.lazy && cell.profile && !cell.explain);
+        assert_eq!(
+            (cell.limit, cell.target.as_deref()),
+            (Some(1000), Some("x"))
+        );
+        assert!(Cell::parse("--limit many", "SELECT 1").is_err());
+    }
+
+    #[test]
     fn a_shift_is_not_an_assignment() {
         let cell = Cell::parse("", "SELECT 1 << 2").unwrap();
         assert_eq!((cell.target, cell.sql.as_str()), (None, "SELECT 1 << 2"));
@@ -120,7 +161,7 @@ mod tests {
         let error = Cell::parse("--onn x", "SELECT 1").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "There is no option `--onn`. %%sql knows `--on HANDLE` and `--engine NAME`."
+            format!("There is no option `--onn`. %%sql knows {KNOWN}.")
         );
     }
 }

@@ -17,6 +17,7 @@ _STAGES = {
     "raw": ("raw", "cell"),
     "genes": ("X by gene", "value"),
     "download": ("download", "B"),
+    "expression": ("expression", "row"),
 }
 #: Seconds between two lines of a log, and before a bar appears in a notebook.
 _PAUSE, _DELAY = 5.0, 1.0

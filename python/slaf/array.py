@@ -13,7 +13,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
-from slaf import _metadata, _slaf
+from slaf import _metadata, _slaf, _sql
 from slaf._axis import argument
 
 
@@ -87,19 +87,42 @@ class SLAFArray:
         """The genes table, a row a gene, without embeddings."""
         return self._frame("genes")
 
-    def query(self, sql: str, *, engine: str | None = None) -> pl.DataFrame:
-        """Answers a SQL question to the tables `cells`, `genes`, `expression`
-        (and `layers`, `cellsxcells`, `genesxgenes` where they exist).
+    def query(
+        self,
+        sql: str,
+        *,
+        engine: str | None = None,
+        limit: int | None = None,
+        memory: int | None = None,
+        **params: Any,
+    ) -> pl.DataFrame:
+        """Answers SQL over the tables `cells`, `genes`, `expression` (and
+        `layers`, `cellsxcells`, `genesxgenes` where they exist).
 
-        Filters, columns and limits are pushed down to the storage. `engine` is
-        "polars" or "datafusion"; by default the quicker that is right.
+        Parameters
+        ----------
+        sql
+            One statement or several; the answer is that of the last. Views and
+            tables that one creates stay for later questions.
+        engine
+            "polars" or "datafusion"; by default the quicker that is right.
+        limit
+            Rows that are wanted at most.
+        memory
+            Bytes that may be taken before the engine spills to disk, about; by
+            default a quarter of the machine's.
+        params
+            Values for `$name` and `{{name}}`: numbers, texts, dates, lists
+            (`IN $genes`), and frames, which are also tables by their names.
 
         Raises
         ------
         SlafError
-            The statement is not valid, or names an unknown table or column.
+            A statement is not valid, or names an unknown table, column or value.
         """
-        answer = self._ask(sql, engine)
+        answer = self._ask(sql, engine, limit=limit, memory=memory, **params)
+        if answer is None:
+            return pl.DataFrame()
         for warning in answer.warnings:
             import warnings
 
@@ -132,10 +155,28 @@ class SLAFArray:
 
     # What the handles need ------------------------------------------------
 
-    def _ask(self, sql: str, engine: str | None = None) -> _slaf.Answer:
-        cells, genes = self.shape
-        handle = ("dataset", self._dataset, (0, 1, cells), (0, 1, genes))
-        return _slaf.query(sql, [handle], default=0, engine=engine)
+    @cached_property
+    def _session(self) -> _sql.SqlSession:
+        return _sql.of_array(self)
+
+    def _ask(
+        self,
+        sql: str,
+        engine: str | None = None,
+        *,
+        limit: int | None = None,
+        memory: int | None = None,
+        **params: Any,
+    ) -> _slaf.Answer | None:
+        session = self._session
+        before = {name: session.namespace[name] for name in params if name in session.namespace}
+        session.namespace.update(params)
+        try:
+            return session.run(sql, engine=engine, limit=limit, memory=memory)
+        finally:
+            for name in params:
+                session.namespace.pop(name, None)
+            session.namespace.update(before)
 
     @cached_property
     def _notes(self) -> dict[str, Any]:

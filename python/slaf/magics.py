@@ -1,66 +1,250 @@
 """`%%sql` in any IPython: our kernel, a plain ipykernel, a terminal.
 
-    %%sql [--on HANDLE] [--engine NAME] [name <<]
+    %%sql [options] [name <<]
     SELECT …
 
+Options: `--on HANDLE`, `--engine polars|datafusion`, `--limit ROWS`, `--lazy`,
+`--explain`, `--profile`.
+
 The tables are those of the session's only open dataset; with several open,
-`variable.cells`. A frame is a table by its variable's name. `name <<` binds the
-answer as a polars DataFrame, whose buffers are the engine's own.
+`variable.cells`. A frame is a table by its variable's name, and `{{x}}` and `$x`
+are values of variables. `name <<` binds the answer as a polars DataFrame, whose
+buffers are the engine's own; with `--lazy`, as a LazyFrame.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slaf import _slaf
 
+if TYPE_CHECKING:
+    from slaf._sql import SqlSession
+
 
 def load(shell) -> None:
-    """Registers the magics and the displays."""
-    shell.register_magic_function(_sql_cell(shell), "line_cell", "sql")
+    """Registers the magics, their completion and the displays."""
+    from IPython.core.completer import context_matcher
+
+    sessions = Sessions(shell)
+    shell.register_magic_function(_sql_cell(sessions), "line_cell", "sql")
+    if hasattr(shell, "Completer"):
+        complete = lambda context: _matches(sessions, context)  # noqa: E731
+        complete.__qualname__ = "slaf.sql"
+        matchers = shell.Completer.custom_matchers
+        matchers[:] = [m for m in matchers if getattr(m, "matcher_identifier", "") != "slaf.sql"]
+        matchers.append(context_matcher(identifier="slaf.sql")(complete))
+    shell.configurables[:] = [c for c in shell.configurables if type(c).__name__ != "Slaf"]
+    shell.configurables.append(sessions.config)
+    shell.slaf_sessions = sessions
     formatter = shell.display_formatter.formatters["text/html"]
     for module, name in (("scipy.sparse._csr", "csr_matrix"), ("scipy.sparse._csr", "csr_array")):
         formatter.for_type_by_name(module, name, _csr_html)
 
 
-def _sql_cell(shell):
-    def sql(line: str, cell: str | None = None):
-        """Run a SQL statement over open SLAF datasets and frames.
+class Sessions:
+    """The one SQL session of a shell."""
 
-        %%sql [--on HANDLE] [--engine auto|polars|datafusion] [name <<]
+    def __init__(self, shell: Any):
+        self.shell = shell
+        self.config = _config(shell)
+        self._session: SqlSession | None = None
+
+    @property
+    def session(self) -> SqlSession:
+        if self._session is None:
+            # numpy, pandas and polars take a second.
+            from slaf._sql import SqlSession
+
+            namespace = self.shell.user_ns
+            self._session = SqlSession(namespace, lambda on: _handles(namespace, on))
+        return self._session
+
+    @property
+    def memory(self) -> int | None:
+        return _bytes(self.config.memory) if self.config.memory else None
+
+
+def _config(shell: Any) -> Any:
+    from traitlets import Unicode
+    from traitlets.config import Configurable
+
+    class Slaf(Configurable):
+        """Settings of the SQL engine: `%config Slaf.memory = "2 GB"`."""
+
+        memory = Unicode(
+            "",
+            help="Memory that a statement may take before it spills to disk; empty: a quarter of "
+            "the machine's.",
+        ).tag(config=True)
+
+    return Slaf(parent=shell)
+
+
+def _bytes(text: str) -> int:
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    number = text.strip().rstrip("BKMGTibkmgt ")
+    unit = text.strip()[len(number) :].strip().upper().replace("I", "")
+    try:
+        return int(float(number) * units[unit])
+    except (ValueError, KeyError):
+        raise ValueError(f"`{text}` is no amount of memory. Write it as `2 GB`.") from None
+
+
+def _sql_cell(sessions: Sessions):
+    def sql(line: str, cell: str | None = None):
+        """Run SQL over open SLAF datasets and frames.
+
+        %%sql [--on HANDLE] [--engine auto|polars|datafusion] [--limit ROWS]
+              [--lazy] [--explain] [--profile] [name <<]
         SELECT louvain, COUNT(*) AS n FROM cells GROUP BY louvain
         """
         from IPython.core.error import UsageError
 
         try:
-            target, on, engine, statement = _slaf.parse_cell(line, cell or "")
-            answer = _ask(shell.user_ns, statement, on, engine)
-        except (ValueError, NameError) as error:
+            return _run(sessions, _slaf.parse_cell(line, cell or ""))
+        except (ValueError, NameError, OSError) as error:
             # A message, not the stack of the magic.
             raise UsageError(str(error)) from None
-        if target is None:
-            return answer
-        import polars as pl
-
-        shell.user_ns[target] = pl.DataFrame(answer)
-        for warning in answer.warnings:
-            print(warning)
-        rows, columns = answer.shape
-        print(f"{target}: {rows:,} rows × {columns} columns")
-        return None
 
     return sql
 
 
-def _ask(namespace: dict[str, Any], statement: str, on: str | None, engine: str | None):
-    handles, default = _handles(namespace, on)
-    taken = {name for name, *_ in handles}
-    frames = []
-    for name in _slaf.table_names(statement):
-        value = namespace.get(name)
-        if name not in taken and hasattr(value, "__arrow_c_stream__"):
-            frames.append((name, value))
-    return _slaf.query(statement, handles, default=default, frames=frames, engine=engine)
+def _run(sessions: Sessions, cell: _slaf.SqlCell) -> Any:
+    shell, session = sessions.shell, sessions.session
+    if cell.lazy:
+        if cell.target is None:
+            raise ValueError("`--lazy` gives a plan to a variable: `%%sql --lazy name <<`.")
+        prepared = session.prepared(cell.sql, cell.on)
+        shell.user_ns[cell.target] = prepared.lazy(engine=cell.engine, memory=sessions.memory)
+        print(f"{cell.target}: a polars LazyFrame; collect() reads")
+        return None
+    text = f"EXPLAIN {cell.sql}" if cell.explain else cell.sql
+    with _Watch() as watch:
+        answer = session.run(
+            text,
+            on=cell.on,
+            engine=cell.engine,
+            limit=cell.limit,
+            memory=sessions.memory,
+            watch=watch,
+        )
+    if answer is None:
+        return None
+    if cell.profile:
+        read, milliseconds = answer.profile
+        rows, _ = answer.shape
+        engine, reason = answer.engine
+        print(
+            f"{rows:,} rows in {milliseconds:,.1f} ms; {read:,} rows of expression read; "
+            f"{engine} ({reason})"
+        )
+    if cell.explain:
+        import polars as pl
+
+        print("\n".join(pl.DataFrame(answer)["plan"]))
+        return None
+    if cell.target is None:
+        return answer
+    import polars as pl
+
+    shell.user_ns[cell.target] = pl.DataFrame(answer)
+    for warning in answer.warnings:
+        print(warning)
+    rows, columns = answer.shape
+    print(f"{cell.target}: {rows:,} rows × {columns} columns")
+    return None
+
+
+class _Watch:
+    """A bar below the cell, once many rows take their time."""
+
+    _MANY = 10_000_000
+
+    def __enter__(self) -> _Watch:
+        self._bars = None
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        if total < self._MANY:
+            return
+        if self._bars is None:
+            from slaf._progress import in_notebook
+
+            self._bars = in_notebook() or _Silent()
+        self._bars("expression", done, total)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.close()
+
+
+class _Silent:
+    def __call__(self, *_: object) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+# Completion and inspection -------------------------------------------------
+
+
+def sql_of(code: str) -> tuple[int, str] | None:
+    """Where the statement of a `%%sql` cell begins, and its text."""
+    stripped = code.lstrip()
+    begin = len(code) - len(stripped)
+    for magic in ("%%sql", "%sql"):
+        if stripped.startswith(magic) and not stripped[len(magic) : len(magic) + 1].isalnum():
+            start = begin + len(magic)
+            if magic == "%sql" and "\n" in stripped.rstrip():
+                return None
+            return start, code[start:]
+    return None
+
+
+def complete(sessions: Sessions, code: str, cursor: int) -> tuple[int, list[tuple[str, str]]]:
+    """Where the candidates begin in `code`, and each with its kind."""
+    found = sql_of(code)
+    if found is None or cursor < found[0]:
+        return cursor, []
+    start, sql = found
+    place = len(sql[: cursor - start].encode())
+    begin, matches = _slaf.complete_sql(sql, place, sessions.session.catalog())
+    return start + len(sql.encode()[:begin].decode()), matches
+
+
+def inspect(sessions: Sessions, code: str, cursor: int) -> str | None:
+    """What the name at `cursor` means in the SQL of `code`."""
+    found = sql_of(code)
+    if found is None or cursor < found[0]:
+        return None
+    start, sql = found
+    place = len(sql[: cursor - start].encode())
+    return _slaf.inspect_sql(sql, place, sessions.session.catalog())
+
+
+def _matches(sessions: Sessions, context: Any) -> dict[str, Any]:
+    from IPython.core.completer import SimpleCompletion
+
+    code = context.full_text
+    lines = code.split("\n")[: context.cursor_line]
+    cursor = sum(len(line) + 1 for line in lines) + context.cursor_position
+    if sql_of(code) is None:
+        return {"completions": [], "suppress": False}
+    try:
+        start, matches = complete(sessions, code, cursor)
+    except (ValueError, NameError, OSError):
+        start, matches = cursor, []
+    return {
+        "completions": [SimpleCompletion(text, type=kind) for text, kind in matches],
+        "matched_fragment": code[start:cursor],
+        "ordered": True,
+        "suppress": True,
+    }
+
+
+# Handles ---------------------------------------------------------------------
 
 
 def _handles(namespace: dict[str, Any], on: str | None):

@@ -28,6 +28,7 @@ pub(crate) fn to_python(error: Error) -> PyErr {
         Error::NotSlaf { .. }
         | Error::Corrupt { .. }
         | Error::Unknown { .. }
+        | Error::Placed { .. }
         | Error::Sql { .. }
         | Error::NoVersion { .. }
         | Error::NotACount { .. }

@@ -25,6 +25,8 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("SlafError", m.py().get_type::<errors::SlafError>())?;
     m.add_class::<dataset::Dataset>()?;
     m.add_class::<sql::Answer>()?;
+    m.add_class::<sql::SqlCell>()?;
+    m.add_class::<sql::Statement>()?;
     m.add_class::<writer::Writer>()?;
     m.add_class::<writer::PairsWriter>()?;
     m.add_class::<kernel::Kernel>()?;
@@ -39,7 +41,12 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(storage::index, m)?)?;
     m.add_function(wrap_pyfunction!(storage::repair, m)?)?;
     m.add_function(wrap_pyfunction!(storage::validate, m)?)?;
-    m.add_function(wrap_pyfunction!(sql::table_names, m)?)?;
+    m.add_function(wrap_pyfunction!(sql::complete_sql, m)?)?;
+    m.add_function(wrap_pyfunction!(sql::fill_sql, m)?)?;
+    m.add_function(wrap_pyfunction!(sql::inspect_sql, m)?)?;
+    m.add_function(wrap_pyfunction!(sql::parse_sql, m)?)?;
+    m.add_function(wrap_pyfunction!(sql::split_sql, m)?)?;
+    m.add_function(wrap_pyfunction!(sql::sql_holes, m)?)?;
     m.add_function(wrap_pyfunction!(sql::query, m)?)?;
     m.add_function(wrap_pyfunction!(sql::parse_cell, m)?)?;
     m.add_function(wrap_pyfunction!(display::picture, m)?)?;

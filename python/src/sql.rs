@@ -1,92 +1,230 @@
 //! SQL from Python: a catalog of handles and frames, one statement, an answer
 //! that is an Arrow stream and displays itself.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
+use arrow::array::RecordBatchReader;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
-use pyo3_arrow::PyTable;
-use slaf_core::query::{self as engine, Catalog, Engine, Frame, Handle, Options};
+use pyo3_arrow::{PyRecordBatchReader, PySchema, PyTable};
+use slaf_core::Error;
+use slaf_core::query::{
+    self as engine, Catalog, Command, Engine, Frame, Handle, Open, Options, Param, Params, Rows,
+};
 use slaf_magics::{Cell, TableView};
 
 use crate::arrays::Axis;
 use crate::dataset::Dataset;
-use crate::wait::wait;
+use crate::errors::to_python;
+use crate::wait::{wait, wait_watching};
 
 /// The answer of a statement: an Arrow stream (`polars.DataFrame(answer)`
 /// copies nothing) that displays itself as HTML and text.
 #[pyclass(frozen, module = "slaf._slaf")]
 pub(crate) struct Answer {
     inner: engine::Answer,
-    milliseconds: u128,
+    milliseconds: f64,
+    /// Rows of expression that were read.
+    read: u64,
 }
 
 /// `(variable, dataset, cells, genes)`.
 type PyHandle<'py> = (String, PyRef<'py, Dataset>, Axis<'py>, Axis<'py>);
 
-/// Runs one statement over the handles and frames given. `default` is the place
-/// of the handle whose tables need no prefix.
-#[pyfunction]
-#[pyo3(signature = (sql, handles, default=None, frames=vec![], engine=None))]
-pub(crate) fn query(
-    py: Python<'_>,
-    sql: String,
-    handles: Vec<PyHandle<'_>>,
-    default: Option<usize>,
-    frames: Vec<(String, PyTable)>,
-    engine: Option<&str>,
-) -> PyResult<Answer> {
-    let chosen = match engine {
-        None => None,
-        Some("polars") => Some(Engine::Polars),
-        Some("datafusion") => Some(Engine::DataFusion),
-        Some(other) => {
-            return Err(PyValueError::new_err(format!(
-                "there is no engine `{other}`"
-            )));
+/// Tables that a statement may name: handles, the place of the one whose tables
+/// need no prefix, frames, views and Lance tables, each by its name.
+#[derive(FromPyObject)]
+pub(crate) struct PyCatalog<'py>(
+    Vec<PyHandle<'py>>,
+    Option<usize>,
+    Vec<(String, PyFrame)>,
+    Vec<(String, String)>,
+    Vec<(String, String)>,
+);
+
+/// A frame in memory, or `(schema, a function from column names to a stream)`.
+#[derive(FromPyObject)]
+pub(crate) enum PyFrame {
+    There(PySchema, Py<PyAny>),
+    Here(PyTable),
+}
+
+impl PyCatalog<'_> {
+    fn catalog(self, py: Python<'_>) -> PyResult<Catalog> {
+        let Self(handles, default, frames, views, lances) = self;
+        let mut frames: Vec<Frame> = frames.into_iter().map(frame).collect();
+        for (name, uri) in lances {
+            frames.push(wait(py, async move { Frame::lance(name, &uri).await })?);
         }
-    };
-    let handles = handles
-        .into_iter()
-        .map(|(name, dataset, cells, genes)| {
+        let handles = handles.into_iter().map(|(name, dataset, cells, genes)| {
             Ok(Handle {
                 name,
                 dataset: dataset.inner.clone(),
                 cells: cells.selection()?,
                 genes: genes.selection()?,
             })
+        });
+        Ok(Catalog {
+            handles: handles.collect::<PyResult<_>>()?,
+            default,
+            frames,
+            views,
         })
-        .collect::<PyResult<_>>()?;
-    let frames = frames
-        .into_iter()
-        .map(|(name, table)| {
+    }
+}
+
+fn frame((name, frame): (String, PyFrame)) -> Frame {
+    match frame {
+        PyFrame::Here(table) => {
             let (batches, schema) = table.into_inner();
             Frame {
                 name,
                 schema,
-                batches,
+                rows: Rows::Here(batches),
             }
+        }
+        PyFrame::There(schema, open) => Frame {
+            name,
+            schema: schema.into_inner(),
+            rows: Rows::There(opener(open)),
+        },
+    }
+}
+
+/// Opens a frame by calling Python.
+fn opener(open: Py<PyAny>) -> Open {
+    Arc::new(move |columns: &[String]| {
+        Python::attach(|py| {
+            let stream = open.call1(py, (columns.to_vec(),))?;
+            let reader: PyRecordBatchReader = stream.extract(py)?;
+            Ok(reader.into_reader()? as Box<dyn RecordBatchReader + Send>)
         })
-        .collect();
-    let catalog = Catalog {
-        handles,
-        default,
-        frames,
+        .map_err(|error: PyErr| Error::Sql {
+            message: Python::attach(|py| error.value(py).to_string()),
+            hint: None,
+        })
+    })
+}
+
+/// A value for a parameter.
+#[derive(FromPyObject)]
+pub(crate) enum PyParam {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+    Tagged(String, Py<PyAny>),
+    List(Vec<Option<PyParam>>),
+}
+
+fn param(py: Python<'_>, value: Option<PyParam>) -> PyResult<Param> {
+    Ok(match value {
+        None => Param::Null,
+        Some(PyParam::Bool(value)) => Param::Bool(value),
+        Some(PyParam::Int(value)) => Param::Int(value),
+        Some(PyParam::Float(value)) => Param::Float(value),
+        Some(PyParam::Text(value)) => Param::Text(value),
+        Some(PyParam::Tagged(kind, value)) => match kind.as_str() {
+            "frame" => Param::Frame(value.extract(py)?),
+            "date" => Param::Typed("DATE", value.extract(py)?),
+            _ => Param::Typed("TIMESTAMP", value.extract(py)?),
+        },
+        Some(PyParam::List(items)) => {
+            let items = items.into_iter().map(|item| param(py, item));
+            Param::List(items.collect::<PyResult<_>>()?)
+        }
+    })
+}
+
+fn params(py: Python<'_>, values: HashMap<String, Option<PyParam>>) -> PyResult<Params> {
+    let values = values
+        .into_iter()
+        .map(|(name, value)| Ok((name, param(py, value)?)));
+    values.collect()
+}
+
+/// Runs one statement over the catalog. `watch(rows read, rows to read)` is
+/// called now and then.
+#[pyfunction]
+#[pyo3(signature = (sql, catalog, params, *, engine=None, limit=None, memory=None, watch=None))]
+#[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+pub(crate) fn query(
+    py: Python<'_>,
+    sql: String,
+    catalog: PyCatalog<'_>,
+    params: HashMap<String, Option<PyParam>>,
+    engine: Option<&str>,
+    limit: Option<usize>,
+    memory: Option<usize>,
+    watch: Option<Py<PyAny>>,
+) -> PyResult<Answer> {
+    let engine = match engine {
+        None | Some("auto") => None,
+        Some("polars") => Some(Engine::Polars),
+        Some("datafusion") => Some(Engine::DataFusion),
+        Some(other) => {
+            return Err(PyValueError::new_err(format!(
+                "There is no engine `{other}`. Use `auto`, `datafusion` or `polars`."
+            )));
+        }
     };
-    let begun = Instant::now();
+    let defaults = Options::default();
     let options = Options {
-        engine: chosen,
-        ..Options::default()
+        engine,
+        limit,
+        memory: memory.unwrap_or(defaults.memory),
+        reading: defaults.reading,
     };
-    let inner = wait(
-        py,
-        async move { engine::run(catalog, &sql, &options).await },
-    )?;
+    let (catalog, params) = (catalog.catalog(py)?, self::params(py, params)?);
+    let reading = Arc::clone(&options.reading);
+    let begun = Instant::now();
+    let work = async move { engine::run(&catalog, &sql, &params, &options).await };
+    let inner = wait_watching(py, work, |py| match &watch {
+        Some(watch) => watch.call1(py, reading.rows()).map(drop),
+        None => Ok(()),
+    })?;
     Ok(Answer {
         inner,
-        milliseconds: begun.elapsed().as_millis(),
+        milliseconds: begun.elapsed().as_secs_f64() * 1e3,
+        read: reading.rows().0,
     })
+}
+
+/// Where the candidates begin, in bytes, and each with its kind.
+type Completion = (usize, Vec<(String, &'static str)>);
+
+/// What may stand at byte `cursor` of `sql`.
+#[pyfunction]
+pub(crate) fn complete_sql(
+    py: Python<'_>,
+    sql: String,
+    cursor: usize,
+    catalog: PyCatalog<'_>,
+) -> PyResult<Completion> {
+    let catalog = catalog.catalog(py)?;
+    let found = wait(
+        py,
+        async move { engine::complete(&catalog, &sql, cursor).await },
+    )?;
+    Ok((found.start, found.matches))
+}
+
+/// What the name at byte `cursor` of `sql` means.
+#[pyfunction]
+pub(crate) fn inspect_sql(
+    py: Python<'_>,
+    sql: String,
+    cursor: usize,
+    catalog: PyCatalog<'_>,
+) -> PyResult<Option<String>> {
+    let catalog = catalog.catalog(py)?;
+    wait(
+        py,
+        async move { engine::inspect(&catalog, &sql, cursor).await },
+    )
 }
 
 #[pymethods]
@@ -123,6 +261,12 @@ impl Answer {
         (self.inner.engine.name(), &self.inner.reason)
     }
 
+    /// Rows of expression that were read, and milliseconds that all took.
+    #[getter]
+    fn profile(&self) -> (u64, f64) {
+        (self.read, self.milliseconds)
+    }
+
     #[getter]
     fn warnings(&self) -> Vec<String> {
         self.inner.warnings.clone()
@@ -143,7 +287,8 @@ impl Answer {
 
 impl Answer {
     fn view(&self, draw: impl Fn(&TableView<'_>) -> String) -> String {
-        let note = format!("{} · {} ms", self.inner.engine.name(), self.milliseconds);
+        let (engine, milliseconds) = (self.inner.engine.name(), self.milliseconds);
+        let note = format!("{engine} · {milliseconds:.0} ms");
         draw(&TableView {
             schema: &self.inner.schema,
             batches: &self.inner.batches,
@@ -153,23 +298,93 @@ impl Answer {
     }
 }
 
-/// The tables that a statement names, without its own WITH tables.
+/// The statements of a text.
 #[pyfunction]
-pub(crate) fn table_names(sql: &str) -> Vec<String> {
-    engine::table_names(sql)
+pub(crate) fn split_sql(sql: &str) -> Vec<String> {
+    engine::split(sql)
 }
 
-/// `(target, on, engine, sql)` of a `%%sql` cell.
+/// The Python expressions in `{{…}}`, and whether each names something.
 #[pyfunction]
-pub(crate) fn parse_cell(
-    line: &str,
-    body: &str,
-) -> PyResult<(Option<String>, Option<String>, Option<&'static str>, String)> {
+pub(crate) fn sql_holes(sql: &str) -> PyResult<Vec<(String, bool)>> {
+    let holes = engine::holes(sql).map_err(to_python)?;
+    Ok(holes
+        .into_iter()
+        .map(|hole| (hole.expression, hole.is_name))
+        .collect())
+}
+
+/// The statement with parameters `$_0`, `$_1` … or the given names in its holes.
+#[pyfunction]
+pub(crate) fn fill_sql(sql: &str, names: Vec<Option<String>>) -> PyResult<String> {
+    engine::fill(sql, &names).map_err(to_python)
+}
+
+/// What a statement asks for and needs.
+#[pyclass(frozen, get_all, module = "slaf._slaf")]
+pub(crate) struct Statement {
+    /// `ask`, `create_view`, `create_table` or `drop`.
+    kind: &'static str,
+    /// What is created or dropped.
+    name: Option<String>,
+    /// Whether a name may be taken, or may be missing.
+    lenient: bool,
+    /// The query that is given a name.
+    query: Option<String>,
+    tables: Vec<String>,
+    reads: Vec<String>,
+    parameters: Vec<String>,
+}
+
+#[pyfunction]
+pub(crate) fn parse_sql(sql: &str) -> PyResult<Statement> {
+    let parsed = engine::parse(sql).map_err(to_python)?;
+    let query = parsed.query();
+    let (kind, name, lenient) = match parsed.command {
+        Command::CreateView(name, replace) => ("create_view", Some(name), replace),
+        Command::CreateTable(name, replace) => ("create_table", Some(name), replace),
+        Command::Drop(name, if_exists) => ("drop", Some(name), if_exists),
+        Command::Ask
+        | Command::Explain(_)
+        | Command::Describe(_)
+        | Command::Summarize
+        | Command::ShowTables => ("ask", None, false),
+    };
+    Ok(Statement {
+        kind,
+        name,
+        lenient,
+        query,
+        tables: parsed.tables,
+        reads: parsed.reads,
+        parameters: parsed.parameters,
+    })
+}
+
+/// A `%%sql` cell, taken apart.
+#[pyclass(frozen, get_all, module = "slaf._slaf")]
+pub(crate) struct SqlCell {
+    target: Option<String>,
+    on: Option<String>,
+    engine: Option<&'static str>,
+    limit: Option<usize>,
+    lazy: bool,
+    explain: bool,
+    profile: bool,
+    sql: String,
+}
+
+#[pyfunction]
+pub(crate) fn parse_cell(line: &str, body: &str) -> PyResult<SqlCell> {
     let cell = Cell::parse(line, body).map_err(|e| PyValueError::new_err(e.to_string()))?;
-    Ok((
-        cell.target,
-        cell.on,
-        cell.engine.map(Engine::name),
-        cell.sql,
-    ))
+    Ok(SqlCell {
+        target: cell.target,
+        on: cell.on,
+        engine: cell.engine.map(Engine::name),
+        limit: cell.limit,
+        lazy: cell.lazy,
+        explain: cell.explain,
+        profile: cell.profile,
+        sql: cell.sql,
+    })
 }

@@ -2,14 +2,15 @@
 //! reads manifests only; columns are read when somebody asks for them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::TryStreamExt;
 use lance::dataset::builder::DatasetBuilder;
 use lance::dataset::cleanup::CleanupPolicyBuilder;
+use lance::dataset::statistics::DatasetStatisticsExt;
 use lance::io::RecordBatchStream;
 use tokio::sync::OnceCell;
 
@@ -30,6 +31,7 @@ pub struct Table {
     pub rows: u64,
     pub schema: SchemaRef,
     place: Place,
+    kept: Arc<Mutex<HashMap<String, ArrayRef>>>,
 }
 
 /// A SLAF dataset. Cheap to clone: clones share their caches.
@@ -206,6 +208,7 @@ impl Table {
             lance,
             rows,
             place,
+            kept: Arc::default(),
         })
     }
 
@@ -235,6 +238,38 @@ impl Table {
             .await
             .map_err(|e: lance::Error| self.unreadable(&e))?;
         Ok(concat_batches(&schema, &batches)?)
+    }
+
+    /// Whole columns, which are kept for who asks next.
+    pub(crate) async fn kept(&self, columns: &[&str]) -> Result<Vec<ArrayRef>> {
+        let known = |column: &&&str| {
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            !kept.contains_key(**column)
+        };
+        let missing: Vec<&str> = columns.iter().filter(known).copied().collect();
+        if !missing.is_empty() {
+            let read = self.read(&missing).await?;
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            for (name, column) in missing.iter().zip(read.columns()) {
+                kept.insert((*name).to_owned(), Arc::clone(column));
+            }
+        }
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(columns
+            .iter()
+            .filter_map(|name| kept.get(*name).cloned())
+            .collect())
+    }
+
+    /// Bytes of each column on disk.
+    pub(crate) async fn column_bytes(&self) -> Result<Vec<(String, u64)>> {
+        let told = self.lance.calculate_data_stats().await;
+        let told = told.map_err(|e| self.unreadable(&e))?;
+        let fields = told.fields.into_iter().filter_map(|field| {
+            let name = &self.lance.schema().field_by_id(field.id as i32)?.name;
+            Some((name.clone(), field.bytes_on_disk))
+        });
+        Ok(fields.collect())
     }
 
     /// Lance failed to read what the manifest promises.

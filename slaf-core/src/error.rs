@@ -27,6 +27,9 @@ pub enum Error {
         near: Vec<String>,
     },
 
+    #[error("{message}{place}")]
+    Placed { message: String, place: String },
+
     #[error("The {axis} index {index} is out of bounds for {len} {axis}s.")]
     OutOfBounds {
         axis: &'static str,
@@ -115,6 +118,7 @@ impl Error {
             | Self::Busy { .. }
             | Self::BadMatrix { .. }
             | Self::Io { .. }
+            | Self::Placed { .. }
             | Self::Interrupted
             | Self::Engine { .. } => None,
         }

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_client.jsonutil import json_default
 from jupyter_client.session import Session as ClientSession
 
+from slaf import magics
 from slaf.kernel import streams
 
 if TYPE_CHECKING:
@@ -287,6 +288,12 @@ class KernelSession:
         code = content["code"]
         name = token_at_cursor(code, content.get("cursor_pos", len(code)))
         reply = {"status": "ok", "data": {}, "metadata": {}, "found": False}
+        if magics.sql_of(code) is not None:
+            with _interruptible(), contextlib.suppress(ValueError, NameError, OSError):
+                cursor = content.get("cursor_pos", len(code))
+                said = magics.inspect(self.shell.slaf_sessions, code, cursor)
+                if said is not None:
+                    return reply | {"data": {"text/plain": said}, "found": True}
         try:
             bundle = self.shell.object_inspect_mime(
                 name, detail_level=content.get("detail_level", 0)

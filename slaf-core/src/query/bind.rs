@@ -13,20 +13,20 @@ use sqlparser::ast::{
 };
 
 use super::catalog::{Catalog, Named};
-use super::parse::{cte_names, parts};
+use super::expand::expand;
+use super::parse::{cte_names, parse, parts};
 use crate::{Error, Result};
+
+/// Views of views, at most.
+const DEPTH: usize = 200;
 
 /// Binds all names of `statement`; the answer is what its author should know.
 pub(crate) fn names(statement: &mut Statement, catalog: &Catalog) -> Result<Vec<String>> {
-    if let Statement::ExplainTable { table_name, .. } = statement {
-        let resolved = catalog.resolve(&parts(table_name))?.0;
-        *table_name = object_name(resolved);
-        return Ok(vec![]);
-    }
     let mut tables = Tables {
         catalog,
         ctes: cte_names(statement),
         known: BTreeSet::new(),
+        depth: 0,
     };
     tables.known.extend(tables.ctes.iter().cloned());
     if let ControlFlow::Break(error) = statement.visit(&mut tables) {
@@ -52,6 +52,8 @@ struct Tables<'a> {
     catalog: &'a Catalog,
     ctes: BTreeSet<String>,
     known: BTreeSet<String>,
+    /// Views that have been written out.
+    depth: usize,
 }
 
 impl Tables<'_> {
@@ -59,6 +61,53 @@ impl Tables<'_> {
         self.known.insert(alias.name.value.clone());
         self.known
             .extend(alias.columns.iter().map(|c| c.name.value.clone()));
+    }
+
+    /// A name that was given to a query becomes the query.
+    fn view(&mut self, factor: &mut TableFactor) -> Result<()> {
+        let TableFactor::Table {
+            name,
+            alias,
+            args: None,
+            ..
+        } = factor
+        else {
+            return Ok(());
+        };
+        let [asked] = parts(name)[..] else {
+            return Ok(());
+        };
+        if self.ctes.contains(asked) {
+            return Ok(());
+        }
+        let Some(query) = self.catalog.view(asked) else {
+            return Ok(());
+        };
+        self.depth += 1;
+        if self.depth > DEPTH {
+            return Err(Error::Sql {
+                message: format!("The view `{asked}` is made of itself."),
+                hint: Some("Create it anew from tables.".into()),
+            });
+        }
+        let Some(Statement::Query(subquery)) = parse(query)?.query else {
+            return Ok(());
+        };
+        let alias = alias.clone().unwrap_or_else(|| TableAlias {
+            explicit: true,
+            name: Ident::with_quote('"', asked),
+            columns: vec![],
+            at: None,
+        });
+        self.ctes
+            .extend(cte_names(&Statement::Query(subquery.clone())));
+        *factor = TableFactor::Derived {
+            lateral: false,
+            subquery,
+            alias: Some(alias),
+            sample: None,
+        };
+        Ok(())
     }
 
     fn table(&mut self, name: &mut ObjectName) -> Result<()> {
@@ -106,6 +155,9 @@ impl VisitorMut for Tables<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        if let Err(error) = expand(factor, self.catalog).and_then(|()| self.view(factor)) {
+            return ControlFlow::Break(error);
+        }
         match factor {
             TableFactor::Table {
                 name,
@@ -139,11 +191,12 @@ impl VisitorMut for Tables<'_> {
 }
 
 fn columns_of(found: &Named<'_>) -> Vec<String> {
-    let schema = match found {
-        Named::Table(_, table) => &table.schema,
-        Named::Frame(frame) => &frame.schema,
-    };
-    schema.fields().iter().map(|f| f.name().clone()).collect()
+    found
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| f.name().clone())
+        .collect()
 }
 
 /// Second pass: columns.

@@ -3,9 +3,9 @@
 //! (`pbmc.cells`), and a sliced handle shows only its slice. A frame is a table
 //! by its variable's name.
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use super::frame::Frame;
 use crate::dataset::Table;
 use crate::suggest::nearest;
 use crate::{Dataset, Error, Result, Selection};
@@ -19,26 +19,48 @@ pub struct Handle {
     pub genes: Selection,
 }
 
-/// A frame under the name of the variable that holds it.
-#[derive(Debug, Clone)]
-pub struct Frame {
-    pub name: String,
-    pub schema: SchemaRef,
-    pub batches: Vec<RecordBatch>,
-}
-
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     pub handles: Vec<Handle>,
     /// The handle whose tables need no prefix.
     pub default: Option<usize>,
     pub frames: Vec<Frame>,
+    /// Queries by the names that they were given.
+    pub views: Vec<(String, String)>,
 }
 
 /// What a name in a FROM clause stands for.
 pub(crate) enum Named<'a> {
     Table(&'a Handle, &'a Table),
     Frame(&'a Frame),
+}
+
+impl<'a> Named<'a> {
+    pub(crate) fn schema(&self) -> &'a SchemaRef {
+        match self {
+            Self::Table(_, table) => &table.schema,
+            Self::Frame(frame) => &frame.schema,
+        }
+    }
+}
+
+/// AnnData's names of tables.
+const ALIASES: [(&str, &str); 5] = [
+    ("obs", "cells"),
+    ("var", "genes"),
+    ("X", "expression"),
+    ("obsp", "cellsxcells"),
+    ("varp", "genesxgenes"),
+];
+
+/// The table of that name, or of AnnData's name for it.
+fn table_of<'a>(dataset: &'a Dataset, name: &str) -> Option<&'a Table> {
+    let tables: Vec<&Table> = dataset.tables().collect();
+    let found = by_name(&tables, name, |t| &t.name).copied();
+    found.or_else(|| {
+        let (_, ours) = ALIASES.iter().find(|(theirs, _)| *theirs == name)?;
+        tables.iter().find(|t| t.name == *ours).copied()
+    })
 }
 
 impl Handle {
@@ -49,6 +71,15 @@ impl Handle {
             dataset,
             cells: Selection::all(cells),
             genes: Selection::all(genes),
+        }
+    }
+
+    /// Rows of `table` in this slice; none: nobody has counted.
+    pub(crate) fn rows_of(&self, table: &Table) -> Option<u64> {
+        match table.name.as_str() {
+            "cells" => Some(self.cells.len() as u64),
+            "genes" => Some(self.genes.len() as u64),
+            _ => self.is_whole().then_some(table.rows),
         }
     }
 
@@ -64,8 +95,13 @@ impl Catalog {
         Self {
             handles: vec![Handle::whole("dataset", dataset)],
             default: Some(0),
-            frames: vec![],
+            ..Self::default()
         }
+    }
+
+    /// The query that `name` was given to.
+    pub(crate) fn view(&self, name: &str) -> Option<&str> {
+        by_name(&self.views, name, |(name, _)| name).map(|(_, query)| query.as_str())
     }
 
     /// Where the datasets lie, for messages.
@@ -90,8 +126,7 @@ impl Catalog {
                         name: (*schema).to_owned(),
                         near: nearest(schema, self.handles.iter().map(|h| h.name.as_str())),
                     })?;
-                let tables: Vec<&Table> = handle.dataset.tables().collect();
-                let table = by_name(&tables, table, |t| &t.name)
+                let table = table_of(&handle.dataset, table)
                     .ok_or_else(|| self.unknown(&parts.join(".")))?;
                 let parts = vec![handle.name.clone(), table.name.clone()];
                 Ok((parts, Named::Table(handle, table)))
@@ -102,22 +137,23 @@ impl Catalog {
 
     fn resolve_bare(&self, name: &str) -> Result<(Vec<String>, Named<'_>)> {
         let frame = by_name(&self.frames, name, |f| &f.name);
-        let table = self.default_handle().and_then(|handle| {
-            let tables: Vec<&Table> = handle.dataset.tables().collect();
-            Some((handle, *by_name(&tables, name, |t| &t.name)?))
-        });
+        let table = self
+            .default_handle()
+            .and_then(|handle| Some((handle, table_of(&handle.dataset, name)?)));
         match (frame, table) {
-            (Some(frame), Some((handle, _))) => Err(Error::Sql {
-                message: format!(
-                    "`{name}` is the frame `{}` and a table of `{}`.",
-                    frame.name, handle.name
-                ),
-                hint: Some(format!(
-                    "Write `{}.{name}` for the table, or rename the frame.",
-                    handle.name
-                )),
-            }),
-            (Some(frame), None) => Ok((vec![frame.name.clone()], Named::Frame(frame))),
+            (Some(frame), Some((handle, table))) if table.name.eq_ignore_ascii_case(name) => {
+                Err(Error::Sql {
+                    message: format!(
+                        "`{name}` is the frame `{}` and a table of `{}`.",
+                        frame.name, handle.name
+                    ),
+                    hint: Some(format!(
+                        "Write `{}.{name}` for the table, or rename the frame.",
+                        handle.name
+                    )),
+                })
+            }
+            (Some(frame), _) => Ok((vec![frame.name.clone()], Named::Frame(frame))),
             (None, Some((handle, table))) => {
                 Ok((vec![table.name.clone()], Named::Table(handle, table)))
             }
@@ -141,6 +177,7 @@ impl Catalog {
 
     fn unknown(&self, name: &str) -> Error {
         let mut known: Vec<String> = self.frames.iter().map(|f| f.name.clone()).collect();
+        known.extend(self.views.iter().map(|(name, _)| name.clone()));
         for (at, handle) in self.handles.iter().enumerate() {
             for table in handle.dataset.tables() {
                 if self.default == Some(at) {

@@ -20,7 +20,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::{
-    Aggregate, Expr, ExprSchemable, Filter, Join, LogicalPlan, Projection, SubqueryAlias,
+    Aggregate, Cast, Expr, ExprSchemable, Filter, Join, LogicalPlan, Projection, SubqueryAlias,
 };
 use datafusion::physical_expr::PhysicalExpr;
 use futures::FutureExt;
@@ -289,7 +289,6 @@ impl Star {
 /// What a scan needs to know of one axis.
 #[derive(Debug)]
 pub(crate) struct Axis {
-    pub(crate) side: Side,
     /// The group of each id; `u32::MAX`: of none.
     pub(crate) codes: Vec<u32>,
     pub(crate) groups: usize,
@@ -357,7 +356,6 @@ impl Axis {
             None => 1,
         };
         Ok(Self {
-            side,
             codes,
             groups,
             plain: all && firsts.is_none(),
@@ -465,7 +463,7 @@ async fn dense(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Den
     for (_, params) in &calls {
         let argument = match params.args.first() {
             None | Some(Expr::Literal(..)) => None,
-            Some(expr) => Some(translate(expr)?),
+            Some(expr) => Some(as_stored(translate(expr)?)),
         };
         let filter = params.filter.as_deref().map(translate).transpose()?;
         arguments.push((argument, filter));
@@ -537,9 +535,27 @@ async fn dense(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Den
     .map(Some)
 }
 
+/// The stored value, if `expr` is no more than a wider number of it: sums are
+/// made in wide numbers anyway.
+fn as_stored(expr: Expr) -> Expr {
+    let value = Expr::Column(Column::new_unqualified("#v"));
+    match &expr {
+        Expr::Cast(Cast { expr: inner, field })
+            if **inner == value
+                && matches!(
+                    field.data_type(),
+                    DataType::Int64 | DataType::UInt64 | DataType::Float64
+                ) =>
+        {
+            value
+        }
+        _ => expr,
+    }
+}
+
 /// An aggregate function that this operator knows.
 fn call(expr: &Expr) -> Option<(Kind, &AggregateFunctionParams)> {
-    let Expr::AggregateFunction(AggregateFunction { func, params }) = expr.clone_unaliased() else {
+    let Expr::AggregateFunction(AggregateFunction { func, params }) = unaliased(expr) else {
         return None;
     };
     let AggregateFunctionParams {
@@ -556,15 +572,9 @@ fn call(expr: &Expr) -> Option<(Kind, &AggregateFunctionParams)> {
     (args.len() <= 1 && order_by.is_empty()).then_some((kind, params))
 }
 
-trait Unaliased {
-    fn clone_unaliased(&self) -> &Expr;
-}
-
-impl Unaliased for Expr {
-    fn clone_unaliased(&self) -> &Expr {
-        match self {
-            Self::Alias(alias) => alias.expr.clone_unaliased(),
-            other => other,
-        }
+fn unaliased(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(alias) => unaliased(&alias.expr),
+        other => other,
     }
 }

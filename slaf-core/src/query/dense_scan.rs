@@ -11,6 +11,8 @@ use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef, UInt32Type};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Statistics;
+use datafusion::common::stats::Precision;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableType};
@@ -206,6 +208,12 @@ impl TableProvider for DenseScan {
         TableType::Base
     }
 
+    fn statistics(&self) -> Option<Statistics> {
+        let mut statistics = Statistics::new_unknown(&self.0.schema);
+        statistics.num_rows = Precision::Inexact(self.0.groups());
+        Some(statistics)
+    }
+
     async fn scan(
         &self,
         _: &dyn Session,
@@ -232,10 +240,17 @@ impl TableProvider for DenseScan {
 }
 
 #[derive(Debug)]
-struct DenseAggregate {
+pub(crate) struct DenseAggregate {
     work: Arc<Work>,
     projection: Option<Vec<usize>>,
     properties: Arc<PlanProperties>,
+}
+
+impl DenseAggregate {
+    /// What it reads, unless sums answer.
+    pub(crate) fn scan(&self) -> Option<&ExpressionScan> {
+        self.work.sums.is_none().then_some(&self.work.scan)
+    }
 }
 
 impl DisplayAs for DenseAggregate {

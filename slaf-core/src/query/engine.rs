@@ -13,10 +13,11 @@ use datafusion::catalog::{
 };
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::JoinType;
+use datafusion::logical_expr::{JoinType, LogicalPlanBuilder};
 use datafusion::optimizer::Analyzer;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
@@ -27,11 +28,16 @@ use futures::TryStreamExt;
 use lance::datafusion::LanceTableProvider;
 use sqlparser::ast::Statement;
 
+use super::Options;
 use super::arithmetic::OurArithmetic;
 use super::catalog::{Catalog, Handle};
 use super::counted::Counted;
-use super::expression::{Expression, Wanted};
+use super::dense_scan::DenseAggregate;
+use super::explain::grouped;
+use super::expression::{Expression, ExpressionScan, Wanted};
+use super::functions;
 use super::kept::Kept;
+use super::metadata::Metadata;
 use super::nulls::KeepNulls;
 use super::reading::Reading;
 use super::resolve::resolve;
@@ -45,7 +51,7 @@ const SCHEMA: &str = "public";
 /// A statement that is ready to run.
 pub(crate) struct Planned {
     state: SessionState,
-    schema: SchemaRef,
+    pub(crate) schema: SchemaRef,
     physical: Arc<dyn ExecutionPlan>,
     uri: String,
 }
@@ -54,17 +60,22 @@ pub(crate) struct Planned {
 pub(crate) async fn plan(
     catalog: &Catalog,
     statement: Statement,
-    memory: usize,
-    reading: &Arc<Reading>,
+    options: &Options,
 ) -> Result<Planned> {
-    let context = context(memory)?;
+    let context = context(options.memory)?;
     let uri = catalog.uri();
     let outcome = async {
-        register(&context, catalog, reading)?;
+        register(&context, catalog, &options.reading)?;
         let state = context.state();
         let statement = DfStatement::Statement(Box::new(statement));
         let plan = state.statement_to_plan(statement).await?;
         let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
+        let plan = match options.limit {
+            Some(rows) => LogicalPlanBuilder::from(plan)
+                .limit(0, Some(rows))?
+                .build()?,
+            None => plan,
+        };
         let plan = resolve(state.optimize(&plan)?, &state).await?;
         let planner = state.query_planner();
         let physical = planner.create_physical_plan(&plan, &state).await?;
@@ -96,6 +107,28 @@ impl Planned {
             .map_err(|e: DataFusionError| explain(&e, &self.uri))
     }
 
+    /// What the scans of `expression` will read, a line each.
+    pub(crate) async fn reads(&self) -> Result<Vec<String>> {
+        let mut scans = vec![];
+        gather(&self.physical, &mut scans);
+        let mut lines = vec![];
+        for scan in scans {
+            let Some(scan) = scan else {
+                lines.push("reads: stored sums, and no row of expression".to_owned());
+                continue;
+            };
+            let (rows, of) = scan.rows();
+            let bytes = scan.bytes().await?;
+            lines.push(format!(
+                "reads: {} of {} rows of expression, about {:.1} MB",
+                grouped(rows),
+                grouped(of),
+                bytes as f64 / 1e6
+            ));
+        }
+        Ok(lines)
+    }
+
     /// The plan, a line an operator.
     pub(crate) fn describe(&self, measured: bool) -> String {
         let text = match measured {
@@ -105,6 +138,18 @@ impl Planned {
             false => displayable(&*self.physical).indent(false).to_string(),
         };
         text.trim_end().to_owned()
+    }
+}
+
+/// The scans of `expression` below an operator; none: sums in their place.
+fn gather(plan: &Arc<dyn ExecutionPlan>, scans: &mut Vec<Option<ExpressionScan>>) {
+    if let Some(scan) = plan.downcast_ref::<ExpressionScan>() {
+        scans.push(Some(scan.clone()));
+    } else if let Some(aggregate) = plan.downcast_ref::<DenseAggregate>() {
+        scans.push(aggregate.scan().cloned());
+    }
+    for child in plan.children() {
+        gather(child, scans);
     }
 }
 
@@ -153,11 +198,16 @@ static BASE: LazyLock<SessionState> = LazyLock::new(|| {
     let mut rules: Vec<Arc<dyn datafusion::optimizer::AnalyzerRule + Send + Sync>> =
         vec![Arc::new(OurArithmetic), Arc::new(KeepNulls)];
     rules.extend(Analyzer::new().rules);
-    SessionStateBuilder::new()
+    let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
         .with_analyzer_rules(rules)
-        .build()
+        .build();
+    for function in functions::all() {
+        // There is none of that name yet.
+        let _ = state.register_udf(function);
+    }
+    state
 });
 
 /// A session with no tables that may take `memory` bytes, and then spills.
@@ -201,9 +251,8 @@ fn register(
         }
     }
     for frame in &catalog.frames {
-        let table = MemTable::try_new(Arc::clone(&frame.schema), vec![frame.batches.clone()])?;
         let name = TableReference::partial(SCHEMA, frame.name.as_str());
-        context.register_table(name, Arc::new(table))?;
+        context.register_table(name, frame.provider()?)?;
     }
     Ok(())
 }
@@ -221,6 +270,17 @@ fn provide(
             wanted: Wanted::of(&handle.cells, &handle.genes, dataset.shape()),
             dataset,
             reading: Arc::clone(reading),
+        }));
+    }
+    if matches!(table.name.as_str(), "cells" | "genes") {
+        let wanted = Wanted::of(&handle.cells, &handle.genes, handle.dataset.shape());
+        return Ok(Arc::new(Metadata {
+            wanted: if table.name == "cells" {
+                wanted.cells
+            } else {
+                wanted.genes
+            },
+            table: table.clone(),
         }));
     }
     let lance = Arc::clone(&table.lance);
@@ -287,7 +347,7 @@ const PREFIXES: [&str; 6] = [
     "Arrow error: ",
 ];
 
-pub(crate) fn functions() -> Vec<String> {
+pub(crate) fn function_names() -> Vec<String> {
     let state = &*BASE;
     let scalar = state.scalar_functions().keys();
     let aggregate = state.aggregate_functions().keys();
@@ -331,7 +391,7 @@ fn explain(error: &DataFusionError, uri: &str) -> Error {
     let text = crate::error::first_line(text);
     if let Some(name) = text.strip_prefix("Invalid function '") {
         let name = name.split('\'').next().unwrap_or(name).to_owned();
-        let known = functions();
+        let known = function_names();
         let near = nearest(&name, known.iter().map(String::as_str));
         return Error::Unknown {
             kind: "function",

@@ -359,7 +359,7 @@ impl Path {
 }
 
 /// Reads the wanted rows of `expression`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ExpressionScan {
     source: Expression,
     schema: SchemaRef,
@@ -409,9 +409,30 @@ impl ExpressionScan {
         }
     }
 
-    /// Rows that will be read.
-    pub(crate) fn rows(&self) -> u64 {
-        self.rows
+    /// Rows that will be read, of how many.
+    pub(crate) fn rows(&self) -> (u64, u64) {
+        (self.rows, self.source.dataset.expression.rows)
+    }
+
+    /// Bytes on disk that will be read, about: each row's share of its columns.
+    pub(crate) async fn bytes(&self) -> OurResult<u64> {
+        let by_gene = matches!(self.parts.first(), Some(Path::ByGene { .. }));
+        let companions = self.source.dataset.companions().await?;
+        let by_gene = companions.filter(|_| by_gene).and_then(|c| c.by_gene());
+        let table = by_gene.map_or(&self.source.dataset.expression, |(table, _)| table);
+        let read = |name: &str| match name {
+            "cell_delta" => true,
+            CELL => false,
+            name => self.schema.index_of(name).is_ok(),
+        };
+        let bytes: u64 = table
+            .column_bytes()
+            .await?
+            .into_iter()
+            .filter(|(name, _)| read(name))
+            .map(|(_, bytes)| bytes)
+            .sum();
+        Ok((bytes as f64 * self.rows as f64 / table.rows.max(1) as f64) as u64)
     }
 }
 

@@ -1,5 +1,5 @@
 //! SQL over datasets, through one front door:
-//! parse → bind names → choose an engine → run.
+//! parse → bind names and parameters → choose an engine → run.
 //!
 //! No engine sees the text. Polars runs the statements that [`lower`] can
 //! translate clause by clause into a `LazyFrame`; DataFusion runs the rest.
@@ -10,28 +10,43 @@ mod accumulate;
 mod arithmetic;
 mod bind;
 mod catalog;
+mod complete;
 mod counted;
 mod dense;
 mod dense_scan;
 mod engine;
+mod expand;
+mod explain;
 mod expression;
+mod frame;
+mod functions;
+mod introspect;
 mod kept;
 mod lower;
+mod metadata;
 mod nulls;
+mod params;
 mod parse;
 mod reading;
 mod resolve;
 mod rewrite;
+mod template;
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use sqlparser::ast::Statement;
 
-pub use catalog::{Catalog, Frame, Handle};
-pub use parse::table_names;
+pub use catalog::{Catalog, Handle};
+pub use complete::{Completion, complete, inspect};
+pub use frame::{Frame, Open, Rows};
+pub use params::{FEW, Param, Params};
+pub use parse::{Command, Parsed, parse, split};
 pub use reading::Reading;
+pub use template::{Hole, fill, holes};
 
+use self::engine::Planned;
 use crate::bridge::to_arrow;
 use crate::{Error, Result};
 
@@ -75,6 +90,8 @@ pub struct Options {
     pub engine: Option<Engine>,
     /// Bytes that may be taken before the engine spills to disk, about.
     pub memory: usize,
+    /// Rows that are wanted at most.
+    pub limit: Option<usize>,
     /// Tells others how far it is.
     pub reading: Arc<Reading>,
 }
@@ -84,51 +101,145 @@ impl Default for Options {
         Self {
             engine: None,
             memory: 4 << 30,
+            limit: None,
             reading: Arc::default(),
         }
     }
 }
 
-/// Runs one statement.
-pub async fn run(catalog: Catalog, sql: &str, options: &Options) -> Result<Answer> {
-    let mut statement = parse::statement(sql)?;
-    let warnings = bind::names(&mut statement, &catalog)?;
+/// Runs one statement. A failure shows the place of the name that it is about.
+pub async fn run(
+    catalog: &Catalog,
+    sql: &str,
+    params: &Params,
+    options: &Options,
+) -> Result<Answer> {
+    let answered = run_at(catalog, sql, params, options).await;
+    answered.map_err(|error| match &error {
+        Error::Unknown { name, .. } => match parse::place(sql, name) {
+            Some(place) => Error::Placed {
+                message: error.for_people(),
+                place,
+            },
+            None => error,
+        },
+        _ => error,
+    })
+}
+
+async fn run_at(
+    catalog: &Catalog,
+    sql: &str,
+    params: &Params,
+    options: &Options,
+) -> Result<Answer> {
+    let Parsed { command, query, .. } = parse(sql)?;
+    match (command, query) {
+        (Command::ShowTables, _) => introspect::tables(catalog),
+        (Command::Describe(name), _) => introspect::describe(catalog, &name, options).await,
+        (Command::Explain(analyze), Some(query)) => {
+            let prepared = prepare(catalog, query, params, options).await?;
+            explain::explain(prepared, analyze, options).await
+        }
+        (Command::Summarize, Some(query)) => {
+            introspect::summarize(catalog, query, params, options).await
+        }
+        // A name for the answer is given by who asks.
+        (_, Some(query)) => {
+            prepare(catalog, query, params, options)
+                .await?
+                .run(options)
+                .await
+        }
+        (_, None) => Err(Error::Sql {
+            message: "There is nothing to run.".into(),
+            hint: None,
+        }),
+    }
+}
+
+/// A query that is ready to run.
+struct Prepared {
+    how: How,
+    reason: String,
+    warnings: Vec<String>,
+}
+
+enum How {
+    Polars(Box<polars::prelude::LazyFrame>),
+    DataFusion(Box<Planned>),
+}
+
+async fn prepare(
+    catalog: &Catalog,
+    mut statement: Statement,
+    params: &Params,
+    options: &Options,
+) -> Result<Prepared> {
+    params::bind(&mut statement, params)?;
+    let warnings = bind::names(&mut statement, catalog)?;
     let lowered = match options.engine {
         Some(Engine::DataFusion) => Err("asked for".to_owned()),
-        _ => lower::to_polars(&statement, &catalog),
+        _ => lower::to_polars(&statement, catalog),
     };
-    match lowered {
-        Ok(frame) => {
-            let frame = tokio::task::spawn_blocking(move || frame.collect())
-                .await
-                .map_err(|failure| Error::Engine {
-                    message: format!("Polars stopped unexpectedly: {failure}."),
-                })??;
-            let batch = to_arrow(frame)?;
-            Ok(Answer {
-                schema: batch.schema(),
-                batches: vec![batch],
-                engine: Engine::Polars,
-                reason: "a plain question to one metadata table".into(),
-                warnings,
-            })
+    let (how, reason) = match lowered {
+        Ok(lowered) if lowered.quicker || options.engine == Some(Engine::Polars) => {
+            let reason = "a plain question to one metadata table".to_owned();
+            (How::Polars(Box::new(lowered.frame)), reason)
         }
-        Err(reason) if options.engine == Some(Engine::Polars) => Err(Error::Sql {
-            message: format!("Polars does not run this statement: {reason}."),
-            hint: Some("Leave the engine to be chosen.".into()),
-        }),
-        Err(reason) => {
+        Err(reason) if options.engine == Some(Engine::Polars) => {
+            return Err(Error::Sql {
+                message: format!("Polars does not run this statement: {reason}."),
+                hint: Some("Leave the engine to be chosen.".into()),
+            });
+        }
+        lowered => {
+            let reason = lowered.err();
+            let reason = reason.unwrap_or_else(|| "an aggregate, which it is quicker at".into());
             rewrite::for_datafusion(&mut statement)?;
-            let memory = options.memory;
-            let planned = engine::plan(&catalog, statement, memory, &options.reading).await?;
-            let (schema, batches) = planned.run(memory).await?;
-            Ok(Answer {
-                schema,
-                batches,
-                engine: Engine::DataFusion,
-                reason,
-                warnings,
-            })
+            let planned = engine::plan(catalog, statement, options).await?;
+            (How::DataFusion(Box::new(planned)), reason)
         }
+    };
+    Ok(Prepared {
+        how,
+        reason,
+        warnings,
+    })
+}
+
+impl Prepared {
+    fn engine(&self) -> Engine {
+        match self.how {
+            How::Polars(_) => Engine::Polars,
+            How::DataFusion(_) => Engine::DataFusion,
+        }
+    }
+
+    async fn run(self, options: &Options) -> Result<Answer> {
+        let engine = self.engine();
+        let (schema, batches) = match self.how {
+            How::Polars(frame) => {
+                let frame = match options.limit {
+                    Some(rows) => frame.limit(rows as u64),
+                    None => *frame,
+                };
+                let frame = tokio::task::spawn_blocking(move || frame.collect())
+                    .await
+                    .map_err(|failure| Error::Engine {
+                        message: format!("Polars stopped unexpectedly: {failure}."),
+                    })??;
+                let batch = to_arrow(frame)?;
+                (batch.schema(), vec![batch])
+            }
+            How::DataFusion(planned) => planned.run(options.memory).await?,
+        };
+        Ok(Answer {
+            schema,
+            batches,
+            engine,
+            reason: self.reason,
+            warnings: self.warnings,
+        })
     }
 }

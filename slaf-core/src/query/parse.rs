@@ -1,17 +1,196 @@
-//! Text to one statement, and the parser's complaints to something that shows
-//! the place.
+//! Text to statements, and the parser's complaints to something that shows the
+//! place.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{ObjectName, Query, Statement, Visit, Visitor, visit_relations};
+use sqlparser::ast::{
+    CreateTable, CreateView, Expr, FunctionArg, FunctionArgExpr, ObjectName, ObjectType, Query,
+    Statement, TableFactor, Value, Visit, Visitor, visit_relations,
+};
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, Tokenizer};
 
+use super::params;
 use crate::{Error, Result};
 
-/// The only statement of `sql`; one that reads.
-pub(crate) fn statement(sql: &str) -> Result<Statement> {
+/// What a statement asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Rows.
+    Ask,
+    /// The plan; with `true`, after running it.
+    Explain(bool),
+    Describe(Vec<String>),
+    Summarize,
+    ShowTables,
+    /// A name for a query; with `true`, also if it is taken.
+    CreateView(String, bool),
+    /// A name for a query's rows.
+    CreateTable(String, bool),
+    /// With `true`, also if there is none of that name.
+    Drop(String, bool),
+}
+
+/// A statement, and what a session has to know to run it.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    pub command: Command,
+    /// Names in FROM clauses that are not common table expressions.
+    pub tables: Vec<String>,
+    /// The arguments of `read('…')`.
+    pub reads: Vec<String>,
+    /// Parameters, without their dollar sign.
+    pub parameters: Vec<String>,
+    /// The query that is asked, explained, summarized or given a name.
+    pub(crate) query: Option<Statement>,
+}
+
+impl Parsed {
+    /// The query as text.
+    pub fn query(&self) -> Option<String> {
+        self.query.as_ref().map(Statement::to_string)
+    }
+}
+
+/// The statements of `sql`, each in lines of its own number.
+pub fn split(sql: &str) -> Vec<String> {
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location() else {
+        return vec![sql.to_owned()];
+    };
+    let mut pieces = vec![];
+    let mut start = (1, 1);
+    let mut any = false;
+    for token in &tokens {
+        let at = (token.span.start.line, token.span.start.column);
+        match &token.token {
+            Token::SemiColon => {
+                if any {
+                    pieces.push(piece(sql, start, at));
+                }
+                start = (at.0, at.1 + 1);
+                any = false;
+            }
+            Token::Whitespace(_) => {}
+            _ => any = true,
+        }
+    }
+    if any || pieces.is_empty() {
+        pieces.push(piece(sql, start, (u64::MAX, 1)));
+    }
+    pieces
+}
+
+/// The text between two places, in the lines and columns where it was.
+fn piece(sql: &str, from: (u64, u64), to: (u64, u64)) -> String {
+    let lines = sql.split('\n').enumerate().map(|(number, line)| {
+        let number = number as u64 + 1;
+        let column = |place: (u64, u64), other: usize| match number == place.0 {
+            true => (place.1 - 1) as usize,
+            false => other,
+        };
+        if number < from.0 || number > to.0 {
+            return String::new();
+        }
+        let (skip, end) = (column(from, 0), column(to, usize::MAX));
+        let kept = line.chars().take(end).skip(skip);
+        std::iter::repeat_n(' ', skip).chain(kept).collect()
+    });
+    let text: Vec<String> = lines.collect();
+    text.join("\n").trim_end().to_owned()
+}
+
+/// The only statement of `sql`.
+pub fn parse(sql: &str) -> Result<Parsed> {
+    if let Some(of) = summarized(sql) {
+        let query = match one(&of) {
+            Ok(query @ Statement::Query(_)) => query,
+            _ => one(&format!("{}SELECT * FROM {of}", ""))?,
+        };
+        return Ok(parsed(Command::Summarize, Some(query)));
+    }
+    let statement = one(sql)?;
+    let name = |name: &ObjectName| parts(name).join(".");
+    Ok(match statement {
+        Statement::Query(_) => parsed(Command::Ask, Some(statement)),
+        Statement::Explain {
+            statement, analyze, ..
+        } => match *statement {
+            query @ Statement::Query(_) => parsed(Command::Explain(analyze), Some(query)),
+            other => return Err(refused(&other)),
+        },
+        Statement::ExplainTable { table_name, .. } => {
+            let parts = parts(&table_name).into_iter().map(str::to_owned).collect();
+            let mut found = parsed(Command::Describe(parts), None);
+            found.tables = vec![name(&table_name)];
+            found
+        }
+        Statement::ShowTables { .. } => parsed(Command::ShowTables, None),
+        Statement::CreateView(CreateView {
+            name: of,
+            query,
+            or_replace,
+            ..
+        }) => {
+            let command = Command::CreateView(name(&of), or_replace);
+            parsed(command, Some(Statement::Query(query)))
+        }
+        Statement::CreateTable(CreateTable {
+            name: of,
+            query: Some(query),
+            or_replace,
+            ..
+        }) => {
+            let command = Command::CreateTable(name(&of), or_replace);
+            parsed(command, Some(Statement::Query(query)))
+        }
+        Statement::Drop {
+            object_type: ObjectType::Table | ObjectType::View,
+            if_exists,
+            names,
+            ..
+        } if names.len() == 1 => parsed(Command::Drop(name(&names[0]), if_exists), None),
+        other => return Err(refused(&other)),
+    })
+}
+
+fn refused(statement: &Statement) -> Error {
+    let text = statement.to_string();
+    let words: Vec<_> = text.split_whitespace().take(2).collect();
+    Error::Sql {
+        message: format!(
+            "`{}` is not a question; datasets are only read here.",
+            words.join(" ")
+        ),
+        hint: Some(
+            "SELECT, WITH, EXPLAIN, DESCRIBE, SUMMARIZE, SHOW TABLES, CREATE VIEW and CREATE \
+             TABLE … AS run."
+                .into(),
+        ),
+    }
+}
+
+fn parsed(command: Command, query: Option<Statement>) -> Parsed {
+    let tables = query.as_ref().map(relations).unwrap_or_default();
+    Parsed {
+        command,
+        tables,
+        reads: query.as_ref().map(reads).unwrap_or_default(),
+        parameters: query.as_ref().map(params::names).unwrap_or_default(),
+        query,
+    }
+}
+
+/// What SUMMARIZE is asked of.
+fn summarized(sql: &str) -> Option<String> {
+    let trimmed = sql.trim_start();
+    let (word, rest) = trimmed.split_at_checked("summarize".len())?;
+    let spaced = rest.starts_with(|c: char| c.is_whitespace() || c == '(');
+    (word.eq_ignore_ascii_case("summarize") && spaced).then(|| rest.trim().to_owned())
+}
+
+fn one(sql: &str) -> Result<Statement> {
     let mut statements =
         Parser::parse_sql(&GenericDialect {}, sql).map_err(|e| explain(sql, &e))?;
     let statement = statements.pop().ok_or_else(|| Error::Sql {
@@ -24,41 +203,18 @@ pub(crate) fn statement(sql: &str) -> Result<Statement> {
                 "{} statements where one is run at a time.",
                 statements.len() + 1
             ),
-            hint: Some("Put each in a cell of its own.".into()),
+            hint: Some("Run them one after the other.".into()),
         });
     }
-    match &statement {
-        Statement::Query(_)
-        | Statement::Explain { .. }
-        | Statement::ExplainTable { .. }
-        | Statement::ShowTables { .. } => Ok(statement),
-        other => {
-            let words: Vec<_> = other
-                .to_string()
-                .split_whitespace()
-                .take(2)
-                .map(str::to_owned)
-                .collect();
-            Err(Error::Sql {
-                message: format!(
-                    "`{}` is not a question; datasets are only read here.",
-                    words.join(" ")
-                ),
-                hint: Some("SELECT, WITH, EXPLAIN, DESCRIBE and SHOW TABLES run.".into()),
-            })
-        }
-    }
+    Ok(statement)
 }
 
 /// Names in FROM clauses that are not common table expressions: what a session
-/// has to provide. Empty if the text does not parse.
-pub fn table_names(sql: &str) -> Vec<String> {
-    let Ok(statement) = statement(sql) else {
-        return vec![];
-    };
-    let ctes = cte_names(&statement);
+/// has to provide.
+fn relations(statement: &Statement) -> Vec<String> {
+    let ctes = cte_names(statement);
     let mut names = BTreeSet::new();
-    let _: ControlFlow<()> = visit_relations(&statement, |name| {
+    let _: ControlFlow<()> = visit_relations(statement, |name| {
         let text = parts(name).join(".");
         if !ctes.contains(&text) {
             names.insert(text);
@@ -66,6 +222,41 @@ pub fn table_names(sql: &str) -> Vec<String> {
         ControlFlow::Continue(())
     });
     names.into_iter().collect()
+}
+
+/// The only argument of `read('…')`, and of no other function.
+pub(crate) fn read_argument(factor: &TableFactor) -> Option<String> {
+    let TableFactor::Table {
+        name,
+        args: Some(args),
+        ..
+    } = factor
+    else {
+        return None;
+    };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] = args.args.as_slice()
+    else {
+        return None;
+    };
+    let Value::SingleQuotedString(path) = &value.value else {
+        return None;
+    };
+    let named = parts(name).join(".").eq_ignore_ascii_case("read");
+    named.then(|| path.clone())
+}
+
+fn reads(statement: &Statement) -> Vec<String> {
+    struct Reads(Vec<String>);
+    impl Visitor for Reads {
+        type Break = ();
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+            self.0.extend(read_argument(factor));
+            ControlFlow::Continue(())
+        }
+    }
+    let mut reads = Reads(vec![]);
+    let _ = statement.visit(&mut reads);
+    reads.0
 }
 
 pub(crate) fn parts(name: &ObjectName) -> Vec<&str> {
@@ -104,16 +295,36 @@ fn explain(sql: &str, error: &ParserError) -> Error {
     let message = message.replace("found: EOF", "found the end of the statement");
     let place = place.and_then(|(line, column)| {
         let (line, column): (usize, usize) = (line.parse().ok()?, column.trim().parse().ok()?);
-        let source = sql.lines().nth(line.checked_sub(1)?)?;
-        let indent = " ".repeat(column.saturating_sub(1));
-        Some(format!(
-            " (line {line}, column {column})\n  {source}\n  {indent}^"
-        ))
+        caret(sql, line, column)
     });
     Error::Sql {
         message: format!("{message}{}", place.unwrap_or_else(|| ".".into())),
         hint: None,
     }
+}
+
+/// The line of a place, and a caret under it.
+fn caret(sql: &str, line: usize, column: usize) -> Option<String> {
+    let source = sql.lines().nth(line.checked_sub(1)?)?;
+    let indent = " ".repeat(column.saturating_sub(1));
+    Some(format!(
+        " (line {line}, column {column})\n  {source}\n  {indent}^"
+    ))
+}
+
+/// The place of the first `name` in `sql`, as [`explain`] shows it.
+pub(crate) fn place(sql: &str, name: &str) -> Option<String> {
+    let last = name.rsplit('.').next()?.trim_start_matches('$');
+    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+        .tokenize_with_location()
+        .ok()?;
+    let token = tokens.iter().find(|token| match &token.token {
+        Token::Word(word) => word.value.eq_ignore_ascii_case(last),
+        Token::Placeholder(text) => text.trim_start_matches('$') == last,
+        _ => false,
+    })?;
+    let start = token.span.start;
+    caret(sql, start.line as usize, start.column as usize)
 }
 
 #[cfg(test)]
@@ -122,12 +333,12 @@ mod tests {
 
     #[test]
     fn half_a_statement_shows_where_it_ends() {
-        let error = statement("SELECT cell_id\nFROM cells WHERE").unwrap_err();
+        let error = parse("SELECT cell_id\nFROM cells WHERE").unwrap_err();
         assert_eq!(
             error.to_string(),
             "SQL: Expected: an expression, found the end of the statement."
         );
-        let error = statement("SELECT (1\nFROM cells").unwrap_err();
+        let error = parse("SELECT (1\nFROM cells").unwrap_err();
         assert_eq!(
             error.to_string(),
             "SQL: Expected: ), found: FROM (line 2, column 1)\n  FROM cells\n  ^"
@@ -136,17 +347,38 @@ mod tests {
 
     #[test]
     fn what_would_change_data_is_refused_by_name() {
-        let error = statement("DROP TABLE cells").unwrap_err();
-        assert_eq!(
-            error.for_people(),
-            "SQL: `DROP TABLE` is not a question; datasets are only read here. \
-             SELECT, WITH, EXPLAIN, DESCRIBE and SHOW TABLES run."
+        let error = parse("INSERT INTO cells VALUES (1)").unwrap_err();
+        assert!(
+            error
+                .for_people()
+                .starts_with("SQL: `INSERT INTO` is not a question; datasets are only read here.")
         );
     }
 
     #[test]
     fn names_of_common_table_expressions_are_not_asked_of_the_session() {
         let sql = "WITH c AS (SELECT * FROM pbmc.cells) SELECT * FROM c JOIN markers m ON true";
-        assert_eq!(table_names(sql), ["markers", "pbmc.cells"]);
+        assert_eq!(parse(sql).unwrap().tables, ["markers", "pbmc.cells"]);
+    }
+
+    #[test]
+    fn statements_are_parted_at_semicolons_that_are_no_text() {
+        assert_eq!(
+            split("SELECT ';' -- ;\n; SELECT 2;;"),
+            ["SELECT ';' -- ;", "\n  SELECT 2"]
+        );
+        assert_eq!(split(" "), [""]);
+    }
+
+    #[test]
+    fn what_a_statement_needs_is_told() {
+        let sql = "CREATE OR REPLACE VIEW v AS SELECT $n FROM read('a.parquet'), cells";
+        let found = parse(sql).unwrap();
+        assert_eq!(found.command, Command::CreateView("v".into(), true));
+        assert_eq!(found.reads, ["a.parquet"]);
+        assert_eq!(found.parameters, ["n"]);
+        assert!(found.tables.contains(&"cells".to_owned()));
+        let found = parse("SUMMARIZE cells").unwrap();
+        assert_eq!(found.query().as_deref(), Some("SELECT * FROM cells"));
     }
 }

@@ -27,6 +27,7 @@ use futures::future::BoxFuture;
 
 use super::dense;
 use super::expression::{CELL, Expression, GENE, Wanted};
+use super::metadata::Metadata;
 
 /// Rows of tables that are read ahead, at most.
 const SMALL: usize = 20_000_000;
@@ -262,7 +263,10 @@ fn is_whole_axis(plan: &LogicalPlan) -> bool {
                 .iter()
                 .any(|id| columns.field_with_name(id).is_ok());
             let stored = source_as_provider(&scan.source);
-            let stored = stored.is_ok_and(|p| !p.is::<MemTable>());
+            let stored = stored.is_ok_and(|provider| {
+                let metadata = provider.downcast_ref::<Metadata>();
+                metadata.is_some_and(|metadata| metadata.wanted.is_none())
+            });
             of_axis && stored && scan.filters.is_empty() && scan.fetch.is_none()
         }
         _ => false,

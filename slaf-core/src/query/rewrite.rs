@@ -163,6 +163,13 @@ fn arguments(function: &mut Function) -> Vec<&mut Expr> {
 
 fn rename(function: &mut Function) {
     let name = parts(&function.name).join(".").to_lowercase();
+    if name == "distance" && arguments(function).len() == 2 {
+        let metric = Expr::Value(Value::SingleQuotedString("l2".into()).into());
+        if let FunctionArguments::List(list) = &mut function.args {
+            list.args
+                .push(FunctionArg::Unnamed(FunctionArgExpr::Expr(metric)));
+        }
+    }
     if name == "median" {
         arguments(function).into_iter().for_each(as_double);
     }

@@ -1,0 +1,373 @@
+//! Table functions and PIVOT, written out as the queries that they stand for:
+//!
+//! * `normalized(expression, 10000)`: each value × 10000 / its cell's total
+//! * `sample(cells, 1000, 7)`: 1000 random rows, the same for the same seed
+//! * `knn(pbmc, 'X_pca', $v, 10, 'cosine')`: the rows nearest to a vector
+//! * `pseudobulk(expression, 'cell_type')`: sums of each gene in groups of cells
+//! * `read('file.parquet')`: a file as a table
+//! * `t PIVOT (SUM(x) FOR k IN ('a', 'b'))`: a column for each value of one
+
+use sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, PivotValueSource,
+    SelectItem, SetExpr, Statement, TableAlias, TableFactor, Value,
+};
+use sqlparser::dialect::GenericDialect;
+use sqlparser::parser::Parser;
+
+use super::catalog::{Catalog, Named};
+use super::parse::{parts, read_argument};
+use crate::suggest::nearest;
+use crate::{Error, Result};
+
+const FUNCTIONS: [&str; 5] = ["knn", "normalized", "pseudobulk", "read", "sample"];
+
+/// The name that the rows of `read(path)` are registered under.
+pub(crate) fn read_name(path: &str) -> String {
+    format!("read:{path}")
+}
+
+/// Replaces a table function or a PIVOT by a subquery.
+pub(crate) fn expand(factor: &mut TableFactor, catalog: &Catalog) -> Result<()> {
+    if let Some(path) = read_argument(factor) {
+        if let TableFactor::Table { name, args, .. } = factor {
+            *name = ObjectName::from(vec![Ident::with_quote('"', read_name(&path))]);
+            *args = None;
+        }
+        return Ok(());
+    }
+    let (query, alias) = match factor {
+        TableFactor::Table {
+            name,
+            args: Some(arguments),
+            alias,
+            ..
+        } => {
+            let called = parts(name).join(".").to_lowercase();
+            let arguments = arguments
+                .args
+                .iter()
+                .map(argument)
+                .collect::<Result<Vec<_>>>()?;
+            let query = match called.as_str() {
+                "normalized" => normalized(&arguments, catalog)?,
+                "sample" => sample(&arguments, catalog)?,
+                "knn" => knn(&arguments, catalog)?,
+                "pseudobulk" => pseudobulk(&arguments, catalog)?,
+                "read" => {
+                    return Err(usage(
+                        "read('path or address of a Parquet, CSV, Arrow or Lance file')",
+                    ));
+                }
+                // DataFusion's own, such as generate_series.
+                "generate_series" | "range" => return Ok(()),
+                other => {
+                    return Err(Error::Unknown {
+                        kind: "table function",
+                        name: other.to_owned(),
+                        near: nearest(other, FUNCTIONS),
+                    });
+                }
+            };
+            let named = alias.clone().unwrap_or_else(|| table_alias(&called));
+            (query, named)
+        }
+        TableFactor::Pivot { alias, .. } => {
+            let named = alias.clone().unwrap_or_else(|| table_alias("pivot"));
+            (pivot(factor, catalog)?, named)
+        }
+        _ => return Ok(()),
+    };
+    let parsed = Parser::parse_sql(&GenericDialect {}, &query).ok();
+    if let Some(Statement::Query(subquery)) = parsed.and_then(|mut parsed| parsed.pop()) {
+        *factor = TableFactor::Derived {
+            lateral: false,
+            subquery,
+            alias: Some(alias),
+            sample: None,
+        };
+    }
+    Ok(())
+}
+
+fn table_alias(name: &str) -> TableAlias {
+    TableAlias {
+        explicit: true,
+        name: Ident::new(name),
+        columns: vec![],
+        at: None,
+    }
+}
+
+fn usage(of: &str) -> Error {
+    Error::Sql {
+        message: format!("The function is called as `{of}`."),
+        hint: None,
+    }
+}
+
+fn argument(argument: &FunctionArg) -> Result<&Expr> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr),
+        other => Err(Error::Sql {
+            message: format!("`{other}` is no argument of a table function."),
+            hint: Some("Arguments go by their places.".into()),
+        }),
+    }
+}
+
+fn quoted(name: &str) -> String {
+    Ident::with_quote('"', name).to_string()
+}
+
+fn text(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The parts of a table's name that stands as an argument.
+fn named(expr: &Expr) -> Option<Vec<String>> {
+    match expr {
+        Expr::Identifier(ident) => Some(vec![ident.value.clone()]),
+        Expr::CompoundIdentifier(idents) => Some(idents.iter().map(|i| i.value.clone()).collect()),
+        _ => None,
+    }
+}
+
+/// The table `name`, or the table `kind` of the handle `name`: how it is
+/// written, and its columns.
+fn table(
+    name: &[String],
+    kinds: &[&str],
+    catalog: &Catalog,
+) -> Result<(String, Vec<(String, bool)>)> {
+    let asked: Vec<&str> = name.iter().map(String::as_str).collect();
+    let of_handle = kinds
+        .iter()
+        .map(|kind| [&asked[..], &[*kind]].concat())
+        .find_map(|full| catalog.resolve(&full).ok());
+    let (resolved, found) = match of_handle {
+        Some(found) if asked.len() == 1 => found,
+        _ => catalog.resolve(&asked)?,
+    };
+    let written: Vec<String> = resolved.iter().map(|part| quoted(part)).collect();
+    Ok((written.join("."), columns(&found)))
+}
+
+/// The columns of a table, and whether each is a vector.
+fn columns(found: &Named<'_>) -> Vec<(String, bool)> {
+    let fields = found.schema().fields().iter();
+    let vector = |dtype: &arrow::datatypes::DataType| dtype.is_nested();
+    fields
+        .map(|f| (f.name().clone(), vector(f.data_type())))
+        .collect()
+}
+
+/// The tables beside `expression` of the same handle.
+fn siblings(expression: &str) -> (String, String) {
+    let prefix = expression
+        .strip_suffix("\"expression\"")
+        .unwrap_or_default();
+    (format!("{prefix}\"cells\""), format!("{prefix}\"genes\""))
+}
+
+fn normalized(arguments: &[&Expr], catalog: &Catalog) -> Result<String> {
+    let usage = || usage("normalized(expression, 10000)");
+    let (of, target) = match arguments {
+        [of] => (of, "10000".to_owned()),
+        [of, target] => (of, target.to_string()),
+        _ => return Err(usage()),
+    };
+    let (of, _) = table(&named(of).ok_or_else(usage)?, &["expression"], catalog)?;
+    Ok(format!(
+        "SELECT e.cell_integer_id, e.gene_integer_id, e.value * ({target}) / s.total AS value \
+         FROM {of} e JOIN (SELECT cell_integer_id, CAST(SUM(value) AS DOUBLE) AS total FROM {of} \
+         GROUP BY cell_integer_id) s ON e.cell_integer_id = s.cell_integer_id"
+    ))
+}
+
+fn sample(arguments: &[&Expr], catalog: &Catalog) -> Result<String> {
+    let usage = || usage("sample(cells, 1000, seed)");
+    let (of, n, seed) = match arguments {
+        [of, n] => (of, n, "0".to_owned()),
+        [of, n, seed] => (of, n, seed.to_string()),
+        _ => return Err(usage()),
+    };
+    let (of, columns) = table(&named(of).ok_or_else(usage)?, &["cells"], catalog)?;
+    let ids = ["cell_integer_id", "gene_integer_id"]
+        .iter()
+        .filter(|id| columns.iter().any(|(c, _)| c == **id));
+    let mut ids: Vec<String> = ids.map(|id| quoted(id)).collect();
+    if ids.is_empty() {
+        ids.push("ROW_NUMBER() OVER ()".into());
+    }
+    let names: Vec<String> = columns.iter().map(|(c, _)| quoted(c)).collect();
+    let (names, ids) = (names.join(", "), ids.join(", "));
+    Ok(format!(
+        "SELECT {names} FROM (SELECT *, sample_key({seed}, {ids}) AS _key FROM {of}) \
+         ORDER BY _key LIMIT {n}"
+    ))
+}
+
+fn knn(arguments: &[&Expr], catalog: &Catalog) -> Result<String> {
+    let usage = || usage("knn(handle, 'X_pca', [0.1, 0.2], 10, 'l2')");
+    let (of, column, vector, k, metric) = match arguments {
+        [of, column, vector, k] => (of, column, vector, k, "'l2'".to_owned()),
+        [of, column, vector, k, metric] => (of, column, vector, k, metric.to_string()),
+        _ => return Err(usage()),
+    };
+    let column = text(column).ok_or_else(usage)?;
+    let of = named(of).ok_or_else(usage)?;
+    let mut found = table(&of, &["cells"], catalog)?;
+    if !found.1.iter().any(|(c, _)| c == column)
+        && let Ok(genes) = table(&of, &["genes"], catalog)
+        && genes.1.iter().any(|(c, _)| c == column)
+    {
+        found = genes;
+    }
+    let (of, columns) = found;
+    if !columns.iter().any(|(c, vector)| c == column && *vector) {
+        let vectors: Vec<&str> = columns
+            .iter()
+            .filter(|(_, v)| *v)
+            .map(|(c, _)| c.as_str())
+            .collect();
+        return Err(Error::Unknown {
+            kind: "column of vectors",
+            name: column.to_owned(),
+            near: if vectors.is_empty() {
+                vec![]
+            } else {
+                vectors.iter().map(|v| (*v).to_owned()).collect()
+            },
+        });
+    }
+    let kept = columns
+        .iter()
+        .filter(|(c, vector)| !vector && c != "cell_start_index");
+    let kept: Vec<String> = kept.map(|(c, _)| quoted(c)).collect();
+    Ok(format!(
+        "SELECT {}, distance({}, {vector}, {metric}) AS distance FROM {of} ORDER BY distance LIMIT {k}",
+        kept.join(", "),
+        quoted(column)
+    ))
+}
+
+fn pseudobulk(arguments: &[&Expr], catalog: &Catalog) -> Result<String> {
+    let usage = || usage("pseudobulk(expression, 'cell_type', 'donor')");
+    let (of, by) = arguments.split_first().ok_or_else(usage)?;
+    let by: Option<Vec<&str>> = by.iter().map(|expr| text(expr)).collect();
+    let by = by.filter(|by| !by.is_empty()).ok_or_else(usage)?;
+    let (of, _) = table(&named(of).ok_or_else(usage)?, &["expression"], catalog)?;
+    let (cells, genes) = siblings(&of);
+    let keys: Vec<String> = by.iter().map(|key| format!("c.{}", quoted(key))).collect();
+    let keys = keys.join(", ");
+    Ok(format!(
+        "SELECT {keys}, g.gene_id, SUM(e.value) AS total, COUNT(*) AS n_expressing FROM {of} e \
+         JOIN {cells} c ON e.cell_integer_id = c.cell_integer_id \
+         JOIN {genes} g ON e.gene_integer_id = g.gene_integer_id GROUP BY {keys}, g.gene_id"
+    ))
+}
+
+fn pivot(factor: &TableFactor, catalog: &Catalog) -> Result<String> {
+    let unsupported = |message: &str| Error::Sql {
+        message: message.to_owned(),
+        hint: Some("Write `t PIVOT (SUM(x) FOR k IN ('a', 'b'))`.".into()),
+    };
+    let TableFactor::Pivot {
+        table,
+        aggregate_functions,
+        value_column,
+        value_source: PivotValueSource::List(values),
+        ..
+    } = factor
+    else {
+        return Err(unsupported("PIVOT needs the values that become columns."));
+    };
+    let [key] = value_column.as_slice() else {
+        return Err(unsupported(
+            "PIVOT turns the values of one column into columns.",
+        ));
+    };
+    let [aggregate] = aggregate_functions.as_slice() else {
+        return Err(unsupported("PIVOT computes one aggregate."));
+    };
+    let mut used = vec![last_of(key)];
+    if let Expr::Function(function) = &aggregate.expr
+        && let FunctionArguments::List(list) = &function.args
+    {
+        used.extend(
+            list.args
+                .iter()
+                .map(|a| argument(a).map(last_of))
+                .filter_map(Result::ok),
+        );
+    }
+    let columns = columns_of(table, catalog).ok_or_else(|| {
+        unsupported("PIVOT needs to know the columns: name them in the subquery, with aliases.")
+    })?;
+    let others: Vec<String> = columns
+        .iter()
+        .filter(|c| !used.contains(c))
+        .map(|c| quoted(c))
+        .collect();
+    let mut items = others.clone();
+    for value in values {
+        let name = value.alias.as_ref().map_or_else(
+            || text(&value.expr).map_or_else(|| value.expr.to_string(), str::to_owned),
+            |alias| alias.value.clone(),
+        );
+        items.push(format!(
+            "{} FILTER (WHERE {key} = {}) AS {}",
+            aggregate.expr,
+            value.expr,
+            quoted(&name)
+        ));
+    }
+    let group = if others.is_empty() {
+        String::new()
+    } else {
+        format!(" GROUP BY {}", others.join(", "))
+    };
+    Ok(format!("SELECT {} FROM {table}{group}", items.join(", ")))
+}
+
+fn last_of(expr: &Expr) -> String {
+    named(expr)
+        .and_then(|mut parts| parts.pop())
+        .unwrap_or_default()
+}
+
+/// The columns of what is pivoted, as far as they are written down.
+fn columns_of(factor: &TableFactor, catalog: &Catalog) -> Option<Vec<String>> {
+    match factor {
+        TableFactor::Table {
+            name, args: None, ..
+        } => {
+            let (_, found) = catalog.resolve(&parts(name)).ok()?;
+            Some(columns(&found).into_iter().map(|(c, _)| c).collect())
+        }
+        TableFactor::Table { .. } => {
+            let mut factor = factor.clone();
+            expand(&mut factor, catalog).ok()?;
+            matches!(factor, TableFactor::Derived { .. }).then(|| columns_of(&factor, catalog))?
+        }
+        TableFactor::Derived { subquery, .. } => match &*subquery.body {
+            SetExpr::Select(select) => select
+                .projection
+                .iter()
+                .map(|item| match item {
+                    SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+                    SelectItem::UnnamedExpr(expr) => named(expr)?.pop(),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        },
+        _ => None,
+    }
+}

@@ -1,0 +1,180 @@
+//! Frames of the session as tables: in memory, or read as they are asked for.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions, RecordBatchReader};
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::MemTable;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+
+use super::counted::Counted;
+use crate::dataset::Table;
+use crate::storage::Place;
+use lance::datafusion::LanceTableProvider;
+
+/// Opens a frame for some of its columns, by their names.
+pub type Open =
+    Arc<dyn Fn(&[String]) -> crate::Result<Box<dyn RecordBatchReader + Send>> + Send + Sync>;
+
+/// A frame under the name of the variable that holds it.
+#[derive(Clone)]
+pub struct Frame {
+    pub name: String,
+    pub schema: SchemaRef,
+    pub rows: Rows,
+}
+
+#[derive(Clone)]
+pub enum Rows {
+    Here(Vec<RecordBatch>),
+    There(Open),
+    Lance(Box<Table>),
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame {}: {:?}", self.name, self.schema)
+    }
+}
+
+impl Frame {
+    /// Its rows, if they are here.
+    pub(crate) fn count(&self) -> Option<i64> {
+        match &self.rows {
+            Rows::Here(batches) => {
+                Some(batches.iter().map(RecordBatch::num_rows).sum::<usize>() as i64)
+            }
+            Rows::There(_) => None,
+            Rows::Lance(table) => Some(table.rows as i64),
+        }
+    }
+
+    /// The Lance table at `uri`.
+    pub async fn lance(name: String, uri: &str) -> crate::Result<Self> {
+        let uri = uri.trim_end_matches('/');
+        let (parent, folder) = uri.rsplit_once('/').unwrap_or((".", uri));
+        let place = Place::new(parent, HashMap::new()).await?;
+        let table = Table::open(folder, folder.to_owned(), None, place).await?;
+        Ok(Self {
+            name,
+            schema: Arc::clone(&table.schema),
+            rows: Rows::Lance(Box::new(table)),
+        })
+    }
+
+    pub(crate) fn provider(&self) -> Result<Arc<dyn TableProvider>> {
+        Ok(match &self.rows {
+            Rows::Here(batches) => Arc::new(MemTable::try_new(
+                Arc::clone(&self.schema),
+                vec![batches.clone()],
+            )?),
+            Rows::There(open) => Arc::new(Elsewhere {
+                schema: Arc::clone(&self.schema),
+                first: self.schema.fields().first().map(|f| f.name().clone()),
+                open: Arc::clone(open),
+            }),
+            Rows::Lance(table) => {
+                let lance = Arc::clone(&table.lance);
+                Arc::new(Counted {
+                    rows: table.rows as usize,
+                    inner: LanceTableProvider::new_with_ordering(lance, false, false, false),
+                })
+            }
+        })
+    }
+}
+
+struct Elsewhere {
+    schema: SchemaRef,
+    /// A column to count the rows by when none is asked for.
+    first: Option<String>,
+    open: Open,
+}
+
+impl fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Elsewhere: {:?}", self.schema)
+    }
+}
+
+#[async_trait]
+impl TableProvider for Elsewhere {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = match projection {
+            Some(columns) => Arc::new(self.schema.project(columns)?),
+            None => Arc::clone(&self.schema),
+        };
+        let part: Arc<dyn PartitionStream> = Arc::new(Elsewhere {
+            schema: Arc::clone(&schema),
+            first: self.first.clone(),
+            open: Arc::clone(&self.open),
+        });
+        Ok(Arc::new(StreamingTableExec::try_new(
+            schema,
+            vec![part],
+            None,
+            vec![],
+            false,
+            limit,
+        )?))
+    }
+}
+
+impl PartitionStream for Elsewhere {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let mut stream = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), 2);
+        let (batches, open) = (stream.tx(), Arc::clone(&self.open));
+        let (schema, first) = (Arc::clone(&self.schema), self.first.clone());
+        stream.spawn_blocking(move || {
+            let mut columns: Vec<String> =
+                schema.fields().iter().map(|f| f.name().clone()).collect();
+            if columns.is_empty() {
+                columns.extend(first);
+            }
+            let reader = open(&columns).map_err(|e| DataFusionError::External(Box::new(e)))?;
+            for batch in reader {
+                let batch = batch?;
+                let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+                let columns = batch.columns().iter().take(schema.fields().len());
+                let columns = columns.cloned().collect();
+                let schema = Arc::clone(&schema);
+                let batch = RecordBatch::try_new_with_options(schema, columns, &options);
+                if batches
+                    .blocking_send(batch.map_err(DataFusionError::from))
+                    .is_err()
+                {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        stream.build()
+    }
+}

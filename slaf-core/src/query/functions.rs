@@ -1,0 +1,224 @@
+//! Scalar functions that this field misses in SQL.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float64Array, UInt64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
+use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+/// All of them.
+pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {
+    vec![
+        Arc::new(ScalarUDF::from(Log1p {
+            signature: Signature::exact(vec![DataType::Float64], Volatility::Immutable),
+        })),
+        Arc::new(ScalarUDF::from(Distance {
+            signature: Signature::any(3, Volatility::Immutable),
+        })),
+        Arc::new(ScalarUDF::from(SampleKey {
+            signature: Signature::variadic(vec![DataType::Int64], Volatility::Immutable),
+        })),
+    ]
+}
+
+/// `log1p(x)`: ln(1 + x), exact for small x.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Log1p {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Log1p {
+    fn name(&self) -> &str {
+        "log1p"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Float64)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [x] = &ColumnarValue::values_to_arrays(&args.args)?[..] else {
+            return exec_err!("log1p takes one argument");
+        };
+        let logs: Float64Array = x.as_primitive::<Float64Type>().unary(f64::ln_1p);
+        Ok(ColumnarValue::Array(Arc::new(logs)))
+    }
+}
+
+/// `distance(a, b, metric)` of two vectors: `l2`, `cosine` or `dot` (the
+/// negative product, so that less is nearer).
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Distance {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Distance {
+    fn name(&self) -> &str {
+        "distance"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        let vector = |dtype: &DataType| {
+            matches!(
+                dtype,
+                DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
+            )
+        };
+        if !arguments.iter().take(2).all(vector) {
+            return plan_err!(
+                "distance() compares two vectors, such as an embedding's column and `[0.1, 0.2]`"
+            );
+        }
+        Ok(DataType::Float64)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [a, b, metric] = &args.args[..] else {
+            return exec_err!("distance takes two vectors and a metric");
+        };
+        let metric = match metric {
+            ColumnarValue::Scalar(value) => value.to_string(),
+            ColumnarValue::Array(_) => return exec_err!("the metric of a distance is a text"),
+        };
+        let metric = match metric.as_str() {
+            "l2" => l2,
+            "cosine" => cosine,
+            "dot" => dot,
+            other => return exec_err!("There is no metric `{other}`. Use `l2`, `cosine` or `dot`"),
+        };
+        let rows = args.number_rows;
+        let (a, b) = (Vectors::of(a, rows)?, Vectors::of(b, rows)?);
+        if let (Some(m), Some(n)) = (a.width, b.width)
+            && m != n
+        {
+            return exec_err!("A vector of {m} numbers is compared with one of {n}");
+        }
+        let distances = (0..rows).map(|row| Some(metric(a.row(row)?, b.row(row)?)));
+        Ok(ColumnarValue::Array(Arc::new(Float64Array::from_iter(
+            distances,
+        ))))
+    }
+}
+
+/// Vectors as 64-bit floats; one for all rows, or one a row.
+struct Vectors {
+    values: Float64Array,
+    valid: Option<arrow::buffer::NullBuffer>,
+    width: Option<usize>,
+    single: bool,
+}
+
+impl Vectors {
+    fn of(value: &ColumnarValue, rows: usize) -> Result<Self> {
+        let single = matches!(value, ColumnarValue::Scalar(_));
+        let array: ArrayRef = value.to_array(if single { 1 } else { rows })?;
+        let width = match array.data_type() {
+            DataType::FixedSizeList(_, width) => Some(*width as usize),
+            DataType::List(_) => {
+                let lists = array.as_list::<i32>();
+                (0..lists.len())
+                    .find(|row| lists.is_valid(*row))
+                    .map(|row| lists.value_length(row) as usize)
+            }
+            DataType::LargeList(_) => {
+                let lists = array.as_list::<i64>();
+                (0..lists.len())
+                    .find(|row| lists.is_valid(*row))
+                    .map(|row| lists.value_length(row) as usize)
+            }
+            other => return exec_err!("{other} is no vector"),
+        };
+        let item = Arc::new(Field::new_list_field(DataType::Float64, true));
+        let fixed = DataType::FixedSizeList(item, width.unwrap_or(0) as i32);
+        let Ok(array) = cast(&array, &fixed) else {
+            return exec_err!("The vectors of a distance have different lengths");
+        };
+        let list: &FixedSizeListArray = array.as_fixed_size_list();
+        Ok(Self {
+            values: list.values().as_primitive::<Float64Type>().clone(),
+            valid: list.nulls().cloned(),
+            width,
+            single,
+        })
+    }
+
+    fn row(&self, row: usize) -> Option<&[f64]> {
+        let row = if self.single { 0 } else { row };
+        if self.valid.as_ref().is_some_and(|valid| valid.is_null(row)) {
+            return None;
+        }
+        let width = self.width?;
+        self.values.values().get(row * width..(row + 1) * width)
+    }
+}
+
+fn l2(a: &[f64], b: &[f64]) -> f64 {
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b) * (a - b))
+        .sum::<f64>()
+        .sqrt()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    -a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>()
+}
+
+fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
+    1.0 + dot(a, b) / (norm(a) * norm(b))
+}
+
+/// `sample_key(seed, id, …)`: a number that the seed mixes from the ids
+/// (SplitMix64). The rows with the least ones are a random sample.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SampleKey {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for SampleKey {
+    fn name(&self) -> &str {
+        "sample_key"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::UInt64)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let mut keys = vec![0u64; args.number_rows];
+        for column in &args.args {
+            let column = column.to_array(args.number_rows)?;
+            for (key, id) in keys
+                .iter_mut()
+                .zip(column.as_primitive::<Int64Type>().values())
+            {
+                *key = mixed(*key ^ mixed(*id as u64));
+            }
+        }
+        Ok(ColumnarValue::Array(Arc::new(UInt64Array::from(keys))))
+    }
+}
+
+fn mixed(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
