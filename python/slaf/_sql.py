@@ -121,6 +121,9 @@ class SqlSession:
         if _table(self.namespace.get(name)) is not None:
             del self.namespace[name]
         elif not statement.lenient:
+            datasets = [dataset for _, dataset, *_ in self.handles(None)[0]]
+            if any(name in (table for table, *_ in dataset.tables()) for dataset in datasets):
+                raise SlafError(f"`{name}` belongs to a dataset, and datasets are only read here.")
             known = [*self.views, *self.namespace]
             raise SlafError(f"There is no table `{name}` to drop.{_hint(name, known)}")
 

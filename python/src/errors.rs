@@ -29,6 +29,7 @@ pub(crate) fn to_python(error: Error) -> PyErr {
         | Error::Corrupt { .. }
         | Error::Unknown { .. }
         | Error::Placed { .. }
+        | Error::Memory { .. }
         | Error::Sql { .. }
         | Error::NoVersion { .. }
         | Error::NotACount { .. }

@@ -27,6 +27,9 @@ pub enum Error {
         near: Vec<String>,
     },
 
+    #[error("The statement needs more memory than the {} it may take, also when it spills to disk.", amount(*bytes))]
+    Memory { bytes: usize },
+
     #[error("{message}{place}")]
     Placed { message: String, place: String },
 
@@ -109,6 +112,10 @@ impl Error {
             Self::Exists { .. } => Some(
                 "Choose another name, or overwrite it (`overwrite=True`, `--overwrite`).".into(),
             ),
+            Self::Memory { .. } => Some(
+                "Let it have more (`memory=`, `%config Slaf.memory = \"8 GB\"`), or ask for less."
+                    .into(),
+            ),
             Self::Conflict { .. } => Some("Nothing was written; run it again.".into()),
             Self::NoVersion { .. } => Some("`slaf history` lists the versions there are.".into()),
             Self::Unknown { .. }
@@ -138,6 +145,16 @@ impl Error {
             source,
         }
     }
+}
+
+/// Bytes in the unit that suits them.
+fn amount(bytes: usize) -> String {
+    let (unit, name) = match bytes {
+        0..1_000_000 => (1e3, "KB"),
+        1_000_000..1_000_000_000 => (1e6, "MB"),
+        _ => (1e9, "GB"),
+    };
+    format!("{:.1} {name}", bytes as f64 / unit)
 }
 
 impl Error {

@@ -108,7 +108,9 @@ impl Accumulator {
             .as_ref(),
         );
         let n = &mut self.n;
-        each(groups, nulls.as_ref(), |g, _| n[g] += 1);
+        if !matches!(self.slots, Slots::Moments(..)) {
+            each(groups, nulls.as_ref(), |g, _| n[g] += 1);
+        }
         let Some(values) = values else { return Ok(()) };
         let kind = self.kind;
         match &mut self.slots {
@@ -145,6 +147,7 @@ impl Accumulator {
                 let values = numbers::<Float64Type>(values, &DataType::Float64)?;
                 let values = values.values();
                 each(groups, nulls.as_ref(), |g, row| {
+                    n[g] += 1;
                     let from_mean = values[row] - mean[g];
                     mean[g] += from_mean / n[g] as f64;
                     squares[g] += from_mean * (values[row] - mean[g]);

@@ -1,11 +1,12 @@
 //! Arithmetic that gives DuckDB's results. Counts are stored as uint16 and ids
 //! as uint32, and DataFusion multiplies two uint16 into a uint16, wrapping: so
-//! `+`, `-` and `*` on integers are done in int64. A float cast to an integer
-//! is rounded to even, not cut, and the length of a list is not that of its text.
+//! `+`, `-`, `*` and sums of integers are done in int64. A float cast to an integer
+//! is rounded to even, not cut; the length of a list is not that of its text; and a
+//! date with an interval added has a time.
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
@@ -64,9 +65,30 @@ fn ours(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     {
         return Ok(Transformed::yes(array_length(list.clone())));
     }
+    if let Expr::AggregateFunction(call) = &expr
+        && call.func.name() == "sum"
+        && let [value] = call.params.args.as_slice()
+        && value.get_type(schema)?.is_unsigned_integer()
+    {
+        let mut call = call.clone();
+        call.params.args = vec![cast(value.clone(), DataType::Int64)];
+        return Ok(Transformed::yes(Expr::AggregateFunction(call)));
+    }
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
         return Ok(Transformed::no(expr));
     };
+    let to_date = matches!(left.get_type(schema)?, DataType::Date32 | DataType::Date64)
+        && matches!(op, Operator::Plus | Operator::Minus)
+        && matches!(right.get_type(schema)?, DataType::Interval(_));
+    if to_date {
+        let stamp = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let left = Box::new(cast(*left, stamp));
+        return Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr {
+            left,
+            op,
+            right,
+        })));
+    }
     let arithmetic = matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply);
     let narrow = |side: &Expr| {
         Ok::<_, datafusion::error::DataFusionError>(is_narrow(&side.get_type(schema)?))

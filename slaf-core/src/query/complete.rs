@@ -149,7 +149,8 @@ pub async fn complete(catalog: &Catalog, sql: &str, cursor: usize) -> Result<Com
         let text = text.trim_start_matches('"').to_lowercase();
         text.starts_with(&prefix.to_lowercase())
     };
-    matches.retain(|(text, _)| fits(text));
+    // What is being typed may look like the alias of a table.
+    matches.retain(|(text, kind)| fits(text) && (*kind != "table" || text != prefix));
     let mut seen = std::collections::BTreeSet::new();
     matches.retain(|(text, _)| seen.insert(text.clone()));
     Ok(Completion { start, matches })

@@ -476,6 +476,12 @@ async fn dense(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Den
         .flat_map(Expr::column_refs)
         .map(|column| column.name.clone())
         .collect();
+    let parts = arguments
+        .iter()
+        .flat_map(|(argument, filter)| argument.iter().chain(filter));
+    if parts.chain(&star.filters).chain(&by).any(has_subquery) {
+        return Ok(None);
+    }
     let arrow = star.schema(&used)?;
     let names: DFSchema = Arc::clone(&arrow).to_dfschema()?;
     let mut measures = vec![];
@@ -533,6 +539,14 @@ async fn dense(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Den
     )
     .await
     .map(Some)
+}
+
+fn has_subquery(expr: &Expr) -> bool {
+    let found = expr.exists(|expr| {
+        let set = matches!(expr, Expr::SetComparison(_) | Expr::InSubquery(_));
+        Ok(set || matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_)))
+    });
+    found.unwrap_or(true)
 }
 
 /// The stored value, if `expr` is no more than a wider number of it: sums are

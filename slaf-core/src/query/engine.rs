@@ -1,6 +1,7 @@
 //! The general executor: DataFusion over Lance's table provider, which pushes
 //! projections, filters and limits down to the scan.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{RecordBatch, RecordBatchOptions, UInt64Array};
@@ -11,7 +12,6 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
     MemorySchemaProvider, TableProvider,
 };
-use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -26,7 +26,7 @@ use datafusion::sql::TableReference;
 use datafusion::sql::parser::Statement as DfStatement;
 use futures::TryStreamExt;
 use lance::datafusion::LanceTableProvider;
-use sqlparser::ast::Statement;
+use sqlparser::ast::{Query, Statement, Visit, Visitor};
 
 use super::Options;
 use super::arithmetic::OurArithmetic;
@@ -35,6 +35,7 @@ use super::counted::Counted;
 use super::dense_scan::DenseAggregate;
 use super::explain::grouped;
 use super::expression::{Expression, ExpressionScan, Wanted};
+use super::frame::Held;
 use super::functions;
 use super::kept::Kept;
 use super::metadata::Metadata;
@@ -57,12 +58,14 @@ pub(crate) struct Planned {
 }
 
 /// Plans `statement`, which reads; what it joins to `expression` is read here.
+/// Joins by sorting are slower than those by hashing, and spill.
 pub(crate) async fn plan(
     catalog: &Catalog,
     statement: Statement,
     options: &Options,
+    sorted_joins: bool,
 ) -> Result<Planned> {
-    let context = context(options.memory)?;
+    let context = context(options.memory, sorted_joins, is_recursive(&statement))?;
     let uri = catalog.uri();
     let outcome = async {
         register(&context, catalog, &options.reading)?;
@@ -102,9 +105,12 @@ impl Planned {
             }
             Ok(uniform(Arc::clone(&self.schema), kept.finish()?)?)
         };
-        outcome
-            .await
-            .map_err(|e: DataFusionError| explain(&e, &self.uri))
+        outcome.await.map_err(|e: DataFusionError| {
+            match matches!(e.find_root(), DataFusionError::ResourcesExhausted(_)) {
+                true => Error::Memory { bytes: memory },
+                false => explain(&e, &self.uri),
+            }
+        })
     }
 
     /// What the scans of `expression` will read, a line each.
@@ -211,7 +217,7 @@ static BASE: LazyLock<SessionState> = LazyLock::new(|| {
 });
 
 /// A session with no tables that may take `memory` bytes, and then spills.
-fn context(memory: usize) -> Result<SessionContext> {
+fn context(memory: usize, sorted_joins: bool, recursive: bool) -> Result<SessionContext> {
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(FairSpillPool::new(memory)))
         .build_arc()
@@ -222,11 +228,42 @@ fn context(memory: usize) -> Result<SessionContext> {
         .register_schema(SCHEMA, Arc::new(MemorySchemaProvider::new()))
         .map_err(|e| explain(&e, ""))?;
     catalogs.register_catalog("slaf".to_owned(), Arc::new(tables));
-    let state = SessionStateBuilder::new_from_existing(BASE.clone())
+    let mut state = SessionStateBuilder::new_from_existing(BASE.clone())
         .with_runtime_env(runtime)
-        .with_catalog_list(Arc::new(catalogs))
-        .build();
+        .with_catalog_list(Arc::new(catalogs));
+    let mut config = BASE.config().clone();
+    let settings = config.options_mut();
+    let reserved = &mut settings.execution.sort_spill_reservation_bytes;
+    *reserved = (*reserved).min(memory / 8);
+    settings.optimizer.prefer_hash_join = !sorted_joins;
+    state = state.with_config(config);
+    if recursive {
+        // It takes away columns that the recursive term refers to by place.
+        let rules = BASE.optimizers().iter();
+        let rules = rules.filter(|rule| rule.name() != "optimize_projections");
+        state = state.with_optimizer_rules(rules.cloned().collect());
+    }
+    let state = state.build();
     Ok(SessionContext::new_with_state(state))
+}
+
+fn is_recursive(statement: &Statement) -> bool {
+    struct Recursive;
+    impl Visitor for Recursive {
+        type Break = ();
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+            match query.with.as_ref().is_some_and(|with| with.recursive) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        }
+    }
+    statement.visit(&mut Recursive).is_break()
+}
+
+/// Whether a function of that name, in lower case, makes one value of many.
+pub(crate) fn is_aggregate(name: &str) -> bool {
+    BASE.aggregate_functions().contains_key(name)
 }
 
 /// Registers every table under the names that [`Catalog::resolve`] gives.
@@ -252,7 +289,7 @@ fn register(
     }
     for frame in &catalog.frames {
         let name = TableReference::partial(SCHEMA, frame.name.as_str());
-        context.register_table(name, frame.provider()?)?;
+        context.register_table(name, frame.provider())?;
     }
     Ok(())
 }
@@ -333,7 +370,10 @@ fn restrict(
         Arc::clone(&schema),
         vec![Arc::new(UInt64Array::from_iter_values(selection.iter()))],
     )?;
-    let ids = context.read_table(Arc::new(MemTable::try_new(schema, vec![vec![ids]])?))?;
+    let ids = context.read_table(Arc::new(Held {
+        schema,
+        batches: vec![ids],
+    }))?;
     frame.join(ids, JoinType::LeftSemi, &[column], &["_selected"], None)
 }
 

@@ -40,7 +40,7 @@ pub(crate) async fn explain(
             }
             lines.extend(frame.explain(true)?.lines().map(str::to_owned));
         }
-        How::DataFusion(planned) => {
+        How::DataFusion(planned, _) => {
             lines.extend(planned.reads().await?);
             if analyze {
                 let begun = Instant::now();

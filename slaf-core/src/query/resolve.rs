@@ -14,7 +14,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, JoinType};
-use datafusion::datasource::{MemTable, provider_as_source, source_as_provider};
+use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{
@@ -27,8 +27,11 @@ use futures::future::BoxFuture;
 
 use super::dense;
 use super::expression::{CELL, Expression, GENE, Wanted};
+use super::frame::Held;
 use super::metadata::Metadata;
 
+/// The name of a table that stands for a part of a plan.
+const RESOLVED: &str = "_resolved";
 /// Rows of tables that are read ahead, at most.
 const SMALL: usize = 20_000_000;
 
@@ -42,6 +45,12 @@ pub(crate) fn resolve(
         if !mentions_expression(&plan) {
             return Ok(plan);
         }
+        // From above, so that less is read below an aggregate; and again, when
+        // what was aggregated below has become small.
+        let plan = match plan {
+            LogicalPlan::Join(join) => narrow(join, state).await?,
+            other => other,
+        };
         let mut inputs = vec![];
         for input in plan.inputs() {
             inputs.push(resolve(input.clone(), state).await?);
@@ -91,7 +100,10 @@ async fn narrow(join: Join, state: &SessionState) -> Result<LogicalPlan> {
             JoinType::Right | JoinType::RightAnti | JoinType::RightMark => !small_is_left,
             JoinType::Full => false,
         };
-        if !matched || !is_small(small) || is_whole_axis(small) || !mentions_expression(big) {
+        if !matched || !mentions_expression(big) || !is_small(small) {
+            continue;
+        }
+        if is_whole_axis(small) || is_held(small) {
             continue;
         }
         let keys: Vec<(Expr, Column)> = join
@@ -273,6 +285,18 @@ fn is_whole_axis(plan: &LogicalPlan) -> bool {
     }
 }
 
+/// Whether `plan` is what [`Materialised::scan`] made.
+fn is_held(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Projection(Projection { input, .. }) = plan else {
+        return false;
+    };
+    let LogicalPlan::TableScan(scan) = &**input else {
+        return false;
+    };
+    let held = source_as_provider(&scan.source).is_ok_and(|p| p.is::<Held>());
+    held && scan.table_name.table() == RESOLVED
+}
+
 /// A part of a plan that has been run.
 pub(crate) struct Materialised {
     pub(crate) batches: Vec<RecordBatch>,
@@ -328,8 +352,7 @@ fn table(plan: &LogicalPlan, batches: &[RecordBatch]) -> Result<LogicalPlan> {
         RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)
     });
     let batches = batches.collect::<Result<Vec<_>, _>>()?;
-    let provider = MemTable::try_new(schema, vec![batches])?;
-    provided(plan, Arc::new(provider))
+    provided(plan, Arc::new(Held { schema, batches }))
 }
 
 /// The columns of `plan` under their numbers: names may be twice there.
@@ -347,10 +370,10 @@ pub(crate) fn provided(
     provider: Arc<dyn TableProvider>,
 ) -> Result<LogicalPlan> {
     let source = provider_as_source(provider);
-    let scan = TableScan::try_new("_resolved", source, None, vec![], None)?;
+    let scan = TableScan::try_new(RESOLVED, source, None, vec![], None)?;
     let columns = (0..plan.schema().fields().len()).map(|index| {
         let (relation, field) = plan.schema().qualified_field(index);
-        let column = Expr::Column(Column::new(Some("_resolved"), index.to_string()));
+        let column = Expr::Column(Column::new(Some(RESOLVED), index.to_string()));
         column.alias_qualified(relation.cloned(), field.name())
     });
     Ok(LogicalPlan::Projection(Projection::try_new_with_schema(

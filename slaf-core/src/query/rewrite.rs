@@ -3,33 +3,44 @@
 //! a median of integers is not truncated. What it is known to answer wrongly is
 //! written otherwise, or refused.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, Cte, DataType, ExactNumberInfo, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArguments, Ident, JoinOperator, ObjectName, Query,
-    Select, SelectItem, SetExpr, Statement, Value, ValueWithSpan, VisitMut, VisitorMut,
+    BinaryOperator, CaseWhen, CastKind, Cte, DataType, ExactNumberInfo, Expr, Fetch, Function,
+    FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident,
+    JoinOperator, LimitClause, ObjectName, OrderBy, OrderByExpr, OrderByKind, OrderByOptions,
+    Query, Select, SelectItem, SetExpr, Statement, TableAlias, TableFactor, Value, ValueWithSpan,
+    VisitMut, VisitorMut, visit_expressions,
 };
+use sqlparser::dialect::GenericDialect;
+use sqlparser::parser::Parser;
 
+use super::engine::is_aggregate;
+use super::lower::default_name;
 use super::parse::parts;
 use crate::{Error, Result};
 
 pub(crate) fn for_datafusion(statement: &mut Statement) -> Result<()> {
-    match statement.visit(&mut Rewrite) {
+    match statement.visit(&mut Rewrite { unnamed: 0 }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
 }
 
 /// Functions that go by another name there.
-const RENAMED: [(&str, &str); 3] = [
+const RENAMED: [(&str, &str); 4] = [
+    ("len", "length"),
     ("variance", "var_samp"),
     ("approx_count_distinct", "approx_distinct"),
     ("quantile_cont", "percentile_cont"),
 ];
 
-struct Rewrite;
+struct Rewrite {
+    /// Subqueries that got a name, which DataFusion tells their columns by.
+    unnamed: usize,
+}
 
 impl VisitorMut for Rewrite {
     type Break = Error;
@@ -37,6 +48,43 @@ impl VisitorMut for Rewrite {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         if let Some(with) = query.with.as_mut().filter(|with| with.recursive) {
             with.cte_tables.iter_mut().for_each(name_first_term);
+        }
+        if let (
+            None,
+            Some(Fetch {
+                quantity: Some(n),
+                with_ties: false,
+                percent: false,
+            }),
+        ) = (&query.limit_clause, &query.fetch)
+        {
+            query.limit_clause = Some(LimitClause::LimitOffset {
+                limit: Some(n.clone()),
+                offset: None,
+                limit_by: vec![],
+            });
+            query.fetch = None;
+        }
+        if let SetExpr::Select(select) = &mut *query.body {
+            group_by_all(select);
+            if let Some(order_by) = &mut query.order_by {
+                order_by_all(order_by, select.projection.len());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        if let TableFactor::Derived { alias, .. } = factor
+            && alias.is_none()
+        {
+            self.unnamed += 1;
+            *alias = Some(TableAlias {
+                explicit: true,
+                name: Ident::new(format!("_query{}", self.unnamed)),
+                columns: vec![],
+                at: None,
+            });
         }
         ControlFlow::Continue(())
     }
@@ -49,6 +97,7 @@ impl VisitorMut for Rewrite {
                 _ => {}
             }
         }
+        name_columns(&mut select.projection);
         ControlFlow::Continue(())
     }
 
@@ -76,6 +125,11 @@ impl VisitorMut for Rewrite {
                     rename(function);
                 }
             }
+            Expr::InSubquery { .. } => {
+                if let Err(error) = tuple_in(expr) {
+                    return ControlFlow::Break(error);
+                }
+            }
             Expr::AnyOp { .. } | Expr::AllOp { .. } => {
                 if let Err(error) = quantified(expr) {
                     return ControlFlow::Break(error);
@@ -85,6 +139,144 @@ impl VisitorMut for Rewrite {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// A computed column is named by its text as it was written, and not by what
+/// becomes of it; the second of a name gets a number.
+fn name_columns(projection: &mut [SelectItem]) {
+    let mut taken: BTreeSet<String> = projection
+        .iter()
+        .filter_map(|item| match item {
+            SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+            _ => None,
+        })
+        .collect();
+    let mut plain = BTreeSet::new();
+    for item in projection {
+        let SelectItem::UnnamedExpr(expr) = item else {
+            continue;
+        };
+        let name = match &*expr {
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) if plain.insert(expr.to_string()) => {
+                continue;
+            }
+            Expr::Identifier(ident) => ident.value.clone(),
+            Expr::CompoundIdentifier(idents) => {
+                idents.last().map_or_else(String::new, |i| i.value.clone())
+            }
+            Expr::CompoundFieldAccess { .. } | Expr::Wildcard(_) => continue,
+            other => default_name(other),
+        };
+        let numbered = (1..).map(|n| format!("{name}_{n}"));
+        let mut names = std::iter::once(name.clone()).chain(numbered);
+        let free = names.find(|name| !taken.contains(name) && !plain.contains(name));
+        let alias = free.unwrap_or(name);
+        taken.insert(alias.clone());
+        *item = SelectItem::ExprWithAlias {
+            expr: expr.clone(),
+            alias: Ident::with_quote('"', alias),
+        };
+    }
+}
+
+/// `GROUP BY ALL`: by every column that is no aggregate.
+fn group_by_all(select: &mut Select) {
+    let all = match &select.group_by {
+        GroupByExpr::All(modifiers) => modifiers.is_empty(),
+        GroupByExpr::Expressions(by, modifiers) => {
+            let [Expr::Identifier(ident)] = by.as_slice() else {
+                return;
+            };
+            let keyword = ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("all");
+            keyword && modifiers.is_empty()
+        }
+    };
+    if !all {
+        return;
+    }
+    let keys = select.projection.iter().filter_map(|item| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+            (!has_aggregate(expr)).then(|| expr.clone())
+        }
+        _ => None,
+    });
+    select.group_by = GroupByExpr::Expressions(keys.collect(), vec![]);
+}
+
+fn has_aggregate(expr: &Expr) -> bool {
+    let found = visit_expressions(expr, |expr| match expr {
+        Expr::Function(function)
+            if function.over.is_none()
+                && is_aggregate(&parts(&function.name).join(".").to_lowercase()) =>
+        {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+/// `ORDER BY ALL`: by every column, from left to right.
+fn order_by_all(order_by: &mut OrderBy, columns: usize) {
+    let options = match &order_by.kind {
+        OrderByKind::All(options) => *options,
+        OrderByKind::Expressions(by) => match by.as_slice() {
+            [
+                OrderByExpr {
+                    expr: Expr::Identifier(ident),
+                    options,
+                    ..
+                },
+            ] if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("all") => *options,
+            _ => return,
+        },
+    };
+    let places = (1..=columns).map(|place| OrderByExpr {
+        expr: Expr::Value(Value::Number(place.to_string(), false).into()),
+        options,
+        with_fill: None,
+    });
+    order_by.kind = OrderByKind::Expressions(places.collect());
+}
+
+/// `(a, b) IN (SELECT x, y …)` as EXISTS.
+fn tuple_in(expr: &mut Expr) -> Result<()> {
+    let Expr::InSubquery {
+        expr: subject,
+        subquery,
+        negated,
+    } = expr
+    else {
+        return Ok(());
+    };
+    let Expr::Tuple(items) = &**subject else {
+        return Ok(());
+    };
+    if *negated {
+        return Err(Error::Sql {
+            message: "`(a, b) NOT IN (SELECT …)` is not supported.".into(),
+            hint: Some("Write `NOT EXISTS (SELECT … WHERE x = a AND y = b)`.".into()),
+        });
+    }
+    let names: Vec<String> = (0..items.len()).map(|n| format!("_item{n}")).collect();
+    let equal = items
+        .iter()
+        .zip(&names)
+        .map(|(item, name)| format!("_tuple.{name} = {item}"));
+    let equal: Vec<String> = equal.collect();
+    let sql = format!(
+        "SELECT 1 FROM ({subquery}) AS _tuple({}) WHERE {}",
+        names.join(", "),
+        equal.join(" AND ")
+    );
+    let parsed = Parser::parse_sql(&GenericDialect {}, &sql).ok();
+    if let Some(Statement::Query(subquery)) = parsed.and_then(|mut parsed| parsed.pop()) {
+        *expr = Expr::Exists {
+            subquery,
+            negated: false,
+        };
+    }
+    Ok(())
 }
 
 fn as_double(expr: &mut Expr) {
@@ -163,6 +355,9 @@ fn arguments(function: &mut Function) -> Vec<&mut Expr> {
 
 fn rename(function: &mut Function) {
     let name = parts(&function.name).join(".").to_lowercase();
+    if let Some(descending) = extreme(&name) {
+        first_by(function, descending);
+    }
     if name == "distance" && arguments(function).len() == 2 {
         let metric = Expr::Value(Value::SingleQuotedString("l2".into()).into());
         if let FunctionArguments::List(list) = &mut function.args {
@@ -175,6 +370,48 @@ fn rename(function: &mut Function) {
     }
     if let Some((_, known)) = RENAMED.iter().find(|(ours, _)| *ours == name) {
         function.name = ObjectName::from(vec![Ident::new(*known)]);
+    }
+}
+
+/// Whether a function picks the value beside the greatest or least other one.
+fn extreme(name: &str) -> Option<bool> {
+    match name {
+        "arg_max" | "argmax" | "max_by" => Some(true),
+        "arg_min" | "argmin" | "min_by" => Some(false),
+        _ => None,
+    }
+}
+
+/// `arg_max(x, y)`: the first x in the order of y, NULLs left out.
+fn first_by(function: &mut Function, descending: bool) {
+    let found: Vec<Expr> = arguments(function).into_iter().map(|a| a.clone()).collect();
+    let [value, by] = found.as_slice() else {
+        return;
+    };
+    let (value, by) = (value.clone(), by.clone());
+    let known = |expr: &Expr| Expr::IsNotNull(Box::new(Expr::Nested(Box::new(expr.clone()))));
+    let both = |left: Expr, right: Expr| Expr::BinaryOp {
+        left: Box::new(left),
+        op: BinaryOperator::And,
+        right: Box::new(right),
+    };
+    let mut filter = both(known(&value), known(&by));
+    if let Some(asked) = function.filter.take() {
+        filter = both(filter, Expr::Nested(asked));
+    }
+    function.filter = Some(Box::new(filter));
+    function.name = ObjectName::from(vec![Ident::new("first_value")]);
+    if let FunctionArguments::List(list) = &mut function.args {
+        list.args.pop();
+        list.clauses
+            .push(FunctionArgumentClause::OrderBy(vec![OrderByExpr {
+                expr: by,
+                options: OrderByOptions {
+                    asc: Some(!descending),
+                    nulls_first: Some(false),
+                },
+                with_fill: None,
+            }]));
     }
 }
 
