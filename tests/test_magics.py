@@ -61,7 +61,9 @@ def test_a_cell_of_several_statements(shell, capsys):
     assert frame(answer).row(0) == (shell.user_ns["kinds"].height, ";")
     # Both last beyond the cell.
     assert frame(cell(shell, "SELECT COUNT(*) FROM b1")).item() > 0
-    assert frame(shell.run_line_magic("sql", "SELECT COUNT(*) FROM kinds")).item() == answer_of(answer)
+    assert frame(shell.run_line_magic("sql", "SELECT COUNT(*) FROM kinds")).item() == answer_of(
+        answer
+    )
 
 
 def answer_of(answer) -> int:

@@ -43,6 +43,16 @@ impl Kind {
     }
 }
 
+/// What is known of some values without looking at them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sum {
+    pub(crate) n: u64,
+    pub(crate) total: f64,
+    pub(crate) squares: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
 /// The state of one aggregate function in all groups.
 pub(crate) struct Accumulator {
     kind: Kind,
@@ -157,21 +167,35 @@ impl Accumulator {
         Ok(())
     }
 
-    /// Takes sums that were made before: of `n` values of group `g`.
-    pub(crate) fn take_sum(&mut self, g: usize, n: u64, sum: f64, min: f64, max: f64) {
-        if n == 0 {
+    /// Takes sums that were made before into group `g`.
+    pub(crate) fn take_sum(&mut self, g: usize, sum: &Sum) {
+        if sum.n == 0 {
             return;
         }
-        self.n[g] += n;
+        let (
+            n,
+            Sum {
+                total,
+                squares,
+                min,
+                max,
+                ..
+            },
+        ) = (sum.n as f64, *sum);
         match (&mut self.slots, self.kind) {
             (Slots::Integers(slots), Kind::Min) => slots[g] = slots[g].min(min as i64),
             (Slots::Integers(slots), Kind::Max) => slots[g] = slots[g].max(max as i64),
-            (Slots::Integers(slots), _) => slots[g] += sum as i64,
+            (Slots::Integers(slots), _) => slots[g] += total as i64,
             (Slots::Floats(slots), Kind::Min) => slots[g] = least(slots[g], min),
             (Slots::Floats(slots), Kind::Max) => slots[g] = greatest(slots[g], max),
-            (Slots::Floats(slots), _) => slots[g] += sum,
-            (Slots::None | Slots::Moments(..), _) => {}
+            (Slots::Floats(slots), _) => slots[g] += total,
+            (Slots::Moments(mean, spread), _) => {
+                let theirs = (total / n, squares - total * total / n);
+                join(self.n[g] as f64, (&mut mean[g], &mut spread[g]), n, theirs);
+            }
+            (Slots::None, _) => {}
         }
+        self.n[g] += sum.n;
     }
 
     pub(crate) fn merge(&mut self, other: Self) {
@@ -195,14 +219,10 @@ impl Accumulator {
                 }
             }
             (Slots::Moments(mean, squares), Slots::Moments(their_mean, their_squares)) => {
-                // Chan, Golub and LeVeque 1979.
                 for g in 0..mean.len() {
                     let (a, b) = (self.n[g] as f64, other.n[g] as f64);
-                    if b > 0.0 {
-                        let apart = their_mean[g] - mean[g];
-                        mean[g] += apart * b / (a + b);
-                        squares[g] += their_squares[g] + apart * apart * a * b / (a + b);
-                    }
+                    let theirs = (their_mean[g], their_squares[g]);
+                    join(a, (&mut mean[g], &mut squares[g]), b, theirs);
                 }
             }
             _ => {}
@@ -244,6 +264,16 @@ impl Accumulator {
             )),
         };
         Ok(cast(&array, dtype)?)
+    }
+}
+
+/// Adds `b` values to `a` others, each by their mean and their sum of squared
+/// differences from it (Chan, Golub and LeVeque 1979).
+fn join(a: f64, (mean, spread): (&mut f64, &mut f64), b: f64, theirs: (f64, f64)) {
+    if b > 0.0 {
+        let apart = theirs.0 - *mean;
+        *mean += apart * b / (a + b);
+        *spread += theirs.1 + apart * apart * a * b / (a + b);
     }
 }
 

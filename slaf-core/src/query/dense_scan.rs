@@ -25,7 +25,7 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, stream};
 use tokio::task::JoinSet;
 
-use super::accumulate::{Accumulator, Kind};
+use super::accumulate::{Accumulator, Kind, Sum};
 use super::dense::{Axis, Measure, Side};
 use super::expression::{CELL, Expression, ExpressionScan, GENE, VALUE, external};
 
@@ -104,7 +104,8 @@ impl DenseScan {
 fn of_stored_sums(measure: &Measure) -> bool {
     let summed = match measure.kind {
         Kind::Count => measure.argument.is_none() || measure.of_value,
-        Kind::Spread { .. } => false,
+        // Squares of floats cancel out what is sought.
+        Kind::Spread { .. } => measure.of_value && measure.integer,
         _ => measure.of_value,
     };
     summed && measure.filter.is_none()
@@ -142,6 +143,7 @@ struct Sums {
     rows: Vec<u64>,
     nnz: Vec<i64>,
     total: Vec<f64>,
+    squares: Vec<f64>,
     min: Vec<f64>,
     max: Vec<f64>,
 }
@@ -171,7 +173,7 @@ impl Sums {
             }
         };
         let read = table
-            .read(&["nnz", "total", "min", "max"])
+            .read(&["nnz", "total", "sum_of_squares", "min", "max"])
             .await
             .map_err(external)?;
         let floats = |column: usize| {
@@ -184,8 +186,9 @@ impl Sums {
             rows,
             nnz: read.column(0).as_primitive::<Int64Type>().values().to_vec(),
             total: floats(1),
-            min: floats(2),
-            max: floats(3),
+            squares: floats(2),
+            min: floats(3),
+            max: floats(4),
         })
     }
 
@@ -356,7 +359,14 @@ impl Work {
             let (group, rows) = (*code as usize, sums.rows[id]);
             groups.rows[group] += rows;
             for measure in &mut groups.measures {
-                measure.take_sum(group, rows, sums.total[id], sums.min[id], sums.max[id]);
+                let sum = Sum {
+                    n: rows,
+                    total: sums.total[id],
+                    squares: sums.squares[id],
+                    min: sums.min[id],
+                    max: sums.max[id],
+                };
+                measure.take_sum(group, &sum);
             }
         }
         Ok(())
