@@ -114,7 +114,8 @@ def compare(options: argparse.Namespace) -> None:
 def child(python: str, dataset: Path, side: str, *more: str) -> dict:
     command = [python, __file__, str(dataset), "--side", side, *more]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    (told,) = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    return json.loads(told)
 
 
 def measure(opened, ask) -> dict:
