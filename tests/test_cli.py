@@ -26,6 +26,17 @@ def test_convert_info_query(pbmc_h5ad, tmp_path):
     assert "535,433 values" in info.stdout and "X_umap" in info.stdout
     query = slaf("query", target, "SELECT louvain FROM cells", "--limit", "2")
     assert "698 more rows" in query.stdout
+    count = "SELECT COUNT(*) AS n FROM cells WHERE louvain = $l AND n_genes > $n"
+    query = slaf("query", target, count, "--value", "l=1", "--value", "n=700")
+    assert query.returncode == 0 and "n " in query.stdout, query.stderr
+    assert (
+        "reads: stored sums"
+        in slaf(
+            "query", target, "EXPLAIN SELECT SUM(value) FROM expression", "--memory", "1 GB"
+        ).stdout
+    )
+    wrong = slaf("query", target, "SELECT 1", "--memory", "much")
+    assert wrong.returncode == 1 and "`much` is no amount of memory" in wrong.stderr
     written = slaf("query", target, "SELECT gene_id FROM genes", "-o", tmp_path / "genes.csv")
     assert written.returncode == 0
     assert len((tmp_path / "genes.csv").read_text().splitlines()) == 766

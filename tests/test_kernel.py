@@ -344,7 +344,7 @@ def test_a_sql_cell_shows_a_table(with_pbmc):
     )
     data = only(outputs, "execute_result")["data"]
     assert data["text/plain"].startswith(
-        "louvain    n\n0        130\n1        123\n2 rows × 2 columns · polars"
+        "louvain    n\n0        130\n1        123\n2 rows × 2 columns · datafusion"
     )
     assert "<table>" in data["text/html"]
 
@@ -371,12 +371,30 @@ def test_a_slice_is_a_dataset_by_its_name(with_pbmc):
     with_pbmc.run("del part")
 
 
+def test_a_sql_cell_completes_and_is_inspected(with_pbmc):
+    def asked(kind: str, code: str) -> dict:
+        cursor = code.index("|")
+        request = getattr(with_pbmc.client, kind)(code.replace("|", ""), cursor)
+        reply = with_pbmc.reply(request)
+        with_pbmc.outputs(request)
+        return reply
+
+    reply = asked("complete", "%%sql\nSELECT 1 FROM cells WHERE louvain = '1|")
+    code = "%%sql\nSELECT 1 FROM cells WHERE louvain = '"
+    assert reply["cursor_start"] == len(code) and reply["matches"][:2] == ["1'", "10'"]
+    assert asked("complete", "%%sql\nSELECT n_cou| FROM cells")["matches"] == ["n_counts"]
+    told = asked("inspect", "%%sql\nSELECT lou|vain FROM cells")["data"]["text/plain"]
+    assert told.startswith("column louvain of cells: VARCHAR\n  700 rows, 0 missing, 11 distinct")
+    assert asked("inspect", "pb|mc")["found"]
+
+
 def test_wrong_sql_is_one_sentence(with_pbmc):
     reply, outputs = with_pbmc.run("%%sql\nSELECT n_cuonts FROM cells")
     assert reply["status"] == "error"
     assert (
         stream(outputs, "stderr").strip()
-        == "UsageError: There is no column `n_cuonts`. Did you mean `n_counts`?"
+        == "UsageError: There is no column `n_cuonts`. Did you mean `n_counts`? "
+        "(line 1, column 8)\n  SELECT n_cuonts FROM cells\n         ^"
     )
 
 

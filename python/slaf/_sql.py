@@ -205,7 +205,8 @@ class Prepared:
 
 def _evaluated(expression: str, scope: Mapping[str, Any]) -> Any:
     try:
-        return eval(expression, dict(scope))  # noqa: S307: the author's own code
+        # The author's own code, as in a cell of Python.
+        return eval(expression, dict(scope))
     except NameError as error:
         name = error.name or expression
         raise SlafError(f"There is no variable `{name}`.{_hint(name, scope)}") from None
@@ -318,6 +319,17 @@ def _scan(path: str) -> pl.LazyFrame:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SlafError(f"`{path}` cannot be read: {first.rstrip('.')}.") from None
     return frame
+
+
+def bytes_of(text: str) -> int:
+    """`2 GB` as a number."""
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    number = text.strip().rstrip("BKMGTibkmgt ")
+    unit = text.strip()[len(number) :].strip().upper().replace("I", "")
+    try:
+        return int(float(number) * units[unit])
+    except (ValueError, KeyError):
+        raise ValueError(f"`{text}` is no amount of memory. Write it as `2 GB`.") from None
 
 
 def of_array(array: Any) -> SqlSession:

@@ -130,10 +130,20 @@ def _parser() -> argparse.ArgumentParser:
         "answer a SQL question",
         "examples:\n"
         '  slaf query pbmc.slaf "SELECT louvain, COUNT(*) AS n FROM cells GROUP BY louvain"\n'
-        '  slaf query pbmc.slaf "SELECT * FROM genes" --output genes.csv\n',
+        '  slaf query pbmc.slaf "SELECT * FROM genes" --output genes.csv\n'
+        '  slaf query pbmc.slaf "SELECT COUNT(*) FROM cells WHERE batch = \\$b" --value b=batch1\n'
+        '  slaf query pbmc.slaf "EXPLAIN SELECT SUM(value) FROM expression"\n',
     )
     query.add_argument("dataset")
-    query.add_argument("sql", help="one statement over cells, genes and expression")
+    query.add_argument("sql", help="statements over cells, genes and expression; see docs/sql.md")
+    query.add_argument(
+        "--value",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="the value of $NAME: a number if it is one, and text otherwise",
+    )
+    query.add_argument("--memory", help="memory before it spills to disk, such as 2GB")
     query.add_argument("-l", "--limit", type=int, default=10, help="rows printed (0: all)")
     query.add_argument("-o", "--output", help="write all rows to this CSV file instead")
     query.add_argument("--engine", choices=["polars", "datafusion"])
@@ -305,10 +315,15 @@ def _info(options: argparse.Namespace) -> None:
 def _query(options: argparse.Namespace) -> None:
     import polars as pl
 
+    from slaf._sql import bytes_of
     from slaf.array import SLAFArray
 
     array = SLAFArray(options.dataset, version=options.version)
-    answer = array._ask(options.sql, options.engine)
+    memory = None if options.memory is None else bytes_of(options.memory)
+    values = dict(_value(text) for text in options.value)
+    answer = array._ask(options.sql, options.engine, memory=memory, **values)
+    if answer is None:
+        return
     for warning in answer.warnings:
         print(f"slaf: {warning}", file=sys.stderr)
     frame = pl.DataFrame(answer)
@@ -321,6 +336,18 @@ def _query(options: argparse.Namespace) -> None:
         print(frame.head(shown))
     if shown < frame.height:
         print(f"{frame.height - shown:,} more rows; --limit 0 prints all.")
+
+
+def _value(text: str) -> tuple[str, int | float | str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise ValueError(f"`{text}` is no value. Write `--value name=value`.")
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
 
 
 def _validate(options: argparse.Namespace) -> int:

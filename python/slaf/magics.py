@@ -62,7 +62,9 @@ class Sessions:
 
     @property
     def memory(self) -> int | None:
-        return _bytes(self.config.memory) if self.config.memory else None
+        from slaf._sql import bytes_of
+
+        return bytes_of(self.config.memory) if self.config.memory else None
 
 
 def _config(shell: Any) -> Any:
@@ -79,16 +81,6 @@ def _config(shell: Any) -> Any:
         ).tag(config=True)
 
     return Slaf(parent=shell)
-
-
-def _bytes(text: str) -> int:
-    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-    number = text.strip().rstrip("BKMGTibkmgt ")
-    unit = text.strip()[len(number) :].strip().upper().replace("I", "")
-    try:
-        return int(float(number) * units[unit])
-    except (ValueError, KeyError):
-        raise ValueError(f"`{text}` is no amount of memory. Write it as `2 GB`.") from None
 
 
 def _sql_cell(sessions: Sessions):

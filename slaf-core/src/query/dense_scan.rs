@@ -297,10 +297,10 @@ impl ExecutionPlan for DenseAggregate {
         Ok(self)
     }
 
-    fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let (work, projection) = (Arc::clone(&self.work), self.projection.clone());
         let batch = async move {
-            let batch = work.run(context).await?;
+            let batch = work.run().await?;
             match projection {
                 Some(columns) => Ok(batch.project(&columns)?),
                 None => Ok(batch),
@@ -319,7 +319,7 @@ impl Work {
         self.cells.groups * self.genes.groups
     }
 
-    async fn run(self: Arc<Self>, context: Arc<TaskContext>) -> Result<RecordBatch> {
+    async fn run(self: Arc<Self>) -> Result<RecordBatch> {
         let mut groups = Groups::new(&self);
         if let Some(side) = self.sums {
             self.add_sums(side, &mut groups).await?;
@@ -327,10 +327,10 @@ impl Work {
         }
         let mut threads = JoinSet::new();
         for part in 0..self.scan.properties().partitioning.partition_count() {
-            let (work, context) = (Arc::clone(&self), Arc::clone(&context));
+            let work = Arc::clone(&self);
             threads.spawn(async move {
                 let mut groups = Groups::new(&work);
-                let mut batches = work.scan.execute(part, context)?;
+                let mut batches = work.scan.read(part);
                 while let Some(batch) = batches.next().await {
                     work.add(&batch?, &mut groups)?;
                     tokio::task::yield_now().await;

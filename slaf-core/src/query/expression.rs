@@ -492,21 +492,22 @@ impl ExecutionPlan for ExpressionScan {
         Ok(Arc::new(statistics))
     }
 
-    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let Some(path) = self.parts.get(partition) else {
-            let none = stream::empty();
-            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), none)));
-        };
-        self.source.reading.expect_rows(path.rows());
-        let read = read(self.source.clone(), Arc::clone(&self.schema), path.clone());
-        let batches = stream::once(read).try_flatten();
-        let batches = batches.scan(self.limit.unwrap_or(usize::MAX), |left, batch| {
-            let batch = batch.map(|batch| batch.slice(0, batch.num_rows().min(*left)));
-            if *left == 0 {
-                return futures::future::ready(None);
-            }
-            *left -= batch.as_ref().map_or(*left, RecordBatch::num_rows);
-            futures::future::ready(Some(batch))
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        // Operators look up between batches whether they are still wanted.
+        let morsel = context.session_config().batch_size();
+        let batches = self.read(partition).flat_map(move |batch| {
+            let pieces: Vec<Result<RecordBatch>> = match batch {
+                Ok(batch) => (0..batch.num_rows())
+                    .step_by(morsel)
+                    .map(|at| Ok(batch.slice(at, morsel.min(batch.num_rows() - at))))
+                    .collect(),
+                Err(error) => vec![Err(error)],
+            };
+            stream::iter(pieces)
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             self.schema(),
@@ -515,7 +516,28 @@ impl ExecutionPlan for ExpressionScan {
     }
 }
 
-type Batches = stream::BoxStream<'static, Result<RecordBatch>>;
+impl ExpressionScan {
+    /// The rows of a partition, in batches as large as they are decoded.
+    pub(crate) fn read(&self, partition: usize) -> Batches {
+        let Some(path) = self.parts.get(partition) else {
+            return stream::empty().boxed();
+        };
+        self.source.reading.expect_rows(path.rows());
+        let read = read(self.source.clone(), Arc::clone(&self.schema), path.clone());
+        let batches = stream::once(read).try_flatten();
+        let limited = batches.scan(self.limit.unwrap_or(usize::MAX), |left, batch| {
+            let batch = batch.map(|batch| batch.slice(0, batch.num_rows().min(*left)));
+            if *left == 0 {
+                return futures::future::ready(None);
+            }
+            *left -= batch.as_ref().map_or(*left, RecordBatch::num_rows);
+            futures::future::ready(Some(batch))
+        });
+        limited.boxed()
+    }
+}
+
+pub(crate) type Batches = stream::BoxStream<'static, Result<RecordBatch>>;
 
 async fn read(source: Expression, schema: SchemaRef, path: Path) -> Result<Batches> {
     match path {
