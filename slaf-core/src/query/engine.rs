@@ -12,6 +12,7 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
     MemorySchemaProvider, TableProvider,
 };
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -19,6 +20,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{JoinType, LogicalPlanBuilder};
 use datafusion::optimizer::Analyzer;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext, col, lit};
@@ -82,7 +84,7 @@ pub(crate) async fn plan(
         let plan = resolve(state.optimize(&plan)?, &state).await?;
         let planner = state.query_planner();
         let physical = planner.create_physical_plan(&plan, &state).await?;
-        Ok((state, schema, physical))
+        Ok((state, schema, yielding(physical)?))
     };
     let (state, schema, physical) = outcome
         .await
@@ -145,6 +147,20 @@ impl Planned {
         };
         text.trim_end().to_owned()
     }
+}
+
+/// `plan` with joins that let others run now and then: one that makes many rows
+/// of few could not be stopped before its end.
+fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let wrapped = plan.transform_up(|node| {
+        Ok(match node.name().ends_with("JoinExec") {
+            true => {
+                Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
+            }
+            false => Transformed::no(node),
+        })
+    })?;
+    Ok(wrapped.data)
 }
 
 /// The scans of `expression` below an operator; none: sums in their place.
