@@ -57,7 +57,8 @@ def rows(frame: pl.DataFrame) -> list[tuple]:
             return value
         if isinstance(value, (int, float)) or type(value).__name__ == "Decimal":
             value = float(value)
-            return "nan" if math.isnan(value) else float(f"{value:.6g}")
+            # Halves such as 3.234375 are not where it is rounded.
+            return "nan" if math.isnan(value) else float(f"{value * (1 + 3e-8):.6g}")
         return str(value)
 
     return [tuple(plain(v) for v in row) for row in frame.rows()]
