@@ -48,6 +48,8 @@ pub struct Dataset {
     companions: Arc<OnceCell<Option<Companions>>>,
 }
 
+/// Bytes of columns that a table keeps for later questions, about.
+const KEPT: usize = 1 << 30;
 /// The tables that a dataset may lack.
 const OPTIONAL: [&str; 3] = ["layers", "cellsxcells", "genesxgenes"];
 
@@ -242,23 +244,25 @@ impl Table {
 
     /// Whole columns, which are kept for who asks next.
     pub(crate) async fn kept(&self, columns: &[&str]) -> Result<Vec<ArrayRef>> {
-        let known = |column: &&&str| {
-            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            !kept.contains_key(**column)
-        };
+        let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found: HashMap<String, ArrayRef> = lock().clone();
+        let known = |column: &&&str| !found.contains_key(**column);
         let missing: Vec<&str> = columns.iter().filter(known).copied().collect();
         if !missing.is_empty() {
             let read = self.read(&missing).await?;
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let size = |column: &ArrayRef| column.get_array_memory_size();
+            let new: usize = read.columns().iter().map(size).sum();
+            let mut kept = lock();
+            if kept.values().map(size).sum::<usize>() + new > KEPT {
+                kept.clear();
+            }
             for (name, column) in missing.iter().zip(read.columns()) {
                 kept.insert((*name).to_owned(), Arc::clone(column));
+                found.insert((*name).to_owned(), Arc::clone(column));
             }
         }
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(columns
-            .iter()
-            .filter_map(|name| kept.get(*name).cloned())
-            .collect())
+        let columns = columns.iter().filter_map(|name| found.get(*name).cloned());
+        Ok(columns.collect())
     }
 
     /// Bytes of each column on disk.

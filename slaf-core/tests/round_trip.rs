@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, RecordBatchIterator, RecordBatchReader, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use proptest::prelude::*;
-use slaf_core::query::{self, Catalog};
+use slaf_core::query::{self, Catalog, Options, Params};
 use slaf_core::{
     Csr, Dataset, Error, Indices, Place, Plan, Progress, Result, RowBlock, Selection, ValueType,
     Values, ValuesRef, Writer, index, repair, runtime, validate, versions,
@@ -139,7 +139,10 @@ proptest! {
         prop_assert_eq!(to_dense(&csr), want);
         let total: u64 = matrix.iter().flatten().map(|v| u64::from(*v)).sum();
         let sql = "SELECT CAST(COALESCE(SUM(value), 0) AS BIGINT) AS s FROM expression";
-        let answer = wait(query::run(Catalog::of(dataset), sql, None));
+        let answer = wait(async move {
+            let (params, options) = (Params::new(), Options::default());
+            query::run(&Catalog::of(dataset), sql, &params, &options).await
+        });
         let sum = arrow::util::display::array_value_to_string(answer.batches[0].column(0), 0).unwrap();
         prop_assert_eq!(sum, total.to_string());
     }

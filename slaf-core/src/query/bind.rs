@@ -74,28 +74,31 @@ impl Tables<'_> {
         else {
             return Ok(());
         };
-        let [asked] = parts(name)[..] else {
+        let asked = parts(name);
+        let Some(last) = asked.last().copied() else {
             return Ok(());
         };
-        if self.ctes.contains(asked) {
+        let bare = asked.len() == 1;
+        if bare && self.ctes.contains(last) {
             return Ok(());
         }
-        let Some(query) = self.catalog.view(asked) else {
+        let named = self.catalog.view(last).filter(|_| bare).map(str::to_owned);
+        let Some(query) = named.or_else(|| self.catalog.vectors(&asked)) else {
             return Ok(());
         };
         self.depth += 1;
         if self.depth > DEPTH {
             return Err(Error::Sql {
-                message: format!("The view `{asked}` is made of itself."),
+                message: format!("The view `{last}` is made of itself."),
                 hint: Some("Create it anew from tables.".into()),
             });
         }
-        let Some(Statement::Query(subquery)) = parse(query)?.query else {
+        let Some(Statement::Query(subquery)) = parse(&query)?.query else {
             return Ok(());
         };
         let alias = alias.clone().unwrap_or_else(|| TableAlias {
             explicit: true,
-            name: Ident::with_quote('"', asked),
+            name: Ident::with_quote('"', last),
             columns: vec![],
             at: None,
         });

@@ -4,6 +4,7 @@
 //! by its variable's name.
 
 use arrow::datatypes::SchemaRef;
+use sqlparser::ast::Ident;
 
 use super::frame::Frame;
 use crate::dataset::Table;
@@ -102,6 +103,34 @@ impl Catalog {
     /// The query that `name` was given to.
     pub(crate) fn view(&self, name: &str) -> Option<&str> {
         by_name(&self.views, name, |(name, _)| name).map(|(_, query)| query.as_str())
+    }
+
+    /// `obsm` and `varm` of a dataset as a query: the ids and the vectors of its
+    /// cells or genes.
+    pub(crate) fn vectors(&self, parts: &[&str]) -> Option<String> {
+        let (name, handle) = match parts {
+            [name] => (name, self.default_handle()?),
+            [schema, name] => (name, by_name(&self.handles, schema, |h| &h.name)?),
+            _ => return None,
+        };
+        if parts.len() == 1 && by_name(&self.frames, name, |f| &f.name).is_some() {
+            return None;
+        }
+        let (table, ids) = match *name {
+            "obsm" => (&handle.dataset.cells, ["cell_integer_id", "cell_id"]),
+            "varm" => (&handle.dataset.genes, ["gene_integer_id", "gene_id"]),
+            _ => return None,
+        };
+        let fields = table.schema.fields().iter();
+        let vectors = fields.filter(|f| f.data_type().is_nested());
+        let columns = ids.into_iter().chain(vectors.map(|f| f.name().as_str()));
+        let quoted = |name: &str| Ident::with_quote('"', name).to_string();
+        let columns: Vec<String> = columns.map(quoted).collect();
+        let (handle, table) = (quoted(&handle.name), quoted(&table.name));
+        Some(format!(
+            "SELECT {} FROM {handle}.{table}",
+            columns.join(", ")
+        ))
     }
 
     /// Where the datasets lie, for messages.

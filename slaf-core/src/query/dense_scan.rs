@@ -8,7 +8,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array,
 };
 use arrow::compute::{cast, take};
-use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef, UInt32Type};
+use arrow::datatypes::{DataType, SchemaRef, UInt32Type};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Statistics;
@@ -25,9 +25,12 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, stream};
 use tokio::task::JoinSet;
 
-use super::accumulate::{Accumulator, Kind, Sum};
-use super::dense::{Axis, Measure, Side};
-use super::expression::{CELL, Expression, ExpressionScan, GENE, VALUE, external};
+use super::accumulate::Accumulator;
+use super::dense::{Axis, Measure};
+use super::expression::{CELL, Expression, GENE, VALUE};
+use super::expression_scan::ExpressionScan;
+use super::star::Side;
+use super::sums::{Sums, of_stored_sums, stored_sums};
 
 /// Rows that are taken at once: they and their groups stay in a core's cache.
 const MORSEL: usize = 1 << 14;
@@ -98,106 +101,6 @@ impl DenseScan {
             sums,
             scan,
         })))
-    }
-}
-
-fn of_stored_sums(measure: &Measure) -> bool {
-    let summed = match measure.kind {
-        Kind::Count => measure.argument.is_none() || measure.of_value,
-        // Squares of floats cancel out what is sought.
-        Kind::Spread { .. } => measure.of_value && measure.integer,
-        _ => measure.of_value,
-    };
-    summed && measure.filter.is_none()
-}
-
-/// The axis whose sums answer: all values of each of its ids count.
-async fn stored_sums(
-    fact: &Expression,
-    cells: &Axis,
-    genes: &Axis,
-    measures: &[Measure],
-) -> Result<Option<Side>> {
-    let companions = fact.dataset.companions().await.map_err(external)?;
-    let Some(companions) = companions else {
-        return Ok(None);
-    };
-    let side = if cells.plain && fact.wanted.cells.is_none() && companions.by_gene().is_some() {
-        Side::Genes
-    } else if genes.plain && fact.wanted.genes.is_none() {
-        Side::Cells
-    } else {
-        return Ok(None);
-    };
-    let extremes = measures
-        .iter()
-        .any(|m| matches!(m.kind, Kind::Min | Kind::Max));
-    if extremes && !Sums::of(fact, side).await?.told_extremes() {
-        return Ok(None);
-    }
-    Ok(Some(side))
-}
-
-/// The stored sums of an axis, and the rows of each id.
-struct Sums {
-    rows: Vec<u64>,
-    nnz: Vec<i64>,
-    total: Vec<f64>,
-    squares: Vec<f64>,
-    min: Vec<f64>,
-    max: Vec<f64>,
-}
-
-impl Sums {
-    async fn of(fact: &Expression, side: Side) -> Result<Self> {
-        let none = || DataFusionError::Internal("the sums are gone".into());
-        let companions = fact
-            .dataset
-            .companions()
-            .await
-            .map_err(external)?
-            .ok_or_else(none)?;
-        let (table, rows) = match side {
-            Side::Cells => {
-                let starts = &fact.dataset.offsets().await.map_err(external)?.starts;
-                let rows = starts.windows(2).map(|s| s[1] - s[0]).collect();
-                (&companions.cell_sums, rows)
-            }
-            Side::Genes => {
-                let (_, rows_of) = companions.by_gene().ok_or_else(none)?;
-                let genes = 0..fact.dataset.shape().1;
-                let rows = genes
-                    .map(|gene| rows_of(gene))
-                    .map(|rows| rows.end - rows.start);
-                (&companions.gene_sums, rows.collect())
-            }
-        };
-        let read = table
-            .read(&["nnz", "total", "sum_of_squares", "min", "max"])
-            .await
-            .map_err(external)?;
-        let floats = |column: usize| {
-            read.column(column)
-                .as_primitive::<Float64Type>()
-                .values()
-                .to_vec()
-        };
-        Ok(Self {
-            rows,
-            nnz: read.column(0).as_primitive::<Int64Type>().values().to_vec(),
-            total: floats(1),
-            squares: floats(2),
-            min: floats(3),
-            max: floats(4),
-        })
-    }
-
-    /// Whether least and greatest are of all rows: explicit zeros and NaN are
-    /// not among them.
-    fn told_extremes(&self) -> bool {
-        let rows = self.rows.iter().zip(&self.nnz);
-        rows.fold(true, |all, (rows, nnz)| all & (*rows == *nnz as u64))
-            && self.total.iter().all(|total| total.is_finite())
     }
 }
 
@@ -356,16 +259,9 @@ impl Work {
             .enumerate()
             .filter(|(_, code)| **code != u32::MAX)
         {
-            let (group, rows) = (*code as usize, sums.rows[id]);
-            groups.rows[group] += rows;
+            let (group, sum) = (*code as usize, sums.of_id(id));
+            groups.rows[group] += sum.n;
             for measure in &mut groups.measures {
-                let sum = Sum {
-                    n: rows,
-                    total: sums.total[id],
-                    squares: sums.squares[id],
-                    min: sums.min[id],
-                    max: sums.max[id],
-                };
                 measure.take_sum(group, &sum);
             }
         }
