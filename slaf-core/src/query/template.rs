@@ -194,7 +194,8 @@ mod tests {
             "a = $_0     AND b IN ($_1)"
         );
         assert_eq!(filled("b IN $genes AND c = $x"), "b IN ($genes) AND c = $x");
-        assert_eq!(filled("SELECT {{ident(a\"b)}}"), "SELECT \"a\"\"b\"      ");
+        let named = fill("SELECT {{ident(c)}}", &[Some("a\"b".into())]).unwrap();
+        assert_eq!(named, "SELECT \"a\"\"b\"      ");
     }
 
     #[test]
