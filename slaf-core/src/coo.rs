@@ -2,14 +2,16 @@
 //! `layers` (cells × genes), `cellsxcells` (obsp) and `genesxgenes` (varp).
 //! slafdb promises nothing about the order of their rows.
 
-use arrow::array::Array;
-use futures::TryStreamExt;
+use std::ops::Range;
 
-use crate::dataset::Dataset;
+use arrow::array::Array;
+
+use crate::dataset::{Dataset, Table};
 use crate::matrix::sort_row;
+use crate::ranges::read_rows;
 use crate::select::Places;
 use crate::values::{Value, column};
-use crate::{Csr, Result, Selection, ValueType, Values};
+use crate::{Csr, Result, Selection, ValueType};
 
 /// The three coordinate tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,11 +59,11 @@ impl Dataset {
         dtype: ValueType,
     ) -> Result<Csr> {
         match dtype {
-            ValueType::U16 => self.coo_of(pairs, key, rows, columns, Values::U16).await,
-            ValueType::I32 => self.coo_of(pairs, key, rows, columns, Values::I32).await,
-            ValueType::I64 => self.coo_of(pairs, key, rows, columns, Values::I64).await,
-            ValueType::F32 => self.coo_of(pairs, key, rows, columns, Values::F32).await,
-            ValueType::F64 => self.coo_of(pairs, key, rows, columns, Values::F64).await,
+            ValueType::U16 => self.coo_of::<u16>(pairs, key, rows, columns).await,
+            ValueType::I32 => self.coo_of::<i32>(pairs, key, rows, columns).await,
+            ValueType::I64 => self.coo_of::<i64>(pairs, key, rows, columns).await,
+            ValueType::F32 => self.coo_of::<f32>(pairs, key, rows, columns).await,
+            ValueType::F64 => self.coo_of::<f64>(pairs, key, rows, columns).await,
         }
     }
 
@@ -71,7 +73,6 @@ impl Dataset {
         key: &str,
         rows: &Selection,
         columns: &Selection,
-        wrap: fn(Vec<T>) -> Values,
     ) -> Result<Csr> {
         let (cells, genes) = self.shape();
         let (height, width) = match pairs {
@@ -82,26 +83,14 @@ impl Dataset {
         rows.check("row", height)?;
         columns.check("column", width)?;
         let table = self.table(pairs.table())?;
-        let unreadable = |e: lance::Error| table.unreadable(&e);
         let row_places = Places::new(rows, height as usize);
         let column_places = Places::new(columns, width as usize);
 
         let [i, j] = pairs.ids();
-        let mut scanner = table.lance.scan();
-        scanner.project(&[i, j, key]).map_err(unreadable)?;
-        if let &Selection::Range {
-            start,
-            step: 1,
-            len,
-        } = rows
-            && len < height
-        {
-            let filter = format!("{i} >= {start} AND {i} < {}", start + len);
-            scanner.filter(&filter).map_err(unreadable)?;
-        }
-        let mut stream = scanner.try_into_stream().await.map_err(unreadable)?;
         let mut triplets: Vec<(i32, i32, T)> = Vec::new();
-        while let Some(batch) = stream.try_next().await.map_err(unreadable)? {
+        let spans = self.spans(table, i, rows, height).await?;
+        table.check(&[key])?;
+        read_rows(table, &[i, j, key], spans, |batch| {
             let (i, j) = (
                 column::<i64>(batch.column(0))?,
                 column::<i64>(batch.column(1))?,
@@ -128,16 +117,87 @@ impl Dataset {
                     triplets.extend(to_columns.iter().map(|&c| (r, c, values[row])));
                 }
             }
-        }
-        Ok(to_csr(triplets, (rows.len(), columns.len()), wrap))
+            Ok(())
+        })
+        .await?;
+        Ok(to_csr(triplets, (rows.len(), columns.len())))
     }
 }
 
-pub(crate) fn to_csr<T: Copy>(
-    triplets: Vec<(i32, i32, T)>,
-    shape: (usize, usize),
-    wrap: fn(Vec<T>) -> Values,
-) -> Csr {
+/// The stretches of a coordinate table in which the row ids ascend: one as it
+/// was written, one more for every time that matrices were added. Of each,
+/// where the rows of each row id begin, and the end of the last.
+#[derive(Debug, Default)]
+pub(crate) struct Parts(Vec<Vec<u64>>);
+
+/// More stretches than this, and the table is read whole.
+const PARTS: usize = 16;
+
+impl Dataset {
+    /// The ranges of `table` in which the rows `wanted` lie.
+    async fn spans(
+        &self,
+        table: &Table,
+        id: &str,
+        wanted: &Selection,
+        height: u64,
+    ) -> Result<Vec<Range<u64>>> {
+        if wanted.is_all(height) {
+            return Ok(vec![0..table.rows]);
+        }
+        let parts = table
+            .parts
+            .get_or_try_init(|| find_parts(table, id, height));
+        let Parts(parts) = parts.await?;
+        if parts.is_empty() {
+            return Ok(vec![0..table.rows]);
+        }
+        let runs = wanted.plan().runs;
+        let spans = parts.iter().flat_map(|starts| {
+            runs.iter()
+                .map(|run| starts[run.start as usize]..starts[run.end as usize])
+        });
+        Ok(spans.filter(|span| !span.is_empty()).collect())
+    }
+}
+
+async fn find_parts(table: &Table, id: &str, height: u64) -> Result<Parts> {
+    let all = height as usize + 1;
+    let mut parts: Vec<Vec<u64>> = vec![vec![]];
+    let (mut row, mut last) = (0, 0);
+    read_rows(table, &[id], vec![0..table.rows], |batch| {
+        for id in column::<i64>(batch.column(0))?.iter().map(|id| *id as u64) {
+            if id >= height {
+                return Err(table.corrupt(format!("it holds the row {id} of {height}")));
+            }
+            if id < last && parts.len() <= PARTS {
+                parts.push(vec![]);
+            }
+            let before = parts.len().saturating_sub(2);
+            if id < last {
+                parts[before].resize(all, row);
+            }
+            if let Some(starts) = parts
+                .last_mut()
+                .filter(|starts| starts.len() <= id as usize)
+            {
+                starts.resize(id as usize + 1, row);
+            }
+            (row, last) = (row + 1, id);
+        }
+        Ok(())
+    })
+    .await?;
+    if parts.len() > PARTS {
+        return Ok(Parts::default());
+    }
+    if let Some(starts) = parts.last_mut() {
+        starts.resize(all, row);
+    }
+    Ok(Parts(parts))
+}
+
+pub(crate) fn to_csr<T: Value>(triplets: Vec<(i32, i32, T)>, shape: (usize, usize)) -> Csr {
     let mut indptr = vec![0i64; shape.0 + 1];
     for (row, ..) in &triplets {
         indptr[*row as usize + 1] += 1;
@@ -164,6 +224,6 @@ pub(crate) fn to_csr<T: Copy>(
         shape,
         indptr,
         indices,
-        data: wrap(data),
+        data: T::wrap(data),
     }
 }

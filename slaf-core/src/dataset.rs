@@ -15,6 +15,7 @@ use lance::io::RecordBatchStream;
 use tokio::sync::OnceCell;
 
 use crate::companions::Companions;
+use crate::coo::Parts;
 use crate::error::is_storage_failure;
 use crate::offsets::Offsets;
 use crate::storage::Place;
@@ -32,6 +33,8 @@ pub struct Table {
     pub schema: SchemaRef,
     place: Place,
     kept: Arc<Mutex<HashMap<String, ArrayRef>>>,
+    /// Of a coordinate table: see [`crate::coo`].
+    pub(crate) parts: Arc<OnceCell<Parts>>,
 }
 
 /// A SLAF dataset. Cheap to clone: clones share their caches.
@@ -211,6 +214,7 @@ impl Table {
             rows,
             place,
             kept: Arc::default(),
+            parts: Arc::default(),
         })
     }
 
@@ -220,15 +224,7 @@ impl Table {
 
     /// Reads whole columns, in row order, as one batch.
     pub async fn read(&self, columns: &[&str]) -> Result<RecordBatch> {
-        for column in columns {
-            if self.schema.field_with_name(column).is_err() {
-                return Err(Error::Unknown {
-                    kind: "column",
-                    name: (*column).to_owned(),
-                    near: nearest(column, self.column_names()),
-                });
-            }
-        }
+        self.check(columns)?;
         let batches = async {
             let mut scanner = self.lance.scan();
             scanner.project(columns)?.scan_in_order(true);
@@ -240,6 +236,19 @@ impl Table {
             .await
             .map_err(|e: lance::Error| self.unreadable(&e))?;
         Ok(concat_batches(&schema, &batches)?)
+    }
+
+    /// Refuses columns that the table lacks.
+    pub(crate) fn check(&self, columns: &[&str]) -> Result<()> {
+        let missing = |column: &&&str| self.schema.field_with_name(column).is_err();
+        match columns.iter().find(missing) {
+            None => Ok(()),
+            Some(column) => Err(Error::Unknown {
+                kind: "column",
+                name: (*column).to_owned(),
+                near: nearest(column, self.column_names()),
+            }),
+        }
     }
 
     /// Whole columns, which are kept for who asks next.

@@ -2,26 +2,17 @@
 //! indptr of the whole matrix, so a selection of cells is a handful of row
 //! ranges; `cell_integer_id` is never read.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::AsArray;
 use arrow::datatypes::UInt32Type;
-use futures::future::BoxFuture;
-use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryStreamExt};
-use lance::dataset::fragment::{FileFragment, FragReadConfig};
 
 use crate::coo::to_csr;
-use crate::dataset::{Dataset, Table};
+use crate::dataset::Dataset;
+use crate::ranges::read_rows;
 use crate::select::Places;
 use crate::values::{Value, column};
-use crate::{Error, Result, Selection, ValueType, Values};
-
-/// Rows a decode task hands over at once.
-const BATCH: u32 = 1 << 18;
-/// Decode tasks in flight.
-const AHEAD: usize = 4;
+use crate::{Result, Selection, ValueType, Values};
 
 /// A compressed sparse row matrix; the column indices of a row ascend.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,22 +31,17 @@ impl Dataset {
         cells.check("cell", n_cells)?;
         genes.check("gene", n_genes)?;
         match dtype {
-            ValueType::U16 => self.csr_of(cells, genes, Values::U16).await,
-            ValueType::I32 => self.csr_of(cells, genes, Values::I32).await,
-            ValueType::I64 => self.csr_of(cells, genes, Values::I64).await,
-            ValueType::F32 => self.csr_of(cells, genes, Values::F32).await,
-            ValueType::F64 => self.csr_of(cells, genes, Values::F64).await,
+            ValueType::U16 => self.csr_of::<u16>(cells, genes).await,
+            ValueType::I32 => self.csr_of::<i32>(cells, genes).await,
+            ValueType::I64 => self.csr_of::<i64>(cells, genes).await,
+            ValueType::F32 => self.csr_of::<f32>(cells, genes).await,
+            ValueType::F64 => self.csr_of::<f64>(cells, genes).await,
         }
     }
 
-    async fn csr_of<T: Value>(
-        &self,
-        cells: &Selection,
-        genes: &Selection,
-        wrap: fn(Vec<T>) -> Values,
-    ) -> Result<Csr> {
+    async fn csr_of<T: Value>(&self, cells: &Selection, genes: &Selection) -> Result<Csr> {
         let starts = &self.offsets().await?.starts;
-        if let Some(by_gene) = self.csr_by_gene(cells, genes, starts, wrap).await? {
+        if let Some(by_gene) = self.csr_by_gene::<T>(cells, genes, starts).await? {
             return Ok(by_gene);
         }
         let plan = cells.plan();
@@ -92,7 +78,7 @@ impl Dataset {
             },
         )
         .await?;
-        Ok(assembly.finish(plan.order, genes.len(), wrap))
+        Ok(assembly.finish(plan.order, genes.len()))
     }
 }
 
@@ -104,7 +90,6 @@ impl Dataset {
         cells: &Selection,
         genes: &Selection,
         starts: &[u64],
-        wrap: fn(Vec<T>) -> Values,
     ) -> Result<Option<Csr>> {
         let (n_cells, n_genes) = self.shape();
         if genes.is_all(n_genes) || genes.is_empty() || cells.is_empty() {
@@ -173,118 +158,12 @@ impl Dataset {
             Ok(())
         })
         .await?;
-        Ok(Some(to_csr(triplets, (cells.len(), genes.len()), wrap)))
+        Ok(Some(to_csr(triplets, (cells.len(), genes.len()))))
     }
 }
 
 /// What the start of a range costs, in rows.
 const RANGE_COST: u64 = 2048;
-
-/// Feeds `take` with `columns` of the given ascending row ranges, batch by
-/// batch and in row order.
-async fn read_rows(
-    table: &Table,
-    columns: &[&str],
-    rows: Vec<Range<u64>>,
-    mut take: impl FnMut(RecordBatch) -> Result<()>,
-) -> Result<()> {
-    let mut batches = read_stream(table, columns, rows)?;
-    while let Some(rows) = batches.next().await {
-        take(rows?.batch)?;
-    }
-    Ok(())
-}
-
-/// Some rows, and where in the table they lie.
-pub(crate) struct Rows {
-    pub(crate) spans: Vec<Range<u64>>,
-    pub(crate) batch: RecordBatch,
-}
-
-/// `columns` of the given ascending row ranges, batch by batch in row order.
-pub(crate) fn read_stream(
-    table: &Table,
-    columns: &[&str],
-    rows: Vec<Range<u64>>,
-) -> Result<BoxStream<'static, Result<Rows>>> {
-    let projection = table.lance.schema().project(columns);
-    let projection = projection.map_err(|e| table.unreadable(&e))?;
-    let parts = by_fragment(table, &rows)?;
-    let (opening, decoding) = (table.clone(), table.clone());
-    let batches = stream::iter(parts)
-        .then(move |(fragment, ranges)| {
-            let (projection, table) = (projection.clone(), opening.clone());
-            async move {
-                let unreadable = |e: lance::Error| table.unreadable(&e);
-                let reader = fragment.open(&projection, FragReadConfig::default());
-                let reader = reader.await.map_err(unreadable)?;
-                let tasks = reader.read_ranges(ranges.into(), BATCH);
-                Ok::<_, Error>(decoded(tasks.await.map_err(unreadable)?).map(Ok::<_, Error>))
-            }
-        })
-        .try_flatten();
-    let mut left: VecDeque<Range<u64>> = rows.into();
-    let batches = batches.map(move |batch| {
-        let batch = batch?.map_err(|e| decoding.corrupt(e.to_string()))?;
-        let batch = batch.map_err(|e| decoding.unreadable(&e))?;
-        let spans = first_of(&mut left, batch.num_rows() as u64);
-        Ok(Rows { spans, batch })
-    });
-    Ok(batches.boxed())
-}
-
-/// Takes the first `n` rows away from `ranges`.
-pub(crate) fn first_of(ranges: &mut VecDeque<Range<u64>>, mut n: u64) -> Vec<Range<u64>> {
-    let mut spans = vec![];
-    while n > 0
-        && let Some(range) = ranges.front_mut()
-    {
-        let end = range.end.min(range.start + n);
-        n -= end - range.start;
-        spans.push(range.start..end);
-        range.start = end;
-        if range.is_empty() {
-            ranges.pop_front();
-        }
-    }
-    spans
-}
-
-type Decoded = Result<lance::Result<RecordBatch>, tokio::task::JoinError>;
-
-/// Decodes on all threads of the pool, a few batches ahead.
-fn decoded(
-    tasks: BoxStream<'static, BoxFuture<'static, lance::Result<RecordBatch>>>,
-) -> BoxStream<'static, Decoded> {
-    tasks.map(tokio::spawn).buffered(AHEAD).boxed()
-}
-
-/// Cuts table-wide row ranges at fragment borders.
-fn by_fragment(table: &Table, rows: &[Range<u64>]) -> Result<Vec<(FileFragment, Vec<Range<u64>>)>> {
-    let mut parts = Vec::new();
-    let mut first = 0;
-    for fragment in table.lance.get_fragments() {
-        let metadata = fragment.metadata();
-        let Some(len) = metadata
-            .physical_rows
-            .filter(|_| metadata.deletion_file.is_none())
-        else {
-            return Err(table.corrupt("rows have been deleted from it".into()));
-        };
-        let span = first..first + len as u64;
-        let inside: Vec<_> = rows
-            .iter()
-            .map(|r| r.start.max(span.start)..r.end.min(span.end))
-            .filter(|r| r.start < r.end)
-            .map(|r| r.start - span.start..r.end - span.start)
-            .collect();
-        if !inside.is_empty() {
-            parts.push((fragment, inside));
-        }
-        first = span.end;
-    }
-    Ok(parts)
-}
 
 /// A CSR matrix under construction, fed with rows in stored order.
 struct Assembly<T> {
@@ -359,12 +238,7 @@ impl<T: Value> Assembly<T> {
         self.left = self.lengths.get(self.cell).copied().unwrap_or(usize::MAX);
     }
 
-    fn finish(
-        mut self,
-        order: Option<Vec<usize>>,
-        width: usize,
-        wrap: fn(Vec<T>) -> Values,
-    ) -> Csr {
+    fn finish(mut self, order: Option<Vec<usize>>, width: usize) -> Csr {
         while self.cell < self.lengths.len() {
             self.end_cell();
         }
@@ -376,7 +250,7 @@ impl<T: Value> Assembly<T> {
             shape: (indptr.len() - 1, width),
             indptr,
             indices,
-            data: wrap(data),
+            data: T::wrap(data),
         }
     }
 }

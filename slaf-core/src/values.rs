@@ -139,12 +139,18 @@ pub(crate) trait Value: ArrowNativeType + PartialOrd + Send {
     type Arrow: ArrowPrimitiveType<Native = Self>;
 
     fn to_f64(self) -> f64;
+
+    fn wrap(values: Vec<Self>) -> Values;
 }
 
 macro_rules! value {
-    ($($native:ty => $arrow:ty),*) => {
+    ($($native:ty => $arrow:ty, $variant:ident);*) => {
         $(impl Value for $native {
             type Arrow = $arrow;
+
+            fn wrap(values: Vec<Self>) -> Values {
+                Values::$variant(values)
+            }
 
             #[inline]
             fn to_f64(self) -> f64 {
@@ -153,7 +159,13 @@ macro_rules! value {
         })*
     };
 }
-value!(u16 => UInt16Type, i32 => Int32Type, i64 => Int64Type, f32 => Float32Type, f64 => Float64Type);
+value!(
+    u16 => UInt16Type, U16;
+    i32 => Int32Type, I32;
+    i64 => Int64Type, I64;
+    f32 => Float32Type, F32;
+    f64 => Float64Type, F64
+);
 
 /// A column's values in `T`'s dtype; the column's own buffer where it is so
 /// already.

@@ -13,7 +13,7 @@ use futures::{StreamExt, stream};
 use super::expression::{CELL, Expression, GENE, VALUE, external};
 use super::path::Path;
 use crate::Result as OurResult;
-use crate::matrix::{Rows, first_of, read_stream};
+use crate::ranges::{Rows, first_of, read_stream};
 
 pub(crate) type Batches = stream::BoxStream<'static, Result<RecordBatch>>;
 

@@ -1,0 +1,202 @@
+//! What a lazy matrix does to its values once they are read. Every step maps
+//! zero to zero, so that a sparse matrix stays one.
+
+use std::marker::PhantomData;
+
+use super::{Block, Visit, visit, wrong_length};
+use crate::values::Value;
+use crate::{Result, ValueType, Values};
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Times a number for each row of the block.
+    Rows(Vec<f64>),
+    /// Times a number for each column.
+    Columns(Vec<f64>),
+    /// Divided by a number for each row of the block.
+    PerRow(Vec<f64>),
+    /// Divided by a number for each column.
+    PerColumn(Vec<f64>),
+    Times(f64),
+    /// To the power.
+    Power(f64),
+    Log1p,
+    Expm1,
+    Abs,
+    Sign,
+    /// Not above this, nor below its negative.
+    Clip(f64),
+    /// Not above the column's number.
+    ClipColumns(Vec<f64>),
+}
+
+impl Step {
+    fn of_column(&self) -> bool {
+        match self {
+            Self::Columns(_) | Self::PerColumn(_) | Self::ClipColumns(_) => true,
+            Self::Rows(_)
+            | Self::PerRow(_)
+            | Self::Times(_)
+            | Self::Power(_)
+            | Self::Log1p
+            | Self::Expm1
+            | Self::Abs
+            | Self::Sign
+            | Self::Clip(_) => false,
+        }
+    }
+
+    #[inline]
+    fn of(&self, value: f64, row: usize, column: usize) -> f64 {
+        match self {
+            Self::Rows(factors) => value * factors[row],
+            Self::Columns(factors) => value * factors[column],
+            Self::PerRow(divisors) => value / divisors[row],
+            Self::PerColumn(divisors) => value / divisors[column],
+            Self::Times(factor) => value * factor,
+            Self::Power(exponent) => {
+                if *exponent == 0.5 {
+                    value.sqrt()
+                } else if *exponent == 2.0 {
+                    value * value
+                } else {
+                    value.powf(*exponent)
+                }
+            }
+            Self::Log1p => value.ln_1p(),
+            Self::Expm1 => value.exp_m1(),
+            Self::Abs => value.abs(),
+            // Unlike Rust's signum, numpy's sign of zero is zero.
+            Self::Sign if value == 0.0 => 0.0,
+            Self::Sign => value.signum(),
+            Self::Clip(limit) => value.clamp(-limit, *limit),
+            Self::ClipColumns(limits) => value.min(limits[column]),
+        }
+    }
+}
+
+/// The values of `block` after `steps`, as float32 or float64. Each step's
+/// result is rounded to that, as if the matrix had been stored in between.
+pub fn apply(block: &Block<'_>, steps: &[Step], dtype: ValueType) -> Result<Values> {
+    for step in steps {
+        let (what, found, expected) = match step {
+            Step::Rows(factors) | Step::PerRow(factors) => {
+                ("row factors", factors.len(), block.rows())
+            }
+            Step::Columns(factors) | Step::PerColumn(factors) | Step::ClipColumns(factors) => {
+                ("column factors", factors.len(), block.width)
+            }
+            _ => continue,
+        };
+        if found != expected {
+            return Err(wrong_length(what, found, expected));
+        }
+    }
+    Ok(match dtype {
+        ValueType::F64 => Values::F64(visit(block, Apply::<f64>(steps, PhantomData))),
+        _ => Values::F32(visit(block, Apply::<f32>(steps, PhantomData))),
+    })
+}
+
+struct Apply<'a, O>(&'a [Step], PhantomData<O>);
+
+/// What values are rounded to.
+trait Rounded: Copy + Default {
+    fn round(value: f64) -> Self;
+
+    fn exact(self) -> f64;
+}
+
+impl Rounded for f64 {
+    #[inline]
+    fn round(value: f64) -> Self {
+        value
+    }
+
+    #[inline]
+    fn exact(self) -> f64 {
+        self
+    }
+}
+
+impl Rounded for f32 {
+    #[inline]
+    fn round(value: f64) -> Self {
+        value as Self
+    }
+
+    #[inline]
+    fn exact(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+/// Counts below this are looked up once a row: a cell's few hundred distinct
+/// genes share a handful of counts, and a logarithm takes longer than a look.
+const KNOWN: usize = 64;
+
+impl<O: Rounded> Visit for Apply<'_, O> {
+    type Output = Vec<O>;
+
+    fn visit<T: Value>(self, block: &Block<'_>, data: &[T]) -> Vec<O> {
+        let steps = self.0;
+        let of = |value: f64, row: usize, column: i32| {
+            let step =
+                |value: O, step: &Step| O::round(step.of(value.exact(), row, column as usize));
+            steps.iter().fold(O::round(value), step)
+        };
+        let by_column = steps.iter().any(Step::of_column);
+        let mut out = vec![O::default(); data.len()];
+        let mut known = [(usize::MAX, O::default()); KNOWN];
+        for row in 0..block.rows() {
+            for at in block.span(row) {
+                let value = data[at].to_f64();
+                let count = value as usize;
+                out[at] = if by_column || count >= KNOWN || count as f64 != value {
+                    of(value, row, block.indices[at])
+                } else {
+                    if known[count].0 != row {
+                        known[count] = (row, of(value, row, 0));
+                    }
+                    known[count].1
+                };
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Indices, ValuesRef};
+
+    #[test]
+    fn counts_that_are_looked_up_and_others_agree() {
+        let data = [1.0, 2.0, 100.0, 0.5, 1.0, -3.0];
+        let block = Block::new(
+            Indices::I32(&[0, 4, 6]),
+            &[0, 1, 2, 3, 0, 1],
+            ValuesRef::F64(&data),
+            4,
+        )
+        .unwrap();
+        let steps = [Step::Rows(vec![2.0, 0.25]), Step::Log1p];
+        let Values::F64(found) = apply(&block, &steps, ValueType::F64).unwrap() else {
+            panic!("float64 was asked for");
+        };
+        let factor = |at: usize| if at < 4 { 2.0 } else { 0.25 };
+        let plain: Vec<f64> = (0..6).map(|at| (data[at] * factor(at)).ln_1p()).collect();
+        assert_eq!(found, plain);
+    }
+
+    #[test]
+    fn factors_of_another_matrix_are_refused() {
+        let block = Block::new(Indices::I32(&[0, 1]), &[0], ValuesRef::F32(&[1.0]), 1).unwrap();
+        let error = apply(&block, &[Step::Rows(vec![])], ValueType::F32).unwrap_err();
+        assert!(
+            error.to_string().contains("0 row factors where 1 belong"),
+            "{error}"
+        );
+    }
+}
