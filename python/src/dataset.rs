@@ -45,6 +45,13 @@ impl Dataset {
         Ok(Self { inner })
     }
 
+    /// The dataset as it is now.
+    fn newest(&self, py: Python<'_>) -> PyResult<Self> {
+        let place = self.inner.place.clone();
+        let inner = wait(py, async move { Inner::open_at(place, None).await })?;
+        Ok(Self { inner })
+    }
+
     #[getter]
     fn uri(&self) -> &str {
         self.inner.place.uri()
@@ -119,12 +126,24 @@ impl Dataset {
         self.inner.tables().map(describe).collect()
     }
 
-    /// Whole columns of a table as an Arrow table.
-    fn read(&self, py: Python<'_>, table: String, columns: Vec<String>) -> PyResult<PyTable> {
+    /// Columns of a table as an Arrow table: whole, or some of their rows.
+    #[pyo3(signature = (table, columns, rows=None))]
+    fn read(
+        &self,
+        py: Python<'_>,
+        table: String,
+        columns: Vec<String>,
+        rows: Option<Axis<'_>>,
+    ) -> PyResult<PyTable> {
+        let rows = rows.map(|rows| rows.selection()).transpose()?;
         let dataset = self.inner.clone();
         let batch: RecordBatch = wait(py, async move {
             let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-            dataset.table(&table)?.read(&columns).await
+            let table = dataset.table(&table)?;
+            match rows {
+                Some(rows) => table.read_at(&columns, &rows).await,
+                None => table.read(&columns).await,
+            }
         })?;
         let schema = batch.schema();
         Ok(PyTable::try_new(vec![batch], schema)?)

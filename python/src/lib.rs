@@ -7,7 +7,9 @@ mod dataset;
 mod display;
 mod errors;
 mod kernel;
+mod revision;
 mod sql;
+mod stats;
 mod storage;
 mod wait;
 mod writer;
@@ -29,6 +31,9 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<sql::Statement>()?;
     m.add_class::<writer::Writer>()?;
     m.add_class::<writer::PairsWriter>()?;
+    m.add_class::<revision::Revision>()?;
+    m.add_class::<stats::Moments>()?;
+    m.add_class::<stats::Gram>()?;
     m.add_class::<kernel::Kernel>()?;
     m.add_class::<kernel::Request>()?;
     m.add_class::<storage::Chunks>()?;
@@ -49,6 +54,11 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(sql::sql_holes, m)?)?;
     m.add_function(wrap_pyfunction!(sql::query, m)?)?;
     m.add_function(wrap_pyfunction!(sql::parse_cell, m)?)?;
+    m.add_function(wrap_pyfunction!(stats::apply_steps, m)?)?;
+    m.add_function(wrap_pyfunction!(stats::rank_sums, m)?)?;
+    m.add_function(wrap_pyfunction!(stats::row_moments, m)?)?;
+    m.add_function(wrap_pyfunction!(stats::to_csc, m)?)?;
+    m.add_function(wrap_pyfunction!(stats::top_sums, m)?)?;
     m.add_function(wrap_pyfunction!(display::picture, m)?)?;
     m.add_function(wrap_pyfunction!(display::nearest, m)?)?;
     Ok(())

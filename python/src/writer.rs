@@ -153,14 +153,12 @@ impl Writer {
             .map(typed)
             .collect::<PyResult<Vec<_>>>()?;
         let inner = self.with(|inner| Ok(inner.pairs(folder, kind, width, &matrices)))?;
-        Ok(PairsWriter {
-            inner: Mutex::new(Some(inner)),
-        })
+        Ok(PairsWriter::of(inner))
     }
 
     /// Ends a coordinate table, all of whose rows have arrived.
     fn end_pairs(&self, py: Python<'_>, pairs: &PairsWriter) -> PyResult<()> {
-        let pairs = pairs.lock().take().ok_or_else(finished)?;
+        let pairs = pairs.take()?;
         let mut inner = self.take()?;
         let inner = wait(py, async move {
             inner.end_pairs(pairs).await?;
@@ -241,7 +239,7 @@ impl Writer {
     }
 }
 
-fn finished() -> PyErr {
+pub(crate) fn finished() -> PyErr {
     PyValueError::new_err("this writer has finished")
 }
 
@@ -279,6 +277,16 @@ impl PairsWriter {
 }
 
 impl PairsWriter {
+    pub(crate) fn of(inner: slaf_core::PairsWriter) -> Self {
+        Self {
+            inner: Mutex::new(Some(inner)),
+        }
+    }
+
+    pub(crate) fn take(&self) -> PyResult<slaf_core::PairsWriter> {
+        self.lock().take().ok_or_else(finished)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<slaf_core::PairsWriter>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

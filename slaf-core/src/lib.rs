@@ -14,9 +14,11 @@ mod hdf5;
 mod matrix;
 mod offsets;
 pub mod query;
+mod ranges;
 pub mod runtime;
 mod scan;
 mod select;
+pub mod stats;
 mod storage;
 mod suggest;
 mod transpose;
@@ -39,4 +41,6 @@ pub use suggest::nearest;
 pub use transpose::RowsOfColumns;
 pub use validate::{Check, validate};
 pub use values::{ValueType, Values, ValuesRef};
-pub use write::{Indices, PairsWriter, Plan, Progress, Refused, RowBlock, Writer, index, repair};
+pub use write::{
+    Indices, PairsWriter, Plan, Progress, Refused, Revision, RowBlock, Writer, index, repair,
+};

@@ -234,6 +234,23 @@ pub(crate) async fn commit(
     outcome.await.map_err(|e| failed(place, EXPRESSION, &e))
 }
 
+/// Adds rows to a table, at the end. Columns that they lack are null. Returns
+/// the version.
+pub(crate) async fn append_stream(
+    place: &Place,
+    folder: &str,
+    base: Arc<lance::Dataset>,
+    schema: &SchemaRef,
+    rows: impl Stream<Item = datafusion::error::Result<RecordBatch>> + Send + 'static,
+) -> Result<u64> {
+    let written = InsertBuilder::new(base)
+        .with_params(&write_params(place, WriteMode::Append))
+        .execute_stream(stream_of(schema, rows))
+        .await
+        .map_err(|e| failed(place, folder, &e))?;
+    Ok(written.version_id())
+}
+
 /// Writes a table whole; one that stands there gets a new version. Returns
 /// the version.
 pub(crate) async fn write_stream(
@@ -276,7 +293,7 @@ fn stream_of(
     Box::pin(RecordBatchStreamAdapter::new(Arc::clone(schema), rows))
 }
 
-fn failed(place: &Place, folder: &str, error: &lance::Error) -> Error {
+pub(crate) fn failed(place: &Place, folder: &str, error: &lance::Error) -> Error {
     let text = error.to_string();
     if crate::error::is_storage_failure(&text) {
         return Error::storage(place.uri(), &text);

@@ -1,6 +1,7 @@
 //! Writes datasets: rows of X stream in, encoding runs beside the reader, and
 //! a new dataset, or a new version of one, appears at once or not at all.
 
+mod columns;
 mod describe;
 mod encode;
 mod pairs;
@@ -19,6 +20,7 @@ use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchRea
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde_json::{Map, Value};
 
+pub use self::columns::Revision;
 pub(crate) use self::describe::ours;
 use self::describe::{Numbered, merge};
 pub(crate) use self::encode::write_stream;
@@ -406,7 +408,7 @@ impl Writer {
         width: u64,
         matrices: &[(String, ValueType)],
     ) -> PairsWriter {
-        PairsWriter::start(&self.place, folder, pairs, width, matrices)
+        PairsWriter::start(&self.place, folder, None, pairs, width, matrices)
     }
 
     pub async fn end_pairs(&mut self, pairs: PairsWriter) -> Result<()> {

@@ -12,8 +12,9 @@ use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::RowBlock;
+use super::encode::{append_stream, write_stream};
 use super::store::{bad, store};
-use super::{RowBlock, write_stream};
 use crate::coo::Pairs;
 use crate::storage::Place;
 use crate::{Error, Result, ValueType, runtime};
@@ -41,9 +42,11 @@ pub struct Refused {
 }
 
 impl PairsWriter {
+    /// With a `base`, the rows are added to those of that table.
     pub(super) fn start(
         place: &Place,
         folder: &str,
+        base: Option<Arc<lance::Dataset>>,
         pairs: Pairs,
         width: u64,
         columns: &[(String, ValueType)],
@@ -54,8 +57,13 @@ impl PairsWriter {
             Some((waiting.recv().await?, waiting))
         });
         let (place, name, schema) = (place.clone(), folder.to_owned(), layout.schema.clone());
-        let written =
-            runtime::spawn(async move { write_stream(&place, &name, &schema, rows.map(Ok)).await });
+        let rows = rows.map(Ok);
+        let written = runtime::spawn(async move {
+            match base {
+                Some(base) => append_stream(&place, &name, base, &schema, rows).await,
+                None => write_stream(&place, &name, &schema, rows).await,
+            }
+        });
         Self {
             folder: folder.to_owned(),
             layout,
