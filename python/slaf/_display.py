@@ -40,11 +40,12 @@ def handle_html(handle: LazyAnnData) -> str:
         for name, keys in _sections(handle)
         if keys
     )
-    part = "a view of " if handle.is_view else ""
+    part = "" if handle._is_whole else "a part of "
+    source = handle.slaf.slaf_path if handle.slaf is not None else "several datasets"
     return (
         "<div style='font-size:13px'>"
         f"<b>LazyAnnData</b> {cells:,} cells × {genes:,} genes "
-        f"<span style='opacity:.6'>{part}{escape(handle.slaf.slaf_path)}</span>"
+        f"<span style='opacity:.6'>{part}{escape(source)}</span>"
         f"<table>{rows}</table></div>"
     )
 
@@ -78,7 +79,7 @@ def _picture(csr, shape, nnz, note) -> tuple[str, str]:
 
 
 def _sections(handle: LazyAnnData):
-    yield "obs", [str(c["name"]) for c in handle.slaf._note_columns("obs")]
-    yield "var", [str(c["name"]) for c in handle.slaf._note_columns("var")]
+    yield "obs", [str(name) for name in handle.obs.columns]
+    yield "var", [str(name) for name in handle.var.columns]
     for name in ("uns", "obsm", "varm", "layers", "obsp", "varp"):
         yield name, [str(k) for k in getattr(handle, name).keys()]

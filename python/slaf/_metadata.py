@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from slaf.data.sources.base import Column, Columns
@@ -38,9 +39,9 @@ def encode(
     columns: dict[str, pa.Array | Encoded] = {}
     notes = []
     for name, series in frame.items():
-        stored = _free_name(str(name), RESERVED | taken | columns.keys())
+        stored = free_name(str(name), RESERVED | taken | columns.keys())
         if isinstance(series, pd.Series):
-            columns[stored], note = _encode_column(series)
+            columns[stored], note = encode_column(series)
         else:
             columns[stored] = Encoded(series)
             note = columns[stored].note
@@ -59,32 +60,18 @@ class Encoded:
 
     def __init__(self, column: Column):
         self._column = column
-        first, self.note = _encode_column(column.rows(0, 1))
+        first, self.note = encode_column(column.rows(0, 1))
         self.type = first.type
 
     def __len__(self) -> int:
         return len(self._column)
 
     def slice(self, start: int, length: int) -> pa.Array:
-        return _encode_column(self._column.rows(start, start + length))[0]
+        return encode_column(self._column.rows(start, start + length))[0]
 
 
 def _names(ids: pd.Index | pd.Series) -> pa.Array:
     return pa.array([str(name) for name in ids], type=pa.string())
-
-
-def decode(table: pa.Table, id_column: str, notes: dict[str, Any] | None) -> pd.DataFrame:
-    """The frame again. Without notes (a dataset of slafdb) every column that is
-    not the format's own."""
-    if notes is None:
-        names = [name for name in table.column_names if name not in RESERVED]
-        notes = {"index_name": id_column, "columns": [{"name": n, "stored": n} for n in names]}
-    columns = [_decode_column(table.column(n["stored"]), n) for n in notes["columns"]]
-    index = pd.Index(table.column(id_column).to_pylist(), dtype=TEXT, name=notes["index_name"])
-    frame = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=range(len(index)))
-    frame.columns = pd.Index([n["name"] for n in notes["columns"]], dtype=TEXT)
-    frame.index = index
-    return frame
 
 
 #: What slafdb has a type for.
@@ -105,14 +92,8 @@ def slafdb_dtypes(notes: dict[str, Any]) -> dict[str, dict[str, str]]:
     return found
 
 
-def stored_columns(notes: dict[str, Any] | None, available: list[str]) -> list[str]:
-    """The columns to read for :func:`decode`."""
-    if notes is None:
-        return [name for name in available if name not in RESERVED]
-    return [n["stored"] for n in notes["columns"]]
-
-
-def _encode_column(series: pd.Series) -> tuple[pa.Array, dict[str, Any]]:
+def encode_column(series: pd.Series) -> tuple[pa.Array, dict[str, Any]]:
+    """A column as Arrow, and the note that :func:`decode_column` needs."""
     if isinstance(series.dtype, pd.CategoricalDtype):
         return _encode_categorical(series)
     note = {"dtype": str(series.dtype)}
@@ -161,22 +142,23 @@ def _encode_categorical(series: pd.Series) -> tuple[pa.Array, dict[str, Any]]:
     return dictionary.take(indices), note
 
 
-def _decode_column(column: pa.ChunkedArray, note: dict[str, Any]) -> pd.Series:
+def decode_column(column: pa.ChunkedArray, note: dict[str, Any]) -> pd.Series:
+    """A stored column as the pandas series it was, or, without a `dtype` in its
+    note, as pandas holds such a column."""
     dtype = note.get("dtype")
     if dtype == "category":
         kind = note["categories_dtype"]
         categories = pd.Index(note["categories"], dtype=TEXT if kind == "str" else kind)
-        values = pd.Categorical(
-            column.to_pandas().astype(object),
-            categories=categories,
-            ordered=note["ordered"],
-        )
+        stored = pa.array(note["categories"], column.type) if len(categories) else None
+        found = None if stored is None else pc.index_in(column, value_set=stored)
+        codes = np.full(len(column), -1) if found is None else found.fill_null(-1).to_numpy()
+        values = pd.Categorical.from_codes(codes, categories=categories, ordered=note["ordered"])
         return pd.Series(values)
     if dtype is None:
         series = column.to_pandas()
         return series.where(series.notna(), np.nan) if series.dtype == object else series
     if dtype in ("object", "string", "str") or dtype.startswith("string"):
-        series = pd.Series(column.to_pylist(), dtype=object)
+        series = pd.Series(column.to_numpy(zero_copy_only=False), dtype=object)
         series = series.where(series.notna(), np.nan)
         if dtype == "object":
             return series
@@ -194,7 +176,7 @@ def _is_missing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and value != value)
 
 
-def _free_name(name: str, taken: set[str]) -> str:
+def free_name(name: str, taken: set[str]) -> str:
     """Lance takes no dots in names, and no name twice."""
     free = name.replace(".", "_") or "_"
     while free in taken:

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from slaf import _metadata, _slaf, _sql
-from slaf._axis import argument
+from slaf._axis import Positions, argument, is_all
 
 
 class SLAFArray:
@@ -197,39 +197,30 @@ class SLAFArray:
     def _frame(self, table: str) -> pl.DataFrame:
         return pl.DataFrame(self._dataset.read(table, self._plain(table)))
 
-    def _pandas(self, axis: str) -> pd.DataFrame:
-        return self._obs_frame if axis == "obs" else self._var_frame
-
-    @cached_property
-    def _obs_frame(self) -> pd.DataFrame:
-        return self._decoded("cells", "cell_id", self._notes.get("obs"))
-
-    @cached_property
-    def _var_frame(self) -> pd.DataFrame:
-        return self._decoded("genes", "gene_id", self._notes.get("var"))
-
-    def _decoded(self, table: str, id_column: str, notes: dict | None) -> pd.DataFrame:
-        columns = _metadata.stored_columns(notes, self._plain(table))
-        arrow = pa.table(self._dataset.read(table, [*columns, id_column]))
-        return _metadata.decode(arrow, id_column, notes)
-
     @cached_property
     def _obs_names(self) -> pd.Index:
-        return self._names("cells", "cell_id")
+        return self._names("obs")
 
     @cached_property
     def _var_names(self) -> pd.Index:
-        return self._names("genes", "gene_id")
+        return self._names("var")
 
-    def _names(self, table: str, column: str) -> pd.Index:
-        notes = self._notes.get("obs" if table == "cells" else "var")
+    def _names(self, axis: str, rows: Positions | None = None) -> pd.Index:
+        table, column = ("cells", "cell_id") if axis == "obs" else ("genes", "gene_id")
+        notes = self._notes.get(axis)
         name = column if notes is None else notes["index_name"]
-        ids = pa.table(self._dataset.read(table, [column])).column(0)
-        return pd.Index(ids.to_pylist(), dtype=_metadata.TEXT, name=name)
+        ids = self._column(table, column, rows)
+        return pd.Index(ids.to_numpy(zero_copy_only=False), dtype=_metadata.TEXT, name=name)
 
-    def _vector(self, table: str, key: str) -> np.ndarray:
-        column = pa.table(self._dataset.read(table, [key])).column(0).combine_chunks()
+    def _vector(self, table: str, key: str, rows: Positions | None = None) -> np.ndarray:
+        """The fixed-size lists of a column: rows × length."""
+        column = self._column(table, key, rows).combine_chunks()
         return column.flatten().to_numpy().reshape(len(column), column.type.list_size)
+
+    def _column(self, table: str, name: str, rows: Positions | None) -> pa.ChunkedArray:
+        n = self.shape[0 if table == "cells" else 1]
+        place = None if rows is None or is_all(rows, n) else argument(rows)
+        return pa.table(self._dataset.read(table, [name], place)).column(0)
 
     @cached_property
     def _x_dtype(self) -> np.dtype:
@@ -245,6 +236,7 @@ class SLAFArray:
         arrays = self._dataset.csr(argument(cells), argument(genes), dtype.name)
         return (*arrays[:2], arrays[2].astype(dtype, copy=False))
 
+    @cached_property
     def _extras(self) -> dict[str, Any]:
         """What the format has no place for, read whole."""
         name = self._notes.get("extras")
@@ -285,11 +277,13 @@ class SLAFArray:
         return "stale; `slaf index` makes it anew" if stale else "no; `slaf index` makes it"
 
     def _note_columns(self, axis: str) -> list[dict[str, Any]]:
-        notes = self._notes.get(axis)
-        if notes is not None:
-            return notes["columns"]
-        table = "cells" if axis == "obs" else "genes"
-        return [{"name": n} for n in _metadata.stored_columns(None, self._plain(table))]
+        """Of each column, its name and how it is stored. Of one that slafdb has
+        added, that is its name."""
+        notes = (self._notes.get(axis) or {"columns": []})["columns"]
+        noted = {note["stored"] for note in notes} | _metadata.RESERVED
+        plain = self._plain("cells" if axis == "obs" else "genes")
+        stored = [note for note in notes if note["stored"] in plain]
+        return [*stored, *({"name": n, "stored": n} for n in plain if n not in noted)]
 
     def _keys(self, section: str) -> list[str]:
         """Keys of `layers`, `obsp` or `varp`."""

@@ -263,14 +263,8 @@ class _Parts:
 
     def uns_json(self, uns: Mapping[str, Any]) -> None:
         """For slafdb; what JSON cannot say is left to the extras."""
-        plain = {}
-        for key, value in uns.items():
-            try:
-                plain[key] = _jsonable(value)
-            except TypeError:
-                continue
         if len(uns):
-            self._writer.write_file("uns.json", json.dumps(plain, indent=2).encode())
+            self._writer.write_file("uns.json", uns_json(uns))
 
     def _axis(self, parts: Parts | anndata.AnnData, axis: str) -> _Axis:
         """obs with its obsm, or var with its varm. What a table cannot hold
@@ -278,9 +272,7 @@ class _Parts:
         frame, section = getattr(parts, axis), f"{axis}m"
         vectors, others = {}, {}
         for key, value in getattr(parts, section).items():
-            array = isinstance(value, np.ndarray) or in_file(value)
-            fits = array and value.ndim == 2 and value.shape[1] > 0
-            if fits and value.dtype in (np.float32, np.float64):
+            if is_vector(value):
                 vectors[key] = value
             else:
                 others[key] = loaded(value)
@@ -289,7 +281,7 @@ class _Parts:
         id_column = "cell_id" if axis == "obs" else "gene_id"
         stored: dict[str, str] = {}
         for key in vectors:
-            stored[key] = _metadata._free_name(key, _metadata.RESERVED | set(stored.values()))
+            stored[key] = _metadata.free_name(key, _metadata.RESERVED | set(stored.values()))
         columns, self.notes[axis] = _metadata.encode(frame, id_column, set(stored.values()))
         self._config[f"{axis}_dtypes"] = _metadata.slafdb_dtypes(self.notes[axis])
         if stored:
@@ -439,6 +431,24 @@ def _h5(extras: dict[str, Any]) -> bytes:
         for key, value in extras.items():
             write_elem(file, key, value)
     return content.getvalue()
+
+
+def is_vector(value: Any) -> bool:
+    """Whether an obsm or varm fits a column of the table."""
+    array = isinstance(value, np.ndarray) or in_file(value)
+    fits = array and value.ndim == 2 and value.shape[1] > 0
+    return fits and value.dtype in (np.float32, np.float64)
+
+
+def uns_json(uns: Mapping[str, Any]) -> bytes:
+    """What JSON can say of uns."""
+    plain = {}
+    for key, value in uns.items():
+        try:
+            plain[key] = _jsonable(value)
+        except TypeError:
+            continue
+    return json.dumps(plain, indent=2).encode()
 
 
 def _jsonable(value: Any) -> Any:

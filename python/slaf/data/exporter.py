@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from slaf import _slaf
 from slaf._progress import Progress
+from slaf.lazy.export import to_adata
 
 if TYPE_CHECKING:
     import h5py
 
     from slaf.integrations.anndata import LazyAnnData, LazyExpressionMatrix
 
-#: Stored values of a block, about, and elements of a chunk of the file.
-_BLOCK_VALUES = 4 << 20
+#: Elements of a chunk of the file.
 _CHUNK = 1 << 16
 
 
@@ -99,16 +100,16 @@ def _write(
         file.attrs["encoding-type"] = "anndata"
         file.attrs["encoding-version"] = "0.1.0"
         kwargs = {"compression": compression} if compression else {}
-        x = handle.X
+        x = handle._x
         if x is not None:
-            dense = (handle.slaf._notes.get("x") or {}).get("encoding") == "dense"
-            _matrix(file, "X", x, dense, compression, lambda done, n: tell("cells", done, n))
+            _matrix(file, "X", x, compression, lambda done, n: tell("cells", done, n))
         layers = file.create_group("layers")
         _as_dict(layers)
         for key, layer in handle.layers.items():
-            noted = handle.slaf._notes.get("layers", {}).get(key, {})
-            _matrix(layers, key, layer, noted.get("dense", False), compression, lambda *_: None)
-        adata = handle._to_adata(x=False, layers=False)
+            _matrix(layers, key, layer, compression, lambda *_: None)
+        adata = to_adata(handle, x=False, layers=False)
+        # As anndata does before it writes: text with gaps has no other form.
+        adata.strings_to_categoricals()
         for name in ("obs", "var"):
             write_elem(file, name, getattr(adata, name), dataset_kwargs=kwargs)
         for name in ("obsm", "varm", "obsp", "varp", "uns"):
@@ -118,8 +119,8 @@ def _write(
             group = file.create_group("raw")
             group.attrs["encoding-type"] = "raw"
             group.attrs["encoding-version"] = "0.1.0"
-            _matrix(group, "X", raw.X, False, compression, lambda done, n: tell("raw", done, n))
-            write_elem(group, "var", raw.var, dataset_kwargs=kwargs)
+            _matrix(group, "X", raw._x, compression, lambda done, n: tell("raw", done, n))
+            write_elem(group, "var", raw.var._whole(), dataset_kwargs=kwargs)
             write_elem(group, "varm", dict(raw.varm), dataset_kwargs=kwargs)
 
 
@@ -132,20 +133,21 @@ def _matrix(
     parent: h5py.Group,
     name: str,
     matrix: LazyExpressionMatrix,
-    dense: bool,
     compression: str | None,
     tell: Any,
 ) -> None:
     """A lazy matrix in anndata's encoding, block by block."""
     height, width = matrix.shape
-    if dense:
+    if matrix._was_dense:
         target = parent.create_dataset(
             name, shape=(height, width), dtype=matrix.dtype, compression=compression
         )
         target.attrs["encoding-type"] = "array"
         target.attrs["encoding-version"] = "0.2.0"
-        for start, block in _blocks(matrix, width):
-            target[start : start + block.shape[0]] = block.toarray()
+        for start, block in matrix.blocks():
+            target[start : start + block.shape[0]] = (
+                block.toarray() if sparse.issparse(block) else block
+            )
             tell(start + block.shape[0], height)
         return
     group = parent.create_group(name)
@@ -156,7 +158,7 @@ def _matrix(
     data = group.create_dataset("data", dtype=matrix.dtype, **growing)
     indices = group.create_dataset("indices", dtype=np.int32, **growing)
     indptr = np.zeros(height + 1, np.int64)
-    for start, block in _blocks(matrix, _a_row(matrix)):
+    for start, block in matrix.blocks():
         begin, rows = int(indptr[start]), block.shape[0]
         indptr[start + 1 : start + rows + 1] = begin + block.indptr[1:].astype(np.int64)
         end = int(indptr[start + rows])
@@ -167,15 +169,3 @@ def _matrix(
     small = indptr[-1] <= np.iinfo(np.int32).max
     indptr = indptr.astype(np.int32) if small else indptr
     group.create_dataset("indptr", data=indptr, compression=compression)
-
-
-def _a_row(matrix: LazyExpressionMatrix) -> int:
-    """Stored values of a row of the whole matrix, about."""
-    cells, _ = matrix.slaf.shape
-    return matrix.slaf._dataset.nnz // max(1, cells)
-
-
-def _blocks(matrix: LazyExpressionMatrix, a_row: int) -> Any:
-    step = max(1, _BLOCK_VALUES // max(1, a_row))
-    for start in range(0, matrix.shape[0], step):
-        yield start, matrix[start : start + step].compute()

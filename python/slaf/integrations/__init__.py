@@ -1,5 +1,5 @@
-"""Datasets as the objects of other libraries."""
+"""Lazy AnnData over datasets, and scanpy's preprocessing on it."""
 
-from slaf.integrations.anndata import LazyAnnData, LazyExpressionMatrix, read_slaf
+from slaf.integrations.anndata import LazyAnnData, LazyExpressionMatrix, concat, read_slaf
 
-__all__ = ["LazyAnnData", "LazyExpressionMatrix", "read_slaf"]
+__all__ = ["LazyAnnData", "LazyExpressionMatrix", "concat", "read_slaf"]

@@ -1,0 +1,57 @@
+"""slafdb's module of the same name: scanpy's preprocessing on lazy handles."""
+
+from __future__ import annotations
+
+from slaf.pp.components import pca
+from slaf.pp.graph import without_matrix
+from slaf.pp.markers import rank_genes_groups
+from slaf.pp.qc import calculate_qc_metrics, filter_cells, filter_genes
+from slaf.pp.transform import (
+    apply_transformations,
+    clear_transformations,
+    log1p,
+    normalize_total,
+    scale,
+)
+from slaf.pp.variable import highly_variable_genes
+
+__all__ = [
+    "LazyPreprocessing",
+    "LazyTools",
+    "apply_transformations",
+    "clear_transformations",
+    "pp",
+    "tl",
+]
+
+
+class LazyPreprocessing:
+    """`scanpy.pp` for handles."""
+
+    calculate_qc_metrics = staticmethod(calculate_qc_metrics)
+    filter_cells = staticmethod(filter_cells)
+    filter_genes = staticmethod(filter_genes)
+    normalize_total = staticmethod(normalize_total)
+    log1p = staticmethod(log1p)
+    scale = staticmethod(scale)
+    highly_variable_genes = staticmethod(highly_variable_genes)
+    pca = staticmethod(pca)
+    neighbors = staticmethod(without_matrix("pp", "neighbors"))
+
+
+class LazyTools:
+    """`scanpy.tl` for handles."""
+
+    rank_genes_groups = staticmethod(rank_genes_groups)
+    pca = staticmethod(pca)
+    umap = staticmethod(without_matrix("tl", "umap"))
+    tsne = staticmethod(without_matrix("tl", "tsne"))
+    leiden = staticmethod(without_matrix("tl", "leiden"))
+    louvain = staticmethod(without_matrix("tl", "louvain"))
+    diffmap = staticmethod(without_matrix("tl", "diffmap"))
+    draw_graph = staticmethod(without_matrix("tl", "draw_graph"))
+    paga = staticmethod(without_matrix("tl", "paga"))
+
+
+pp = LazyPreprocessing()
+tl = LazyTools()

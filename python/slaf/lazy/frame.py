@@ -1,0 +1,264 @@
+"""obs and var: pandas frames whose columns are read when looked at.
+
+Names, length, single columns and lists of columns are answered without the
+rest, and columns are set and deleted without it. Whatever else pandas can do
+reads all columns first, and is pandas' own from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from slaf import _axis
+from slaf.lazy.columns import Changed, Columns, Framed, Taken, as_column
+
+if TYPE_CHECKING:
+    from slaf.lazy.handle import LazyAnnData
+
+#: Rows up to which a frame is shown by pandas, which reads all of them.
+_SHOWN = 100_000
+
+
+class LazyFrame(pd.DataFrame):
+    """A frame over :class:`~slaf.lazy.columns.Columns`."""
+
+    #: What its index is called as a column.
+    _index_column = "name"
+
+    @classmethod
+    def _of(cls, columns: Columns) -> LazyFrame:
+        frame = object.__new__(cls)
+        pd.core.generic.NDFrame.__init__(frame, None)
+        state = frame.__dict__
+        del state["_manager"]
+        state["_columns_read"] = Changed.of(columns)
+        return frame
+
+    def _watch(self, before: Callable[[], None], after: Callable[[str], None]) -> None:
+        """Says whom to call before each change, and after one column was set."""
+        self.__dict__.update(_before=before, _after=after)
+
+    def _before_change(self) -> None:
+        if "_before" in self.__dict__:
+            self.__dict__["_before"]()
+
+    def _after_change(self, key: str) -> None:
+        if "_after" in self.__dict__:
+            self.__dict__["_after"](key)
+
+    @property
+    def _lazy(self) -> Changed | None:
+        """The columns, as long as not all are read."""
+        return self.__dict__.get("_columns_read")
+
+    def _snapshot(self) -> Columns:
+        """The columns as they are now, to take rows from."""
+        return self._lazy or Framed(self.copy(deep=False))
+
+    def _taken(self, rows: _axis.Positions) -> LazyFrame:
+        """Some rows, as lazy as these."""
+        return type(self)._of(Taken(self._snapshot(), rows))
+
+    def _whole(self) -> pd.DataFrame:
+        """A plain frame of all columns; this one stays lazy."""
+        lazy = self._lazy
+        if lazy is None:
+            return pd.DataFrame(self)
+        return self._plain(lazy.names)
+
+    def _plain(self, names: list[str], rows: _axis.Positions | None = None) -> pd.DataFrame:
+        lazy = self._lazy
+        index = lazy.index(rows)
+        found = {at: lazy.read(name, rows).array for at, name in enumerate(names)}
+        frame = pd.DataFrame(found, index=index, copy=False)
+        frame.columns = pd.Index(names, dtype=None if names else object)
+        return frame
+
+    # pandas keeps the data of a frame in `_mgr`: who asks for it wants all.
+    @property
+    def _mgr(self) -> Any:
+        state = self.__dict__
+        if "_manager" not in state:
+            state["_manager"] = self._whole()._mgr
+            del state["_columns_read"]
+        return state["_manager"]
+
+    @_mgr.setter
+    def _mgr(self, manager: Any) -> None:
+        self.__dict__["_manager"] = manager
+        self.__dict__.pop("_columns_read", None)
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    # What is known without the data ---------------------------------------
+
+    @property
+    def columns(self) -> pd.Index:
+        lazy = self._lazy
+        if lazy is None:
+            return pd.DataFrame.columns.__get__(self, type(self))
+        return pd.Index(lazy.names, dtype=None if lazy.names else object)
+
+    @columns.setter
+    def columns(self, names: Any) -> None:
+        self._before_change()
+        pd.DataFrame.columns.__set__(self, names)
+
+    @property
+    def index(self) -> pd.Index:
+        lazy = self._lazy
+        return pd.DataFrame.index.__get__(self, type(self)) if lazy is None else lazy.index()
+
+    @index.setter
+    def index(self, names: Any) -> None:
+        self._before_change()
+        lazy = self._lazy
+        if lazy is None:
+            pd.DataFrame.index.__set__(self, names)
+            return
+        names = pd.Index(names)
+        if len(names) != len(lazy):
+            raise ValueError(
+                f"Length mismatch: Expected axis has {len(lazy)} elements, new values have "
+                f"{len(names)} elements"
+            )
+        self.__dict__["_columns_read"] = lazy.named(names)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self), len(self.columns)
+
+    def __len__(self) -> int:
+        lazy = self._lazy
+        return len(super().index) if lazy is None else len(lazy)
+
+    def keys(self) -> list[str]:
+        """The names of the columns."""
+        return list(self.columns)
+
+    # Columns --------------------------------------------------------------
+
+    def __getitem__(self, key: Any) -> Any:
+        lazy = self._lazy
+        if lazy is None:
+            return super().__getitem__(key)
+        if isinstance(key, str):
+            if key not in lazy.names:
+                raise KeyError(_missing(key, lazy.names))
+            return pd.Series(lazy.read(key).array, index=lazy.index(), name=key, copy=False)
+        if isinstance(key, (list, pd.Index)) and len(key) and all(isinstance(k, str) for k in key):
+            for name in key:
+                if name not in lazy.names:
+                    raise KeyError(_missing(name, lazy.names))
+            return self._plain(list(key))
+        return super().__getitem__(key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._before_change()
+        lazy = self._lazy
+        if lazy is None or not isinstance(key, str):
+            super().__setitem__(key, value)
+            if isinstance(key, str):
+                self._after_change(key)
+            return
+        index = lazy.index() if isinstance(value, (pd.Series, pd.DataFrame)) else None
+        self.__dict__["_columns_read"] = lazy.having(key, as_column(value, index, len(lazy)))
+        self._after_change(key)
+
+    def __delitem__(self, key: Any) -> None:
+        self._before_change()
+        lazy = self._lazy
+        if lazy is None:
+            super().__delitem__(key)
+            return
+        if key not in lazy.names:
+            raise KeyError(_missing(key, lazy.names))
+        self.__dict__["_columns_read"] = lazy.without(key)
+
+    def head(self, n: int = 5) -> pd.DataFrame:
+        lazy = self._lazy
+        return super().head(n) if lazy is None else self._plain(lazy.names, range(len(lazy))[:n])
+
+    def tail(self, n: int = 5) -> pd.DataFrame:
+        lazy = self._lazy
+        if lazy is None:
+            return super().tail(n)
+        return self._plain(lazy.names, range(len(lazy))[-n:] if n else range(0))
+
+    # Elsewhere ------------------------------------------------------------
+
+    def to_arrow(self) -> Any:
+        """An Arrow table, the names first (`cell_id` or `gene_id`). Columns
+        that are stored as they are read are the engine's own buffers."""
+        import pyarrow as pa
+
+        lazy, index = self._lazy, self.index
+        columns = {self._index_column: pa.array(np.asarray(index, dtype=object), from_pandas=True)}
+        for name in self.columns:
+            column = lazy.arrow(name) if lazy is not None and hasattr(lazy, "arrow") else None
+            if column is None or isinstance(self[name].dtype, pd.CategoricalDtype):
+                column = pa.array(self[name], from_pandas=True)
+            columns[str(name)] = column
+        return pa.table(columns)
+
+    def to_polars(self) -> Any:
+        """A polars frame, as :meth:`to_arrow`."""
+        import polars as pl
+
+        return pl.from_arrow(self.to_arrow())
+
+    def __repr__(self) -> str:
+        return self._shown("__repr__")
+
+    def _repr_html_(self) -> str:
+        return self._shown("_repr_html_")
+
+    def _shown(self, how: str) -> str:
+        lazy = self._lazy
+        if lazy is None or len(lazy) <= _SHOWN:
+            whole = self._whole() if lazy is not None else pd.DataFrame(self)
+            return getattr(whole, how)()
+        ends = pd.concat([self.head(), self.tail()])
+        note = f"[{len(lazy):,} rows × {len(lazy.names)} columns, the first and the last 5]"
+        shown = getattr(ends, how)()
+        return f"{shown}<p>{note}</p>" if how == "_repr_html_" else f"{shown}\n\n{note}"
+
+
+class LazyObsView(LazyFrame):
+    """obs of a handle: what `handle.obs` is."""
+
+    _index_column = "cell_id"
+
+    def __new__(cls, lazy_adata: LazyAnnData) -> LazyObsView:
+        return lazy_adata.obs
+
+    def __init__(self, lazy_adata: LazyAnnData):
+        """`lazy_adata.obs` is ready."""
+
+
+class LazyVarView(LazyFrame):
+    """var of a handle: what `handle.var` is."""
+
+    _index_column = "gene_id"
+
+    def __new__(cls, lazy_adata: LazyAnnData) -> LazyVarView:
+        return lazy_adata.var
+
+    def __init__(self, lazy_adata: LazyAnnData):
+        """`lazy_adata.var` is ready."""
+
+
+#: The frame of each axis.
+FRAMES: dict[str, type[LazyFrame]] = {"obs": LazyObsView, "var": LazyVarView}
+
+
+def _missing(key: Any, names: list[str]) -> str:
+    from slaf._slaf import nearest
+
+    near = nearest(str(key), [str(n) for n in names])
+    return f"{key!r}." + (f" Did you mean {' or '.join(map(repr, near))}?" if near else "")

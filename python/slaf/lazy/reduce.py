@@ -1,0 +1,219 @@
+"""Sums, extremes and products of lazy matrices, streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from slaf import _axis, _slaf
+from slaf.lazy.sources import Stored
+from slaf.lazy.steps import Arrays
+
+if TYPE_CHECKING:
+    from slaf.lazy.matrix import LazyExpressionMatrix
+
+#: Below this share of the sum of squares, the stored one has lost too many
+#: digits to the mean for a variance; it is computed from the values then.
+_LOST = 1e-4
+
+
+@dataclass
+class Moments:
+    """Of each column, each row or the whole; all arrays have one shape."""
+
+    #: Values that each entry is of.
+    count: int | np.ndarray
+    nnz: np.ndarray
+    total: np.ndarray
+    #: Squared deviations from the mean, summed.
+    squares: np.ndarray
+    least: np.ndarray
+    greatest: np.ndarray
+    whole: bool = False
+
+    def sum(self) -> Any:
+        return self._given(self.total)
+
+    def mean(self) -> Any:
+        with np.errstate(invalid="ignore"):
+            return self._given(self.total / self.count)
+
+    def var(self, ddof: int = 0) -> Any:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self._given(self.squares / np.maximum(np.subtract(self.count, ddof), 0))
+
+    def min(self) -> Any:
+        return self._given(self.least)
+
+    def max(self) -> Any:
+        return self._given(self.greatest)
+
+    def nonzero(self) -> Any:
+        return self._given(self.nnz.astype(np.int64))
+
+    def _given(self, values: np.ndarray) -> Any:
+        return values[0].item() if self.whole else values
+
+
+def moments(matrix: LazyExpressionMatrix, axis: int | None, *, squares: bool = False) -> Moments:
+    """Of each column (0), each row (1) or all values (None). With `squares`,
+    deviations are wanted too.
+
+    Raises
+    ------
+    ValueError
+        There is no such axis.
+    """
+    if axis not in (None, 0, 1, -1, -2):
+        raise ValueError(f"A matrix has the axes 0 and 1, not {axis}.")
+    if axis is None:
+        return _of_all(moments(matrix, 1, squares=True), matrix.shape)
+    axis %= 2
+    found = kept(matrix, axis, squares=squares)
+    if found is not None:
+        return found
+    if axis == 1:
+        return _of_rows(matrix)
+    return grouped(matrix, None, 1)
+
+
+def grouped(matrix: LazyExpressionMatrix, groups: np.ndarray | None, n_groups: int) -> Moments:
+    """Of the columns, for each group of rows (-1: none): groups × columns, or
+    flat without groups."""
+    width = matrix.shape[1]
+    sums = _slaf.Moments(width, n_groups)
+    for start, arrays in _arrays(matrix):
+        rows = len(arrays[0]) - 1
+        part = None if groups is None else np.ascontiguousarray(groups[start : start + rows], "i4")
+        sums.add(arrays, part)
+    counts = np.asarray(sums.rows(), dtype=np.int64)
+    if groups is None:
+        return Moments(int(counts[0]), *sums.finish())
+    shaped = (values.reshape(n_groups, width) for values in sums.finish())
+    return Moments(counts[:, None], *shaped)
+
+
+def fold(matrix: LazyExpressionMatrix, take: Callable[[int, Arrays], None]) -> None:
+    """Calls `take(first row, CSR arrays)` for each block."""
+    for start, arrays in _arrays(matrix):
+        take(start, arrays)
+
+
+def _arrays(matrix: LazyExpressionMatrix) -> Iterator[tuple[int, Arrays]]:
+    for start, block in matrix.blocks():
+        yield start, csr_arrays(block)
+
+
+def csr_arrays(block: Any) -> Arrays:
+    """Of any block, in dtypes that the engine takes."""
+    block = sparse.csr_matrix(block)
+    data = block.data
+    if data.dtype.name not in ("uint16", "int32", "int64", "float32", "float64"):
+        data = data.astype(np.float64 if data.dtype.itemsize > 2 else np.int32)
+    return block.indptr, block.indices.astype(np.int32, copy=False), data
+
+
+def _of_rows(matrix: LazyExpressionMatrix) -> Moments:
+    parts: list[Any] = []
+    fold(matrix, lambda _, arrays: parts.append(_slaf.row_moments(arrays, matrix.shape[1])))
+    return joined(parts, matrix.shape[1])
+
+
+def joined(parts: list[Any], width: int) -> Moments:
+    """Moments of rows that came in parts."""
+    if not parts:
+        parts = [_slaf.row_moments((np.zeros(1, "i4"), np.zeros(0, "i4"), np.zeros(0)), 0)]
+    return Moments(width, *(np.concatenate(same) for same in zip(*parts, strict=True)))
+
+
+def block_of(arrays: Arrays, width: int) -> sparse.csr_matrix:
+    """CSR arrays as a scipy matrix over them."""
+    indptr, indices, data = arrays
+    return sparse.csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, width), copy=False)
+
+
+def _of_all(rows: Moments, shape: tuple[int, int]) -> Moments:
+    count = shape[0] * shape[1]
+    total = rows.total.sum()
+    mean = total / count if count else np.nan
+    with np.errstate(invalid="ignore"):
+        apart = rows.total / max(1, shape[1]) - mean
+    squares = rows.squares.sum() + shape[1] * np.square(apart).sum()
+    some = count > 0
+    least = rows.least.min() if some else np.nan
+    greatest = rows.greatest.max() if some else np.nan
+    each = (rows.nnz.sum(), total, squares, least, greatest)
+    return Moments(count, *(np.atleast_1d(value) for value in each), whole=True)
+
+
+def kept(matrix: LazyExpressionMatrix, axis: int, *, squares: bool) -> Moments | None:
+    """From the sums that the dataset keeps, if they are of whole rows or
+    columns of the matrix as it is stored."""
+    source = matrix._source
+    if matrix._steps or not isinstance(source, Stored):
+        return None
+    if not _axis.is_all(matrix._of_base(axis), source.shape[axis]):
+        return None
+    sums = source.sums(axis)
+    if sums is None:
+        return None
+    here = {name: _axis.take(v, matrix._of_base(1 - axis)) for name, v in sums.items()}
+    count = source.shape[axis]
+    nnz, total = here["nnz"].astype(np.uint64), here["total"]
+    second = here["sum_of_squares"]
+    deviations = second - total * total / max(1, count)
+    if squares and (deviations < _LOST * second).any():
+        return None
+    zeros = nnz < count
+    least = np.where(zeros, np.minimum(here["min"], 0), here["min"])
+    greatest = np.where(zeros, np.maximum(here["max"], 0), here["max"])
+    unknown = np.isnan(total) | (count == 0)
+    least, greatest = (np.where(unknown, np.nan, v) for v in (least, greatest))
+    return Moments(count, nnz, total, deviations, least, greatest)
+
+
+def times(matrix: LazyExpressionMatrix, other: Any) -> Any:
+    """`matrix @ other`: sparse where `other` is, else dense."""
+    other = _operand(other)
+    if other.shape[0] != matrix.shape[1]:
+        raise ValueError(f"{matrix.shape} @ {other.shape}: the shapes do not fit.")
+    parts = [block @ other for _, block in matrix.blocks()]
+    if sparse.issparse(other):
+        parts = [sparse.csr_matrix(part) for part in parts]
+        return (
+            sparse.vstack(parts, format="csr") if parts else sparse.csr_matrix((0, other.shape[1]))
+        )
+    if not parts:
+        return np.zeros((0, *other.shape[1:]))
+    return np.concatenate([np.asarray(part) for part in parts])
+
+
+def times_from_left(other: Any, matrix: LazyExpressionMatrix) -> Any:
+    """`other @ matrix`."""
+    other = _operand(other)
+    if other.shape[-1] != matrix.shape[0]:
+        raise ValueError(f"{other.shape} @ {matrix.shape}: the shapes do not fit.")
+    total: Any = None
+    for start, block in matrix.blocks():
+        part = (
+            other[..., start : start + block.shape[0]]
+            if other.ndim == 1
+            else (other[:, start : start + block.shape[0]])
+        )
+        product = part @ block
+        total = product if total is None else total + product
+    if total is None:
+        return np.zeros((*other.shape[:-1], matrix.shape[1]))
+    return total if sparse.issparse(total) else np.asarray(total)
+
+
+def _operand(other: Any) -> Any:
+    from slaf.lazy.matrix import LazyExpressionMatrix
+
+    if isinstance(other, LazyExpressionMatrix):
+        return other.compute()
+    return sparse.csr_matrix(other) if sparse.issparse(other) else np.asarray(other)

@@ -1,0 +1,116 @@
+"""What a lazy matrix does to its values once they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from slaf import _axis, _slaf
+
+#: `(indptr, indices, data)` of CSR rows.
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation on each value: `rows` and `columns` multiply by a number of
+    the value's row or column, `per_row` and `per_column` divide, `subtract` takes its column's number away (and
+    makes the matrix dense); the others are functions of numpy's names."""
+
+    name: str
+    number: Any = None
+    #: The preprocessing function that it belongs to.
+    of: str = ""
+
+    def take(self, rows: _axis.Positions, columns: _axis.Positions) -> Step:
+        """The step for a part of its matrix."""
+        if self.name in ("rows", "per_row"):
+            return replace(self, number=_numbers(self.number, rows))
+        if self.name in ("columns", "per_column", "subtract", "clip_columns"):
+            return replace(self, number=_numbers(self.number, columns))
+        return self
+
+    @property
+    def dense(self) -> bool:
+        return self.name == "subtract"
+
+
+def _numbers(values: np.ndarray, positions: _axis.Positions) -> np.ndarray:
+    return np.ascontiguousarray(_axis.take(values, positions), dtype=np.float64)
+
+
+def apply_sparse(arrays: Arrays, width: int, steps: list[Step], dtype: np.dtype) -> np.ndarray:
+    """The values after `steps`, none of which is dense."""
+    told = [
+        (s.name, float(s.number) if np.ndim(s.number) == 0 and s.number is not None else s.number)
+        for s in steps
+    ]
+    return _slaf.apply_steps(arrays, width, told, dtype.name)
+
+
+#: The same on dense rows, in place.
+_DENSE: dict[str, Callable[[np.ndarray, Any], Any]] = {
+    "rows": lambda x, n: np.multiply(x, n[:, None], out=x),
+    "columns": lambda x, n: np.multiply(x, n, out=x),
+    "per_row": lambda x, n: np.divide(x, n[:, None], out=x),
+    "per_column": lambda x, n: np.divide(x, n, out=x),
+    "times": lambda x, n: np.multiply(x, n, out=x),
+    "power": lambda x, n: np.power(x, n, out=x),
+    "log1p": lambda x, n: np.log1p(x, out=x),
+    "expm1": lambda x, n: np.expm1(x, out=x),
+    "abs": lambda x, n: np.abs(x, out=x),
+    "sign": lambda x, n: np.sign(x, out=x),
+    "clip": lambda x, n: np.clip(x, -n, n, out=x),
+    "clip_columns": lambda x, n: np.minimum(x, n, out=x),
+    "subtract": lambda x, n: np.subtract(x, n, out=x),
+}
+
+
+def apply_dense(x: np.ndarray, steps: list[Step]) -> np.ndarray:
+    """Changes `x`, rows × columns, by `steps`."""
+    for step in steps:
+        _DENSE[step.name](x, step.number)
+    return x
+
+
+def of_ufunc(name: str, operands: list[Any], shape: tuple[int, int]) -> Step | None:
+    """The step that a numpy function of a lazy matrix (None among `operands`)
+    and a number, a row or a column stands for, if zeros stay zeros."""
+    if name in _UNARY:
+        step, number = _UNARY[name]
+        return Step(step, number)
+    if len(operands) != 2 or name not in ("multiply", "divide", "true_divide", "power"):
+        return None
+    first = operands[0] is None
+    other = operands[1] if first else operands[0]
+    if name == "power":
+        positive = first and np.ndim(other) == 0 and other > 0
+        return Step("power", float(other)) if positive else None
+    if not (first or name == "multiply"):
+        return None
+    other = np.asarray(other, dtype=np.float64)
+    divide = name != "multiply"
+    if not np.isfinite(other).all() or (divide and not other.all()):
+        return None
+    if other.ndim == 0:
+        return Step("times", float(1 / other if divide else other))
+    if other.shape == (shape[0], 1):
+        return Step("per_row" if divide else "rows", other.ravel())
+    if other.shape in ((shape[1],), (1, shape[1])):
+        return Step("per_column" if divide else "columns", other.ravel())
+    return None
+
+
+_UNARY = {
+    "log1p": ("log1p", None),
+    "expm1": ("expm1", None),
+    "sqrt": ("power", 0.5),
+    "square": ("power", 2.0),
+    "absolute": ("abs", None),
+    "sign": ("sign", None),
+    "negative": ("times", -1.0),
+    "positive": ("times", 1.0),
+}

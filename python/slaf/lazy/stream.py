@@ -1,0 +1,59 @@
+"""A lazy matrix block by block: bounded memory, the next block read while one
+is worked on, progress in a notebook, and an interrupt that is heeded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from slaf._progress import in_notebook
+
+if TYPE_CHECKING:
+    from slaf.lazy.matrix import LazyExpressionMatrix
+
+#: Values of a block, about.
+BLOCK_VALUES = 4 << 20
+#: What a row counts for at least: its place in the row offsets.
+_ROW = 8
+
+
+def rows_of_a_block(matrix: LazyExpressionMatrix, values: int = BLOCK_VALUES) -> int:
+    """So many that a block holds about `values`."""
+    rows, columns = matrix._source.shape
+    width = matrix.shape[1]
+    known = matrix._source.nnz
+    if matrix._dense() or known is None:
+        a_row = width / (1 if matrix._dense() else 8)
+    else:
+        a_row = known / max(1, rows) * (width / max(1, columns))
+    return max(1, int(values / max(_ROW, a_row)))
+
+
+def blocks_of(matrix: LazyExpressionMatrix, rows: int | None) -> Iterator[tuple[int, Any]]:
+    """`(first row, block)` of all rows, in order."""
+    height = matrix.shape[0]
+    rows = rows or rows_of_a_block(matrix)
+    starts = range(0, height, rows)
+    if len(starts) <= 1:
+        for start in starts:
+            yield start, matrix.compute()
+        return
+    read = lambda start: matrix._at(  # noqa: E731
+        range(start, min(start + rows, height)), range(matrix.shape[1])
+    ).compute()
+    progress = in_notebook()
+    ahead = ThreadPoolExecutor(1, thread_name_prefix="slaf-block")
+    try:
+        coming = ahead.submit(read, 0)
+        for start in starts:
+            block = coming.result()
+            if start + rows < height:
+                coming = ahead.submit(read, start + rows)
+            yield start, block
+            if progress is not None:
+                progress("cells", min(start + rows, height), height)
+    finally:
+        ahead.shutdown(wait=False, cancel_futures=True)
+        if progress is not None:
+            progress.close()

@@ -1,0 +1,198 @@
+"""layers, obsm, varm, obsp, varp and uns of a handle: mappings whose values are
+read when looked up, and set in the handle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from slaf import _axis
+from slaf.lazy.content import AXES, held, held_pairs
+from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.sources import Held
+
+if TYPE_CHECKING:
+    from slaf.lazy.handle import LazyAnnData
+
+
+class LazyDictionaryViewMixin(MutableMapping):
+    """What all of them have in common."""
+
+    #: The section of the handle.
+    section: str
+
+    def __init__(self, lazy_adata: LazyAnnData):
+        self.lazy_adata = lazy_adata
+
+    def _held(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def keys(self) -> list[str]:
+        """The names, in the order they were made."""
+        return list(self._held())
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._held()
+
+    def __len__(self) -> int:
+        return len(self._held())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._held()))
+
+    def __delitem__(self, key: str) -> None:
+        self._found(key)
+        self.lazy_adata._change(self.section, key)
+        del self._held()[key]
+
+    def _found(self, key: str) -> Any:
+        held = self._held()
+        if key in held:
+            return held[key]
+        from slaf._slaf import nearest
+
+        keys = list(held)
+        near = nearest(str(key), keys) or keys[:4]
+        hint = f" It has {', '.join(repr(k) for k in near)}." if near else " It is empty."
+        raise KeyError(f"{key!r} is not in {self.section}.{hint}")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} with keys: {', '.join(map(str, self._held()))}"
+
+    def copy(self) -> dict[str, Any]:
+        return dict(self)
+
+
+class LazyLayersView(LazyDictionaryViewMixin):
+    """Lazy matrices of the shape of X, by name."""
+
+    section = "layers"
+
+    def _held(self) -> dict[str, LazyExpressionMatrix]:
+        return self.lazy_adata._content.layers
+
+    def __getitem__(self, key: str) -> LazyExpressionMatrix:
+        from slaf.lazy.foreign import refuse_scanpy
+
+        refuse_scanpy()
+        return self._found(key)._at(*self.lazy_adata._part)
+
+    def __setitem__(self, key: str, value: LazyExpressionMatrix | sparse.spmatrix) -> None:
+        matrix = as_matrix(value, self.lazy_adata, f"layers[{key!r}]")
+        self.lazy_adata._change(self.section, key)
+        self._held()[key] = matrix
+        self.lazy_adata._changed(self.section, key)
+
+
+class _ArraysView(LazyDictionaryViewMixin):
+    """Arrays along an axis."""
+
+    def _held(self) -> dict[str, Any]:
+        return self.lazy_adata._content.arrays[self.section]
+
+    @property
+    def _rows(self) -> _axis.Positions:
+        return self.lazy_adata._part[AXES[self.section]]
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._found(key)(self._rows)
+        if isinstance(value, pd.DataFrame):
+            handle = self.lazy_adata
+            names = (handle.obs_names, handle.var_names)[AXES[self.section]]
+            return value.set_axis(names)
+        return value
+
+
+class LazyMetadataViewMixin(_ArraysView):
+    """An array of one row for each cell (or gene), by name."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        n = len(self._rows)
+        if not (isinstance(value, pd.DataFrame) or sparse.issparse(value)):
+            value = np.asarray(value)
+        if value.ndim < 1 or value.shape[0] != n:
+            what = "cells" if AXES[self.section] == 0 else "genes"
+            raise ValueError(
+                f"{self.section}[{key!r}] needs a row for each of the {n} {what}, "
+                f"and this has the shape {value.shape}."
+            )
+        if value.ndim == 1 and not isinstance(value, pd.DataFrame):
+            value = value[:, None]
+        self.lazy_adata._change(self.section, key)
+        self._held()[key] = held(value)
+        self.lazy_adata._changed(self.section, key)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, and how many arrays there are."""
+        return len(self._rows), len(self)
+
+
+class LazyObsmView(LazyMetadataViewMixin):
+    """Embeddings of cells."""
+
+    section = "obsm"
+
+
+class LazyVarmView(LazyMetadataViewMixin):
+    """Embeddings of genes."""
+
+    section = "varm"
+
+
+class LazyCooViewBase(_ArraysView):
+    """A square matrix over an axis, by name."""
+
+    def __setitem__(self, key: str, value: np.ndarray) -> None:
+        n = len(self._rows)
+        value = sparse.csr_matrix(value) if sparse.issparse(value) else np.asarray(value)
+        if value.shape != (n, n):
+            raise ValueError(
+                f"{self.section}[{key!r}] needs the shape {(n, n)}, and this has {value.shape}."
+            )
+        self.lazy_adata._change(self.section, key)
+        self._held()[key] = held_pairs(value)
+        self.lazy_adata._changed(self.section, key)
+
+
+class LazyObspView(LazyCooViewBase):
+    """Graphs of cells: CSR, or dense where that was stored."""
+
+    section = "obsp"
+
+
+class LazyVarpView(LazyCooViewBase):
+    """Graphs of genes: CSR, or dense where that was stored."""
+
+    section = "varp"
+
+
+class LazyUnsView(LazyDictionaryViewMixin):
+    """Whatever else belongs to the dataset."""
+
+    section = "uns"
+
+    def _held(self) -> dict[str, Any]:
+        return self.lazy_adata._uns()
+
+    def __getitem__(self, key: str) -> Any:
+        return self._found(key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.lazy_adata._change(self.section, key)
+        self._held()[key] = value
+        self.lazy_adata._changed(self.section, key)
+
+
+def as_matrix(value: Any, handle: LazyAnnData, what: str) -> LazyExpressionMatrix:
+    """A value for X or a layer."""
+    if not isinstance(value, LazyExpressionMatrix):
+        names = lambda axis: handle.obs_names if axis == 0 else handle.var_names  # noqa: E731
+        value = LazyExpressionMatrix._of(Held(value), names)
+    if value.shape != handle.shape:
+        raise ValueError(f"{what} needs the shape {handle.shape}, and this has {value.shape}.")
+    return value

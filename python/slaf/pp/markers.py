@@ -1,0 +1,268 @@
+"""Which genes tell groups of cells apart: t-tests from grouped means and
+variances, rank-sum tests from genes that are read a few hundred at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from slaf import _slaf
+from slaf.lazy import reduce
+from slaf.lazy.handle import LazyAnnData
+from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.stream import rows_of_a_block
+from slaf.pp._handle import mask_of, matrix_of, own
+
+_METHODS = ("t-test", "t-test_overestim_var", "wilcoxon")
+_CORRECTIONS = ("benjamini-hochberg", "bonferroni")
+#: Values of the genes whose ranks are computed at once.
+_GENES_AT_ONCE = 32 << 20
+
+
+def rank_genes_groups(
+    adata: LazyAnnData,
+    groupby: str,
+    *,
+    mask_var: Any = None,
+    use_raw: bool | None = None,
+    groups: str | Iterable[str] = "all",
+    reference: str = "rest",
+    n_genes: int | None = None,
+    rankby_abs: bool = False,
+    pts: bool = False,
+    key_added: str | None = None,
+    copy: bool = False,
+    method: str = "t-test",
+    corr_method: str = "benjamini-hochberg",
+    tie_correct: bool = False,
+    layer: str | None = None,
+) -> LazyAnnData | None:
+    """Ranks genes by how they differ between groups of cells; expects
+    logarithms. Parameters, and what is set in `uns["rank_genes_groups"]`, are
+    those of scanpy's `tl.rank_genes_groups`; of the methods there are
+    "t-test", "t-test_overestim_var" and "wilcoxon".
+
+    Raises
+    ------
+    ValueError
+        A group has one cell only, or there is no such group, method or
+        correction.
+    """
+    for name, value, known in (
+        ("method", method, _METHODS),
+        ("corr_method", corr_method, _CORRECTIONS),
+    ):
+        if value not in known:
+            raise ValueError(f"`{name}` is {' or '.join(map(repr, known))}, not {value!r}.")
+    if use_raw is None:
+        use_raw = layer is None and adata.raw is not None
+    if layer is not None and use_raw:
+        raise ValueError("Cannot specify `layer` and have `use_raw=True`.")
+    matrix = matrix_of(adata, layer, use_raw=use_raw)
+    source = adata.raw if use_raw else adata
+    names = source.var_names
+    if mask_var is not None:
+        chosen = mask_of(source.var, mask_var, "var")
+        matrix, names = matrix[:, chosen], names[chosen]
+    tested = _Groups(adata.obs[groupby], groups, reference)
+    if copy:
+        adata = adata.copy()
+    own(adata)
+    found = _Statistics(matrix, tested)
+    base = dict(adata.uns.get("log1p") or {}).get("base")
+    tests = found.wilcoxon(tie_correct) if method == "wilcoxon" else found.t_test(method)
+    n_top = min(n_genes or matrix.shape[1], matrix.shape[1])
+    tables: dict[str, dict[str, np.ndarray]] = {}
+    for group, scores, p_values in tests:
+        top = _top(np.abs(scores) if rankby_abs else scores, n_top)
+        adjusted = _adjusted(p_values, corr_method)
+        fold = found.fold_changes(group, base)
+        row = {
+            "names": names.to_numpy(dtype=object),
+            "scores": scores.astype(np.float32),
+            "pvals": p_values,
+            "pvals_adj": adjusted,
+            "logfoldchanges": fold.astype(np.float32),
+        }
+        for column, values in row.items():
+            tables.setdefault(column, {})[str(tested.order[group])] = values[top]
+    result: dict[str, Any] = {
+        "params": {
+            "groupby": groupby,
+            "reference": reference,
+            "method": method,
+            "use_raw": use_raw,
+            "layer": layer,
+            "corr_method": corr_method,
+        }
+    }
+    if pts:
+        labels = [str(name) for name in tested.order]
+        result["pts"] = pd.DataFrame(found.shares().T, index=names, columns=labels)
+        if tested.reference is None:
+            result["pts_rest"] = pd.DataFrame(found.shares_rest().T, index=names, columns=labels)
+    for column, values in tables.items():
+        result[column] = pd.DataFrame(values).to_records(index=False)
+    adata.uns[key_added or "rank_genes_groups"] = result
+    return adata if copy else None
+
+
+class _Groups:
+    """Which cells are in which of the tested groups."""
+
+    def __init__(self, labels: pd.Series, groups: str | Iterable[str], reference: str):
+        if not isinstance(labels.dtype, pd.CategoricalDtype):
+            labels = labels.astype("category")
+        categories = labels.cat.categories
+        if reference != "rest" and reference not in categories:
+            raise ValueError(
+                f"reference = {reference} needs to be one of groupby = {list(categories)}."
+            )
+        if isinstance(groups, str) and groups == "all":
+            order = list(categories)
+        elif isinstance(groups, (str, int)):
+            raise ValueError("Specify a sequence of groups")
+        else:
+            order = [str(g) if isinstance(g, int) else g for g in groups]
+            if reference != "rest" and reference not in order:
+                order.append(reference)
+            for name in order:
+                if name not in categories:
+                    near = _slaf.nearest(str(name), [str(c) for c in categories])
+                    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+                    raise ValueError(f"There is no group {name!r}.{hint}")
+        self.order = order
+        place = {name: at for at, name in enumerate(self.order)}
+        self.n = len(self.order)
+        #: The rest of the cells is one more group.
+        codes = np.array([place.get(c, self.n) for c in categories] + [self.n], dtype=np.int32)
+        self.codes = codes[labels.cat.codes.to_numpy()]
+        self.sizes = np.bincount(self.codes, minlength=self.n + 1)
+        lonely = [str(self.order[at]) for at in range(self.n) if self.sizes[at] < 2]
+        if lonely:
+            raise ValueError(
+                f"Could not calculate statistics for groups {', '.join(lonely)} since they only "
+                "contain one sample."
+            )
+        self.reference = None if reference == "rest" else place[reference]
+
+    def tested(self) -> list[int]:
+        return [at for at in range(self.n) if at != self.reference]
+
+
+class _Statistics:
+    """Means and variances of each group and of the rest, from one pass."""
+
+    def __init__(self, matrix: LazyExpressionMatrix, groups: _Groups):
+        self.matrix, self.groups = matrix, groups
+        moments = reduce.grouped(matrix, groups.codes, groups.n + 1)
+        self._counts = groups.sizes[:, None].astype(np.float64)
+        self._totals, self._squares = moments.total, moments.squares
+        self._nonzero = moments.nnz.astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            self._means = np.nan_to_num(moments.total / self._counts)
+
+    def of(self, group: int) -> tuple[float, np.ndarray, np.ndarray]:
+        """Cells, mean and variance (with n - 1)."""
+        n = self._counts[group, 0]
+        return n, self._means[group], self._squares[group] / (n - 1)
+
+    def other(self, group: int) -> tuple[float, np.ndarray, np.ndarray]:
+        """The same of what the group is compared with."""
+        if self.groups.reference is not None:
+            return self.of(self.groups.reference)
+        others = np.arange(len(self._counts)) != group
+        n = self._counts[others].sum()
+        mean = self._totals[others].sum(axis=0) / n
+        apart = self._counts[others] * (self._means[others] - mean) ** 2
+        squares = (self._squares[others] + apart).sum(axis=0)
+        return n, mean, squares / (n - 1)
+
+    def fold_changes(self, group: int, base: float | None) -> np.ndarray:
+        """log2 of the ratio of the means, logarithms undone."""
+        scale = 1.0 if base is None else np.log(base)
+        undone = [np.expm1(m * scale) + 1e-9 for m in (self.of(group)[1], self.other(group)[1])]
+        return np.log2(undone[0] / undone[1])
+
+    def shares(self) -> np.ndarray:
+        """Of the cells of each group, those that have each gene."""
+        return self._nonzero[: self.groups.n] / self._counts[: self.groups.n]
+
+    def shares_rest(self) -> np.ndarray:
+        rest = self._nonzero.sum(axis=0) - self._nonzero[: self.groups.n]
+        return rest / (self._counts.sum() - self._counts[: self.groups.n])
+
+    def t_test(self, method: str) -> Iterable[tuple[int, np.ndarray, np.ndarray]]:
+        """Welch's; see scipy's `ttest_ind_from_stats`."""
+        from scipy import stats
+
+        for group in self.groups.tested():
+            n, mean, variance = self.of(group)
+            n_other, mean_other, variance_other = self.other(group)
+            if method == "t-test_overestim_var":
+                n_other = n
+            with np.errstate(invalid="ignore", divide="ignore"):
+                scores, p_values = stats.ttest_ind_from_stats(
+                    mean,
+                    np.sqrt(variance),
+                    n,
+                    mean_other,
+                    np.sqrt(variance_other),
+                    n_other,
+                    equal_var=False,
+                )
+            yield group, np.nan_to_num(scores, nan=0.0), np.where(np.isnan(p_values), 1, p_values)
+
+    def wilcoxon(self, tie_correct: bool) -> Iterable[tuple[int, np.ndarray, np.ndarray]]:
+        """Rank sums with the normal approximation."""
+        from scipy.stats import norm
+
+        groups = self.groups
+        whole = groups.reference is None
+        ranks = self._ranks(groups.codes, groups.n + 1) if whole else None
+        for group in groups.tested():
+            n = float(groups.sizes[group])
+            if ranks is not None:
+                (sums, ties), at, total = ranks, group, float(len(groups.codes))
+            else:
+                pair = np.full(len(groups.codes), -1, dtype=np.int32)
+                pair[groups.codes == group], pair[groups.codes == groups.reference] = 0, 1
+                sums, ties = self._ranks(pair, 2)
+                at, total = 0, n + float(groups.sizes[groups.reference])
+            coefficient = 1.0 - ties / (total**3 - total) if tie_correct else 1.0
+            spread = np.sqrt(coefficient * n * (total - n) * (total + 1) / 12.0)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                scores = (sums[:, at] - n * (total + 1) / 2.0) / spread
+            scores = np.where(np.isnan(scores), 0.0, scores)
+            yield group, scores, 2 * norm.sf(np.abs(scores))
+
+    def _ranks(self, codes: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rank sums, genes × groups, and the ties of each gene."""
+        rows, width = self.matrix.shape
+        a_row = _GENES_AT_ONCE / max(1, rows_of_a_block(self.matrix, _GENES_AT_ONCE))
+        step = max(1, int(width * _GENES_AT_ONCE / max(1.0, rows * a_row)))
+        sums, ties = np.zeros((width, n)), np.zeros(width)
+        for start in range(0, width, step):
+            part = self.matrix[:, start : start + step]
+            columns = part.tocsc()
+            arrays = columns.indptr, columns.indices.astype(np.int32, copy=False), columns.data
+            found, tied = _slaf.rank_sums(arrays, codes, n)
+            sums[start : start + step] = found.reshape(-1, n)
+            ties[start : start + step] = tied
+        return sums, ties
+
+
+def _top(scores: np.ndarray, n: int) -> np.ndarray:
+    partition = np.argpartition(scores, -n)[-n:]
+    return partition[np.argsort(scores[partition])[::-1]]
+
+
+def _adjusted(p_values: np.ndarray, method: str) -> np.ndarray:
+    if method == "bonferroni":
+        return np.minimum(p_values * len(p_values), 1.0)
+    from scipy.stats import false_discovery_control
+
+    return false_discovery_control(p_values)

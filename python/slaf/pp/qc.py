@@ -1,0 +1,191 @@
+"""Quality control: how much each cell and each gene has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import numpy as np
+import pandas as pd
+
+from slaf import _slaf
+from slaf.lazy import reduce
+from slaf.lazy.handle import LazyAnnData
+from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.steps import Arrays
+from slaf.pp._handle import mask_of, matrix_of, own
+
+
+def calculate_qc_metrics(
+    adata: LazyAnnData,
+    percent_top: int | Iterable[int] | None = None,
+    log1p: bool = True,
+    inplace: bool = True,
+    *,
+    qc_vars: Collection[str] | str = (),
+    expr_type: str = "counts",
+    var_type: str = "genes",
+    layer: str | None = None,
+    use_raw: bool = False,
+) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Quality control metrics under scanpy's names, in one pass over the matrix
+    (or none, where the dataset keeps its sums).
+
+    Parameters
+    ----------
+    percent_top
+        The share of a cell's counts in its 50, 100 ... greatest genes.
+    log1p
+        Whether logarithms of the metrics are given too.
+    inplace
+        Whether they are set in `adata.obs` and `adata.var`, or returned.
+    qc_vars
+        Boolean columns of var: each cell's counts in those genes.
+
+    Returns
+    -------
+    Frames over cells and genes, float64 but for the counts of genes and cells.
+    """
+    matrix = matrix_of(adata, layer, use_raw=use_raw)
+    names = [qc_vars] if isinstance(qc_vars, str) else list(qc_vars)
+    tops = sorted([percent_top] if isinstance(percent_top, int) else list(percent_top or ()))
+    if tops and (tops[-1] > matrix.shape[1] or tops[0] <= 0):
+        raise IndexError("Positions outside range of features.")
+    source = adata.raw if use_raw else adata
+    masks = np.array([mask_of(source.var, name, "var") for name in names], dtype=bool)
+    pass_ = _Pass(matrix, tops, masks)
+    obs = _describe_obs(adata, pass_, names, tops, expr_type, var_type, log1p)
+    var = _describe_var(source, pass_, expr_type, log1p)
+    if not inplace:
+        return obs, var
+    own(adata)
+    for name, column in obs.items():
+        adata.obs[name] = column.to_numpy()
+    if not use_raw:
+        for name, column in var.items():
+            adata.var[name] = column.to_numpy()
+    return None
+
+
+class _Pass:
+    """Everything that is counted, from one pass."""
+
+    def __init__(self, matrix: LazyExpressionMatrix, tops: list[int], masks: np.ndarray):
+        kept = [reduce.kept(matrix, axis, squares=False) for axis in (1, 0)]
+        self.height, self.width = matrix.shape
+        self.tops = np.zeros((self.height, len(tops)))
+        self.masked = np.zeros((self.height, len(masks)))
+        if not tops and not len(masks) and None not in kept:
+            self.rows, self.columns = kept
+            return
+        columns, parts = _slaf.Moments(self.width), []
+        weights = masks.T.astype(np.float64)
+
+        def take(start: int, arrays: Arrays) -> None:
+            rows = slice(start, start + len(arrays[0]) - 1)
+            parts.append(_slaf.row_moments(arrays, self.width))
+            columns.add(arrays)
+            if tops:
+                self.tops[rows] = _slaf.top_sums(arrays, self.width, tops).reshape(-1, len(tops))
+            if len(masks):
+                self.masked[rows] = reduce.block_of(arrays, self.width) @ weights
+
+        reduce.fold(matrix, take)
+        self.rows = reduce.joined(parts, self.width)
+        self.columns = reduce.Moments(self.height, *columns.finish())
+
+
+def _describe_obs(
+    adata: LazyAnnData,
+    found: _Pass,
+    names: list[str],
+    tops: list[int],
+    expr_type: str,
+    var_type: str,
+    log1p: bool,
+) -> pd.DataFrame:
+    metrics: dict[str, np.ndarray] = {}
+
+    def add(name: str, values: np.ndarray) -> None:
+        metrics[name] = values
+        if log1p:
+            metrics[f"log1p_{name}"] = np.log1p(values)
+
+    add(f"n_{var_type}_by_{expr_type}", found.rows.nonzero())
+    total = found.rows.sum()
+    add(f"total_{expr_type}", total)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for at, n in enumerate(tops):
+            share = found.tops[:, at] / total
+            metrics[f"pct_{expr_type}_in_top_{n}_{var_type}"] = share * 100
+        for at, name in enumerate(names):
+            add(f"total_{expr_type}_{name}", found.masked[:, at])
+            metrics[f"pct_{expr_type}_{name}"] = found.masked[:, at] / total * 100
+    return pd.DataFrame(metrics, index=adata.obs_names)
+
+
+def _describe_var(adata: LazyAnnData, found: _Pass, expr_type: str, log1p: bool) -> pd.DataFrame:
+    metrics: dict[str, np.ndarray] = {f"n_cells_by_{expr_type}": found.columns.nonzero()}
+    metrics[f"mean_{expr_type}"] = found.columns.mean()
+    if log1p:
+        metrics[f"log1p_mean_{expr_type}"] = np.log1p(found.columns.mean())
+    share = found.columns.nonzero() / max(1, found.height)
+    metrics[f"pct_dropout_by_{expr_type}"] = (1 - share) * 100
+    metrics[f"total_{expr_type}"] = found.columns.sum()
+    if log1p:
+        metrics[f"log1p_total_{expr_type}"] = np.log1p(found.columns.sum())
+    return pd.DataFrame(metrics, index=adata.var_names)
+
+
+def filter_cells(
+    adata: LazyAnnData,
+    min_counts: int | None = None,
+    min_genes: int | None = None,
+    max_counts: int | None = None,
+    max_genes: int | None = None,
+    inplace: bool = True,
+) -> LazyAnnData | None:
+    """Leaves out cells with too few or too many counts or genes, and notes how
+    many each has in `obs["n_counts"]` or `obs["n_genes"]`. With `inplace=False`
+    the handle stays as it is, and a view of the others is returned."""
+    limits = (("n_counts", min_counts, max_counts), ("n_genes", min_genes, max_genes))
+    return _filter(adata, 1, limits, inplace)
+
+
+def filter_genes(
+    adata: LazyAnnData,
+    min_counts: int | None = None,
+    min_cells: int | None = None,
+    max_counts: int | None = None,
+    max_cells: int | None = None,
+    inplace: bool = True,
+) -> LazyAnnData | None:
+    """Leaves out genes with too few or too many counts or cells, and notes how
+    many each has in `var["n_counts"]` or `var["n_cells"]`. With `inplace=False`
+    the handle stays as it is, and a view of the others is returned."""
+    limits = (("n_counts", min_counts, max_counts), ("n_cells", min_cells, max_cells))
+    return _filter(adata, 0, limits, inplace)
+
+
+def _filter(adata: LazyAnnData, axis: int, limits: tuple, inplace: bool) -> LazyAnnData | None:
+    matrix = matrix_of(adata)
+    if all(low is None and high is None for _, low, high in limits):
+        raise ValueError("Say at least one limit: a least or a greatest number.")
+    found = reduce.moments(matrix, axis)
+    keep = np.ones(matrix.shape[1 - axis], dtype=bool)
+    noted = {}
+    for name, low, high in limits:
+        if low is None and high is None:
+            continue
+        noted[name] = found.sum() if name == "n_counts" else found.nonzero()
+        if low is not None:
+            keep &= noted[name] >= low
+        if high is not None:
+            keep &= noted[name] <= high
+    view = adata[keep] if axis == 1 else adata[:, keep]
+    if not inplace:
+        return view
+    adata._subset(view)
+    frame = adata.obs if axis == 1 else adata.var
+    for name, values in noted.items():
+        frame[name] = values[keep]
+    return None

@@ -1,0 +1,171 @@
+"""What changes the matrix, and therefore reads nothing, or one sum a cell or a
+gene: it is done to the values when they are read."""
+
+from __future__ import annotations
+
+from typing import Any
+from warnings import warn
+
+import numpy as np
+
+from slaf.lazy import reduce
+from slaf.lazy.handle import LazyAnnData
+from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.steps import Step
+from slaf.pp._handle import mask_of, matrix_of, own, require, set_matrix
+
+
+def normalize_total(
+    adata: LazyAnnData,
+    target_sum: float | None = 1e4,
+    inplace: bool = True,
+    fragments: bool | None = None,
+    *,
+    exclude_highly_expressed: bool = False,
+    max_fraction: float = 0.05,
+    key_added: str | None = None,
+    layer: str | None = None,
+    copy: bool = False,
+) -> LazyAnnData | None:
+    """Scales each cell to the same total. Reads the cells' sums, and with
+    `exclude_highly_expressed` the matrix, block by block.
+
+    Parameters
+    ----------
+    target_sum
+        The total; None: the median of the cells that have any counts.
+    inplace, copy
+        Whether the handle changes, or another is returned.
+    fragments
+        Accepted for slafdb's sake.
+    exclude_highly_expressed, max_fraction
+        Leaves genes out of the totals that have more than this share of some
+        cell's counts.
+    key_added
+        The column of obs for each cell's total as a part of `target_sum`.
+    """
+    require(adata)
+    if not 0 <= max_fraction <= 1:
+        raise ValueError("Choose max_fraction between 0 and 1.")
+    if copy or not inplace:
+        adata = adata.copy()
+    matrix = matrix_of(adata, layer)
+    totals = matrix.sum(1)
+    if exclude_highly_expressed:
+        shares = matrix._after(Step("per_row", _not_zero(totals)))
+        low = np.flatnonzero(~(shares.max(0) > max_fraction))
+        totals = matrix[:, low].sum(1)
+    some = totals > 0
+    if target_sum is None:
+        target_sum = float(np.median(totals[some])) if some.any() else 1.0
+    # Rounded like the matrix, so that equal values stay equal to scanpy's.
+    kind = np.float64 if matrix.dtype == np.float64 else np.float32
+    factors = totals.astype(kind) / kind(target_sum)
+    if not some.all():
+        warn("Some cells have zero counts", UserWarning, stacklevel=2)
+    step = Step("per_row", _not_zero(factors), "normalize_total")
+    set_matrix(adata, layer, matrix._after(step))
+    if key_added is not None:
+        adata.obs[key_added] = factors
+    return adata if copy or not inplace else None
+
+
+def _not_zero(factors: np.ndarray) -> np.ndarray:
+    return np.where(factors == 0, 1.0, factors).astype(np.float64)
+
+
+def log1p(
+    adata: LazyAnnData,
+    inplace: bool = True,
+    fragments: bool | None = None,
+    *,
+    base: float | None = None,
+    layer: str | None = None,
+    copy: bool = False,
+) -> LazyAnnData | None:
+    """log(1 + x), natural or to `base`. Reads nothing."""
+    require(adata)
+    if "log1p" in adata.uns:
+        warn("adata.X seems to be already log-transformed.", UserWarning, stacklevel=2)
+    if copy or not inplace:
+        adata = adata.copy()
+    steps = [Step("log1p", None, "log1p")]
+    if base is not None:
+        steps.append(Step("times", 1.0 / np.log(base), "log1p"))
+    set_matrix(adata, layer, matrix_of(adata, layer)._after(*steps))
+    adata.uns["log1p"] = {"base": base}
+    return adata if copy or not inplace else None
+
+
+def scale(
+    adata: LazyAnnData,
+    zero_center: bool = True,
+    max_value: float | None = None,
+    inplace: bool = True,
+    *,
+    layer: str | None = None,
+    mask_obs: Any = None,
+    copy: bool = False,
+) -> LazyAnnData | None:
+    """Gives each gene unit variance, and with `zero_center` the mean zero;
+    values are clipped at `max_value`. Reads the genes' means and deviations in
+    one pass, which are set in `var["mean"]` and `var["std"]`. A centred matrix
+    is dense: it is computed block by block, and whole only if you say so.
+
+    `mask_obs` (a mask, or a column of obs) says of which cells the moments are.
+    """
+    require(adata)
+    if copy or not inplace:
+        adata = adata.copy()
+    matrix = matrix_of(adata, layer)
+    if mask_obs is not None:
+        mask = mask_of(adata.obs, mask_obs, "obs")
+        found = reduce.moments(matrix[mask], 0, squares=True)
+    else:
+        found = reduce.moments(matrix, 0, squares=True)
+    mean, std = found.mean(), np.sqrt(found.var(ddof=1))
+    std[std == 0] = 1.0
+    steps = [Step("per_column", std, "scale")]
+    if zero_center:
+        steps.insert(0, Step("subtract", mean, "scale"))
+    if max_value is not None:
+        limit = float(max_value)
+        clip = (
+            Step("clip", limit)
+            if zero_center
+            else Step("clip_columns", np.full(matrix.shape[1], limit))
+        )
+        steps.append(Step(clip.name, clip.number, "scale"))
+    set_matrix(adata, layer, matrix._after(*steps))
+    adata.var["mean"], adata.var["std"] = mean, std
+    return adata if copy or not inplace else None
+
+
+def apply_transformations(adata: LazyAnnData, transformations: list | None = None) -> LazyAnnData:
+    """A handle of its own on which only these of the transformations of X are
+    pending ("normalize_total", "log1p", "scale"), in the order they were made;
+    None: all of them."""
+    require(adata)
+    adata = adata.copy()
+    if transformations is not None and adata._x is not None:
+        wanted = set(transformations)
+        adata.X = _with_steps(adata._x, lambda step: step.of in wanted)
+    return adata
+
+
+def clear_transformations(adata: LazyAnnData, inplace: bool = False) -> LazyAnnData | None:
+    """Takes pending transformations of X back: its values are as they are
+    stored again."""
+    require(adata)
+    if not inplace:
+        adata = adata.copy()
+    own(adata)
+    if adata._x is not None:
+        adata.X = _with_steps(adata._x, lambda step: False)
+    if "log1p" in adata.uns:
+        del adata.uns["log1p"]
+    return None if inplace else adata
+
+
+def _with_steps(matrix: LazyExpressionMatrix, keep: Any) -> LazyExpressionMatrix:
+    return matrix._like(_steps=tuple(step for step in matrix._steps if keep(step)))
