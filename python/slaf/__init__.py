@@ -17,14 +17,17 @@ from slaf._slaf import SlafError, __version__
 
 if TYPE_CHECKING:
     from slaf.array import SLAFArray
+    from slaf.integrations import concat, read_slaf
 
 __all__ = [
     "SLAFArray",
     "SlafError",
     "__version__",
+    "concat",
     "get_converter",
     "get_integrations",
     "load_ipython_extension",
+    "read_slaf",
 ]
 
 
@@ -34,6 +37,10 @@ def __getattr__(name: str) -> Any:
         from slaf.array import SLAFArray
 
         return SLAFArray
+    if name in ("concat", "read_slaf"):
+        from slaf import integrations
+
+        return getattr(integrations, name)
     raise AttributeError(f"module 'slaf' has no attribute {name!r}")
 
 
@@ -45,10 +52,11 @@ def get_converter():
 
 
 def get_integrations():
-    """The module `slaf.integrations`."""
-    import slaf.integrations
+    """`(LazyAnnData, LazyExpressionMatrix, pp)`."""
+    from slaf.integrations.anndata import LazyAnnData, LazyExpressionMatrix
+    from slaf.integrations.scanpy import pp
 
-    return slaf.integrations
+    return LazyAnnData, LazyExpressionMatrix, pp
 
 
 def load_ipython_extension(shell) -> None:
