@@ -56,7 +56,7 @@ def positions(key: Any, length: int, names: Callable[[], pd.Index], axis: str) -
                 f"Boolean index does not match AnnData’s shape along this dimension. "
                 f"Boolean index has shape {array.shape} while AnnData index has shape {(length,)}."
             )
-        return np.flatnonzero(array)
+        return _compact(np.flatnonzero(array))
     if array.size == 0:
         return range(0)
     if array.dtype.kind in "iu":
@@ -69,6 +69,14 @@ def positions(key: Any, length: int, names: Callable[[], pd.Index], axis: str) -
     if array.dtype.kind in "OUST":
         return _by_names(array, names(), axis)
     raise IndexError(f"Unknown indexer {key!r} of type {type(key)}")
+
+
+def _compact(ascending: np.ndarray) -> Positions:
+    """Ascending positions as a range, if they have no gaps."""
+    n = len(ascending)
+    if n and ascending[-1] - ascending[0] == n - 1:
+        return range(int(ascending[0]), int(ascending[0]) + n)
+    return ascending
 
 
 def compose(outer: Positions, inner: Positions) -> Positions:

@@ -15,6 +15,8 @@ import pyarrow as pa
 
 from slaf import _metadata, _slaf, _sql
 from slaf._axis import Positions, argument, is_all
+from slaf.core import conditions, long, tables
+from slaf.core.row_index import RowIndexMapper
 
 
 class SLAFArray:
@@ -128,6 +130,125 @@ class SLAFArray:
 
             warnings.warn(warning, stacklevel=2)
         return pl.DataFrame(answer)
+
+    def filter_cells(self, **filters: Any) -> pl.DataFrame:
+        """Rows of the cells table that meet every filter, in its order, without
+        embeddings.
+
+        A filter is a column and what it must be: a number, a text or a bool; a
+        list of some; a text that begins with `>=`, `<=`, `>`, `<`, `!=` or `==`,
+        such as `n_genes=">= 500"` or `cell_type="!= B cells"`; or None, a missing
+        value, which no comparison is true of. No filter selects all.
+
+        Raises
+        ------
+        SlafError
+            There is no such column, or the value does not compare with it.
+        """
+        return conditions.filtered(self, "cells", filters) if filters else self.obs.clone()
+
+    def filter_genes(self, **filters: Any) -> pl.DataFrame:
+        """Rows of the genes table; otherwise as :meth:`filter_cells`."""
+        return conditions.filtered(self, "genes", filters) if filters else self.var.clone()
+
+    def get_cell_expression(self, cell_ids: str | list[str]) -> pl.DataFrame:
+        """The stored values of some cells, in the order that they are named in.
+
+        Returns
+        -------
+        `cell_id` and `gene_id` (text) and `value` (X's dtype), a row a value.
+
+        Raises
+        ------
+        KeyError
+            There is no such cell; near names are given.
+        """
+        cells = long.positions(self, cell_ids, 0)
+        source = long.source_of(self, "expression", None)
+        return long.values(source, self, cells, range(self.shape[1]))
+
+    def get_gene_expression(self, gene_ids: str | list[str]) -> pl.DataFrame:
+        """The stored values of some genes, cell by cell; within a cell, genes come
+        in the dataset's order. Result and errors as :meth:`get_cell_expression`."""
+        genes = long.each_once(long.positions(self, gene_ids, 1))
+        source = long.source_of(self, "expression", None)
+        return long.values(source, self, range(self.shape[0]), genes)
+
+    def get_submatrix(
+        self,
+        cell_selector: Any | None = None,
+        gene_selector: Any | None = None,
+        table_name: str = "expression",
+        layer_name: str | None = None,
+    ) -> pl.DataFrame:
+        """The stored values of selected cells and genes, in the order of the
+        selection.
+
+        Parameters
+        ----------
+        cell_selector, gene_selector
+            None (all), a slice, a position, positions, a mask, ids, or a frame with
+            an id column.
+        table_name, layer_name
+            "expression" for X, or "layers" and the layer.
+
+        Returns
+        -------
+        `cell_id` and `gene_id` (text) and `value` (the matrix's dtype), a row a
+        value.
+
+        Raises
+        ------
+        IndexError, KeyError
+            A position or an id is not there.
+        SlafError
+            There is no such table or layer.
+        """
+        source = long.source_of(self, table_name, layer_name)
+        cells = long.positions(self, cell_selector, 0)
+        genes = long.positions(self, gene_selector, 1)
+        return long.values(source, self, cells, genes)
+
+    @property
+    def expression(self) -> Any:
+        """The table as a `lance.LanceDataset`.
+
+        Raises
+        ------
+        ImportError
+            pylance is not installed.
+        """
+        return tables.lance_table(self, "expression")
+
+    @property
+    def cells(self) -> Any:
+        """As :attr:`expression`."""
+        return tables.lance_table(self, "cells")
+
+    @property
+    def genes(self) -> Any:
+        """As :attr:`expression`."""
+        return tables.lance_table(self, "genes")
+
+    @property
+    def layers(self) -> Any | None:
+        """As :attr:`expression`; None without layers."""
+        return tables.lance_table(self, "layers")
+
+    @property
+    def cellsxcells(self) -> Any | None:
+        """As :attr:`expression`; None without obsp."""
+        return tables.lance_table(self, "cellsxcells")
+
+    @property
+    def genesxgenes(self) -> Any | None:
+        """As :attr:`expression`; None without varp."""
+        return tables.lance_table(self, "genesxgenes")
+
+    @cached_property
+    def row_mapper(self) -> RowIndexMapper:
+        """Which rows of `expression` are of which cells."""
+        return RowIndexMapper(self)
 
     def info(self) -> None:
         """Prints what the dataset holds."""
