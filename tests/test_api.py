@@ -14,7 +14,18 @@ from pathlib import Path
 import pytest
 
 #: The modules that we stand in for.
-MODULES = ["data.converter", "integrations.anndata", "integrations.scanpy"]
+MODULES = [
+    "core.fragment_processor",
+    "core.query_optimizer",
+    "core.slaf",
+    "core.sparse_ops",
+    "core.tabular_schema",
+    "data.chunked_reader",
+    "data.converter",
+    "data.utils",
+    "integrations.anndata",
+    "integrations.scanpy",
+]
 
 
 def source_of(module: str) -> ast.Module:

@@ -1,0 +1,137 @@
+"""`filter_cells` and `filter_genes`: keywords as SQL, with their values bound
+to it and never part of its text."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from slaf import SlafError
+from slaf._slaf import nearest
+
+if TYPE_CHECKING:
+    from slaf.array import SLAFArray
+
+#: As they are written before a value, and in SQL; longer ones first.
+_OPERATORS = {">=": ">=", "<=": "<=", "!=": "<>", "==": "=", ">": ">", "<": "<", "=": "="}
+_LISTS = (list, tuple, set, frozenset, range, np.ndarray, pd.Series, pd.Index, pl.Series)
+
+
+def filtered(array: SLAFArray, table: str, filters: dict[str, Any]) -> pl.DataFrame:
+    """Rows of `cells` or `genes` that meet all `filters`, in the table's order."""
+    where, params = [], {}
+    for name, value in filters.items():
+        column = _column(array, table, name)
+        where.append(_condition(column, array._columns[table][column], value, params))
+    columns = ", ".join(map(quoted, array._plain(table)))
+    order = "cell_integer_id" if table == "cells" else "gene_integer_id"
+    return array.query(
+        f"SELECT {columns} FROM {table} WHERE {' AND '.join(where)} ORDER BY {order}", **params
+    )
+
+
+def quoted(name: str) -> str:
+    """`name` as an identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _column(array: SLAFArray, table: str, name: str) -> str:
+    """The stored column `name`, which may be what AnnData calls it."""
+    stored = array._plain(table)
+    if name in stored:
+        return name
+    notes = array._note_columns("obs" if table == "cells" else "var")
+    called = {note["name"]: note["stored"] for note in notes}
+    if name in called:
+        return called[name]
+    near = nearest(name, [*called, *stored])
+    hint = f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
+    raise SlafError(f"There is no column `{name}` in {table}.{hint}")
+
+
+def _condition(column: str, kind: str, value: Any, params: dict[str, Any]) -> str:
+    if isinstance(value, _LISTS):
+        return _one_of(column, kind, list(value), params)
+    if _is_missing(value):
+        return _missing(column, kind)
+    operator, operand = _parted(value)
+    if operator in ("<", "<=", ">", ">=") and _is(kind, "Utf8", "LargeUtf8", "Dictionary"):
+        raise SlafError(
+            f"`{column}` holds texts, and `{value}` compares numbers. If it is meant as a text, "
+            f"say `== {value}`."
+        )
+    hole = _bound(_typed(column, kind, operand), params)
+    condition = f"{quoted(column)} {operator} {hole}"
+    # To SQL NaN is more than any number.
+    return f"({condition} AND NOT isnan({quoted(column)}))" if _is(kind, "Float") else condition
+
+
+def _one_of(column: str, kind: str, values: list[Any], params: dict[str, Any]) -> str:
+    known = [_typed(column, kind, value) for value in values if not _is_missing(value)]
+    condition = f"{quoted(column)} IN {_bound(known, params)}"
+    if len(known) == len(values):
+        return condition
+    return f"({condition} OR {_missing(column, kind)})"
+
+
+def _missing(column: str, kind: str) -> str:
+    name = quoted(column)
+    return f"({name} IS NULL OR isnan({name}))" if _is(kind, "Float") else f"{name} IS NULL"
+
+
+def _bound(value: Any, params: dict[str, Any]) -> str:
+    name = f"filter_{len(params)}"
+    params[name] = value
+    return f"${name}"
+
+
+def _parted(value: Any) -> tuple[str, Any]:
+    """The operator of SQL and what is behind it."""
+    if isinstance(value, str):
+        for sign, operator in _OPERATORS.items():
+            if value.startswith(sign):
+                return operator, value[len(sign) :].strip()
+    return "=", value
+
+
+def _typed(column: str, kind: str, value: Any) -> Any:
+    """`value` as something that compares with the column."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if _is(kind, "Int", "UInt", "Float"):
+        if isinstance(value, (bool, int, float)):
+            return int(value) if isinstance(value, bool) else value
+        return _number(column, value)
+    if _is(kind, "Boolean"):
+        found = {"true": True, "false": False}.get(str(value).lower())
+        if found is None:
+            raise SlafError(f"`{column}` holds True and False, and `{value}` is neither.")
+        return found
+    if isinstance(value, (bool, int, float)):
+        raise SlafError(f"`{column}` holds no numbers, and `{value}` is one.")
+    if _is(kind, "Date", "Timestamp") and isinstance(value, str):
+        try:
+            return datetime.datetime.fromisoformat(value)
+        except ValueError:
+            raise SlafError(f"`{column}` holds dates, and `{value}` is none.") from None
+    return value
+
+
+def _number(column: str, value: Any) -> int | float:
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except (TypeError, ValueError):
+            continue
+    raise SlafError(f"`{column}` holds numbers, and `{value}` is none.")
+
+
+def _is(kind: str, *begin: str) -> bool:
+    return kind.startswith(begin)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or value != value

@@ -1,0 +1,33 @@
+"""The tables of a dataset as objects of pylance, for code that uses Lance
+itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slaf.array import SLAFArray
+
+
+def lance_table(array: SLAFArray, table: str) -> Any:
+    """The `lance.LanceDataset` of `table` as the dataset reads it, at the same
+    version; None where the dataset has no such table.
+
+    Raises
+    ------
+    ImportError
+        pylance is not installed.
+    """
+    if table not in array._columns:
+        return None
+    try:
+        import lance
+    except ImportError:
+        raise ImportError(
+            f"`.{table}` is an object of pylance, which is not installed: `pip install pylance`, "
+            f'or ask in SQL, `.query("SELECT * FROM {table}")`.'
+        ) from None
+    file = array.config.get("tables", {}).get(table, f"{table}.lance")
+    noted = array._notes.get("manifest", {}).get("tables", {})
+    version = None if array.version is None else noted.get(file)
+    return lance.dataset(f"{array._dataset.uri.rstrip('/')}/{file}", version=version)

@@ -1,0 +1,152 @@
+"""slafdb's module of the same name: which inputs a path has, and whether they
+belong together."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from slaf import SlafError
+from slaf.data.sources import detect, inputs_in, open_source
+from slaf.data.sources.base import frame_of, index_of
+
+#: Endings by which a file is known that is not there, or not readable, yet.
+_ENDINGS = {".h5ad": "h5ad", ".h5": "10x_h5"}
+
+
+def detect_format(input_path: str) -> str:
+    """The format of an input: "h5ad", "10x_h5", "10x_mtx", "tiledb" or "slaf".
+    What is there is looked into; of anything else the name decides.
+
+    Raises
+    ------
+    SlafError
+        It is in no known format.
+    """
+    path = Path(input_path)
+    known = _ENDINGS.get(path.suffix)
+    if "://" not in os.fspath(input_path) and not path.is_dir():
+        if not _is_hdf5(path):
+            if known is None:
+                raise SlafError(f"`{input_path}` is in no format that is known.")
+            return known
+    return detect(os.fspath(input_path))
+
+
+def discover_input_files(input_path: str, max_depth: int = 2) -> tuple[list[str], str]:
+    """The inputs at a path, by name, and their format.
+
+    A path that is an input itself is the only one. In another folder files and
+    folders that are inputs are looked for, `max_depth` levels deep; datasets of
+    SLAF there are passed over.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is nothing at `input_path`.
+    SlafError
+        There is no input, or they are in several formats.
+    """
+    if not os.path.exists(input_path):
+        raise FileNotFoundError(f"There is nothing at `{input_path}`. Check the spelling.")
+    if not os.path.isdir(input_path):
+        return [input_path], detect_format(input_path)
+    try:
+        return [input_path], detect_format(input_path)
+    except SlafError:
+        found = _below(Path(input_path), max_depth)
+    if not found:
+        raise SlafError(
+            f"`{input_path}` holds nothing that can be converted: no h5ad or h5 file, no 10x "
+            "folder, no TileDB-SOMA experiment."
+        )
+    formats = sorted(set(found.values()))
+    if len(formats) > 1:
+        raise SlafError(
+            f"`{input_path}` holds inputs of several formats, {', '.join(formats)}. "
+            "Name those of one."
+        )
+    return sorted(found), formats[0]
+
+
+def validate_input_files(file_paths: list[str], format_type: str) -> None:
+    """Whether inputs are of one kind: all can be opened, and have the genes (in
+    any order), the obs columns and the kind of values (integers or fractions) of
+    the first. The converter itself is less strict: it aligns what differs.
+
+    Raises
+    ------
+    SlafError
+        Everything that is wrong, a line each.
+    """
+    wrong, first = [], None
+    for path in file_paths:
+        try:
+            found = _schema(path, format_type)
+        except (SlafError, OSError) as error:
+            wrong.append(str(error))
+            continue
+        if first is None:
+            first = found
+        else:
+            wrong += _differences(os.path.basename(os.path.normpath(path)), found, first)
+    if wrong:
+        raise SlafError("The inputs do not belong together:\n" + "\n".join(wrong))
+
+
+#: slafdb's earlier name for it.
+validate_multi_file_compatibility = validate_input_files
+
+
+def _is_hdf5(path: Path) -> bool:
+    import h5py
+
+    return path.is_file() and h5py.is_hdf5(path)
+
+
+def _below(folder: Path, depth: int) -> dict[str, str]:
+    """Inputs and their formats."""
+    found = {}
+    if depth < 1:
+        return found
+    inputs = inputs_in(folder)
+    for path in inputs:
+        kind = detect_format(os.fspath(path))
+        if kind != "slaf":
+            found[os.fspath(path)] = kind
+    for path in folder.iterdir():
+        if path.is_dir() and path not in inputs and not path.name.startswith("."):
+            found.update(_below(path, depth - 1))
+    return found
+
+
+def _schema(path: str, format_type: str) -> dict[str, set[str]]:
+    source = open_source(path, format_type)
+    try:
+        rest = source.rest()
+        integers = source.counts or np.dtype(source.x.note["dtype"]).kind in "biu"
+        return {
+            "gene": set(index_of(rest.var).astype(str)),
+            "obs column": set(map(str, frame_of(rest.obs).columns)),
+            "kind of values": {"integers" if integers else "fractions"},
+        }
+    finally:
+        source.close()
+
+
+def _differences(name: str, found: dict[str, set[str]], first: dict[str, set[str]]) -> list[str]:
+    said = []
+    for what, wanted in first.items():
+        lacks, more = sorted(wanted - found[what]), sorted(found[what] - wanted)
+        if lacks:
+            said.append(f"`{name}` lacks the {what} {_some(lacks)} of the first input.")
+        if more:
+            said.append(f"`{name}` has the {what} {_some(more)}, and the first input has not.")
+    return said
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
