@@ -21,8 +21,16 @@ use pyo3::prelude::*;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Milliseconds after which freed memory goes back to the system; by default it
+/// stays for a second, in which a streamed matrix frees hundreds of megabytes.
+const PURGE_DELAY: std::ffi::c_long = 20;
+/// `mi_option_purge_delay`, for which the bindings have no name.
+const PURGE_DELAY_OPTION: libmimalloc_sys::mi_option_t = 15;
+
 #[pymodule]
 fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    // SAFETY: it sets a number in a table of the allocator's.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY_OPTION, PURGE_DELAY) };
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add("SlafError", m.py().get_type::<errors::SlafError>())?;
     m.add_class::<dataset::Dataset>()?;

@@ -112,6 +112,11 @@ impl Config {
         (manifest.covers == versions::digest(&self.root)).then_some(manifest)
     }
 
+    /// Whether all rows of `expression` and their offsets were written by us.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.manifest().is_some() && self.text(&["slaf", "writer"]).is_some()
+    }
+
     /// Values of X, as the statistics count them.
     pub(crate) fn counted(&self) -> Option<u64> {
         self.root.get("metadata")?.get("expression_count")?.as_u64()

@@ -3,7 +3,7 @@ preprocessing, beside slafdb, anndata (backed and in memory) and TileDB-SOMA.
 
     python tests/bench/handle.py DATA.h5ad DATA.slaf --slafdb SLAFDB_PYTHON --soma DATA.soma
 
-Run it with a Python that has this package, scanpy and tiledbsoma. DATA.slaf and
+Run it with a Python that has this package and scanpy. DATA.slaf and
 DATA.soma are made of DATA.h5ad where they are missing. Leave the machine alone
 meanwhile.
 
@@ -170,7 +170,7 @@ def main() -> None:
     if args.slafdb:
         contenders["slafdb"] = (args.slafdb, args.slaf)
     if args.soma:
-        contenders["soma"] = (sys.executable, args.soma)
+        contenders["soma"] = (args.soma_python, args.soma)
     shape = prepare(args)
     runs: dict[str, dict[str, list[dict]]] = {}
     for _ in range(args.repeat):
@@ -200,7 +200,7 @@ def prepare(args: argparse.Namespace) -> tuple[int, int]:
             "import sys, tiledbsoma.io as io; "
             "io.from_h5ad(sys.argv[2], sys.argv[1], measurement_name='RNA')"
         )
-        subprocess.run([sys.executable, "-c", code, str(args.h5ad), str(args.soma)], check=True)
+        subprocess.run([args.soma_python, "-c", code, str(args.h5ad), str(args.soma)], check=True)
     config = json.loads((args.slaf / "config.json").read_text())
     return tuple(config["array_shape"])
 
@@ -257,6 +257,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("slaf", type=absolute)
     parser.add_argument("--slafdb", default=os.environ.get("SLAFDB_PYTHON"))
     parser.add_argument("--soma", type=absolute)
+    parser.add_argument("--soma-python", default=sys.executable, help="one that has tiledbsoma")
     parser.add_argument("--tasks", nargs="*", choices=TASKS)
     parser.add_argument("--without", nargs="*", default=[], help="contenders to leave out")
     parser.add_argument("--repeat", type=int, default=2)

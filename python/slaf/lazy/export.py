@@ -3,18 +3,105 @@ hold the same buffers."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
+import pandas as pd
+from scipy.sparse import csr_matrix
 
 if TYPE_CHECKING:
     import anndata
 
-    from slaf.lazy.handle import LazyAnnData
+    from slaf.lazy.members import Members
 
 
-def to_adata(handle: LazyAnnData, *, x: bool = True, layers: bool = True) -> anndata.AnnData:
+class Exports:
+    """What a :class:`LazyAnnData` can be turned into."""
+
+    def to_adata(self) -> anndata.AnnData:
+        """Reads everything of this handle into a real AnnData. X and layers are
+        CSR."""
+        return to_adata(self)
+
+    compute = to_adata
+
+    def to_memory(self) -> csr_matrix:
+        """X as scipy CSR (slafdb's meaning; `to_adata` gives the whole)."""
+        return self.get_expression_data()
+
+    def get_expression_data(self) -> csr_matrix:
+        """X as scipy CSR."""
+        if self._x is None:
+            return csr_matrix(self.shape, dtype=np.float32)
+        return self._csr(None)
+
+    def to_df(self, layer: str | None = None) -> pd.DataFrame:
+        """X, or a layer, as a dense frame of cells × genes."""
+        matrix = self._x if layer is None else self.layers[layer]
+        if matrix is None:
+            raise ValueError("X is None, cannot convert to dataframe.")
+        return pd.DataFrame(matrix.toarray(), index=self.obs_names, columns=self.var_names)
+
+    def to_arrow(self, layer: str | None = None) -> Any:
+        """X, or a layer, as an Arrow table: `cell_id`, and for each cell the
+        numbers of its genes (`gene_integer_id`, list of int32, positions in
+        `var`) and their values (`value`). The lists are over the engine's
+        buffers."""
+        import pyarrow as pa
+
+        block = self._csr(layer)
+        kind = pa.LargeListArray if block.indptr.dtype == np.int64 else pa.ListArray
+        offsets = pa.array(block.indptr)
+        names = pa.array(np.asarray(self.obs_names, dtype=object), pa.string())
+        lists = [kind.from_arrays(offsets, pa.array(v)) for v in (block.indices, block.data)]
+        return pa.table({"cell_id": names, "gene_integer_id": lists[0], "value": lists[1]})
+
+    def to_polars(self, layer: str | None = None) -> Any:
+        """The same as a polars frame."""
+        import polars as pl
+
+        return pl.from_arrow(self.to_arrow(layer))
+
+    def to_torch(self, layer: str | None = None) -> Any:
+        """X, or a layer, as a torch CSR tensor over the engine's buffers.
+
+        Raises
+        ------
+        ImportError
+            torch is not installed.
+        """
+        try:
+            import torch
+        except ImportError:
+            raise ImportError("A torch tensor needs torch: `pip install torch`.") from None
+        block = self._csr(layer)
+        arrays = (torch.from_numpy(a) for a in (block.indptr, block.indices, block.data))
+        return torch.sparse_csr_tensor(*arrays, size=block.shape)
+
+    def _csr(self, layer: str | None) -> csr_matrix:
+        matrix = self._x if layer is None else self.layers[layer]
+        return csr_matrix(matrix.compute())
+
+    def write_h5ad(
+        self,
+        filename: str | os.PathLike[str],
+        *,
+        compression: str | None = None,
+        overwrite: bool = True,
+    ) -> None:
+        """Writes an h5ad file in bounded memory; see
+        :func:`slaf.data.exporter.export_h5ad`."""
+        from slaf.data.exporter import export_h5ad
+
+        export_h5ad(self, filename, compression=compression, overwrite=overwrite)
+
+    def write(self, filename: str) -> None:
+        """Writes an h5ad file, as :meth:`write_h5ad`."""
+        self.write_h5ad(filename)
+
+
+def to_adata(handle: Members, *, x: bool = True, layers: bool = True) -> anndata.AnnData:
     """A real AnnData of what the handle shows; `x` and `layers` say whether
     those are read too, and then raw is."""
     import anndata
@@ -37,37 +124,3 @@ def to_adata(handle: LazyAnnData, *, x: bool = True, layers: bool = True) -> ann
     if x and layers and (raw := handle.raw) is not None:
         adata.raw = to_adata(raw)
     return adata
-
-
-def to_arrow(handle: LazyAnnData, layer: str | None = None) -> Any:
-    """X or a layer as an Arrow table: `cell_id`, and for each cell the numbers
-    of its genes (`gene_integer_id`, list of int32, positions in `var`) and their
-    values (`value`). The lists are over the engine's buffers."""
-    import pyarrow as pa
-
-    matrix = handle._x if layer is None else handle.layers[layer]
-    block = sparse.csr_matrix(matrix.compute())
-    wide = block.indptr.dtype == np.int64
-    kind = pa.LargeListArray if wide else pa.ListArray
-    offsets = pa.array(block.indptr)
-    names = pa.array(np.asarray(handle.obs_names, dtype=object), pa.string())
-    lists = [kind.from_arrays(offsets, pa.array(v)) for v in (block.indices, block.data)]
-    return pa.table({"cell_id": names, "gene_integer_id": lists[0], "value": lists[1]})
-
-
-def to_torch(handle: LazyAnnData, layer: str | None = None) -> Any:
-    """X or a layer as a torch CSR tensor over the engine's buffers.
-
-    Raises
-    ------
-    ImportError
-        torch is not installed.
-    """
-    try:
-        import torch
-    except ImportError:
-        raise ImportError("A torch tensor needs torch: `pip install torch`.") from None
-    matrix = handle._x if layer is None else handle.layers[layer]
-    block = sparse.csr_matrix(matrix.compute())
-    arrays = (torch.from_numpy(a) for a in (block.indptr, block.indices, block.data))
-    return torch.sparse_csr_tensor(*arrays, size=block.shape)

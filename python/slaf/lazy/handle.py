@@ -6,39 +6,26 @@ and reads nothing; `to_adata()` reads exactly what the positions name.
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix, issparse
 
 from slaf import _axis
 from slaf.lazy import content as contents
 from slaf.lazy.columns import Framed
 from slaf.lazy.content import Content
+from slaf.lazy.export import Exports
 from slaf.lazy.foreign import refuse_scanpy
 from slaf.lazy.frame import FRAMES, LazyFrame
-from slaf.lazy.matrix import LazyExpressionMatrix
-from slaf.lazy.views import (
-    LazyLayersView,
-    LazyObsmView,
-    LazyObspView,
-    LazyUnsView,
-    LazyVarmView,
-    LazyVarpView,
-    as_matrix,
-)
+from slaf.lazy.members import Members
 
 if TYPE_CHECKING:
-    import anndata
-
     from slaf.array import SLAFArray
 
 
-class LazyAnnData:
+class LazyAnnData(Members, Exports):
     """AnnData over a dataset, read on demand.
 
     `obs` and `var` are pandas frames whose columns are read when looked at; `X`
@@ -89,7 +76,7 @@ class LazyAnnData:
     def _set_write_through(self, write_through: bool) -> None:
         self._write_through = write_through
 
-    # Shape and names ------------------------------------------------------
+    # Shape ----------------------------------------------------------------
 
     @property
     def _part(self) -> tuple[_axis.Positions, _axis.Positions]:
@@ -147,189 +134,6 @@ class LazyAnnData:
             return False
         cells, genes = self.slaf.shape
         return _axis.is_all(self._cells, cells) and _axis.is_all(self._genes, genes)
-
-    @property
-    def obs_names(self) -> pd.Index:
-        return self.obs.index
-
-    @obs_names.setter
-    def obs_names(self, names: Iterable[str]) -> None:
-        self.obs.index = pd.Index(names)
-
-    @property
-    def var_names(self) -> pd.Index:
-        return self.var.index
-
-    @var_names.setter
-    def var_names(self, names: Iterable[str]) -> None:
-        self.var.index = pd.Index(names)
-
-    def obs_names_make_unique(self, join: str = "-") -> None:
-        """Appends a number to each name that came before."""
-        self.obs_names = _unique(self.obs_names, join)
-
-    def var_names_make_unique(self, join: str = "-") -> None:
-        """Appends a number to each name that came before."""
-        self.var_names = _unique(self.var_names, join)
-
-    def obs_keys(self) -> list[str]:
-        return list(self.obs.columns)
-
-    def var_keys(self) -> list[str]:
-        return list(self.var.columns)
-
-    def obsm_keys(self) -> list[str]:
-        return self.obsm.keys()
-
-    def varm_keys(self) -> list[str]:
-        return self.varm.keys()
-
-    def uns_keys(self) -> list[str]:
-        return sorted(self.uns.keys())
-
-    # Contents -------------------------------------------------------------
-
-    @property
-    def obs(self) -> LazyFrame:
-        """Cell metadata, indexed by `obs_names`."""
-        return self._frame("obs")
-
-    @obs.setter
-    def obs(self, frame: pd.DataFrame) -> None:
-        self._set_frame("obs", frame)
-
-    @property
-    def var(self) -> LazyFrame:
-        """Gene metadata, indexed by `var_names`."""
-        return self._frame("var")
-
-    @var.setter
-    def var(self, frame: pd.DataFrame) -> None:
-        self._set_frame("var", frame)
-
-    @property
-    def obs_deprecated(self) -> pd.DataFrame:
-        """obs as a pandas frame that is read whole."""
-        return self.obs._whole()
-
-    @property
-    def var_deprecated(self) -> pd.DataFrame:
-        """var as a pandas frame that is read whole."""
-        return self.var._whole()
-
-    @property
-    def X(self) -> LazyExpressionMatrix | None:
-        """The expression matrix, unread; None if the source had none."""
-        refuse_scanpy()
-        return self._x
-
-    @property
-    def _x(self) -> LazyExpressionMatrix | None:
-        x = self._content.x
-        return None if x is None else x._at(*self._part)
-
-    @X.setter
-    def X(self, value: Any) -> None:
-        matrix = None if value is None else as_matrix(value, self, "X")
-        self._change("X", None)
-        self._content.x = matrix
-
-    @property
-    def layers(self) -> LazyLayersView:
-        return LazyLayersView(self)
-
-    @layers.setter
-    def layers(self, values: Mapping[str, Any]) -> None:
-        _replace(self.layers, values)
-
-    @property
-    def obsm(self) -> LazyObsmView:
-        return LazyObsmView(self)
-
-    @obsm.setter
-    def obsm(self, values: Mapping[str, Any]) -> None:
-        _replace(self.obsm, values)
-
-    @property
-    def varm(self) -> LazyVarmView:
-        return LazyVarmView(self)
-
-    @varm.setter
-    def varm(self, values: Mapping[str, Any]) -> None:
-        _replace(self.varm, values)
-
-    @property
-    def obsp(self) -> LazyObspView:
-        return LazyObspView(self)
-
-    @obsp.setter
-    def obsp(self, values: Mapping[str, Any]) -> None:
-        _replace(self.obsp, values)
-
-    @property
-    def varp(self) -> LazyVarpView:
-        return LazyVarpView(self)
-
-    @varp.setter
-    def varp(self, values: Mapping[str, Any]) -> None:
-        _replace(self.varp, values)
-
-    @property
-    def uns(self) -> LazyUnsView:
-        return LazyUnsView(self)
-
-    @uns.setter
-    def uns(self, values: Mapping[str, Any]) -> None:
-        _replace(self.uns, values)
-
-    @property
-    def raw(self) -> LazyAnnData | None:
-        """The cells of this handle with all genes of `raw`, or None."""
-        content = self._content
-        if content.raw is None:
-            return None
-        content.raw = contents.resolved(content.raw)
-        return content.raw[self._part[0]] if self.is_view else content.raw
-
-    @raw.setter
-    def raw(self, value: Any) -> None:
-        if value is not None and not isinstance(value, LazyAnnData):
-            raise TypeError("raw of a lazy handle is a lazy handle, such as the handle itself.")
-        copied = None if value is None else value.copy()
-        if copied is not None and copied.n_obs != self.n_obs:
-            raise ValueError(f"raw needs the {self.n_obs} cells, and this has {copied.n_obs}.")
-        self._change("raw", None)
-        self._content.raw = copied
-
-    @raw.deleter
-    def raw(self) -> None:
-        self.raw = None
-
-    def obs_vector(self, k: str, *, layer: str | None = None) -> np.ndarray:
-        """A column of obs, or a gene's values in all cells: 1-d, dense.
-
-        Raises
-        ------
-        KeyError
-            There is neither.
-        """
-        return self._vector(k, layer, "obs")
-
-    def var_vector(self, k: str, *, layer: str | None = None) -> np.ndarray:
-        """A column of var, or a cell's values of all genes: 1-d, dense."""
-        return self._vector(k, layer, "var")
-
-    def _vector(self, key: str, layer: str | None, axis: str) -> np.ndarray:
-        frame, other = (self.obs, self.var) if axis == "obs" else (self.var, self.obs)
-        if key in frame.columns:
-            if key in other.index:
-                raise ValueError(f"{key!r} is both a column of {axis} and a name of the other.")
-            return frame[key].values
-        matrix = self._x if layer in (None, "X") else self._content.layers[layer]._at(*self._part)
-        if matrix is None:
-            raise KeyError(f"{key!r} is no column of {axis}, and there is no X.")
-        part = matrix[:, key] if axis == "obs" else matrix[key]
-        return part.toarray().ravel()
 
     # Slicing --------------------------------------------------------------
 
@@ -493,84 +297,6 @@ class LazyAnnData:
 
         return save(self, sections)
 
-    def strings_to_categoricals(self, df: pd.DataFrame | None = None) -> None:
-        """Turns text columns that repeat themselves into categoricals."""
-        for frame in (self.obs, self.var) if df is None else (df,):
-            for name in list(frame.columns):
-                column = frame[name]
-                if pd.api.types.infer_dtype(column, skipna=True) != "string":
-                    continue
-                if not isinstance(column.dtype, pd.CategoricalDtype):
-                    as_category = column.astype("category")
-                    if len(as_category.cat.categories) < len(as_category):
-                        frame[name] = as_category
-
-    _sanitize = strings_to_categoricals
-
-    # Export ---------------------------------------------------------------
-
-    def to_adata(self) -> anndata.AnnData:
-        """Reads everything of this handle into a real AnnData. X and layers are
-        CSR."""
-        from slaf.lazy import export
-
-        return export.to_adata(self)
-
-    compute = to_adata
-
-    def to_memory(self) -> csr_matrix:
-        """X as scipy CSR (slafdb's meaning; `to_adata` gives the whole)."""
-        return self.get_expression_data()
-
-    def get_expression_data(self) -> csr_matrix:
-        """X as scipy CSR."""
-        if self._x is None:
-            return csr_matrix(self.shape, dtype=np.float32)
-        x = self._x.compute()
-        return x if issparse(x) else csr_matrix(x)
-
-    def to_df(self, layer: str | None = None) -> pd.DataFrame:
-        """X, or a layer, as a dense frame of cells × genes."""
-        matrix = self._x if layer is None else self.layers[layer]
-        if matrix is None:
-            raise ValueError("X is None, cannot convert to dataframe.")
-        return pd.DataFrame(matrix.toarray(), index=self.obs_names, columns=self.var_names)
-
-    def to_arrow(self, layer: str | None = None) -> Any:
-        """X, or a layer, as an Arrow table: see :func:`slaf.lazy.export.to_arrow`."""
-        from slaf.lazy import export
-
-        return export.to_arrow(self, layer)
-
-    def to_polars(self, layer: str | None = None) -> Any:
-        """The same as a polars frame."""
-        import polars as pl
-
-        return pl.from_arrow(self.to_arrow(layer))
-
-    def to_torch(self, layer: str | None = None) -> Any:
-        """X, or a layer, as a torch CSR tensor over the same buffers."""
-        from slaf.lazy import export
-
-        return export.to_torch(self, layer)
-
-    def write_h5ad(
-        self,
-        filename: str | os.PathLike[str],
-        *,
-        compression: str | None = None,
-        overwrite: bool = True,
-    ) -> None:
-        """Writes an h5ad file in bounded memory; see
-        :func:`slaf.data.exporter.export_h5ad`."""
-        from slaf.data.exporter import export_h5ad
-
-        export_h5ad(self, filename, compression=compression, overwrite=overwrite)
-
-    def write(self, filename: str) -> None:
-        """Writes an h5ad file, as :meth:`write_h5ad`."""
-        self.write_h5ad(filename)
-
     # Showing --------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
@@ -592,18 +318,3 @@ class LazyAnnData:
         from slaf import _display
 
         return _display.handle_html(self)
-
-
-def _replace(view: Any, values: Mapping[str, Any]) -> None:
-    values = dict(values)
-    for key in view.keys():
-        if key not in values:
-            del view[key]
-    for key, value in values.items():
-        view[key] = value
-
-
-def _unique(names: pd.Index, join: str) -> pd.Index:
-    from anndata.utils import make_index_unique
-
-    return make_index_unique(pd.Index(names), join)

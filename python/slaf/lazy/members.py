@@ -1,0 +1,211 @@
+"""What a handle is made of, under AnnData's names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from slaf.lazy import content as contents
+from slaf.lazy.foreign import refuse_scanpy
+from slaf.lazy.frame import LazyFrame
+from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.views import (
+    LazyDictionaryViewMixin,
+    LazyLayersView,
+    LazyObsmView,
+    LazyObspView,
+    LazyUnsView,
+    LazyVarmView,
+    LazyVarpView,
+    as_matrix,
+)
+
+if TYPE_CHECKING:
+    from slaf.lazy.handle import LazyAnnData
+
+View = TypeVar("View", bound=LazyDictionaryViewMixin)
+
+
+class Section(Generic[View]):
+    """A mapping of a handle, which is replaced key by key when it is assigned."""
+
+    def __init__(self, view: type[View]):
+        self._view = view
+
+    def __get__(self, handle: Any, owner: type) -> View:
+        return self if handle is None else self._view(handle)
+
+    def __set__(self, handle: Any, values: Mapping[str, Any]) -> None:
+        view, values = self._view(handle), dict(values)
+        for key in view.keys():
+            if key not in values:
+                del view[key]
+        for key, value in values.items():
+            view[key] = value
+
+
+class Members:
+    """Names, metadata, matrices and mappings of a :class:`LazyAnnData`."""
+
+    @property
+    def obs(self) -> LazyFrame:
+        """Cell metadata, indexed by `obs_names`."""
+        return self._frame("obs")
+
+    @obs.setter
+    def obs(self, frame: pd.DataFrame) -> None:
+        self._set_frame("obs", frame)
+
+    @property
+    def var(self) -> LazyFrame:
+        """Gene metadata, indexed by `var_names`."""
+        return self._frame("var")
+
+    @var.setter
+    def var(self, frame: pd.DataFrame) -> None:
+        self._set_frame("var", frame)
+
+    @property
+    def obs_deprecated(self) -> pd.DataFrame:
+        """obs as a pandas frame that is read whole."""
+        return self.obs._whole()
+
+    @property
+    def var_deprecated(self) -> pd.DataFrame:
+        """var as a pandas frame that is read whole."""
+        return self.var._whole()
+
+    @property
+    def X(self) -> LazyExpressionMatrix | None:
+        """The expression matrix, unread; None if the source had none."""
+        refuse_scanpy()
+        return self._x
+
+    @property
+    def _x(self) -> LazyExpressionMatrix | None:
+        x = self._content.x
+        return None if x is None else x._at(*self._part)
+
+    @X.setter
+    def X(self, value: Any) -> None:
+        matrix = None if value is None else as_matrix(value, self, "X")
+        self._change("X", None)
+        self._content.x = matrix
+
+    layers = Section(LazyLayersView)
+    obsm = Section(LazyObsmView)
+    varm = Section(LazyVarmView)
+    obsp = Section(LazyObspView)
+    varp = Section(LazyVarpView)
+    uns = Section(LazyUnsView)
+
+    @property
+    def raw(self) -> LazyAnnData | None:
+        """The cells of this handle with all genes of `raw`, or None."""
+        content = self._content
+        if content.raw is None:
+            return None
+        content.raw = contents.resolved(content.raw)
+        return content.raw[self._part[0]] if self.is_view else content.raw
+
+    @raw.setter
+    def raw(self, value: Any) -> None:
+        if value is not None and not isinstance(value, Members):
+            raise TypeError("raw of a lazy handle is a lazy handle, such as the handle itself.")
+        copied = None if value is None else value.copy()
+        if copied is not None and copied.n_obs != self.n_obs:
+            raise ValueError(f"raw needs the {self.n_obs} cells, and this has {copied.n_obs}.")
+        self._change("raw", None)
+        self._content.raw = copied
+
+    @raw.deleter
+    def raw(self) -> None:
+        self.raw = None
+
+    def obs_vector(self, k: str, *, layer: str | None = None) -> np.ndarray:
+        """A column of obs, or a gene's values in all cells: 1-d, dense.
+
+        Raises
+        ------
+        KeyError
+            There is neither.
+        """
+        return self._vector(k, layer, "obs")
+
+    def var_vector(self, k: str, *, layer: str | None = None) -> np.ndarray:
+        """A column of var, or a cell's values of all genes: 1-d, dense."""
+        return self._vector(k, layer, "var")
+
+    def _vector(self, key: str, layer: str | None, axis: str) -> np.ndarray:
+        frame, other = (self.obs, self.var) if axis == "obs" else (self.var, self.obs)
+        if key in frame.columns:
+            if key in other.index:
+                raise ValueError(f"{key!r} is both a column of {axis} and a name of the other.")
+            return frame[key].values
+        matrix = self._x if layer in (None, "X") else self._content.layers[layer]._at(*self._part)
+        if matrix is None:
+            raise KeyError(f"{key!r} is no column of {axis}, and there is no X.")
+        part = matrix[:, key] if axis == "obs" else matrix[key]
+        return part.toarray().ravel()
+
+    @property
+    def obs_names(self) -> pd.Index:
+        return self.obs.index
+
+    @obs_names.setter
+    def obs_names(self, names: Iterable[str]) -> None:
+        self.obs.index = pd.Index(names)
+
+    @property
+    def var_names(self) -> pd.Index:
+        return self.var.index
+
+    @var_names.setter
+    def var_names(self, names: Iterable[str]) -> None:
+        self.var.index = pd.Index(names)
+
+    def obs_names_make_unique(self, join: str = "-") -> None:
+        """Appends a number to each name that came before."""
+        self.obs_names = _unique(self.obs_names, join)
+
+    def var_names_make_unique(self, join: str = "-") -> None:
+        """Appends a number to each name that came before."""
+        self.var_names = _unique(self.var_names, join)
+
+    def obs_keys(self) -> list[str]:
+        return list(self.obs.columns)
+
+    def var_keys(self) -> list[str]:
+        return list(self.var.columns)
+
+    def obsm_keys(self) -> list[str]:
+        return self.obsm.keys()
+
+    def varm_keys(self) -> list[str]:
+        return self.varm.keys()
+
+    def uns_keys(self) -> list[str]:
+        return sorted(self.uns.keys())
+
+    def strings_to_categoricals(self, df: pd.DataFrame | None = None) -> None:
+        """Turns text columns that repeat themselves into categoricals."""
+        for frame in (self.obs, self.var) if df is None else (df,):
+            for name in list(frame.columns):
+                column = frame[name]
+                if pd.api.types.infer_dtype(column, skipna=True) != "string":
+                    continue
+                if not isinstance(column.dtype, pd.CategoricalDtype):
+                    as_category = column.astype("category")
+                    if len(as_category.cat.categories) < len(as_category):
+                        frame[name] = as_category
+
+    _sanitize = strings_to_categoricals
+
+
+def _unique(names: pd.Index, join: str) -> pd.Index:
+    from anndata.utils import make_index_unique
+
+    return make_index_unique(pd.Index(names), join)
