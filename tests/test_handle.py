@@ -289,7 +289,7 @@ def test_concat(tmp_path, join):
     handles = [read_slaf(tmp_path / f"{at}.slaf") for at in range(2)]
     # What a dense matrix lacks is NaN to anndata, and zero to a sparse one.
     options = {"join": join, "label": "run", "keys": ["a", "b"], "index_unique": "-"}
-    options["fill_value"] = 0
+    options["fill_value"] = np.float32(0)
     want = ad.concat(parts, **options)
     got = concat(handles, **{k: v for k, v in options.items() if k != "fill_value"})
     assert got.shape == want.shape
@@ -298,10 +298,24 @@ def test_concat(tmp_path, join):
     assert_same(got[order, ::3].to_adata(), want[order, ::3].copy())
     np.testing.assert_allclose(got.X.sum(0), want.X.sum(0), rtol=1e-6)
     half = concat({"x": handles[0][::2], "y": handles[1][:, ::-1]}, join=join)
-    their = ad.concat({"x": parts[0][::2], "y": parts[1][:, ::-1]}, join=join, fill_value=0)
+    their = ad.concat(
+        {"x": parts[0][::2], "y": parts[1][:, ::-1]}, join=join, fill_value=np.float32(0)
+    )
     assert_same(half.to_adata(), their)
     SLAFConverter().convert_handle(got, tmp_path / "all.slaf")
     np.testing.assert_array_equal(read_slaf(tmp_path / "all.slaf").X.toarray(), want.X)
+
+
+def test_references(pair):
+    A = pytest.importorskip("anndata.acc").A
+    handle, adata = pair
+    for reference in (A.X[:, "ENSG00007"], A.obs["score"], A.obsm["X_pca"][:, 1], A.var.index):
+        np.testing.assert_array_equal(handle[reference], adata[reference])
+        assert reference in handle
+    assert A.obs["scored"] not in handle
+    assert handle[A.X].shape == adata.shape
+    with pytest.raises(TypeError, match="in handle.obs"):
+        "score" in handle  # noqa: B015
 
 
 def test_what_cannot_be_concatenated_says_so(pair):

@@ -1,11 +1,22 @@
-"""scanpy's functions on a lazy handle. Those that work on obs, obsm and graphs
-just work; one that reaches for the matrix would read it whole or fail far away,
-so it is told what to call instead."""
+"""What other packages do with a handle. scanpy's functions that work on obs, obsm
+and graphs just work; one that reaches for the matrix would read it whole or fail
+far away, so it is told what to call instead."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
+
+
+def referenced(key: Any) -> Any:
+    """The accessor and the place of a reference of `anndata.acc`, such as
+    `A.obs["x"]`; None of any other key."""
+    acc = sys.modules.get("anndata.acc")
+    if acc is None:
+        return None
+    if isinstance(key, acc.AdRef):
+        return key.acc, (key.idx,)
+    return (key, ()) if isinstance(key, acc.RefAcc) else None
 
 
 def refuse_scanpy() -> None:

@@ -17,7 +17,7 @@ from slaf.lazy import content as contents
 from slaf.lazy.columns import Framed
 from slaf.lazy.content import Content
 from slaf.lazy.export import Exports
-from slaf.lazy.foreign import refuse_scanpy
+from slaf.lazy.foreign import referenced, refuse_scanpy
 from slaf.lazy.frame import FRAMES, LazyFrame
 from slaf.lazy.members import Members
 
@@ -137,7 +137,10 @@ class LazyAnnData(Members, Exports):
 
     # Slicing --------------------------------------------------------------
 
-    def __getitem__(self, key: Any) -> LazyAnnData:
+    def __getitem__(self, key: Any) -> Any:
+        if (reference := referenced(key)) is not None:
+            accessor, place = reference
+            return accessor.get(self, *place)
         rows, columns = _axis.split_key(key)
         inside = (
             _axis.positions(rows, self.n_obs, lambda: self.obs_names, "obs"),
@@ -152,6 +155,13 @@ class LazyAnnData(Members, Exports):
                 view._frames[axis] = frame._taken(inside[at])
                 view._watch(axis)
         return view
+
+    def __contains__(self, key: Any) -> bool:
+        """Whether a reference of `anndata.acc` leads to something."""
+        if (reference := referenced(key)) is None:
+            raise TypeError(f"{key!r} is no reference of `anndata.acc`. Ask `in handle.obs`.")
+        accessor, place = reference
+        return accessor.isin(self, *place)
 
     def copy(self, filename: Any = None) -> LazyAnnData:
         """A handle of its own of the same cells and genes; data is not copied."""

@@ -196,6 +196,10 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
 
     todense = toarray
 
+    def ravel(self) -> np.ndarray:
+        """Reads the matrix: its values row after row, zeros too."""
+        return self.toarray().ravel()
+
     def tocsr(self) -> sparse.csr_matrix:
         return sparse.csr_matrix(self.compute())
 

@@ -446,8 +446,9 @@ def _length(frame: Any) -> int:
     if isinstance(frame, h5py.Dataset):
         return len(frame)
     index = frame.attrs.get("_index", "_index")
-    index = index.decode() if isinstance(index, bytes) else index
-    return len(frame[index])
+    names = frame[index.decode() if isinstance(index, bytes) else index]
+    # Nullable texts are a group of values and a mask.
+    return len(names["values"] if isinstance(names, h5py.Group) else names)
 
 
 def _more_filters() -> None:
