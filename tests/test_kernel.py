@@ -15,94 +15,7 @@ import jupyter_kernel_test as jkt
 import psutil
 import pytest
 from jupyter_client.manager import KernelManager
-
-
-class Kernel:
-    """One conversation partner."""
-
-    def __init__(self, name: str = "slaf"):
-        self.manager = KernelManager(kernel_name=name)
-        self.manager.start_kernel()
-        self.connect()
-
-    def connect(self):
-        self.client = self.manager.blocking_client()
-        self.client.start_channels()
-        self.client.wait_for_ready(timeout=60)
-
-    def send(self, code: str, **options) -> str:
-        return self.client.execute(code, **options)
-
-    def reply(self, request: str, timeout: float = 60) -> dict:
-        while True:
-            message = self.client.get_shell_msg(timeout=timeout)
-            if message["parent_header"].get("msg_id") == request:
-                return message["content"]
-
-    def outputs(self, request: str, timeout: float = 60) -> list[dict]:
-        """Everything on iopub for a request, busy to idle."""
-        messages = []
-        while True:
-            message = self.client.get_iopub_msg(timeout=timeout)
-            if message["parent_header"].get("msg_id") != request:
-                continue
-            messages.append(message)
-            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-                return messages
-
-    def run(self, code: str, **options) -> tuple[dict, list[dict]]:
-        request = self.send(code, **options)
-        reply = self.reply(request)
-        return reply, self.outputs(request)
-
-    def text(self, code: str) -> str:
-        """stdout of a cell, which must succeed."""
-        reply, outputs = self.run(code)
-        assert reply["status"] == "ok", reply
-        return stream(outputs)
-
-    def value(self, code: str) -> str:
-        reply, outputs = self.run(code)
-        assert reply["status"] == "ok", reply
-        return only(outputs, "execute_result")["data"]["text/plain"]
-
-    def stop(self):
-        self.client.stop_channels()
-        self.manager.shutdown_kernel(now=True)
-
-
-def stream(outputs, name="stdout") -> str:
-    texts = [
-        m["content"]["text"]
-        for m in outputs
-        if m["msg_type"] == "stream" and m["content"]["name"] == name
-    ]
-    return "".join(texts)
-
-
-def only(outputs, msg_type) -> dict:
-    (message,) = [m for m in outputs if m["msg_type"] == msg_type]
-    return message["content"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def private_ipython(tmp_path_factory):
-    os.environ["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
-
-
-@pytest.fixture(scope="module")
-def shared(private_ipython):
-    kernel = Kernel()
-    yield kernel
-    kernel.stop()
-
-
-@pytest.fixture
-def fresh(private_ipython):
-    kernel = Kernel()
-    yield kernel
-    kernel.stop()
-
+from kernels import Kernel, fresh, only, private_ipython, shared, stream  # noqa: F401
 
 # Others' tests ------------------------------------------------------------
 
@@ -563,7 +476,7 @@ def test_ipc_instead_of_tcp(tmp_path):
         manager.shutdown_kernel(now=True)
 
 
-@pytest.mark.parametrize("content", [None, "{", json.dumps({"ip": "127.0.0.1"})])
+@pytest.mark.parametrize("content", ["{", json.dumps({"ip": "127.0.0.1"})])
 def test_a_wrong_connection_file_is_one_sentence(tmp_path, content):
     path = tmp_path / "connection.json"
     if content is not None:

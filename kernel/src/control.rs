@@ -1,39 +1,61 @@
-//! What is answered without the language: kernel_info, interrupt, shutdown.
+//! What is answered without the language: kernel_info, connect, interrupt,
+//! usage, shutdown.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::kernel::Shared;
 use crate::message::{Message, VERSION};
+use crate::processes::{Usage, end_children};
 
 /// How long a language that has been told to end may take.
 const GRACE: Duration = Duration::from_millis(1500);
 
-/// Answers a message of the control channel.
-pub(crate) fn handle(shared: &Shared, message: &Message) {
-    let reply = |content: Value| {
-        let msg_type = message.header.msg_type.replace("_request", "_reply");
-        shared.reply_control(&msg_type, message, &content.to_string());
-    };
-    match message.header.msg_type.as_str() {
+static USAGE: Mutex<Option<Usage>> = Mutex::new(None);
+
+/// The content of the answer to a message of the control channel; what only the
+/// language can answer goes to its side lane.
+pub(crate) fn handle(shared: &Shared, message: Message) {
+    let content = match message.header.msg_type.as_str() {
         "interrupt_request" => {
+            // A subshell's thread gets no signals.
+            if !shared.lanes.subshell_ids().is_empty() {
+                let _ = shared.lanes.push(message.clone());
+            }
             interrupt();
-            reply(json!({ "status": "ok" }));
+            json!({ "status": "ok" })
         }
         "shutdown_request" => {
             let request: Value = serde_json::from_slice(&message.content).unwrap_or_default();
-            reply(json!({ "status": "ok", "restart": request["restart"] == true }));
-            shut_down(shared);
+            let content = json!({ "status": "ok", "restart": request["restart"] == true });
+            shared.answer(&message, &content);
+            // Other front ends learn of it, too.
+            let header = &message.parent.header;
+            let content = content.to_string();
+            let iopub = &shared.iopub;
+            iopub.publish("shutdown_reply", header, "{}", &content, vec![]);
+            return shut_down(shared);
         }
-        "kernel_info_request" => reply(kernel_info(&shared.language)),
-        other => reply(json!({
+        "usage_request" => {
+            let mut usage = USAGE.lock().unwrap_or_else(PoisonError::into_inner);
+            usage.get_or_insert_with(Usage::new).reply()
+        }
+        "kernel_info_request" => kernel_info(&shared.language),
+        "connect_request" => connect(shared),
+        "execute_request" => json!({
             "status": "error",
             "ename": "UnsupportedRequest",
-            "evalue": format!("This kernel does not answer {other} on the control channel."),
+            "evalue": "Cells run on the shell channel.",
             "traceback": [],
-        })),
-    }
+        }),
+        _ => {
+            let _ = shared.lanes.push(message);
+            return;
+        }
+    };
+    shared.answer(&message, &content);
 }
 
 pub(crate) fn kernel_info(language: &Value) -> Value {
@@ -45,8 +67,20 @@ pub(crate) fn kernel_info(language: &Value) -> Value {
         "language_info": language["language_info"],
         "banner": language["banner"],
         "help_links": language["help_links"],
-        "supported_features": [],
-        "debugger": false,
+        "supported_features": language["supported_features"],
+        "debugger": language["debugger"],
+    })
+}
+
+pub(crate) fn connect(shared: &Shared) -> Value {
+    let ports = &shared.connection;
+    json!({
+        "status": "ok",
+        "shell_port": ports.shell_port,
+        "iopub_port": ports.iopub_port,
+        "stdin_port": ports.stdin_port,
+        "hb_port": ports.hb_port,
+        "control_port": ports.control_port,
     })
 }
 
@@ -72,7 +106,7 @@ pub(crate) fn shut_down(shared: &Shared) {
     });
 }
 
-/// Ends the process at once. Its children that share the group end too.
+/// Ends the process at once, and all that it has started.
 pub(crate) fn leave(code: i32) -> ! {
     // SAFETY: plain system calls; nothing of ours runs after `_exit`.
     unsafe {
@@ -81,8 +115,10 @@ pub(crate) fn leave(code: i32) -> ! {
             libc::signal(libc::SIGTERM, libc::SIG_IGN);
             libc::killpg(pid, libc::SIGTERM);
         }
-        libc::_exit(code)
     }
+    end_children();
+    // SAFETY: as above.
+    unsafe { libc::_exit(code) }
 }
 
 /// Ends the kernel when the process that started it is gone.

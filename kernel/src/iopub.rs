@@ -1,38 +1,35 @@
-//! Everything that all front ends see. One task owns the XPUB socket and polls
-//! it always; a bounded queue in front of it blocks its producers and drops
-//! nothing. Text written to a stream is gathered for 40 ms, and always leaves
-//! before any later message.
+//! Everything that all front ends see, in the order in which it was said. Text
+//! written to a stream is gathered for 40 ms, and always leaves before any
+//! later message.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
-use zeromq::{SocketRecv, SocketSend, XPubSocket, ZmqMessage};
 
+use crate::capture::Capture;
 use crate::message::{NO_PARENT, Signer};
+use crate::publisher::Publisher;
 
 const GATHER: Duration = Duration::from_millis(40);
 /// Gathered text beyond which a writer waits for the front end.
 const FULL: usize = 1 << 20;
-const QUEUE: usize = 512;
-/// A subscriber that takes no message for so long is given up.
-const STALLED: Duration = Duration::from_secs(10);
-
-enum Item {
-    Message(Vec<Bytes>),
-    /// Answered once everything before it has been sent.
-    Flush(oneshot::Sender<()>),
-}
 
 /// The sending side; clones share it.
 #[derive(Clone)]
 pub(crate) struct IoPub {
     signer: Signer,
-    queue: mpsc::Sender<Item>,
-    text: Arc<(Mutex<Text>, Condvar)>,
+    publisher: Publisher,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    text: Mutex<Text>,
+    written: Condvar,
+    capture: OnceLock<Capture>,
 }
 
 #[derive(Default)]
@@ -48,22 +45,36 @@ struct Piece {
 }
 
 impl IoPub {
-    pub(crate) fn start(socket: XPubSocket, signer: Signer) -> Self {
-        let (queue, items) = mpsc::channel(QUEUE);
-        tokio::spawn(own(socket, items, signer.clone()));
+    pub(crate) async fn bind(endpoint: &str, signer: Signer) -> std::io::Result<Self> {
         let iopub = Self {
+            publisher: Publisher::new(greeting(signer.clone())),
             signer,
-            queue,
-            text: Arc::default(),
+            shared: Arc::default(),
         };
+        iopub.publisher.bind(endpoint).await?;
         let gatherer = iopub.clone();
-        // A thread, not a task: it may block on a full queue.
+        // A thread, not a task: it may block on a subscriber.
         std::thread::spawn(move || gatherer.gather());
-        iopub
+        Ok(iopub)
     }
 
-    /// Sends a message after all text written before it. Blocks while the
-    /// queue is full; not for async code.
+    /// From here on, what reaches the file descriptors 1 and 2 is text too.
+    pub(crate) fn capture(&self) -> std::io::Result<()> {
+        let capture = Capture::start(self.clone())?;
+        let _ = self.shared.capture.set(capture);
+        Ok(())
+    }
+
+    /// What is written to the descriptors from here on, also by processes that
+    /// inherit them, answers `parent`.
+    pub(crate) fn begin_cell(&self, parent: &Arc<str>) {
+        if let Some(capture) = self.shared.capture.get() {
+            capture.begin(parent);
+        }
+    }
+
+    /// Sends a message after all text written before it. Blocks while a
+    /// subscriber is far behind; not for async code.
     pub(crate) fn publish(
         &self,
         msg_type: &str,
@@ -72,25 +83,30 @@ impl IoPub {
         content: &str,
         buffers: Vec<Bytes>,
     ) {
+        self.catch_up();
         let mut text = self.lock();
         self.drain(&mut text);
         let topic = [Bytes::copy_from_slice(msg_type.as_bytes())];
         let frames = self
             .signer
             .encode(&topic, msg_type, parent, metadata, content, buffers);
-        // The other end is gone only when the kernel is.
-        let _ = self.queue.blocking_send(Item::Message(frames));
+        self.publisher.publish(&frames);
     }
 
     pub(crate) fn status(&self, state: &str, parent: &str) {
-        let content = json!({ "execution_state": state }).to_string();
-        self.publish("status", parent, "{}", &content, vec![]);
+        self.publish("status", parent, "{}", &status(state), vec![]);
     }
 
-    /// Adds text to `stdout` or `stderr`.
+    /// Adds text to `stdout` or `stderr`, after what the descriptors hold.
     pub(crate) fn write(&self, name: &'static str, text: &str, parent: &Arc<str>) {
+        self.catch_up();
+        self.append(name, text, parent);
+    }
+
+    pub(crate) fn append(&self, name: &'static str, text: &str, parent: &Arc<str>) {
         let mut gathered = self.lock();
-        let same = |p: &Piece| p.name == name && p.parent == *parent;
+        let same =
+            |p: &Piece| p.name == name && (Arc::ptr_eq(&p.parent, parent) || p.parent == *parent);
         match gathered.pieces.back_mut().filter(|p| same(p)) {
             Some(piece) => piece.text.push_str(text),
             None => gathered.pieces.push_back(Piece {
@@ -99,32 +115,30 @@ impl IoPub {
                 text: text.to_owned(),
             }),
         }
+        let first = gathered.bytes == 0;
         gathered.bytes += text.len();
         if gathered.bytes >= FULL {
             self.drain(&mut gathered);
-        } else {
-            self.text.1.notify_one();
+        } else if first {
+            self.shared.written.notify_one();
         }
     }
 
-    /// Hands gathered text over now.
+    /// Hands over what has been written so far.
     pub(crate) fn flush(&self) {
+        self.catch_up();
         self.drain(&mut self.lock());
     }
 
     /// Waits until everything published so far is with the transport.
     pub(crate) fn settle(&self, at_most: Duration) {
         self.flush();
-        let (done, settled) = oneshot::channel();
-        if self.queue.blocking_send(Item::Flush(done)).is_err() {
-            return;
-        }
-        let end = std::time::Instant::now() + at_most;
-        let mut settled = settled;
-        while settled.try_recv() == Err(oneshot::error::TryRecvError::Empty)
-            && std::time::Instant::now() < end
-        {
-            std::thread::sleep(Duration::from_millis(5));
+        self.publisher.settle(at_most);
+    }
+
+    fn catch_up(&self) {
+        if let Some(capture) = self.shared.capture.get() {
+            capture.catch_up();
         }
     }
 
@@ -132,11 +146,8 @@ impl IoPub {
         loop {
             let mut text = self.lock();
             while text.pieces.is_empty() {
-                text = self
-                    .text
-                    .1
-                    .wait(text)
-                    .unwrap_or_else(PoisonError::into_inner);
+                let woken = self.shared.written.wait(text);
+                text = woken.unwrap_or_else(PoisonError::into_inner);
             }
             drop(text);
             std::thread::sleep(GATHER);
@@ -152,50 +163,35 @@ impl IoPub {
             let frames = self
                 .signer
                 .encode(&topic, "stream", &parent, "{}", &content, vec![]);
-            let _ = self.queue.blocking_send(Item::Message(frames));
+            self.publisher.publish(&frames);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Text> {
-        self.text.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Text> {
+        let text = self.shared.text.lock();
+        text.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Owns the socket. Subscriptions are seen only while it is polled.
-async fn own(mut socket: XPubSocket, mut items: mpsc::Receiver<Item>, signer: Signer) {
-    loop {
-        let item = tokio::select! {
-            subscription = socket.recv() => {
-                if let Ok(message) = subscription {
-                    welcome(&mut socket, &signer, message).await;
-                }
-                continue;
-            }
-            item = items.recv() => item,
+/// Tells a new subscriber that from here on it misses nothing (JEP 65), and
+/// the first of all that the kernel has started.
+fn greeting(signer: Signer) -> impl Fn(&[u8]) -> Vec<Vec<Bytes>> {
+    let started = Mutex::new(false);
+    move |topic| {
+        let content = json!({ "subscription": String::from_utf8_lossy(topic) }).to_string();
+        let routing = [Bytes::copy_from_slice(topic)];
+        let message = |msg_type, content: &str| {
+            signer.encode(&routing, msg_type, NO_PARENT, "{}", content, vec![])
         };
-        match item {
-            None => return,
-            Some(Item::Flush(done)) => {
-                let _ = done.send(());
-            }
-            Some(Item::Message(frames)) => send(&mut socket, frames).await,
+        let mut messages = vec![message("iopub_welcome", &content)];
+        let mut started = started.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(&mut started, true) {
+            messages.push(message("status", &status("starting")));
         }
+        messages
     }
 }
 
-/// Tells a new subscriber that from here on it misses nothing (JEP 65).
-async fn welcome(socket: &mut XPubSocket, signer: &Signer, message: ZmqMessage) {
-    let Some(subscription) = message.get(0).filter(|frame| frame.first() == Some(&1)) else {
-        return;
-    };
-    let topic = subscription.slice(1..);
-    let content = json!({ "subscription": String::from_utf8_lossy(&topic) }).to_string();
-    let frames = signer.encode(&[topic], "iopub_welcome", NO_PARENT, "{}", &content, vec![]);
-    send(socket, frames).await;
-}
-
-async fn send(socket: &mut XPubSocket, frames: Vec<Bytes>) {
-    if let Ok(message) = ZmqMessage::try_from(frames) {
-        let _ = tokio::time::timeout(STALLED, socket.send(message)).await;
-    }
+fn status(state: &str) -> String {
+    json!({ "execution_state": state }).to_string()
 }

@@ -6,18 +6,19 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::UnboundedSender;
 use zeromq::RouterRecvHalf;
 
 use crate::connection::Connection;
-use crate::control;
 use crate::iopub::IoPub;
-use crate::message::{Message, NO_PARENT, Parent, Signer};
-use crate::requests::Requests;
+use crate::lane::{Lane, Lanes};
+use crate::log::log;
+use crate::message::{Channel, Message, Parent, Signer};
 use crate::sockets::{Sockets, receive, sender};
 use crate::stdin::{Input, Stdin};
+use crate::{control, death};
 
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
@@ -37,55 +38,64 @@ pub struct Kernel {
 
 #[derive(Clone)]
 pub(crate) struct Shared {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) iopub: IoPub,
+    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) language: Arc<Value>,
     signer: Signer,
-    iopub: IoPub,
-    requests: Arc<Requests>,
     shell: UnboundedSender<Vec<Bytes>>,
     control: UnboundedSender<Vec<Bytes>>,
-    pub(crate) language: Arc<Value>,
     ended: Arc<AtomicBool>,
 }
 
 impl Kernel {
     /// Binds the sockets and begins to answer. `language` holds `banner`,
-    /// `help_links` and `language_info` of `kernel_info_reply`.
-    pub fn start(connection: &Connection, language: Value) -> Result<Self, KernelError> {
+    /// `help_links`, `language_info`, `supported_features` and `debugger` of
+    /// `kernel_info_reply`.
+    pub fn start(connection: Connection, language: Value) -> Result<Self, KernelError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("jupyter")
             .enable_all()
             .build()?;
         let signer = Signer::new(&connection.key);
-        let requests = Arc::new(Requests::new()?);
+        let lanes = Arc::new(Lanes::new()?);
         let (shared, stdin) = runtime.block_on(async {
-            let sockets = Sockets::bind(connection).await?;
+            let sockets = Sockets::bind(&connection).await?;
+            connection.make_way(connection.iopub_port);
+            let iopub = connection.endpoint(connection.iopub_port);
             let (shell_out, shell_in) = sockets.shell.split();
             let (control_out, control_in) = sockets.control.split();
             let (stdin_out, stdin_in) = sockets.stdin.split();
             let shared = Shared {
-                iopub: IoPub::start(sockets.iopub, signer.clone()),
+                connection: Arc::new(connection),
+                iopub: IoPub::bind(&iopub, signer.clone()).await?,
                 signer: signer.clone(),
-                requests,
+                lanes,
                 shell: sender(shell_out),
                 control: sender(control_out),
                 language: Arc::new(language),
                 ended: Arc::default(),
             };
             let (replies, answers) = mpsc::channel();
-            tokio::spawn(listen(stdin_in, signer.clone(), move |message| {
-                let _ = replies.send(message);
+            tokio::spawn(listen(stdin_in, Channel::Stdin, signer.clone(), move |m| {
+                let _ = replies.send(m);
             }));
             let on_shell = shared.clone();
-            tokio::spawn(listen(shell_in, signer.clone(), move |m| {
-                on_shell.take_shell(m)
+            tokio::spawn(listen(shell_in, Channel::Shell, signer.clone(), move |m| {
+                on_shell.take_shell(m);
             }));
             let on_control = serial(shared.clone());
-            tokio::spawn(listen(control_in, signer.clone(), on_control));
+            tokio::spawn(listen(
+                control_in,
+                Channel::Control,
+                signer.clone(),
+                on_control,
+            ));
             let stdin = Stdin::new(signer, sender(stdin_out), answers);
             Ok::<_, KernelError>((shared, stdin))
         })?;
         control::watch_parent(shared.clone());
-        shared.iopub.status("starting", NO_PARENT);
         Ok(Self {
             shared,
             stdin,
@@ -93,15 +103,48 @@ impl Kernel {
         })
     }
 
-    /// Readable when [`Self::next_request`] may have something, or the kernel
-    /// has ended.
-    pub fn wake_fd(&self) -> RawFd {
-        self.shared.requests.fd()
+    /// From here on, what reaches the file descriptors 1 and 2 is output of
+    /// cells, and what was there before is the log, whose descriptor it gives.
+    pub fn capture(&self) -> std::io::Result<RawFd> {
+        self.shared.iopub.capture()?;
+        Ok(crate::log::fd())
     }
 
-    /// The next request of the shell channel.
-    pub fn next_request(&self) -> Option<Message> {
-        self.shared.requests.pop()
+    /// Names crashes of native code in the log; after handlers of the
+    /// language's, which then still run.
+    pub fn watch_deaths(&self) {
+        death::watch();
+    }
+
+    /// A cell begins: output of descriptors and of processes that it starts
+    /// answers `parent`, and a crash is of `what`.
+    pub fn begin_cell(&self, parent: &Parent, what: &str) {
+        self.shared.iopub.begin_cell(&parent.header);
+        death::tell(what);
+    }
+
+    /// Cells and comms, for the main thread.
+    pub fn main_lane(&self) -> &Arc<Lane> {
+        &self.shared.lanes.main
+    }
+
+    /// What must not wait for a cell, for another thread.
+    pub fn side_lane(&self) -> &Arc<Lane> {
+        &self.shared.lanes.side
+    }
+
+    /// A new subshell (JEP 91): its id, and the lane of its thread.
+    pub fn open_subshell(&self) -> std::io::Result<(String, Arc<Lane>)> {
+        self.shared.lanes.open_subshell()
+    }
+
+    /// Whether there was such a subshell; its lane ends.
+    pub fn close_subshell(&self, id: &str) -> bool {
+        self.shared.lanes.close_subshell(id)
+    }
+
+    pub fn subshell_ids(&self) -> Vec<String> {
+        self.shared.lanes.subshell_ids()
     }
 
     /// Whether a shutdown has been asked for.
@@ -124,6 +167,11 @@ impl Kernel {
             .publish(msg_type, parent, metadata, content, buffers);
     }
 
+    /// `busy` or `idle`.
+    pub fn status(&self, state: &str, parent: &Parent) {
+        self.shared.iopub.status(state, &parent.header);
+    }
+
     /// Adds text to `stdout` or `stderr`.
     pub fn write(&self, name: &'static str, text: &str, parent: &Arc<str>) {
         self.shared.iopub.write(name, text, parent);
@@ -133,15 +181,19 @@ impl Kernel {
         self.shared.iopub.flush();
     }
 
-    /// Answers a request of the shell channel, after all output before it.
-    pub fn reply(&self, msg_type: &str, parent: &Parent, metadata: &str, content: &str) {
+    /// Answers a request by the channel that it came by, after all output
+    /// before it.
+    pub fn reply(
+        &self,
+        msg_type: &str,
+        parent: &Parent,
+        metadata: &str,
+        content: &str,
+        buffers: Vec<Bytes>,
+    ) {
         self.shared.iopub.flush();
-        let to = &parent.identities;
-        let frames =
-            self.shared
-                .signer
-                .encode(to, msg_type, &parent.header, metadata, content, vec![]);
-        let _ = self.shared.shell.send(frames);
+        self.shared
+            .send(msg_type, parent, metadata, content, buffers);
     }
 
     /// Asks the front end of `parent` for a line.
@@ -168,50 +220,74 @@ impl Kernel {
 impl Shared {
     /// kernel_info is answered at once, the rest waits for the language.
     fn take_shell(&self, message: Message) {
-        if message.header.msg_type == "kernel_info_request" {
-            let content = control::kernel_info(&self.language).to_string();
-            let shared = self.clone();
-            // Publishing blocks, and this is the reader's task.
-            tokio::task::spawn_blocking(move || {
-                shared.answer(&shared.shell, "kernel_info_reply", &message, &content);
-            });
-        } else {
-            self.requests.push(message);
-        }
+        let content = match message.header.msg_type.as_str() {
+            "kernel_info_request" => control::kernel_info(&self.language),
+            "connect_request" => control::connect(self),
+            _ => {
+                let Err(lost) = self.lanes.push(message) else {
+                    return;
+                };
+                let id = lost.header.subshell_id.as_deref().unwrap_or_default();
+                let content = json!({
+                    "status": "error",
+                    "ename": "NoSuchSubshell",
+                    "evalue": format!("There is no subshell `{id}`."),
+                    "traceback": [],
+                });
+                return self.answer_aside(lost, content);
+            }
+        };
+        self.answer_aside(message, content);
     }
 
-    pub(crate) fn reply_control(&self, msg_type: &str, message: &Message, content: &str) {
-        self.answer(&self.control, msg_type, message, content);
+    /// Publishing blocks, and this is for a reader's task.
+    fn answer_aside(&self, message: Message, content: Value) {
+        let shared = self.clone();
+        tokio::task::spawn_blocking(move || shared.answer(&message, &content));
     }
 
-    fn answer(
-        &self,
-        channel: &UnboundedSender<Vec<Bytes>>,
-        msg_type: &str,
-        message: &Message,
-        content: &str,
-    ) {
+    pub(crate) fn answer(&self, message: &Message, content: &Value) {
         let parent = &message.parent;
         self.iopub.status("busy", &parent.header);
+        let msg_type = message.header.msg_type.replace("_request", "_reply");
+        self.send(&msg_type, parent, "{}", &content.to_string(), vec![]);
+        self.iopub.status("idle", &parent.header);
+    }
+
+    fn send(
+        &self,
+        msg_type: &str,
+        parent: &Parent,
+        metadata: &str,
+        content: &str,
+        buffers: Vec<Bytes>,
+    ) {
         let to = &parent.identities;
         let frames = self
             .signer
-            .encode(to, msg_type, &parent.header, "{}", content, vec![]);
-        let _ = channel.send(frames);
-        self.iopub.status("idle", &parent.header);
+            .encode(to, msg_type, &parent.header, metadata, content, buffers);
+        let _ = match parent.channel {
+            Channel::Control => self.control.send(frames),
+            Channel::Shell | Channel::Stdin => self.shell.send(frames),
+        };
     }
 
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
-        self.requests.ring();
+        self.lanes.end();
     }
 }
 
 /// Feeds `take` with every valid message of a socket.
-async fn listen(mut socket: RouterRecvHalf, signer: Signer, take: impl Fn(Message)) {
+async fn listen(
+    mut socket: RouterRecvHalf,
+    channel: Channel,
+    signer: Signer,
+    take: impl Fn(Message),
+) {
     loop {
         let frames = receive(&mut socket).await;
-        match signer.decode(frames) {
+        match signer.decode(channel, frames) {
             Ok(message) => take(message),
             Err(refused) => log(&format!("refused {refused}")),
         }
@@ -223,16 +299,10 @@ fn serial(shared: Shared) -> impl Fn(Message) {
     let (queue, messages) = mpsc::channel::<Message>();
     std::thread::spawn(move || {
         for message in messages {
-            control::handle(&shared, &message);
+            control::handle(&shared, message);
         }
     });
     move |message| {
         let _ = queue.send(message);
     }
-}
-
-/// To the kernel's own stderr, which front ends keep as its log.
-#[expect(clippy::print_stderr, reason = "this is the log")]
-fn log(line: &str) {
-    eprintln!("slaf kernel: {line}");
 }

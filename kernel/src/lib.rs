@@ -1,20 +1,26 @@
 //! The Jupyter protocol: five sockets, signatures, routing. It knows no
 //! language: what a kernel does with a request is up to whoever takes it from
-//! [`Kernel::next_request`].
+//! [`Kernel::main_lane`].
 //!
 //! Threads of its own own the sockets, so the heartbeat, `kernel_info` and
 //! interrupts are answered while a cell computes.
 
+mod capture;
 mod connection;
 mod control;
+mod death;
 mod iopub;
 mod kernel;
+mod lane;
+mod log;
 mod message;
-mod requests;
+mod processes;
+mod publisher;
 mod sockets;
 mod stdin;
 
 pub use connection::{Connection, ConnectionError};
 pub use kernel::{Kernel, KernelError};
-pub use message::{Header, Message, NO_PARENT, Parent, Signer, WireError};
+pub use lane::Lane;
+pub use message::{Channel, Header, Message, NO_PARENT, Parent, Signer, WireError};
 pub use stdin::Input;

@@ -31,12 +31,23 @@ pub struct Header {
     pub date: String,
     #[serde(default)]
     pub version: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subshell_id: Option<String>,
+}
+
+/// The socket that a message came by, and its answer leaves by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    Shell,
+    Control,
+    Stdin,
 }
 
 /// What a message answers: its request's header, byte for byte, and the way
 /// back to whoever sent it.
 #[derive(Debug)]
 pub struct Parent {
+    pub channel: Channel,
     pub header: Arc<str>,
     pub identities: Vec<Bytes>,
 }
@@ -106,6 +117,7 @@ impl Signer {
             username: "kernel".to_owned(),
             date: chrono::Utc::now().to_rfc3339(),
             version: VERSION.to_owned(),
+            subshell_id: None,
         };
         let header = serde_json::to_string(&header).unwrap_or_default();
         let parts =
@@ -120,7 +132,7 @@ impl Signer {
 
     /// Takes a message apart; one that is not properly signed, or that was seen
     /// before, is refused.
-    pub fn decode(&self, mut frames: Vec<Bytes>) -> Result<Message, WireError> {
+    pub fn decode(&self, channel: Channel, mut frames: Vec<Bytes>) -> Result<Message, WireError> {
         let at = frames
             .iter()
             .position(|frame| frame == DELIMITER)
@@ -142,6 +154,7 @@ impl Signer {
         }
         Ok(Message {
             parent: Arc::new(Parent {
+                channel,
                 header: raw.get().into(),
                 identities: frames,
             }),
@@ -217,32 +230,38 @@ mod tests {
     fn what_one_side_signs_the_other_reads_once() {
         let (ours, theirs) = (Signer::new("secret"), Signer::new("secret"));
         let frames = request(&theirs);
-        let message = ours.decode(frames.clone()).unwrap();
+        let message = ours.decode(Channel::Shell, frames.clone()).unwrap();
         assert_eq!(message.header.msg_type, "execute_request");
         assert_eq!(message.parent.identities, [Bytes::from_static(b"client")]);
         assert_eq!(message.content, r#"{"code":"1"}"#);
-        assert!(matches!(ours.decode(frames), Err(WireError::Replayed)));
+        assert!(matches!(
+            ours.decode(Channel::Shell, frames),
+            Err(WireError::Replayed)
+        ));
     }
 
     #[test]
     fn another_key_or_a_changed_frame_is_refused() {
         let ours = Signer::new("secret");
         assert!(matches!(
-            ours.decode(request(&Signer::new("guess"))),
+            ours.decode(Channel::Shell, request(&Signer::new("guess"))),
             Err(WireError::BadSignature)
         ));
         let mut frames = request(&Signer::new("secret"));
         frames[6] = Bytes::from_static(br#"{"code":"2"}"#);
-        assert!(matches!(ours.decode(frames), Err(WireError::BadSignature)));
+        assert!(matches!(
+            ours.decode(Channel::Shell, frames),
+            Err(WireError::BadSignature)
+        ));
     }
 
     proptest! {
         #[test]
         fn any_frames_are_read_or_refused(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..9), key in "[a-z]{0,3}") {
             let mut frames: Vec<Bytes> = frames.into_iter().map(Bytes::from).collect();
-            let _ = Signer::new(&key).decode(frames.clone());
+            let _ = Signer::new(&key).decode(Channel::Shell, frames.clone());
             frames.insert(frames.len().min(1), Bytes::from_static(DELIMITER));
-            let _ = Signer::new(&key).decode(frames);
+            let _ = Signer::new(&key).decode(Channel::Shell, frames);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Binds the sockets and answers the heartbeat.
+//! Binds the sockets but iopub's, and answers the heartbeat.
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use zeromq::{
     RepSocket, RouterRecvHalf, RouterSendHalf, RouterSocket, Socket, SocketRecv, SocketSend,
-    XPubSocket, ZmqMessage, ZmqResult,
+    ZmqMessage, ZmqResult,
 };
 
 use crate::connection::Connection;
@@ -13,31 +13,27 @@ pub(crate) struct Sockets {
     pub(crate) shell: RouterSocket,
     pub(crate) control: RouterSocket,
     pub(crate) stdin: RouterSocket,
-    pub(crate) iopub: XPubSocket,
 }
 
 impl Sockets {
     pub(crate) async fn bind(connection: &Connection) -> ZmqResult<Self> {
         let mut heartbeat = RepSocket::new();
+        connection.make_way(connection.hb_port);
         heartbeat
             .bind(&connection.endpoint(connection.hb_port))
             .await?;
         tokio::spawn(echo(heartbeat));
-        let mut iopub = XPubSocket::new();
-        iopub
-            .bind(&connection.endpoint(connection.iopub_port))
-            .await?;
         Ok(Self {
             shell: router(connection, connection.shell_port).await?,
             control: router(connection, connection.control_port).await?,
             stdin: router(connection, connection.stdin_port).await?,
-            iopub,
         })
     }
 }
 
 async fn router(connection: &Connection, port: u16) -> ZmqResult<RouterSocket> {
     let mut socket = RouterSocket::new();
+    connection.make_way(port);
     socket.bind(&connection.endpoint(port)).await?;
     Ok(socket)
 }

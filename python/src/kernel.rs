@@ -1,18 +1,25 @@
 //! The kernel's protocol side, for the Python that runs its cells.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
-use slaf_kernel::{Connection, Input, Kernel as Inner, Message};
+use slaf_kernel::{Channel, Connection, Input, Kernel as Inner, Lane as InnerLane, Message};
 
 /// The sockets of a running kernel.
 #[pyclass(frozen, module = "slaf._slaf")]
 pub(crate) struct Kernel {
     inner: Inner,
+}
+
+/// Requests that wait for one thread.
+#[pyclass(frozen, module = "slaf._slaf")]
+pub(crate) struct Lane {
+    inner: Arc<InnerLane>,
 }
 
 /// A request: what it is, what it says, and the way back.
@@ -24,7 +31,8 @@ pub(crate) struct Request {
 #[pymethods]
 impl Kernel {
     /// Binds the sockets named in a connection file. `language` is JSON with
-    /// `banner`, `help_links` and `language_info`.
+    /// `banner`, `help_links`, `language_info`, `supported_features` and
+    /// `debugger`.
     #[new]
     fn new(py: Python<'_>, connection_file: PathBuf, language: &str) -> PyResult<Self> {
         let connection =
@@ -32,24 +40,63 @@ impl Kernel {
         let language =
             serde_json::from_str(language).map_err(|e| PyValueError::new_err(e.to_string()))?;
         let inner = py
-            .detach(|| Inner::start(&connection, language))
+            .detach(|| Inner::start(connection, language))
             .map_err(|e| PyRuntimeError::new_err(e.to_string()))?;
         Ok(Self { inner })
     }
 
+    /// Makes what reaches the descriptors 1 and 2 output of cells; gives the
+    /// descriptor of the log, the stderr until now.
+    fn capture(&self) -> PyResult<i32> {
+        let log = self.inner.capture();
+        log.map_err(|e| PyOSError::new_err(format!("Output cannot be captured: {e}.")))
+    }
+
+    /// Names crashes of native code in the log, before the handlers that are
+    /// installed now.
+    fn watch_deaths(&self) {
+        self.inner.watch_deaths();
+    }
+
+    /// The descriptors' output answers `request` from here on, and a crash is
+    /// of `what`.
+    fn begin_cell(&self, py: Python<'_>, request: &Request, what: &str) {
+        let parent = Arc::clone(&request.message.parent);
+        py.detach(|| self.inner.begin_cell(&parent, what));
+    }
+
+    /// Cells and comms.
     #[getter]
-    fn wake_fd(&self) -> i32 {
-        self.inner.wake_fd()
+    fn main(&self) -> Lane {
+        let inner = Arc::clone(self.inner.main_lane());
+        Lane { inner }
+    }
+
+    /// What must not wait for a cell.
+    #[getter]
+    fn side(&self) -> Lane {
+        let inner = Arc::clone(self.inner.side_lane());
+        Lane { inner }
+    }
+
+    /// A new subshell's id and lane.
+    fn open_subshell(&self) -> PyResult<(String, Lane)> {
+        let (id, inner) = self.inner.open_subshell()?;
+        Ok((id, Lane { inner }))
+    }
+
+    /// Whether there was such a subshell.
+    fn close_subshell(&self, id: &str) -> bool {
+        self.inner.close_subshell(id)
+    }
+
+    fn subshells(&self) -> Vec<String> {
+        self.inner.subshell_ids()
     }
 
     #[getter]
     fn ended(&self) -> bool {
         self.inner.ended()
-    }
-
-    fn next_request(&self) -> Option<Request> {
-        let message = self.inner.next_request()?;
-        Some(Request { message })
     }
 
     /// Publishes to all front ends; `parent` is the JSON of a header.
@@ -61,19 +108,28 @@ impl Kernel {
         content: &str,
         parent: &str,
         metadata: &str,
-        buffers: Vec<Vec<u8>>,
+        buffers: Vec<PyBackedBytes>,
     ) {
-        let buffers = buffers.into_iter().map(Bytes::from).collect();
+        let buffers = shared(buffers);
         py.detach(|| {
             self.inner
                 .publish(msg_type, parent, metadata, content, buffers)
         });
     }
 
+    /// `busy` or `idle`.
+    fn status(&self, py: Python<'_>, state: &str, request: &Request) {
+        let parent = Arc::clone(&request.message.parent);
+        py.detach(|| self.inner.status(state, &parent));
+    }
+
     /// Adds text to a stream; it is gathered and sent within 40 ms.
-    fn write(&self, py: Python<'_>, name: &str, text: &str, parent: &str) {
+    #[pyo3(signature = (name, text, request=None))]
+    fn write(&self, py: Python<'_>, name: &str, text: &str, request: Option<&Request>) {
+        static NOBODY: LazyLock<Arc<str>> = LazyLock::new(|| slaf_kernel::NO_PARENT.into());
         let name = if name == "stderr" { "stderr" } else { "stdout" };
-        let parent: Arc<str> = parent.into();
+        let parent = request.map_or(&*NOBODY, |r| &r.message.parent.header);
+        let parent = Arc::clone(parent);
         py.detach(|| self.inner.write(name, text, &parent));
     }
 
@@ -81,32 +137,37 @@ impl Kernel {
         py.detach(|| self.inner.flush());
     }
 
-    #[pyo3(signature = (msg_type, content, parent, metadata="{}"))]
+    #[pyo3(signature = (msg_type, content, request, metadata="{}", buffers=vec![]))]
     fn reply(
         &self,
         py: Python<'_>,
         msg_type: &str,
         content: &str,
-        parent: &Request,
+        request: &Request,
         metadata: &str,
+        buffers: Vec<PyBackedBytes>,
     ) {
-        let parent = Arc::clone(&parent.message.parent);
-        py.detach(|| self.inner.reply(msg_type, &parent, metadata, content));
+        let parent = Arc::clone(&request.message.parent);
+        let buffers = shared(buffers);
+        py.detach(|| {
+            self.inner
+                .reply(msg_type, &parent, metadata, content, buffers)
+        });
     }
 
-    /// Asks the front end that sent `parent` for a line; interruptible.
+    /// Asks the front end that sent `request` for a line; interruptible.
     fn input(
         &self,
         py: Python<'_>,
         prompt: &str,
         password: bool,
-        parent: &Request,
+        request: &Request,
     ) -> PyResult<String> {
-        let parent = Arc::clone(&parent.message.parent);
+        let parent = Arc::clone(&request.message.parent);
         let mut raised = None;
         let input = py.detach(|| {
             self.inner.input(prompt, password, &parent, || {
-                raised = Python::attach(|py| py.check_signals().err());
+                raised = Python::attach(|py| crate::wait::interrupted(py).err());
                 raised.is_some() || self.inner.ended()
             })
         });
@@ -122,11 +183,51 @@ impl Kernel {
     }
 }
 
+fn shared(buffers: Vec<PyBackedBytes>) -> Vec<Bytes> {
+    buffers.into_iter().map(Bytes::from_owner).collect()
+}
+
+#[pymethods]
+impl Lane {
+    /// An eventfd, readable when there may be a request, or the lane has ended.
+    #[getter]
+    fn fd(&self) -> i32 {
+        self.inner.fd()
+    }
+
+    /// The next request; to be followed by `done`.
+    fn next(&self) -> Option<Request> {
+        let message = self.inner.next()?;
+        Some(Request { message })
+    }
+
+    /// The next message to a comm, before all that waits.
+    fn next_comm(&self) -> Option<Request> {
+        let message = self.inner.next_comm()?;
+        Some(Request { message })
+    }
+
+    fn done(&self) {
+        self.inner.done();
+    }
+
+    #[getter]
+    fn ended(&self) -> bool {
+        self.inner.ended()
+    }
+}
+
 #[pymethods]
 impl Request {
     #[getter]
     fn msg_type(&self) -> &str {
         &self.message.header.msg_type
+    }
+
+    /// Whether it came by the control channel.
+    #[getter]
+    fn by_control(&self) -> bool {
+        self.message.parent.channel == Channel::Control
     }
 
     /// The header as JSON.

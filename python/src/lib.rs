@@ -43,6 +43,7 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<stats::Moments>()?;
     m.add_class::<stats::Gram>()?;
     m.add_class::<kernel::Kernel>()?;
+    m.add_class::<kernel::Lane>()?;
     m.add_class::<kernel::Request>()?;
     m.add_class::<storage::Chunks>()?;
     m.add_class::<storage::Transposer>()?;

@@ -20,7 +20,7 @@ where
     let mut raised = None;
     let outcome = py.detach(|| {
         runtime::wait(work, || {
-            raised = Python::attach(|py| py.check_signals().and_then(|()| watch(py)).err());
+            raised = Python::attach(|py| interrupted(py).and_then(|()| watch(py)).err());
             raised.is_some()
         })
     });
@@ -38,4 +38,12 @@ where
     F: Future<Output = Result<T>> + Send + 'static,
 {
     wait_watching(py, work, |_| Ok(()))
+}
+
+/// What a pending signal's handler raises, or what another thread has raised in
+/// this one: a subshell's thread gets no signals.
+pub(crate) fn interrupted(py: Python<'_>) -> PyResult<()> {
+    py.check_signals()?;
+    // Pending exceptions strike when bytecode is run.
+    py.eval(c"None", None, None).map(drop)
 }

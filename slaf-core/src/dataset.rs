@@ -2,6 +2,7 @@
 //! reads manifests only; columns are read when somebody asks for them.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -206,6 +207,11 @@ impl Table {
                 broken(crate::error::first_line(&text))
             }
         })?;
+        if let Some(root) = place.local()
+            && let Some(reason) = truncation(&root.join(&folder).join("data"), &lance)
+        {
+            return Err(broken(reason));
+        }
         Ok(Self {
             name: name.to_owned(),
             folder,
@@ -328,4 +334,18 @@ impl Table {
             reason,
         }
     }
+}
+
+/// A data file that is not as long as the manifest says. A question that is
+/// answered from stored sums would not come upon it.
+fn truncation(data: &Path, lance: &lance::Dataset) -> Option<String> {
+    let fragments = lance.fragments().iter();
+    let mut files = fragments.flat_map(|fragment| &fragment.files);
+    files.find_map(|file| {
+        let whole = file.file_size_bytes.get()?.get();
+        let found = std::fs::metadata(data.join(&file.path)).map_or(0, |m| m.len());
+        let path = &file.path;
+        let here = file.base_id.is_none();
+        (here && found != whole).then(|| format!("its file `{path}` has {found} of {whole} bytes"))
+    })
 }

@@ -1,14 +1,14 @@
-"""IPython's shell, as libraries know it from ipykernel, over our publishers."""
+"""IPython's shell, as libraries know it from ipykernel."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from ipykernel import zmqshell
+from IPython.core.error import UsageError
 
-if TYPE_CHECKING:
-    from slaf.kernel.session import KernelSession
+#: What figures and widgets are drawn with inside the notebook.
+_INLINE = (None, "", "asyncio", "inline", "agg", "widget", "ipympl", "nbagg", "notebook")
 
 
 class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
@@ -16,23 +16,13 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
     they are in a notebook."""
 
     def enable_gui(self, gui=None) -> None:
-        """Figures are inline; there is no event loop of a window to run."""
+        """Figures are in the notebook; no loop of a window is run."""
+        if gui not in _INLINE:
+            raise UsageError(
+                f"This kernel opens no windows, so `{gui}` cannot be used. "
+                "`%matplotlib inline` and `%matplotlib widget` draw in the notebook."
+            )
 
     def init_sys_modules(self) -> None:
         super().init_sys_modules()
         sys.modules["__main__"] = self.user_module
-
-
-def make_shell(kernel: KernelSession, connection_file: str) -> ZMQInteractiveShell:
-    """The one shell of the process."""
-    # Libraries take `ipykernel.zmqshell` in `sys.modules` and this key for the
-    # sign of a notebook.
-    shell = ZMQInteractiveShell.instance()
-    shell.kernel = kernel
-    for publisher in (shell.displayhook, shell.display_pub):
-        publisher.session = kernel.session
-        publisher.pub_socket = None
-    shell.displayhook.topic = b"execute_result"
-    shell.config.IPKernelApp.connection_file = connection_file
-    shell.extension_manager.load_extension("slaf")
-    return shell

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import contextvars
 import io
+import os
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
+from typing import TYPE_CHECKING
 
-#: JSON of the header of the request that the current code answers.
-_parent: contextvars.ContextVar[str] = contextvars.ContextVar("slaf_parent")
-_latest = "{}"
+if TYPE_CHECKING:
+    from slaf._slaf import Kernel, Request
+    from slaf.kernel.kernel import SlafKernel
+
+_current: contextvars.ContextVar[Request] = contextvars.ContextVar("slaf_request")
+_latest: Request | None = None
 
 
-def set_parent(header: str) -> None:
-    """From here on, output of this context belongs to `header`."""
+def enter(request: Request, *, everywhere: bool = True) -> None:
+    """From here on, output of this context belongs to `request`; with
+    `everywhere`, also that of threads of unknown origin."""
     global _latest
-    _latest = header
-    _parent.set(header)
+    if everywhere:
+        _latest = request
+    _current.set(request)
 
 
-def parent() -> str:
-    """The header that output belongs to; of a foreign thread, the latest."""
-    return _parent.get(_latest)
+def current() -> Request | None:
+    """The request that code here answers; of a foreign thread, the latest."""
+    return _current.get(_latest)
 
 
 class OutStream(io.TextIOBase):
@@ -29,21 +39,30 @@ class OutStream(io.TextIOBase):
     encoding = "utf-8"
     errors = "replace"
 
-    def __init__(self, kernel, name: str):
-        self._kernel = kernel
-        self.name = name
+    def __init__(self, protocol: Kernel, name: str, fd: int):
+        self._protocol = protocol
+        self._fd = fd
+        self._pid = os.getpid()
+        self.name = f"<{name}>"
+        self._name = name
         # IPython's `%%capture` and tee replace it on the instance.
         self.write = self._write
 
     def _write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        if text:
-            self._kernel.write(self.name, text, parent())
+        if os.getpid() != self._pid:
+            # A forked child: its descriptor leads to the cell that forked it.
+            os.write(self._fd, text.encode("utf-8", "replace"))
+        elif text:
+            self._protocol.write(self._name, text, current())
         return len(text)
 
     def writelines(self, lines) -> None:
         self.write("".join(lines))
+
+    def fileno(self) -> int:
+        return self._fd
 
     def writable(self) -> bool:
         return True
@@ -52,16 +71,44 @@ class OutStream(io.TextIOBase):
         return False
 
     def flush(self) -> None:
-        self._kernel.flush()
+        if os.getpid() == self._pid:
+            self._protocol.flush()
 
 
-def follow_threads() -> None:
-    """A thread started in a cell writes to that cell."""
-    start = threading.Thread.start
+def redirect(protocol: Kernel) -> None:
+    """Python's streams are the cells' from here on, and so are the descriptors
+    1 and 2; `sys.__stderr__` goes on to the log."""
+    log = protocol.capture()
+    sys.__stdout__ = sys.__stderr__ = os.fdopen(log, "w", buffering=1, closefd=False)
+    sys.stdout = OutStream(protocol, "stdout", 1)
+    sys.stderr = OutStream(protocol, "stderr", 2)
 
-    def start_in_context(self):
-        context, run = contextvars.copy_context(), self.run
-        self.run = lambda: context.run(run)
+
+def follow_threads(kernel: SlafKernel) -> None:
+    """A thread started in a cell writes to that cell, and what a pool is given
+    in a cell, too."""
+    start, submit = threading.Thread.start, ThreadPoolExecutor.submit
+
+    @wraps(start)
+    def start_in_cell(self):
+        place, run = kernel.place(), self.run
+
+        def run_in_cell():
+            kernel.return_to(place)
+            run()
+
+        self.run = run_in_cell
         start(self)
 
-    threading.Thread.start = start_in_context
+    @wraps(submit)
+    def submit_from_cell(self, fn, /, *arguments, **keywords):
+        place = kernel.place()
+
+        def run_in_cell():
+            kernel.return_to(place)
+            return fn(*arguments, **keywords)
+
+        return submit(self, run_in_cell)
+
+    threading.Thread.start = start_in_cell
+    ThreadPoolExecutor.submit = submit_from_cell

@@ -1,0 +1,228 @@
+//! What C and Rust code and child processes write to the file descriptors 1
+//! and 2. Each cell gets pipes of its own there: a process that it leaves
+//! behind goes on writing to its own cell. A thread that needs no lock of the
+//! language's reads them, so that a full pipe never stops who holds one; and
+//! who speaks to the front ends by another way takes first what the current
+//! pipes hold, so that everything arrives in order.
+
+use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::iopub::IoPub;
+use crate::message::NO_PARENT;
+use crate::{death, log};
+
+const STREAMS: [(RawFd, &str); 2] = [(1, "stdout"), (2, "stderr")];
+/// A child that floods is not slowed by a pipe's usual 64 KiB.
+const PIPE_BYTES: libc::c_int = 1 << 20;
+
+pub(crate) struct Capture {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    iopub: IoPub,
+    sources: Mutex<Vec<Source>>,
+    bell: PipeWriter,
+}
+
+/// The reading end of a pipe.
+struct Source {
+    pipe: PipeReader,
+    name: &'static str,
+    parent: Arc<str>,
+    /// The beginning of a character whose end has not come yet.
+    partial: Vec<u8>,
+    current: bool,
+}
+
+impl Capture {
+    pub(crate) fn start(iopub: IoPub) -> io::Result<Self> {
+        log::keep();
+        let (ear, bell) = pipe()?;
+        let shared = Arc::new(Shared {
+            iopub,
+            sources: Mutex::default(),
+            bell,
+        });
+        // SAFETY: C's stdout exists as long as the process.
+        unsafe { libc::setvbuf(stdout, std::ptr::null_mut(), libc::_IOLBF, 0) };
+        let reader = Arc::clone(&shared);
+        std::thread::spawn(move || reader.read(ear));
+        let capture = Self { shared };
+        capture.begin(&NO_PARENT.into());
+        Ok(capture)
+    }
+
+    /// New pipes at the descriptors. Without descriptors to spare, the ones of
+    /// the cell before remain.
+    pub(crate) fn begin(&self, parent: &Arc<str>) {
+        self.catch_up();
+        let mut sources = self.shared.sources();
+        for (fd, name) in STREAMS {
+            let Ok(pipe) = replace(fd) else { continue };
+            for old in sources.iter_mut().filter(|s| s.name == name) {
+                old.current = false;
+            }
+            if name == "stderr" {
+                death::rescue(pipe.as_raw_fd());
+            }
+            sources.push(Source {
+                pipe,
+                name,
+                parent: Arc::clone(parent),
+                partial: Vec::new(),
+                current: true,
+            });
+        }
+        drop(sources);
+        let _ = (&self.shared.bell).write(b"!");
+    }
+
+    /// Takes what the current pipes hold.
+    pub(crate) fn catch_up(&self) {
+        // SAFETY: C's stdout exists as long as the process.
+        unsafe { libc::fflush(stdout) };
+        let mut sources = self.shared.sources();
+        for source in sources.iter_mut().filter(|s| s.current) {
+            source.take(&self.shared.iopub);
+        }
+    }
+}
+
+unsafe extern "C" {
+    static stdout: *mut libc::FILE;
+}
+
+/// Puts the writing end of a new pipe at `fd`.
+fn replace(fd: RawFd) -> io::Result<PipeReader> {
+    let (reader, writer) = pipe()?;
+    // SAFETY: plain system calls on descriptors that are open; dup2 leaves no
+    // moment in which `fd` is closed.
+    unsafe {
+        libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, PIPE_BYTES);
+        if libc::dup2(writer.as_raw_fd(), fd) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(reader)
+}
+
+impl Shared {
+    /// Reads all pipes until nobody can write to them any more.
+    fn read(&self, mut ear: PipeReader) {
+        loop {
+            let mut polled = vec![readable(ear.as_fd())];
+            polled.extend(self.sources().iter().map(|s| readable(s.pipe.as_fd())));
+            // SAFETY: the array is as long as said. A descriptor that another
+            // thread has closed meanwhile is told as invalid and ignored.
+            let found = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as u64, -1) };
+            if found < 0 {
+                continue;
+            }
+            if polled[0].revents != 0 {
+                let _ = ear.read(&mut [0; 64]);
+            }
+            let ready = |fd: RawFd| polled[1..].iter().any(|p| p.fd == fd && p.revents != 0);
+            self.sources().retain_mut(|source| {
+                !ready(source.pipe.as_raw_fd()) || source.take(&self.iopub) || !source.ended()
+            });
+        }
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Vec<Source>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn readable(fd: BorrowedFd<'_>) -> libc::pollfd {
+    libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    }
+}
+
+impl Source {
+    /// Hands over the bytes that wait; whether there were any.
+    fn take(&mut self, iopub: &IoPub) -> bool {
+        let mut waiting: libc::c_int = 0;
+        // SAFETY: it writes one int.
+        unsafe { libc::ioctl(self.pipe.as_raw_fd(), libc::FIONREAD, &mut waiting) };
+        if waiting <= 0 {
+            return false;
+        }
+        let kept = self.partial.len();
+        let mut bytes = std::mem::take(&mut self.partial);
+        bytes.resize(kept + waiting as usize, 0);
+        let Ok(read) = self.pipe.read(&mut bytes[kept..]) else {
+            return false;
+        };
+        bytes.truncate(kept + read);
+        let whole = whole_characters(&bytes);
+        self.partial = bytes.split_off(whole);
+        if !bytes.is_empty() {
+            iopub.append(self.name, &String::from_utf8_lossy(&bytes), &self.parent);
+        }
+        true
+    }
+
+    /// Whether all who could write are gone.
+    fn ended(&self) -> bool {
+        let mut polled = readable(self.pipe.as_fd());
+        // SAFETY: one pollfd.
+        unsafe { libc::poll(&mut polled, 1, 0) };
+        polled.revents & libc::POLLIN == 0 && polled.revents & libc::POLLHUP != 0
+    }
+}
+
+/// How many of the bytes are whole characters; the rest may become one.
+fn whole_characters(bytes: &[u8]) -> usize {
+    let tail = bytes.len().saturating_sub(3);
+    for at in (tail..bytes.len()).rev() {
+        let length = match bytes[at] {
+            0..=0x7f => return bytes.len(),
+            0x80..=0xbf => continue,
+            0xc0..=0xdf => 2,
+            0xe0..=0xef => 3,
+            _ => 4,
+        };
+        return if at + length > bytes.len() {
+            at
+        } else {
+            bytes.len()
+        };
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::whole_characters;
+
+    proptest! {
+        #[test]
+        fn text_cut_anywhere_is_the_same_text(text in "\\PC{0,40}", cuts in prop::collection::vec(0usize..160, 0..8)) {
+            let bytes = text.as_bytes();
+            let mut cuts: Vec<usize> = cuts.into_iter().filter(|c| *c < bytes.len()).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let (mut told, mut partial) = (String::new(), Vec::new());
+            for cut in cuts.windows(2) {
+                partial.extend_from_slice(&bytes[cut[0]..cut[1]]);
+                let rest = partial.split_off(whole_characters(&partial));
+                told.push_str(std::str::from_utf8(&partial).unwrap());
+                partial = rest;
+            }
+            prop_assert_eq!(told, text);
+        }
+
+        #[test]
+        fn nothing_is_kept_back_for_long(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
+            prop_assert!(bytes.len() - whole_characters(&bytes) < 4);
+        }
+    }
+}

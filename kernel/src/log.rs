@@ -1,0 +1,28 @@
+//! The kernel's log: the stderr that it was started with, which front ends
+//! keep. Descriptor 2 itself belongs to the cells.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::OnceLock;
+
+static STDERR: OnceLock<File> = OnceLock::new();
+
+/// Keeps the descriptor; to be called before cells get theirs.
+pub(crate) fn keep() {
+    if let Ok(copy) = std::io::stderr().as_fd().try_clone_to_owned() {
+        let _ = STDERR.set(copy.into());
+    }
+}
+
+pub(crate) fn fd() -> RawFd {
+    STDERR.get().map_or(libc::STDERR_FILENO, AsRawFd::as_raw_fd)
+}
+
+pub(crate) fn log(line: &str) {
+    let line = format!("slaf kernel: {line}\n");
+    let _ = match STDERR.get() {
+        Some(mut kept) => kept.write_all(line.as_bytes()),
+        None => std::io::stderr().write_all(line.as_bytes()),
+    };
+}

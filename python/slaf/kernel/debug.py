@@ -1,0 +1,99 @@
+"""The debugger of JupyterLab's panel: ipykernel's, which speaks to debugpy over
+a socket of asyncio's."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ipykernel import debugger
+from ipykernel.compiler import get_tmp_directory
+from IPython.core.getipython import get_ipython
+from IPython.core.inputtransformer2 import leading_empty_lines
+
+from slaf.kernel.wire import dumps
+
+if TYPE_CHECKING:
+    from slaf.kernel.kernel import SlafKernel
+
+
+class Debugger(debugger.Debugger):
+    """Answers `debug_request`s, in the side thread's event loop. debugpy listens
+    in this process; its adapter is a process of its own."""
+
+    def __init__(self, kernel: SlafKernel, main_loop: asyncio.AbstractEventLoop):
+        super().__init__(
+            kernel.log,
+            None,
+            kernel._publish_debug_event,
+            None,
+            kernel.session,
+            kernel.kernel_modules,
+            kernel.debug_just_my_code,
+            kernel.filter_internal_frames,
+        )
+        self.debugpy_client = _Client(kernel.log, None, self._handle_event)
+        self._main_loop = main_loop
+        self._stops: asyncio.Task | None = None
+
+    async def process_request(self, message: dict[str, Any]) -> dict[str, Any]:
+        if message["command"] == "initialize" and not self.is_started:
+            await self._start()
+        return await super().process_request(message)
+
+    async def _start(self) -> None:
+        Path(get_tmp_directory()).mkdir(mode=0o700, parents=True, exist_ok=True)
+        client = self.debugpy_client
+        if not self.debugpy_initialized:
+            # In the main thread, between cells, as debugpy expects.
+            listening = asyncio.run_coroutine_threadsafe(_listen(), self._main_loop)
+            client.debugpy_port = (await asyncio.wrap_future(listening))[1]
+            self.debugpy_initialized = True
+        await client.connect()
+        if self._stops is None:
+            self._stops = asyncio.create_task(self._tell_stops())
+        # Lines of breakpoints are counted with the empty ones.
+        transforms = get_ipython().input_transformer_manager.cleanup_transforms
+        if leading_empty_lines in transforms:
+            at = transforms.index(leading_empty_lines)
+            self._removed_cleanup[at] = transforms.pop(at)
+        self.is_started = True
+
+    async def _tell_stops(self) -> None:
+        while True:
+            await self.handle_stopped_event()
+
+
+class _Client(debugger.DebugpyClient):
+    """ipykernel's, without ZeroMQ's stream socket."""
+
+    async def connect(self) -> None:
+        self._reader, self._writer = await asyncio.open_connection(*self.get_host_port())
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        # Frames are counted in bytes; the queue of the base class counts characters.
+        while header := await self._reader.readline():
+            name, _, value = header.decode("ascii").partition(":")
+            if name == "Content-Length":
+                await self._reader.readuntil(b"\r\n")
+                body = await self._reader.readexactly(int(value))
+                self.message_queue._put_message(body)
+
+    def _send_request(self, message: dict[str, Any]) -> None:
+        body = dumps(message).encode()
+        self._writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    def disconnect_tcp_socket(self) -> None:
+        self._reading.cancel()
+        self._writer.close()
+        self.init_event = debugger.Event()
+        self.init_event_seq = -1
+        self.wait_for_attach = True
+
+
+async def _listen() -> tuple[str, int]:
+    import debugpy
+
+    return debugpy.listen(("127.0.0.1", 0))

@@ -1,0 +1,190 @@
+"""Requests of one lane, one after another, in one thread's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from slaf.kernel.interrupt import interruptible, raise_in
+from slaf.kernel.questions import Questions
+from slaf.kernel.wire import dumps, error_reply
+
+if TYPE_CHECKING:
+    from slaf._slaf import Lane, Request
+    from slaf.kernel.kernel import SlafKernel
+
+
+class Server:
+    """Takes requests from a lane and runs them; the main thread's, or a
+    subshell's."""
+
+    def __init__(self, kernel: SlafKernel, lane: Lane, *, main: bool = True):
+        self.kernel, self.lane, self.main = kernel, lane, main
+        self.protocol = kernel.protocol
+        self._questions = Questions(kernel)
+        #: The task of the request that is being answered.
+        self.running: asyncio.Task | None = None
+        #: What a cell sets in its context is there for the next.
+        self._context = contextvars.copy_context()
+        self._cell: tuple[Request, dict[str, Any]] | None = None
+
+    async def serve(self) -> None:
+        """Until the lane ends."""
+        loop = self._loop = asyncio.get_running_loop()
+        rung = asyncio.Event()
+        listen(loop, self.lane, rung.set)
+        while not (self.lane.ended or self.kernel.shell.exit_now):
+            request = self.lane.next()
+            if request is None:
+                await rung.wait()
+                rung.clear()
+                continue
+            self.running = _in_context(self._context, self._answer(request))
+            if self.main and request.msg_type == "execute_request":
+                await self._with_comms(rung)
+            else:
+                await self.running
+            self.running = None
+            # Tasks that cells left behind go on between requests.
+            await asyncio.sleep(0)
+        loop.remove_reader(self.lane.fd)
+
+    async def _with_comms(self, rung: asyncio.Event) -> None:
+        """Waits for a cell, and answers messages to comms while it awaits."""
+        # A cell without await is done after one step.
+        await asyncio.sleep(0)
+        while not self.running.done():
+            ring = asyncio.ensure_future(rung.wait())
+            await asyncio.wait({self.running, ring}, return_when=asyncio.FIRST_COMPLETED)
+            ring.cancel()
+            if rung.is_set():
+                rung.clear()
+                await self.answer_comms()
+        # What has come meanwhile is looked for.
+        rung.set()
+
+    async def answer_comms(self) -> None:
+        while request := self.lane.next_comm():
+            await asyncio.create_task(self._answer(request, comm=True))
+
+    def interrupt(self, thread: int) -> None:
+        """From another thread: interrupts the cell that runs, if one does."""
+        loop, task = self._loop, self.running
+        if task is None:
+            return
+        if asyncio.current_task(loop) is task:
+            raise_in(thread, KeyboardInterrupt)
+        else:
+            loop.call_soon_threadsafe(task.cancel)
+
+    async def _answer(self, request: Request, *, comm: bool = False) -> None:
+        kernel, kind = self.kernel, request.msg_type
+        message = decoded(request)
+        kernel.enter(request, message, main=self.main)
+        if not comm:
+            self._cell = request, message
+        self.protocol.status("busy", request)
+        handler = getattr(self, f"_on_{kind}", None) or self._questions.handler(kind)
+        waiting: list[Request] = []
+        try:
+            if handler is None:
+                raise NotImplementedError(f"This kernel does not answer {kind}.")
+            # Within a cell, the cell's own interrupts reach what it awaits.
+            with contextlib.nullcontext() if comm or not self.main else interruptible():
+                reply = await handler(request, message)
+        except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
+            # An interrupt may strike between a cell's end and its reply.
+            reply = error_reply(error, traceback.format_exc().splitlines())
+            if not kind.endswith("_request"):
+                print("\n".join(reply["traceback"]), file=sys.stderr)
+        if kind == "execute_request" and reply["status"] == "error":
+            # Before the reply: a cell sent after it is a new beginning.
+            if message["content"].get("stop_on_error", True):
+                waiting = [*iter(self.lane.next, None)]
+        if kind.endswith("_request"):
+            self._reply(request, reply)
+        self.protocol.status("idle", request)
+        if comm:
+            kernel.enter(*self._cell, main=self.main)
+            return
+        for later in waiting:
+            await self._abort(later)
+        self.lane.done()
+
+    async def _abort(self, request: Request) -> None:
+        """Cells that were waiting when one failed do not run; the rest does."""
+        if request.msg_type != "execute_request":
+            await self._answer(request)
+            return
+        self.protocol.status("busy", request)
+        self._reply(request, {"status": "aborted"})
+        self.protocol.status("idle", request)
+
+    def _reply(self, request: Request, content: dict[str, Any]) -> None:
+        kind = request.msg_type.replace("_request", "_reply")
+        metadata = {"status": content["status"]} if kind == "execute_reply" else {}
+        self.protocol.reply(kind, dumps(content), request, dumps(metadata))
+
+    async def _on_execute_request(self, request: Request, message: dict) -> dict[str, Any]:
+        content, kernel = message["content"], self.kernel
+        silent, code = content.get("silent", False), content["code"]
+        count = kernel.shell.execution_count
+        if not silent:
+            shown = dumps({"code": code, "execution_count": count})
+            self.protocol.publish("execute_input", shown, request.header)
+        if self.main:
+            first = code.lstrip().partition("\n")[0]
+            self.protocol.begin_cell(request, f"cell [{count}]: {first}")
+        return await kernel.do_execute(
+            code,
+            silent,
+            content.get("store_history", not silent),
+            content.get("user_expressions"),
+            cell_id=message["metadata"].get("cellId"),
+        )
+
+    async def _on_comm_open(self, request: Request, message: dict) -> None:
+        self.kernel.comm_manager.comm_open(None, None, message)
+
+    async def _on_comm_msg(self, request: Request, message: dict) -> None:
+        self.kernel.comm_manager.comm_msg(None, None, message)
+
+    async def _on_comm_close(self, request: Request, message: dict) -> None:
+        self.kernel.comm_manager.comm_close(None, None, message)
+
+
+def listen(loop: asyncio.AbstractEventLoop, lane: Lane, woken: Callable[[], None]) -> None:
+    """Calls `woken` whenever there may be a request."""
+
+    def read() -> None:
+        os.read(lane.fd, 8)
+        woken()
+
+    loop.add_reader(lane.fd, read)
+
+
+def decoded(request: Request) -> dict[str, Any]:
+    """The message as jupyter_client's sessions give it."""
+    header = json.loads(request.header)
+    return {
+        "header": header,
+        "msg_id": header["msg_id"],
+        "msg_type": header["msg_type"],
+        "parent_header": {},
+        "content": json.loads(request.content),
+        "metadata": json.loads(request.metadata),
+        "buffers": request.buffers,
+    }
+
+
+def _in_context(context: contextvars.Context, work: Coroutine) -> asyncio.Task:
+    if sys.version_info >= (3, 11):
+        return asyncio.get_running_loop().create_task(work, context=context)
+    return context.run(asyncio.ensure_future, work)

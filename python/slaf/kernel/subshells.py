@@ -1,0 +1,66 @@
+"""Subshells (JEP 91): threads that run cells beside the main thread's. A SQL
+cell in one needs no lock of Python's while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+from slaf.kernel.interrupt import run_always
+from slaf.kernel.serve import Server
+
+if TYPE_CHECKING:
+    from slaf.kernel.kernel import SlafKernel
+
+
+class Subshells:
+    """The subshells of a kernel; called by its side thread."""
+
+    def __init__(self, kernel: SlafKernel):
+        self._kernel = kernel
+        self._running: dict[str, tuple[threading.Thread, Server]] = {}
+
+    def create(self) -> str:
+        name, lane = self._kernel.protocol.open_subshell()
+        server = Server(self._kernel, lane, main=False)
+        thread = threading.Thread(
+            target=self._serve, args=(name, server), name=f"subshell-{name}", daemon=True
+        )
+        self._running[name] = thread, server
+        thread.start()
+        return name
+
+    def delete(self, name: str) -> bool:
+        """Whether there was such a subshell; it ends after what it runs."""
+        return self._kernel.protocol.close_subshell(name)
+
+    def interrupt(self) -> None:
+        """Raises KeyboardInterrupt in the cells of all subshells, unless the
+        interrupt was for a cell of the main thread."""
+        if self._kernel.server.running is not None:
+            return
+        for thread, server in [*self._running.values()]:
+            server.interrupt(thread.ident)
+
+    def _serve(self, name: str, server: Server) -> None:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            run_always(loop, server.serve())
+        finally:
+            self._running.pop(name, None)
+            loop.close()
+
+    # As ipykernel's manager, for `%subshell`.
+
+    def list_subshell(self) -> list[str]:
+        return self._kernel.protocol.subshells()
+
+    def subshell_id_from_thread_id(self, thread_id: int) -> str | None:
+        for name, (thread, _) in [*self._running.items()]:
+            if thread.ident == thread_id:
+                return name
+        if thread_id == threading.main_thread().ident:
+            return None
+        raise RuntimeError(f"Thread {thread_id} is no subshell's.")

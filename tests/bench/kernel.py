@@ -1,0 +1,164 @@
+"""How quick a kernel is, beside ipykernel and xeus-python: launch, round trips,
+a flood of output, answers while a cell computes, memory.
+
+    python tests/bench/kernel.py slaf python3 [xpython]
+
+The arguments are names of installed kernelspecs, the first one ours. They take
+turns in each measurement, in one run. Leave the machine alone meanwhile."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from queue import Empty
+
+from jupyter_client.manager import KernelManager
+
+
+class Kernel:
+    def __init__(self, name: str):
+        self.manager = KernelManager(kernel_name=name)
+        self.begun = time.perf_counter()
+        self.manager.start_kernel()
+        self.client = self.manager.blocking_client()
+        self.client.start_channels(hb=False)
+        self.client.control_channel.start()
+
+    def wait(self, request: str, channel: str = "shell", timeout: float = 60) -> dict:
+        get = getattr(self.client, f"get_{channel}_msg")
+        while True:
+            message = get(timeout=timeout)
+            if message["parent_header"].get("msg_id") == request:
+                return message
+
+    def idle(self, request: str) -> int:
+        """Waits for the end of a request; bytes of text that came."""
+        text = 0
+        while True:
+            message = self.client.get_iopub_msg(timeout=60)
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            if message["msg_type"] == "stream":
+                text += len(message["content"]["text"])
+            if message["content"].get("execution_state") == "idle":
+                return text
+
+    def run(self, code: str) -> float:
+        begun = time.perf_counter()
+        request = self.client.execute(code)
+        self.wait(request)
+        self.idle(request)
+        return time.perf_counter() - begun
+
+    def ask(self, msg_type: str, content: dict, channel: str) -> float:
+        begun = time.perf_counter()
+        message = self.client.session.msg(msg_type, content)
+        getattr(self.client, f"{channel}_channel").send(message)
+        self.wait(message["header"]["msg_id"], channel)
+        return time.perf_counter() - begun
+
+    def stop(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+def launch(name: str) -> tuple[float, float]:
+    """Seconds to the first kernel_info_reply, and to the first result."""
+    kernel = Kernel(name)
+    kernel.wait(kernel.client.kernel_info())
+    info = time.perf_counter() - kernel.begun
+    kernel.wait(kernel.client.execute("1 + 1"))
+    first = time.perf_counter() - kernel.begun
+    kernel.stop()
+    return info, first
+
+
+def memory(kernel: Kernel) -> tuple[float, float]:
+    """MiB that are the process's alone, and its share of all."""
+    rollup = Path(f"/proc/{kernel.manager.provisioner.pid}/smaps_rollup").read_text()
+    sizes = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
+    return (sizes["Private_Clean"] + sizes["Private_Dirty"]) / 1024, sizes["Pss"] / 1024
+
+
+def busy(kernel: Kernel, name: str, times: int) -> dict[str, list[float]]:
+    """Milliseconds that answers take while a cell computes."""
+    kernel.run("a_long_name = 1")
+    cell = kernel.client.execute("import time\nend = time.time() + 8\nwhile time.time() < end: 1")
+    time.sleep(0.5)
+    asked = {
+        "kernel_info, control": ("kernel_info_request", {}, "control"),
+        "completion, shell": ("complete_request", {"code": "a_lo", "cursor_pos": 4}, "shell"),
+    }
+    found: dict[str, list[float]] = {}
+    for what, request in asked.items():
+        times_of = found.setdefault(what, [])
+        for _ in range(times):
+            try:
+                times_of.append(1000 * kernel.ask(*request))
+            except Empty:
+                break
+            if times_of[-1] > 1000:
+                break
+    kernel.wait(cell)
+    kernel.idle(cell)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kernels", nargs="+")
+    parser.add_argument("--launches", type=int, default=7)
+    parser.add_argument("--round-trips", type=int, default=1000)
+    options = parser.parse_args()
+    rows: dict[str, dict[str, float]] = {}
+
+    def note(what: str, name: str, value: float) -> None:
+        rows.setdefault(what, {})[name] = value
+
+    launches: dict[str, list[tuple[float, float]]] = {name: [] for name in options.kernels}
+    for _ in range(options.launches):
+        for name in options.kernels:
+            launches[name].append(launch(name))
+    for name, times in launches.items():
+        note("launch to kernel_info_reply, ms", name, 1000 * statistics.median(t[0] for t in times))
+        note("launch to first result, ms", name, 1000 * statistics.median(t[1] for t in times))
+
+    kernels = {name: Kernel(name) for name in options.kernels}
+    for name, kernel in kernels.items():
+        kernel.run("1")
+        time.sleep(1)
+        alone, share = memory(kernel)
+        note("idle memory of its own, MiB", name, alone)
+        note("idle memory, proportional, MiB", name, share)
+    trips: dict[str, list[float]] = {name: [] for name in kernels}
+    for _ in range(50):
+        for kernel in kernels.values():
+            kernel.run("1+1")
+    for _ in range(options.round_trips // 100):
+        for name, kernel in kernels.items():
+            trips[name] += [1000 * kernel.run("1+1") for _ in range(100)]
+    floods: dict[str, list[float]] = {name: [] for name in kernels}
+    for _ in range(5):
+        for name, kernel in kernels.items():
+            floods[name].append(1000 * kernel.run("for i in range(100_000): print(i)"))
+    for name in kernels:
+        note("1+1, median, ms", name, statistics.median(trips[name]))
+        note("1+1, p99, ms", name, statistics.quantiles(trips[name], n=100)[98])
+        note("100,000 lines, ms", name, statistics.median(floods[name]))
+    for name, kernel in kernels.items():
+        for what, times in busy(kernel, name, 100).items():
+            note(f"{what}, while busy, median ms", name, statistics.median(times))
+            note(f"{what}, while busy, worst ms", name, max(times))
+        kernel.stop()
+
+    ours = options.kernels[0]
+    print(f"{'':44}" + "".join(f"{n:>12}" for n in options.kernels) + "   ours / theirs")
+    for what, values in rows.items():
+        ratios = "  ".join(f"{values[ours] / values[n]:.2f}" for n in options.kernels[1:])
+        print(f"{what:44}" + "".join(f"{values[n]:12.1f}" for n in options.kernels) + f"   {ratios}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Conversations with a kernel, by jupyter_client."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from jupyter_client.manager import KernelManager
+
+
+class Kernel:
+    """One conversation partner."""
+
+    def __init__(self, name: str = "slaf", log=None, **options):
+        self.manager = KernelManager(kernel_name=name)
+        self.manager.start_kernel(stderr=log, **options)
+        self.connect()
+
+    @property
+    def pid(self) -> int:
+        return self.manager.provisioner.pid
+
+    def connect(self):
+        self.client = self.another_client()
+
+    def another_client(self):
+        client = self.manager.blocking_client()
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        return client
+
+    def send(self, code: str, **options) -> str:
+        return self.client.execute(code, **options)
+
+    def request(self, msg_type: str, content: dict, channel: str = "shell", **header) -> str:
+        """Sends any request; gives its id."""
+        message = self.client.session.msg(msg_type, content)
+        message["header"] |= header
+        getattr(self.client, f"{channel}_channel").send(message)
+        return message["header"]["msg_id"]
+
+    def reply(self, request: str, timeout: float = 60, channel: str = "shell") -> dict:
+        get = getattr(self.client, f"get_{channel}_msg")
+        while True:
+            message = get(timeout=timeout)
+            if message["parent_header"].get("msg_id") == request:
+                return message["content"]
+
+    def ask(self, msg_type: str, content: dict, channel: str = "shell", **header) -> dict:
+        """Any request's reply, its messages on iopub taken."""
+        request = self.request(msg_type, content, channel, **header)
+        reply = self.reply(request, channel=channel)
+        self.outputs(request)
+        return reply
+
+    def outputs(self, request: str, timeout: float = 60) -> list[dict]:
+        """Everything on iopub for a request, busy to idle."""
+        messages = []
+        while True:
+            message = self.client.get_iopub_msg(timeout=timeout)
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            messages.append(message)
+            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                return messages
+
+    def until(self, request: str, *others: str, timeout: float = 60) -> dict[str, list[dict]]:
+        """Everything on iopub for all these requests, until `request` is idle."""
+        found: dict[str, list[dict]] = {r: [] for r in (request, *others)}
+        while True:
+            message = self.client.get_iopub_msg(timeout=timeout)
+            parent = message["parent_header"].get("msg_id")
+            if parent in found:
+                found[parent].append(message)
+            if parent == request and message["content"].get("execution_state") == "idle":
+                return found
+
+    def run(self, code: str, **options) -> tuple[dict, list[dict]]:
+        request = self.send(code, **options)
+        reply = self.reply(request)
+        return reply, self.outputs(request)
+
+    def text(self, code: str) -> str:
+        """stdout of a cell, which must succeed."""
+        reply, outputs = self.run(code)
+        assert reply["status"] == "ok", reply
+        return stream(outputs)
+
+    def value(self, code: str) -> str:
+        reply, outputs = self.run(code)
+        assert reply["status"] == "ok", reply
+        return only(outputs, "execute_result")["data"]["text/plain"]
+
+    def stop(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+def stream(outputs, name="stdout") -> str:
+    texts = [
+        m["content"]["text"]
+        for m in outputs
+        if m["msg_type"] == "stream" and m["content"]["name"] == name
+    ]
+    return "".join(texts)
+
+
+def only(outputs, msg_type) -> dict:
+    (message,) = [m for m in outputs if m["msg_type"] == msg_type]
+    return message["content"]
+
+
+@pytest.fixture(scope="module")
+def private_ipython(tmp_path_factory):
+    """A home for IPython without anybody's configuration and history."""
+    os.environ["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
+
+
+@pytest.fixture(scope="module")
+def shared(private_ipython):
+    kernel = Kernel()
+    yield kernel
+    kernel.stop()
+
+
+@pytest.fixture
+def fresh(private_ipython):
+    kernel = Kernel()
+    yield kernel
+    kernel.stop()

@@ -1,0 +1,189 @@
+"""Where the kernel runs: the command line's tools, nbclient's relatives, Voilà,
+several environments, by its own hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client import BlockingKernelClient
+from kernels import private_ipython  # noqa: F401
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+pytestmark = pytest.mark.usefixtures("private_ipython")
+
+
+def done(*command: str, **options) -> str:
+    """stdout of a command, which must succeed."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def notebook(path: Path, *cells: str, tags: dict[int, str] | None = None) -> Path:
+    made = new_notebook(cells=[new_code_cell(c) for c in cells])
+    for at, tag in (tags or {}).items():
+        made.cells[at].metadata["tags"] = [tag]
+    made.metadata["kernelspec"] = {"name": "slaf", "display_name": "SLAF", "language": "python"}
+    nbformat.write(made, path)
+    return path
+
+
+def outputs(path: Path) -> list[str]:
+    cells = nbformat.read(path, 4).cells
+    return ["".join(o.get("text", "") for o in c.get("outputs", [])) for c in cells]
+
+
+def test_jupyter_run(tmp_path):
+    (tmp_path / "script.py").write_text("print('by jupyter run')\n")
+    said = done("jupyter", "run", "--kernel", "slaf", str(tmp_path / "script.py"))
+    assert "by jupyter run" in said
+
+
+def test_jupyter_console():
+    said = done(
+        *("jupyter", "console", "--kernel", "slaf", "--simple-prompt"),
+        input="print('by', 'the console')\n%who_ls\n6 * 7\nexit\n",
+    )
+    assert "by the console" in said and "42" in said
+
+
+def test_nbconvert_executes_and_tells_errors(tmp_path):
+    good = notebook(tmp_path / "good.ipynb", "print('good')")
+    done("jupyter", "nbconvert", "--to", "notebook", "--execute", "--inplace", str(good))
+    assert outputs(good) == ["good\n"]
+    bad = notebook(tmp_path / "bad.ipynb", "1 / 0", "print('not reached')")
+    command = ("jupyter", "nbconvert", "--to", "notebook", "--execute", "--stdout", str(bad))
+    failed = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert failed.returncode != 0 and "ZeroDivisionError" in failed.stderr
+
+
+def test_papermill(tmp_path):
+    source = notebook(tmp_path / "in.ipynb", "x = 1", "print(x * 2)", tags={0: "parameters"})
+    target = tmp_path / "out.ipynb"
+    done("papermill", "--no-progress-bar", "-p", "x", "21", str(source), str(target))
+    assert outputs(target)[-1] == "42\n"
+
+
+def test_nbclient_with_timeouts_and_allowed_errors(tmp_path):
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellTimeoutError
+
+    slow = nbformat.read(notebook(tmp_path / "slow.ipynb", "while True: pass"), 4)
+    with pytest.raises(CellTimeoutError):
+        NotebookClient(slow, timeout=2).execute()
+    mixed = nbformat.read(notebook(tmp_path / "mixed.ipynb", "1 / 0", "print('reached')"), 4)
+    NotebookClient(mixed, allow_errors=True, timeout=60).execute()
+    assert mixed.cells[0].outputs[0].ename == "ZeroDivisionError"
+    assert mixed.cells[1].outputs == [new_output("stream", text="reached\n")]
+
+
+def test_voila(tmp_path):
+    page = notebook(
+        tmp_path / "page.ipynb",
+        "import ipywidgets\nprint('shown by', 'voila')\nipywidgets.IntSlider(value=5)",
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        ["voila", str(page), "--no-browser", f"--port={port}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as reply:
+                    html = reply.read().decode()
+                break
+            except OSError:
+                assert time.monotonic() < deadline and server.poll() is None
+                time.sleep(0.3)
+    finally:
+        server.terminate()
+        server.wait(20)
+    assert "shown by voila" in html and "IntSliderModel" in html
+
+
+def test_environments_side_by_side(tmp_path):
+    slaf = str(Path(sys.executable).parent / "slaf")
+    environment = os.environ | {"JUPYTER_PATH": str(tmp_path / "share" / "jupyter")}
+    for name in ("one", "two"):
+        said = done(
+            slaf, "kernel", "install", "--prefix", str(tmp_path), "--name", name, env=environment
+        )
+        assert said.startswith(f"{name}: installed in {tmp_path}")
+        spec = json.loads((tmp_path / f"share/jupyter/kernels/{name}/kernel.json").read_text())
+        assert spec["argv"][0] == sys.executable and spec["display_name"] == f"SLAF ({name})"
+        assert (tmp_path / f"share/jupyter/kernels/{name}/logo-64x64.png").exists()
+    said = done(slaf, "kernel", "doctor", "--name", "one", env=environment)
+    assert "FIX" not in said and "a kernel started and ran a cell" in said
+    spec["argv"][0] = "/nowhere/python"
+    (tmp_path / "share/jupyter/kernels/two/kernel.json").write_text(json.dumps(spec))
+    checked = subprocess.run(
+        [slaf, "kernel", "doctor", "--name", "two"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert checked.returncode == 1
+    assert "FIX  kernelspec two" in checked.stdout and "is gone" in checked.stdout
+    for name in ("one", "two"):
+        done(slaf, "kernel", "remove", "--name", name, env=environment)
+    missing = subprocess.run(
+        [slaf, "kernel", "remove", "--name", "one"], capture_output=True, text=True, env=environment
+    )
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("slaf: There is no SLAF kernel `one`. There is `slaf`.")
+
+
+def test_started_by_hand_it_writes_its_connection_file(tmp_path):
+    environment = os.environ | {"JUPYTER_RUNTIME_DIR": str(tmp_path)}
+    kernel = subprocess.Popen(
+        [sys.executable, "-m", "slaf.kernel"], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        said = kernel.stderr.readline()
+        (path,) = tmp_path.iterdir()
+        assert said == f"To connect another client: --existing {path.name}\n"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        client = BlockingKernelClient(connection_file=str(path))
+        client.load_connection_file()
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        assert client.execute("1 + 1", reply=True, timeout=30)["content"]["status"] == "ok"
+        client.shutdown()
+        client.stop_channels()
+        assert kernel.wait(10) == 0
+    finally:
+        kernel.kill()
+
+
+def test_an_ipc_socket_that_a_dead_kernel_left_is_replaced(tmp_path):
+    from jupyter_client.manager import KernelManager
+
+    for _ in range(2):
+        manager = KernelManager(kernel_name="slaf", transport="ipc", ip=str(tmp_path / "k"))
+        for port, channel in enumerate(("shell", "iopub", "stdin", "control", "hb"), start=1):
+            setattr(manager, f"{channel}_port", port)
+        manager.cache_ports = True
+        manager.start_kernel()
+        client = manager.blocking_client()
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        client.stop_channels()
+        # Without a farewell: the socket files stay.
+        os.kill(manager.provisioner.pid, 9)
+        manager.provisioner.process.wait()
+        manager.cleanup_resources()

@@ -1,0 +1,152 @@
+"""Subshells (JEP 91), and what is answered beside a busy cell."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from kernels import fresh, only, private_ipython, shared, stream  # noqa: F401
+
+
+@pytest.fixture
+def subshell(shared):
+    reply = shared.ask("create_subshell_request", {}, "control")
+    assert reply["status"] == "ok"
+    yield reply["subshell_id"]
+    shared.ask("delete_subshell_request", {"subshell_id": reply["subshell_id"]}, "control")
+
+
+def run_in(kernel, subshell: str, code: str) -> tuple[dict, list[dict]]:
+    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False}
+    request = kernel.request("execute_request", content, subshell_id=subshell)
+    return kernel.reply(request), kernel.outputs(request)
+
+
+def busy(kernel, seconds: float = 2) -> str:
+    """A cell that computes without a pause."""
+    request = kernel.send(f"import time\nend = time.time() + {seconds}\nwhile time.time() < end: 1")
+    while True:
+        message = kernel.client.get_iopub_msg(timeout=10)
+        if message["msg_type"] == "execute_input":
+            return request
+
+
+def test_they_are_announced_listed_and_deleted(shared):
+    assert "kernel subshells" in shared.ask("kernel_info_request", {})["supported_features"]
+    first = shared.ask("create_subshell_request", {}, "control")["subshell_id"]
+    assert shared.ask("list_subshell_request", {}, "control")["subshell_id"] == [first]
+    content = {"subshell_id": first}
+    assert shared.ask("delete_subshell_request", content, "control")["status"] == "ok"
+    assert shared.ask("list_subshell_request", {}, "control")["subshell_id"] == []
+    reply = shared.ask("delete_subshell_request", content, "control")
+    assert reply["status"] == "error" and first in reply["evalue"]
+    reply, _ = run_in(shared, first, "1")
+    assert reply["evalue"] == f"There is no subshell `{first}`."
+
+
+def test_a_sql_cell_runs_beside_a_busy_python_cell(shared, subshell, pbmc_slaf):
+    shared.run(f"from slaf import SLAFArray\npbmc = SLAFArray({str(pbmc_slaf)!r})")
+    request = busy(shared, 4)
+    begun = time.monotonic()
+    reply, outputs = run_in(shared, subshell, "%%sql\nSELECT COUNT(*) AS n FROM cells")
+    assert "700" in only(outputs, "execute_result")["data"]["text/plain"]
+    assert reply["status"] == "ok" and time.monotonic() - begun < 4
+    assert shared.reply(request)["status"] == "ok"
+
+
+def test_output_and_names(shared, subshell):
+    reply, outputs = run_in(shared, subshell, "inside = 5; print('within'); inside * 2")
+    assert stream(outputs) == "within\n"
+    assert only(outputs, "execute_result")["data"]["text/plain"] == "10"
+    assert shared.value("inside") == "5"
+    reply, outputs = run_in(shared, subshell, "1 / 0")
+    assert (reply["ename"], only(outputs, "error")["ename"]) == ("ZeroDivisionError",) * 2
+    _, outputs = run_in(shared, subshell, "import asyncio; await asyncio.sleep(0.01, 'awaited')")
+    assert only(outputs, "execute_result")["data"]["text/plain"] == "'awaited'"
+    _, outputs = run_in(shared, subshell, "%subshell")
+    assert f"subshell id: {subshell}" in stream(outputs)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "while True: pass",
+        "import asyncio; await asyncio.sleep(60)",
+        "%%sql\nSELECT COUNT(*) FROM expression a CROSS JOIN expression b "
+        "WHERE a.value * b.value > 3",
+    ],
+)
+def test_an_interrupt_reaches_a_subshell_if_no_other_cell_runs(shared, subshell, pbmc_slaf, code):
+    shared.run(f"from slaf import SLAFArray\npbmc = SLAFArray({str(pbmc_slaf)!r})")
+    content = {"code": code, "silent": False, "allow_stdin": False}
+    request = shared.request("execute_request", content, subshell_id=subshell)
+    time.sleep(1)
+    shared.ask("interrupt_request", {}, "control")
+    assert shared.reply(request, timeout=20)["ename"] in ("KeyboardInterrupt", "CancelledError")
+    shared.outputs(request)
+    _, outputs = run_in(shared, subshell, "1 + 1")
+    assert only(outputs, "execute_result")["data"]["text/plain"] == "2"
+
+
+def test_comms_of_a_subshell_are_the_main_threads(shared, subshell):
+    shared.run(
+        "import comm, threading\nthreads = []\n"
+        "c = comm.create_comm(target_name='t')\n"
+        "c.on_msg(lambda m: threads.append(threading.current_thread() is threading.main_thread()))"
+    )
+    content = {"comm_id": shared.value("c.comm_id").strip("'"), "data": {}}
+    request = shared.request("comm_msg", content, subshell_id=subshell)
+    shared.outputs(request)
+    assert shared.value("threads") == "[True]"
+
+
+def test_comms_are_answered_while_a_cell_awaits(shared):
+    shared.run(
+        "import asyncio, comm\nheard = asyncio.Event()\n"
+        "c = comm.create_comm(target_name='t')\n"
+        "c.on_msg(lambda m: (print('heard', m['content']['data']), heard.set()))"
+    )
+    comm_id = shared.value("c.comm_id").strip("'")
+    cell = shared.send("await asyncio.wait_for(heard.wait(), 20); print('went on')")
+    time.sleep(0.3)
+    message = shared.request("comm_msg", {"comm_id": comm_id, "data": {"x": 1}})
+    assert shared.reply(cell)["status"] == "ok"
+    found = shared.until(cell, message)
+    assert stream(found[message]) == "heard {'x': 1}\n"
+    assert stream(found[cell]) == "went on\n"
+
+
+def test_questions_are_answered_while_a_cell_computes(shared):
+    shared.run("a_rather_long_name = {'key': 1}")
+    request = busy(shared, 4)
+    begun = time.monotonic()
+    completed = shared.ask("complete_request", {"code": "a_rather_l", "cursor_pos": 10})
+    inspected = shared.ask("inspect_request", {"code": "a_rather_long_name", "cursor_pos": 3})
+    whole = shared.ask("is_complete_request", {"code": "for x in y:"})
+    past = shared.ask("history_request", {"hist_access_type": "tail", "n": 1})
+    usage = shared.ask("usage_request", {}, "control")
+    assert time.monotonic() - begun < 4
+    assert completed["matches"] == ["a_rather_long_name"]
+    assert inspected["found"] and "dict" in inspected["data"]["text/plain"]
+    assert whole["status"] == "incomplete" and len(past["history"]) == 1
+    assert usage["kernel_memory"] > 1 << 20 and usage["host_virtual_memory"]["total"] > 1 << 30
+    assert shared.reply(request)["status"] == "ok"
+
+
+def test_questions_by_the_control_channel(shared):
+    content = {"code": "zi", "cursor_pos": 2}
+    assert shared.ask("complete_request", content, "control")["matches"] == ["zip"]
+    reply = shared.ask("execute_request", {"code": "1"}, "control")
+    assert reply["status"] == "error" and "shell channel" in reply["evalue"]
+    reply = shared.ask("no_such_request", {}, "control")
+    assert reply["status"] == "error" and "no_such_request" in reply["evalue"]
+
+
+def test_connect_request(shared):
+    import json
+
+    told = shared.ask("connect_request", {})
+    with open(shared.manager.connection_file) as file:
+        connection = json.load(file)
+    for channel in ("shell", "iopub", "stdin", "control", "hb"):
+        assert told[f"{channel}_port"] == connection[f"{channel}_port"]
