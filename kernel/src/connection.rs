@@ -74,11 +74,4 @@ impl Connection {
             (_, ip) => format!("tcp://{ip}:{port}"),
         }
     }
-    /// Removes the socket file that a dead kernel has left; it could not be
-    /// bound.
-    pub(crate) fn make_way(&self, port: u16) {
-        if let Some(path) = self.endpoint(port).strip_prefix("ipc://") {
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }

@@ -47,11 +47,10 @@ struct Piece {
 impl IoPub {
     pub(crate) async fn bind(endpoint: &str, signer: Signer) -> std::io::Result<Self> {
         let iopub = Self {
-            publisher: Publisher::new(greeting(signer.clone())),
+            publisher: Publisher::bind(endpoint, greeting(signer.clone())).await?,
             signer,
             shared: Arc::default(),
         };
-        iopub.publisher.bind(endpoint).await?;
         let gatherer = iopub.clone();
         // A thread, not a task: it may block on a subscriber.
         std::thread::spawn(move || gatherer.gather());

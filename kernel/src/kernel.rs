@@ -8,15 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc::UnboundedSender;
-use zeromq::RouterRecvHalf;
 
 use crate::connection::Connection;
 use crate::iopub::IoPub;
 use crate::lane::{Lane, Lanes};
 use crate::log::log;
 use crate::message::{Channel, Message, Parent, Signer};
-use crate::sockets::{Sockets, receive, sender};
+use crate::router::Router;
 use crate::stdin::{Input, Stdin};
 use crate::{control, death};
 
@@ -24,8 +22,12 @@ use crate::{control, death};
 pub enum KernelError {
     #[error("The kernel cannot start: {0}.")]
     Io(#[from] std::io::Error),
-    #[error("The kernel cannot bind its sockets: {0}.")]
-    Bind(#[from] zeromq::ZmqError),
+    #[error("The kernel cannot bind its {socket} socket at {endpoint}: {source}.")]
+    Bind {
+        socket: &'static str,
+        endpoint: String,
+        source: std::io::Error,
+    },
 }
 
 /// The protocol side of a kernel.
@@ -43,8 +45,8 @@ pub(crate) struct Shared {
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) language: Arc<Value>,
     signer: Signer,
-    shell: UnboundedSender<Vec<Bytes>>,
-    control: UnboundedSender<Vec<Bytes>>,
+    shell: Router,
+    control: Router,
     ended: Arc<AtomicBool>,
 }
 
@@ -60,41 +62,7 @@ impl Kernel {
             .build()?;
         let signer = Signer::new(&connection.key);
         let lanes = Arc::new(Lanes::new()?);
-        let (shared, stdin) = runtime.block_on(async {
-            let sockets = Sockets::bind(&connection).await?;
-            connection.make_way(connection.iopub_port);
-            let iopub = connection.endpoint(connection.iopub_port);
-            let (shell_out, shell_in) = sockets.shell.split();
-            let (control_out, control_in) = sockets.control.split();
-            let (stdin_out, stdin_in) = sockets.stdin.split();
-            let shared = Shared {
-                connection: Arc::new(connection),
-                iopub: IoPub::bind(&iopub, signer.clone()).await?,
-                signer: signer.clone(),
-                lanes,
-                shell: sender(shell_out),
-                control: sender(control_out),
-                language: Arc::new(language),
-                ended: Arc::default(),
-            };
-            let (replies, answers) = mpsc::channel();
-            tokio::spawn(listen(stdin_in, Channel::Stdin, signer.clone(), move |m| {
-                let _ = replies.send(m);
-            }));
-            let on_shell = shared.clone();
-            tokio::spawn(listen(shell_in, Channel::Shell, signer.clone(), move |m| {
-                on_shell.take_shell(m);
-            }));
-            let on_control = serial(shared.clone());
-            tokio::spawn(listen(
-                control_in,
-                Channel::Control,
-                signer.clone(),
-                on_control,
-            ));
-            let stdin = Stdin::new(signer, sender(stdin_out), answers);
-            Ok::<_, KernelError>((shared, stdin))
-        })?;
+        let (shared, stdin) = runtime.block_on(bind(connection, language, signer, lanes))?;
         control::watch_parent(shared.clone());
         Ok(Self {
             shared,
@@ -210,9 +178,7 @@ impl Kernel {
 
     /// Ends the process once everything said has been sent.
     pub fn exit(&self, code: i32) -> ! {
-        self.shared.iopub.settle(Duration::from_secs(2));
-        // The transport has no linger: give the last message its way out.
-        std::thread::sleep(Duration::from_millis(150));
+        self.shared.settle(Duration::from_secs(2));
         control::leave(code)
     }
 }
@@ -234,16 +200,10 @@ impl Shared {
                     "evalue": format!("There is no subshell `{id}`."),
                     "traceback": [],
                 });
-                return self.answer_aside(lost, content);
+                return self.answer(&lost, &content);
             }
         };
-        self.answer_aside(message, content);
-    }
-
-    /// Publishing blocks, and this is for a reader's task.
-    fn answer_aside(&self, message: Message, content: Value) {
-        let shared = self.clone();
-        tokio::task::spawn_blocking(move || shared.answer(&message, &content));
+        self.answer(&message, &content);
     }
 
     pub(crate) fn answer(&self, message: &Message, content: &Value) {
@@ -266,10 +226,17 @@ impl Shared {
         let frames = self
             .signer
             .encode(to, msg_type, &parent.header, metadata, content, buffers);
-        let _ = match parent.channel {
-            Channel::Control => self.control.send(frames),
-            Channel::Shell | Channel::Stdin => self.shell.send(frames),
-        };
+        match parent.channel {
+            Channel::Control => self.control.send(&frames),
+            Channel::Shell | Channel::Stdin => self.shell.send(&frames),
+        }
+    }
+
+    /// Waits until everything said so far is with the transport.
+    pub(crate) fn settle(&self, at_most: Duration) {
+        self.iopub.settle(at_most);
+        self.shell.settle(at_most);
+        self.control.settle(at_most);
     }
 
     pub(crate) fn end(&self) {
@@ -278,18 +245,85 @@ impl Shared {
     }
 }
 
-/// Feeds `take` with every valid message of a socket.
-async fn listen(
-    mut socket: RouterRecvHalf,
+/// Binds all five sockets.
+async fn bind(
+    connection: Connection,
+    language: Value,
+    signer: Signer,
+    lanes: Arc<Lanes>,
+) -> Result<(Shared, Stdin), KernelError> {
+    let at = |socket: &'static str, port| {
+        let endpoint = connection.endpoint(port);
+        let shown = endpoint.clone();
+        let failed = move |source| KernelError::Bind {
+            socket,
+            endpoint: shown,
+            source,
+        };
+        (endpoint, failed)
+    };
+    let (endpoint, failed) = at("heartbeat", connection.hb_port);
+    let echo = |heart: &Router, beat: Vec<Bytes>| heart.send(&beat);
+    Router::bind(&endpoint, echo).await.map_err(failed)?;
+
+    let (endpoint, failed) = at("iopub", connection.iopub_port);
+    let iopub = IoPub::bind(&endpoint, signer.clone())
+        .await
+        .map_err(failed)?;
+
+    // Messages are taken in by one thread, in the order in which they came, and
+    // it needs the sockets that they came by.
+    let (inbox, messages) = mpsc::channel::<Message>();
+    let listen = |channel| listen(channel, signer.clone(), inbox.clone());
+    let (endpoint, failed) = at("shell", connection.shell_port);
+    let shell = Router::bind(&endpoint, listen(Channel::Shell)).await;
+    let shell = shell.map_err(failed)?;
+    let (endpoint, failed) = at("control", connection.control_port);
+    let control = Router::bind(&endpoint, listen(Channel::Control)).await;
+    let control = control.map_err(failed)?;
+    let (replies, answers) = mpsc::channel();
+    let (endpoint, failed) = at("stdin", connection.stdin_port);
+    let stdin = Router::bind(
+        &endpoint,
+        self::listen(Channel::Stdin, signer.clone(), replies),
+    );
+    let stdin = Stdin::new(signer.clone(), stdin.await.map_err(failed)?, answers);
+    let shared = Shared {
+        connection: Arc::new(connection),
+        iopub,
+        lanes,
+        language: Arc::new(language),
+        signer,
+        shell,
+        control,
+        ended: Arc::default(),
+    };
+    let taking = shared.clone();
+    std::thread::spawn(move || take_in(taking, messages));
+    Ok((shared, stdin))
+}
+
+/// Passes on every valid message of a socket.
+fn listen(
     channel: Channel,
     signer: Signer,
-    take: impl Fn(Message),
-) {
-    loop {
-        let frames = receive(&mut socket).await;
-        match signer.decode(channel, frames) {
-            Ok(message) => take(message),
-            Err(refused) => log(&format!("refused {refused}")),
+    inbox: mpsc::Sender<Message>,
+) -> impl Fn(&Router, Vec<Bytes>) + Clone + Send + Sync + 'static {
+    move |_, frames| match signer.decode(channel, frames) {
+        Ok(message) => {
+            let _ = inbox.send(message);
+        }
+        Err(refused) => log(&format!("refused {refused}")),
+    }
+}
+
+/// Messages of the control channel have a thread of their own, which may block.
+fn take_in(shared: Shared, messages: mpsc::Receiver<Message>) {
+    let on_control = serial(shared.clone());
+    for message in messages {
+        match message.parent.channel {
+            Channel::Control => on_control(message),
+            Channel::Shell | Channel::Stdin => shared.take_shell(message),
         }
     }
 }

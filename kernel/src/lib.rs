@@ -14,10 +14,12 @@ mod kernel;
 mod lane;
 mod log;
 mod message;
+mod peer;
 mod processes;
 mod publisher;
-mod sockets;
+mod router;
 mod stdin;
+mod zmtp;
 
 pub use connection::{Connection, ConnectionError};
 pub use kernel::{Kernel, KernelError};

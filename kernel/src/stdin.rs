@@ -5,12 +5,11 @@ use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::mpsc::UnboundedSender;
 
 use crate::message::{Message, Parent, Signer};
+use crate::router::Router;
 
 const TICK: Duration = Duration::from_millis(40);
 
@@ -23,7 +22,7 @@ pub enum Input {
 
 pub(crate) struct Stdin {
     signer: Signer,
-    send: UnboundedSender<Vec<Bytes>>,
+    socket: Router,
     replies: Mutex<Receiver<Message>>,
 }
 
@@ -33,14 +32,10 @@ struct Reply {
 }
 
 impl Stdin {
-    pub(crate) fn new(
-        signer: Signer,
-        send: UnboundedSender<Vec<Bytes>>,
-        replies: Receiver<Message>,
-    ) -> Self {
+    pub(crate) fn new(signer: Signer, socket: Router, replies: Receiver<Message>) -> Self {
         Self {
             signer,
-            send,
+            socket,
             replies: Mutex::new(replies),
         }
     }
@@ -61,9 +56,7 @@ impl Stdin {
         let frames =
             self.signer
                 .encode(to, "input_request", &parent.header, "{}", &content, vec![]);
-        if self.send.send(frames).is_err() {
-            return Input::Interrupted;
-        }
+        self.socket.send(&frames);
         loop {
             match replies.recv_timeout(TICK) {
                 Ok(message) if message.header.msg_type == "input_reply" => {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ipykernel.kernelapp import IPKernelApp
 
 from slaf.kernel import streams
-from slaf.kernel.interrupt import run_always
+from slaf.kernel.interrupt import Interrupts, run_always
 from slaf.kernel.kernel import SlafKernel
 from slaf.kernel.serve import Server
 from slaf.kernel.side import Side
@@ -35,7 +35,7 @@ def run(protocol: Kernel, connection_file: str, arguments: list[str]) -> None:
         app = KernelApp.instance(protocol=protocol, connection_file=connection_file)
         app.initialize(arguments)
         kernel = app.kernel
-        kernel.server = Server(kernel, protocol.main)
+        kernel.server = Server(kernel, protocol.main, Interrupts(loop))
         Side(kernel).start()
         run_always(loop, kernel.server.serve())
     except BaseException:

@@ -4,15 +4,20 @@ a socket of asyncio's."""
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipykernel import debugger
-from ipykernel.compiler import get_tmp_directory
-from IPython.core.getipython import get_ipython
-from IPython.core.inputtransformer2 import leading_empty_lines
+# debugpy would warn, in every cell that starts it, that breakpoints in the few
+# frozen modules of Python's own are missed.
+os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
-from slaf.kernel.wire import dumps
+from ipykernel import debugger  # noqa: E402
+from ipykernel.compiler import get_tmp_directory  # noqa: E402
+from IPython.core.getipython import get_ipython  # noqa: E402
+from IPython.core.inputtransformer2 import leading_empty_lines  # noqa: E402
+
+from slaf.kernel.wire import dumps  # noqa: E402
 
 if TYPE_CHECKING:
     from slaf.kernel.kernel import SlafKernel

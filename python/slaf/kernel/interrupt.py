@@ -5,33 +5,56 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import os
 import signal
 from collections.abc import Coroutine, Iterator
+from types import FrameType
+
+_ASYNCIO = os.path.dirname(asyncio.__file__)
 
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGINT raises KeyboardInterrupt where Python code runs, and cancels the
-    current task while it awaits. Between cells it is ignored. For the main
-    thread."""
-    loop, cell = asyncio.get_running_loop(), asyncio.current_task()
-    cancelled = False
+class Interrupts:
+    """SIGINT in the main thread. It raises KeyboardInterrupt where code of a
+    cell runs, and cancels the cell while it awaits. What answers for cells is
+    never struck."""
 
-    def struck(*_: object) -> None:
-        nonlocal cancelled
-        if asyncio.current_task(loop) is not None:
+    def __init__(self, loop: asyncio.AbstractEventLoop):
+        self._loop = loop
+        #: The task that takes requests, and the one that answers one now.
+        self.serving: asyncio.Task | None = None
+        self.answering: asyncio.Task | None = None
+        self._cell: asyncio.Task | None = None
+        self._cancelled = False
+        signal.signal(signal.SIGINT, self._struck)
+
+    @contextlib.contextmanager
+    def reach(self) -> Iterator[None]:
+        """The current task is a cell's, or other code of a user's."""
+        # A cell may have put a handler of its own there.
+        signal.signal(signal.SIGINT, self._struck)
+        self._cell, self._cancelled = asyncio.current_task(), False
+        try:
+            yield
+        finally:
+            cell, self._cell = self._cell, None
+            # The cell has been told; what answers for it goes on. (Python 3.11)
+            if self._cancelled and hasattr(cell, "uncancel"):
+                cell.uncancel()
+
+    def _struck(self, _: int, frame: FrameType | None) -> None:
+        task = asyncio.current_task(self._loop)
+        awaits = task is None or task is self.serving or _is_asyncios(frame)
+        if awaits and self._cell is not None:
+            self._cancelled = True
+            self._loop.call_soon_threadsafe(self._cell.cancel)
+        elif not awaits and (self._cell is not None or task is not self.answering):
             raise KeyboardInterrupt
-        cancelled = True
-        loop.call_soon_threadsafe(cell.cancel)
 
-    signal.signal(signal.SIGINT, struck)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # The cell has been told; what answers for it goes on. (Python 3.11)
-        if cancelled and hasattr(cell, "uncancel"):
-            cell.uncancel()
+
+def _is_asyncios(frame: FrameType | None) -> bool:
+    """Whether the event loop itself runs, which would lose a task if it were
+    struck while it puts one back."""
+    return frame is not None and frame.f_code.co_filename.startswith(_ASYNCIO)
 
 
 def run_always(loop: asyncio.AbstractEventLoop, serving: Coroutine) -> None:

@@ -32,9 +32,11 @@ class SlafKernel(IPythonKernel):
     """The one kernel of the process."""
 
     implementation = "slaf"
+    #: ipykernel's trait imports debugpy at once, which takes as long as all else.
+    debugger_class = None
 
     def __init__(self, protocol: Kernel, app: KernelApp):
-        # IPythonKernel's own imports the debugger, which takes as long as all else.
+        # IPythonKernel's own would make its debugger.
         KernelBase.__init__(
             self,
             parent=app,
@@ -58,6 +60,7 @@ class SlafKernel(IPythonKernel):
         if name := os.environ.get("JPY_SESSION_NAME"):
             shell.user_ns["__session__"] = name
         self.comm_manager = comm.get_comm_manager()
+        shell.configurables.append(self.comm_manager)
         builtins.input = self.raw_input
         getpass.getpass = self.getpass
         streams.follow_threads(self)

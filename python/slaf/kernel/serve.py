@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from slaf.kernel.interrupt import interruptible, raise_in
+from slaf.kernel.interrupt import Interrupts, raise_in
 from slaf.kernel.questions import Questions
 from slaf.kernel.wire import dumps, error_reply
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 
 class Server:
-    """Takes requests from a lane and runs them; the main thread's, or a
-    subshell's."""
+    """Takes requests from a lane and runs them: the main thread's, which signals
+    interrupt, or a subshell's."""
 
-    def __init__(self, kernel: SlafKernel, lane: Lane, *, main: bool = True):
-        self.kernel, self.lane, self.main = kernel, lane, main
+    def __init__(self, kernel: SlafKernel, lane: Lane, interrupts: Interrupts | None = None):
+        self.kernel, self.lane = kernel, lane
+        self._interrupts, self._main = interrupts, interrupts is not None
         self.protocol = kernel.protocol
         self._questions = Questions(kernel)
         #: The task of the request that is being answered.
@@ -40,6 +41,8 @@ class Server:
         loop = self._loop = asyncio.get_running_loop()
         rung = asyncio.Event()
         listen(loop, self.lane, rung.set)
+        if self._main:
+            self._interrupts.serving = asyncio.current_task()
         while not (self.lane.ended or self.kernel.shell.exit_now):
             request = self.lane.next()
             if request is None:
@@ -47,10 +50,12 @@ class Server:
                 rung.clear()
                 continue
             self.running = _in_context(self._context, self._answer(request))
-            if self.main and request.msg_type == "execute_request":
-                await self._with_comms(rung)
-            else:
-                await self.running
+            # One that came too late for its cell is nobody's.
+            with contextlib.suppress(KeyboardInterrupt):
+                if self._main and request.msg_type == "execute_request":
+                    await self._with_comms(rung)
+                else:
+                    await self.running
             self.running = None
             # Tasks that cells left behind go on between requests.
             await asyncio.sleep(0)
@@ -72,32 +77,37 @@ class Server:
 
     async def answer_comms(self) -> None:
         while request := self.lane.next_comm():
-            await asyncio.create_task(self._answer(request, comm=True))
+            with contextlib.suppress(KeyboardInterrupt):
+                await asyncio.create_task(self._answer(request, comm=True))
 
-    def interrupt(self, thread: int) -> None:
-        """From another thread: interrupts the cell that runs, if one does."""
-        loop, task = self._loop, self.running
-        if task is None:
+    async def interrupt(self, thread: int) -> None:
+        """From another thread: ends the cell that runs, if one does."""
+        if (task := self.running) is None:
             return
-        if asyncio.current_task(loop) is task:
+        self._loop.call_soon_threadsafe(task.cancel)
+        await asyncio.sleep(0.2)
+        if not task.done():
+            # It computes.
             raise_in(thread, KeyboardInterrupt)
-        else:
-            loop.call_soon_threadsafe(task.cancel)
 
     async def _answer(self, request: Request, *, comm: bool = False) -> None:
         kernel, kind = self.kernel, request.msg_type
         message = decoded(request)
-        kernel.enter(request, message, main=self.main)
+        kernel.enter(request, message, main=self._main)
         if not comm:
             self._cell = request, message
+            if self._main:
+                self._interrupts.answering = asyncio.current_task()
         self.protocol.status("busy", request)
         handler = getattr(self, f"_on_{kind}", None) or self._questions.handler(kind)
         waiting: list[Request] = []
         try:
             if handler is None:
                 raise NotImplementedError(f"This kernel does not answer {kind}.")
-            # Within a cell, the cell's own interrupts reach what it awaits.
-            with contextlib.nullcontext() if comm or not self.main else interruptible():
+            # A comm's message that is answered while a cell awaits is struck
+            # with the cell.
+            reached = contextlib.nullcontext() if comm or not self._main else self._interrupts.reach()
+            with reached:
                 reply = await handler(request, message)
         except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
             # An interrupt may strike between a cell's end and its reply.
@@ -112,7 +122,7 @@ class Server:
             self._reply(request, reply)
         self.protocol.status("idle", request)
         if comm:
-            kernel.enter(*self._cell, main=self.main)
+            kernel.enter(*self._cell, main=self._main)
             return
         for later in waiting:
             await self._abort(later)
@@ -139,7 +149,7 @@ class Server:
         if not silent:
             shown = dumps({"code": code, "execution_count": count})
             self.protocol.publish("execute_input", shown, request.header)
-        if self.main:
+        if self._main:
             first = code.lstrip().partition("\n")[0]
             self.protocol.begin_cell(request, f"cell [{count}]: {first}")
         return await kernel.do_execute(

@@ -61,7 +61,7 @@ class Side(threading.Thread):
         kind, protocol = request.msg_type, self._kernel.protocol
         if kind == "interrupt_request":
             # Answered already; it is here for the subshells.
-            self._kernel.subshells.interrupt()
+            await self._kernel.subshells.interrupt()
             return
         streams.enter(request, everywhere=False)
         message = decoded(request)

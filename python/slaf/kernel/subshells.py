@@ -23,7 +23,7 @@ class Subshells:
 
     def create(self) -> str:
         name, lane = self._kernel.protocol.open_subshell()
-        server = Server(self._kernel, lane, main=False)
+        server = Server(self._kernel, lane)
         thread = threading.Thread(
             target=self._serve, args=(name, server), name=f"subshell-{name}", daemon=True
         )
@@ -35,13 +35,13 @@ class Subshells:
         """Whether there was such a subshell; it ends after what it runs."""
         return self._kernel.protocol.close_subshell(name)
 
-    def interrupt(self) -> None:
+    async def interrupt(self) -> None:
         """Raises KeyboardInterrupt in the cells of all subshells, unless the
         interrupt was for a cell of the main thread."""
         if self._kernel.server.running is not None:
             return
         for thread, server in [*self._running.values()]:
-            server.interrupt(thread.ident)
+            await server.interrupt(thread.ident)
 
     def _serve(self, name: str, server: Server) -> None:
         loop = asyncio.new_event_loop()

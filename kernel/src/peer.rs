@@ -1,0 +1,160 @@
+//! What waits to be written to one peer. Nothing is dropped while the peer is
+//! there; who must not run ahead of it waits.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::io::{AsyncWriteExt, BufWriter};
+use tokio::sync::Notify;
+
+use crate::zmtp::Writer;
+
+/// A peer that others wait for and that takes nothing for so long is
+/// disconnected.
+const STALLED: Duration = Duration::from_secs(10);
+
+pub(crate) struct Peer {
+    state: Mutex<State>,
+    /// The queue has something, or the peer is to go.
+    wake: Notify,
+}
+
+struct State {
+    queue: VecDeque<Bytes>,
+    /// Bytes in the queue and in the hands of the task that writes.
+    behind: usize,
+    progress: Instant,
+    gone: bool,
+}
+
+/// The peers of a socket.
+#[derive(Default)]
+pub(crate) struct Peers {
+    list: Mutex<Vec<Arc<Peer>>>,
+    /// A queue has become shorter, or a peer has left.
+    shorter: Condvar,
+}
+
+impl Peers {
+    pub(crate) fn list(&self) -> MutexGuard<'_, Vec<Arc<Peer>>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn remove(&self, peer: &Arc<Peer>) {
+        peer.state().gone = true;
+        self.list().retain(|p| !Arc::ptr_eq(p, peer));
+        self.shorter.notify_all();
+    }
+
+    /// Waits until nobody is more than `bytes` behind, or it is too late.
+    pub(crate) fn wait(&self, bytes: usize, until: Option<Instant>) {
+        let mut peers = self.list();
+        loop {
+            let mut wait = false;
+            for peer in peers.iter() {
+                let mut state = peer.state();
+                if state.gone || state.behind <= bytes {
+                    continue;
+                }
+                if state.progress.elapsed() > STALLED {
+                    state.gone = true;
+                    peer.wake.notify_one();
+                } else {
+                    wait = true;
+                }
+            }
+            if !wait || until.is_some_and(|end| Instant::now() >= end) {
+                return;
+            }
+            let tick = Duration::from_millis(20);
+            let woken = self.shorter.wait_timeout(peers, tick);
+            peers = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Writes what the peer is given until it goes.
+    pub(crate) async fn deliver(&self, peer: &Peer, write: Writer) -> io::Result<()> {
+        /// What a waiting producer should learn of at once.
+        const CONFIRMED: usize = 8 << 20;
+        let mut write = BufWriter::with_capacity(1 << 16, write);
+        let mut written = 0;
+        loop {
+            let next = {
+                let mut state = peer.state();
+                if state.gone {
+                    return Ok(());
+                }
+                state.queue.pop_front()
+            };
+            match next {
+                Some(piece) => {
+                    for part in piece.chunks(1 << 20) {
+                        peer.unless_gone(write.write_all(part)).await?;
+                    }
+                    written += piece.len();
+                    if written < CONFIRMED {
+                        continue;
+                    }
+                }
+                None if written == 0 => {
+                    peer.wake.notified().await;
+                    continue;
+                }
+                None => peer.unless_gone(write.flush()).await?,
+            }
+            peer.state().behind -= std::mem::take(&mut written);
+            self.shorter.notify_all();
+        }
+    }
+}
+
+impl Peer {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                behind: 0,
+                progress: Instant::now(),
+                gone: false,
+            }),
+            wake: Notify::new(),
+        })
+    }
+
+    /// Adds an encoded message.
+    pub(crate) fn push(&self, pieces: &[Bytes]) {
+        let mut state = self.state();
+        if state.behind == 0 {
+            state.progress = Instant::now();
+        }
+        state.behind += pieces.iter().map(Bytes::len).sum::<usize>();
+        state.queue.extend(pieces.iter().cloned());
+        self.wake.notify_one();
+    }
+
+    /// A write that took place, unless the peer is to go before.
+    async fn unless_gone(&self, write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+        tokio::pin!(write);
+        loop {
+            tokio::select! {
+                done = &mut write => {
+                    self.state().progress = Instant::now();
+                    return done;
+                }
+                () = self.wake.notified() => {
+                    if self.state().gone {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,98 @@
+//! ROUTER sockets (<https://rfc.zeromq.org/spec/28/>): each message comes with
+//! the identity of its sender in front, and leaves for the one in front.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::peer::{Peer, Peers};
+use crate::zmtp::{self, Reader, Writer, encode, read_message, shake_hands};
+
+/// Clones share the socket.
+#[derive(Clone, Default)]
+pub(crate) struct Router {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    peers: Peers,
+    by_identity: Mutex<HashMap<Bytes, Arc<Peer>>>,
+    nameless: AtomicU32,
+}
+
+impl Router {
+    /// Feeds `take` with the frames of every message; it must not block.
+    pub(crate) async fn bind(
+        endpoint: &str,
+        take: impl Fn(&Router, Vec<Bytes>) + Clone + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let router = Self::default();
+        let serving = router.clone();
+        zmtp::accept(endpoint, move |read, write| {
+            serving.clone().serve(read, write, take.clone())
+        })
+        .await?;
+        Ok(router)
+    }
+
+    /// Sends to the peer of the first frame; who has left gets nothing.
+    pub(crate) fn send(&self, frames: &[Bytes]) {
+        let Some((identity, rest)) = frames.split_first() else {
+            return;
+        };
+        if let Some(peer) = self.by_identity().get(identity) {
+            peer.push(&encode(rest));
+        }
+    }
+
+    /// Waits until all that was sent is with the transport.
+    pub(crate) fn settle(&self, at_most: Duration) {
+        self.shared.peers.wait(0, Some(Instant::now() + at_most));
+    }
+
+    async fn serve(
+        self,
+        mut read: Reader,
+        mut write: Writer,
+        take: impl Fn(&Router, Vec<Bytes>),
+    ) -> io::Result<()> {
+        let mut identity = shake_hands(&mut read, &mut write, "ROUTER").await?;
+        if identity.is_empty() {
+            // No peer may call itself by a name that begins with 0.
+            let number = self.shared.nameless.fetch_add(1, Ordering::Relaxed);
+            identity = [&[0][..], &number.to_be_bytes()].concat().into();
+        }
+        let peer = Peer::new();
+        self.shared.peers.list().push(Arc::clone(&peer));
+        // Who comes again under the same name replaces itself.
+        self.by_identity()
+            .insert(identity.clone(), Arc::clone(&peer));
+        let receive = async {
+            loop {
+                let mut frames = vec![identity.clone()];
+                frames.extend(read_message(&mut read).await?);
+                take(&self, frames);
+            }
+        };
+        let ended = tokio::select! {
+            ended = receive => ended,
+            ended = self.shared.peers.deliver(&peer, write) => ended,
+        };
+        self.shared.peers.remove(&peer);
+        let mut known = self.by_identity();
+        if known.get(&identity).is_some_and(|p| Arc::ptr_eq(p, &peer)) {
+            known.remove(&identity);
+        }
+        ended
+    }
+
+    fn by_identity(&self) -> MutexGuard<'_, HashMap<Bytes, Arc<Peer>>> {
+        let known = self.shared.by_identity.lock();
+        known.unwrap_or_else(PoisonError::into_inner)
+    }
+}
