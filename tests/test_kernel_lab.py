@@ -19,6 +19,7 @@ from kernels import private_ipython  # noqa: F401
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Page, expect, sync_playwright
 
+expect.set_options(timeout=30_000)
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
 FLAGS = [
     "--no-sandbox",
@@ -111,7 +112,9 @@ def notebook(lab):
         page.goto(f"{address}/lab/tree/session.ipynb?reset")
         expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(1, timeout=60_000)
         expect(page.locator(".jp-Toolbar-kernelName")).to_have_text(re.compile("SLAF"))
-        yield Notebook(page, folder)
+        notebook = Notebook(page, folder)
+        yield notebook
+        notebook.picture("last")
         browser.close()
 
 
@@ -126,9 +129,16 @@ def test_a_session(notebook, pbmc_slaf):
 
     # Completes.
     notebook.run("a_rather_long_name = 'completed'")
-    notebook.type("a_rather_l")
-    page.keyboard.press("Tab")
-    expect(notebook.cells.last.locator(".cm-content")).to_have_text("a_rather_long_name")
+    notebook.cells.last.locator(".cm-content").click()
+    page.keyboard.type("a_rather_l")
+    editor = notebook.cells.last.locator(".cm-content")
+    for _ in range(10):
+        # The first completion takes jedi a while, and JupyterLab gives up after a second.
+        page.keyboard.press("Tab")
+        page.wait_for_timeout(1000)
+        if editor.inner_text().strip() != "a_rather_l":
+            break
+    expect(editor).to_have_text("a_rather_long_name")
     output = notebook.run().locator(".jp-OutputArea-executeResult")
     expect(output).to_contain_text("completed")
 
