@@ -1,4 +1,5 @@
-"""`%%sql` in any IPython: our kernel, a plain ipykernel, a terminal.
+"""`%%sql` in any IPython: our kernel, a plain ipykernel, a terminal. `%%rust`
+is in `slaf.rust_cells`, `%slaf` in `slaf._variables`.
 
     %%sql [options] [name <<]
     SELECT …
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slaf import _slaf
+from slaf import _slaf, _variables, rust_cells
 
 if TYPE_CHECKING:
     from slaf._sql import SqlSession
@@ -40,6 +41,7 @@ def load(shell) -> None:
     formatter = shell.display_formatter.formatters["text/html"]
     for module, name in (("scipy.sparse._csr", "csr_matrix"), ("scipy.sparse._csr", "csr_array")):
         formatter.for_type_by_name(module, name, _csr_html)
+    _variables.load(shell, sessions, rust_cells.load(shell))
 
 
 class Sessions:
@@ -59,6 +61,11 @@ class Sessions:
             namespace = self.shell.user_ns
             self._session = SqlSession(namespace, lambda on: _handles(namespace, on))
         return self._session
+
+    @property
+    def views(self) -> list[str]:
+        """The names of the session's SQL views."""
+        return [] if self._session is None else list(self._session.views)
 
     @property
     def memory(self) -> int | None:

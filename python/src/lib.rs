@@ -8,6 +8,7 @@ mod display;
 mod errors;
 mod kernel;
 mod revision;
+mod share;
 mod sql;
 mod stats;
 mod storage;
@@ -45,6 +46,7 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<kernel::Kernel>()?;
     m.add_class::<kernel::Lane>()?;
     m.add_class::<kernel::Request>()?;
+    m.add_class::<share::Shared>()?;
     m.add_class::<storage::Chunks>()?;
     m.add_class::<storage::Transposer>()?;
     m.add_function(wrap_pyfunction!(storage::exists, m)?)?;
@@ -70,5 +72,7 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(stats::top_sums, m)?)?;
     m.add_function(wrap_pyfunction!(display::picture, m)?)?;
     m.add_function(wrap_pyfunction!(display::nearest, m)?)?;
+    m.add_function(wrap_pyfunction!(share::open_shared, m)?)?;
+    m.add_function(wrap_pyfunction!(share::shared_bytes, m)?)?;
     Ok(())
 }

@@ -1,0 +1,131 @@
+//! Stopping a cell: the compiler at once, which loses nothing; the cell's own
+//! code by asking, and after a second by killing, which loses its variables.
+
+use std::fs;
+use std::process::Child;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, getpid, kill_process};
+
+use crate::flags::{Flag, Flags};
+
+/// What a cell has to end by itself.
+const GRACE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The work that is going on, as the thread that interrupts it sees it.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) flags: Flags,
+    /// evcxr's handle of the relay, which stays the same when it starts anew.
+    relay: OnceLock<Arc<Mutex<Child>>>,
+    /// The work's number; 0 is none.
+    now: AtomicU64,
+    interrupted: AtomicBool,
+    killed: AtomicBool,
+}
+
+impl Work {
+    pub(crate) fn new(flags: Flags) -> Arc<Self> {
+        Arc::new(Self {
+            flags,
+            relay: OnceLock::new(),
+            now: AtomicU64::new(0),
+            interrupted: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn knows_relay(&self, relay: Arc<Mutex<Child>>) {
+        _ = self.relay.set(relay);
+    }
+
+    /// Runs `work`; says whether it was interrupted, and whether the cells'
+    /// process was killed for it.
+    pub(crate) fn during<T>(&self, number: u64, work: impl FnOnce() -> T) -> (T, bool, bool) {
+        self.interrupted.store(false, Ordering::SeqCst);
+        self.killed.store(false, Ordering::SeqCst);
+        for flag in [Flag::Cancel, Flag::Running, Flag::Panicked, Flag::Failed] {
+            self.flags.set(flag, false);
+        }
+        self.now.store(number, Ordering::SeqCst);
+        let done = work();
+        self.now.store(0, Ordering::SeqCst);
+        let [interrupted, killed] =
+            [&self.interrupted, &self.killed].map(|flag| flag.load(Ordering::SeqCst));
+        (done, interrupted, killed)
+    }
+
+    /// Stops what is going on; the second time without a grace.
+    pub(crate) fn interrupt(self: &Arc<Self>) {
+        let number = self.now.load(Ordering::SeqCst);
+        if number == 0 {
+            return;
+        }
+        self.flags.set(Flag::Cancel, true);
+        let again = self.interrupted.swap(true, Ordering::SeqCst);
+        let deadline = Instant::now() + if again { Duration::ZERO } else { GRACE };
+        let work = Arc::clone(self);
+        thread::spawn(move || {
+            // evcxr may start the compiler again before it gives up.
+            while work.now.load(Ordering::SeqCst) == number {
+                if !work.flags.get(Flag::Running) {
+                    work.kill_compiler();
+                } else if Instant::now() >= deadline {
+                    work.kill_cell();
+                }
+                thread::sleep(PAUSE);
+            }
+        });
+    }
+
+    fn kill_cell(&self) {
+        // evcxr holds the lock only while it waits for an end.
+        if let Some(Ok(mut relay)) = self.relay.get().map(|relay| relay.try_lock()) {
+            self.killed.store(true, Ordering::SeqCst);
+            _ = relay.kill();
+        }
+    }
+
+    /// Kills all processes of this one but the cells'.
+    fn kill_compiler(&self) {
+        let relay = match self.relay.get().map(|relay| relay.try_lock()) {
+            Some(Ok(relay)) => Some(relay.id()),
+            Some(Err(_)) => return,
+            None => None,
+        };
+        let parents = parents();
+        let mut doomed = vec![getpid().as_raw_nonzero().get() as u32];
+        let mut next = 0;
+        while let Some(&parent) = doomed.get(next) {
+            let children = parents
+                .iter()
+                .filter(|(_, of)| *of == parent)
+                .map(|(pid, _)| *pid);
+            doomed.extend(children.filter(|pid| Some(*pid) != relay));
+            next += 1;
+        }
+        for pid in doomed.into_iter().skip(1) {
+            if let Some(pid) = Pid::from_raw(pid as i32) {
+                _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+/// Every process and its parent.
+fn parents() -> Vec<(u32, u32)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            // The name in parentheses may hold anything.
+            let (_, after) = stat.rsplit_once(") ")?;
+            Some((pid, after.split(' ').nth(1)?.parse().ok()?))
+        })
+        .collect()
+}

@@ -1,0 +1,180 @@
+"""`%slaf vars`: the variables of all languages in one table, and the same on a
+comm, `slaf.vars`, for front ends: `{"variables": [...]}` when it opens, after
+each cell, and in answer to any message."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import Any
+
+from slaf import _slaf
+
+_TARGET = "slaf.vars"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What one variable is. `bytes` are those of its buffers, `shared` says how
+    many of them lie in memory that Rust cells map."""
+
+    name: str
+    type: str
+    languages: list[str]
+    shape: list[int] | None = None
+    bytes: int | None = None
+    shared: int | None = None
+
+
+class Variables(list):
+    """Variables as a table."""
+
+    def __repr__(self) -> str:
+        rows = [_HEAD, *map(_row, self)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
+        lines = ("  ".join(text.ljust(w) for text, w in zip(row, widths)) for row in rows)
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _repr_html_(self) -> str:
+        def line(row: list[str], tag: str) -> str:
+            cells = (f"<{tag} style='text-align:left'>{escape(text)}</{tag}>" for text in row)
+            return f"<tr>{''.join(cells)}</tr>"
+
+        body = "".join(line(_row(variable), "td") for variable in self)
+        return f"<table><thead>{line(_HEAD, 'th')}</thead><tbody>{body}</tbody></table>"
+
+
+_HEAD = ["name", "type", "languages", "shape", "bytes", "shared"]
+
+
+def _row(variable: Variable) -> list[str]:
+    return [
+        variable.name,
+        variable.type,
+        ", ".join(variable.languages),
+        "" if variable.shape is None else " × ".join(f"{n:,}" for n in variable.shape),
+        "" if variable.bytes is None else f"{variable.bytes:,}",
+        _shared(variable),
+    ]
+
+
+def _shared(variable: Variable) -> str:
+    if variable.shared is None:
+        return ""
+    if not variable.shared:
+        return "no"
+    return "yes" if variable.shared == variable.bytes else f"{variable.shared:,}"
+
+
+def load(shell: Any, sessions: Any, rust: Any) -> None:
+    """Registers `%slaf`, and the comm in kernels."""
+    look = lambda: variables(shell, sessions, rust)  # noqa: E731
+    shell.register_magic_function(_magic(look), "line", "slaf")
+    if hasattr(shell, "kernel"):
+        feed = _Feed(look)
+        previous = getattr(shell, "slaf_feed", None)
+        if previous is not None:
+            shell.events.unregister("post_run_cell", previous.after_cell)
+        shell.slaf_feed = feed
+        shell.events.register("post_run_cell", feed.after_cell)
+        # Our kernel has its comms only after the shell.
+        asyncio.get_event_loop().call_soon(feed.listen)
+
+
+def _magic(look: Callable[[], Variables]):
+    def slaf(line: str):
+        """`%slaf vars`: variables of Python, SQL and Rust, and which are shared."""
+        from IPython.core.error import UsageError
+
+        if line.strip() != "vars":
+            raise UsageError("%slaf knows `%slaf vars`.")
+        return look()
+
+    return slaf
+
+
+class _Feed:
+    """The comm's side here."""
+
+    def __init__(self, look: Callable[[], Variables]):
+        self._look = look
+        self._comms: dict[str, Any] = {}
+
+    def listen(self) -> None:
+        import comm
+
+        comm.get_comm_manager().register_target(_TARGET, self._opened)
+
+    def _opened(self, comm: Any, message: Any) -> None:
+        self._comms[comm.comm_id] = comm
+        comm.on_msg(lambda message: self._send(comm))
+        comm.on_close(lambda message: self._comms.pop(comm.comm_id, None))
+        self._send(comm)
+
+    def after_cell(self, *_: Any) -> None:
+        for comm in list(self._comms.values()):
+            self._send(comm)
+
+    def _send(self, comm: Any) -> None:
+        comm.send({"variables": [asdict(variable) for variable in self._look()]})
+
+
+def variables(shell: Any, sessions: Any, rust: Any) -> Variables:
+    """All variables that the user made, of all languages."""
+    hidden = shell.user_ns_hidden
+    found = [
+        _python(name, value)
+        for name, value in list(shell.user_ns.items())
+        if not name.startswith("_") and name not in hidden and not isinstance(value, _CODE)
+    ]
+    found += [Variable(name, "view", ["SQL"]) for name in sessions.views]
+    found += [Variable(name, kind, ["Rust"]) for name, kind in rust.variables()]
+    return Variables(sorted(found, key=lambda variable: variable.name.lower()))
+
+
+_CODE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+
+
+def _python(name: str, value: Any) -> Variable:
+    languages = ["Python"]
+    if is_table := _is_table(value):
+        languages.append("SQL")
+    if is_table or _is_matrix(value):
+        languages.append("Rust")
+    shape = getattr(value, "shape", None)
+    if not (isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)):
+        shape = None
+    size, shared = _sizes(value)
+    return Variable(name, type(value).__name__, languages, shape and list(shape), size, shared)
+
+
+def _is_table(value: Any) -> bool:
+    if type(value).__name__ in ("LazyFrame", "LazyAnnData", "SLAFArray"):
+        return True
+    is_frame = getattr(value, "shape", None) is not None and len(value.shape) == 2
+    return is_frame and hasattr(value, "__arrow_c_stream__")
+
+
+def _is_matrix(value: Any) -> bool:
+    return getattr(value, "format", None) == "csr" or type(value).__name__ == "LazyExpressionMatrix"
+
+
+def _sizes(value: Any) -> tuple[int | None, int | None]:
+    """Bytes of all buffers, and of those that are shared."""
+    kind = f"{type(value).__module__}.{type(value).__name__}"
+    if kind == "polars.dataframe.frame.DataFrame":
+        sizes = [_slaf.shared_bytes(column) for column in value]
+        return sum(all for _, all in sizes), sum(shared for shared, _ in sizes)
+    if kind == "polars.series.series.Series":
+        shared, all = _slaf.shared_bytes(value)
+        return all, shared
+    if kind.startswith("pandas.") and hasattr(value, "memory_usage"):
+        usage = value.memory_usage()
+        return int(getattr(usage, "sum", lambda: usage)()), 0
+    if kind.startswith("scipy.sparse.") and hasattr(value, "indptr"):
+        return sum(part.nbytes for part in (value.indptr, value.indices, value.data)), 0
+    size = getattr(value, "nbytes", None)
+    return (size, 0) if isinstance(size, int) else (None, None)

@@ -1,0 +1,213 @@
+"""The magics `%%rust` and `%rust`, and completion in their cells."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from slaf import SlafError, _slaf
+from slaf.rust_cells.errors import RustError, check
+
+#: Seconds that completion may take.
+_PATIENCE = 3.0
+
+
+def load(shell: Any) -> RustCells:
+    """Registers the magics and their completion."""
+    from IPython.core.completer import context_matcher
+
+    if hasattr(shell, "slaf_rust"):
+        shell.slaf_rust.close()
+    cells = shell.slaf_rust = RustCells(shell)
+    shell.register_magic_function(_magic(cells), "line_cell", "rust")
+    if hasattr(shell, "Completer"):
+        complete = lambda context: _matches(cells, context)  # noqa: E731
+        complete.__qualname__ = "slaf.rust"
+        matchers = shell.Completer.custom_matchers
+        matchers[:] = [m for m in matchers if getattr(m, "matcher_identifier", "") != "slaf.rust"]
+        matchers.append(context_matcher(identifier="slaf.rust")(complete))
+    return cells
+
+
+class RustCells:
+    """The Rust side of a shell."""
+
+    def __init__(self, shell: Any):
+        self._shell = shell
+        self._host: Any = None
+        self._variables: Any = None
+
+    def run(self, code: str, needs: list[str] = (), makes: list[str] = ()) -> Any:
+        """Runs a cell; its value, if it has one.
+
+        `needs` are variables that must be there, `makes` those that the cell must
+        put.
+        """
+        variables = self._session()
+        for name in needs:
+            from slaf.rust_cells.share import as_frame
+
+            value = variables.find(name)
+            if not hasattr(value, "X") and not hasattr(value, "indptr"):
+                as_frame(name, value)
+        variables.made.clear()
+        answer = self._ready_host().request("run", code=code)
+        check(answer, answer["stderr"])
+        for name in makes:
+            if name not in variables.made:
+                near = _slaf.nearest(name, list(variables.made))
+                hint = f" It made {' and '.join(f'`{n}`' for n in near)}." if near else ""
+                raise RustError(
+                    f"The cell did not make `{name}`, which `--out` names.{hint} "
+                    f'Write `slaf::put("{name}", batch)?`.'
+                )
+        shows = answer["data"] and answer["data"] != {"text/plain": "()"}
+        return Value(answer["data"]) if shows else None
+
+    def reset(self) -> None:
+        """Forgets variables, functions, `use` and `:dep`."""
+        if self._host is not None:
+            answer = self._ready_host().request("reset")
+            check(answer, answer["stderr"])
+
+    def complete(self, code: str, cursor: int) -> tuple[int, int, list[tuple[str, str]]]:
+        """Where the candidates begin and end in `code`, and each with its kind.
+        Empty while Rust is not there yet, which the first question starts."""
+        if self._host is None or not self._host.is_alive:
+            self._start()
+        if not self._host.is_ready:
+            return cursor, cursor, []
+        place = len(code[:cursor].encode())
+        answer = self._host.request("complete", timeout=_PATIENCE, code=code, cursor=place)
+        if answer["status"] != "ok" or not answer["matches"]:
+            return cursor, cursor, []
+        start, end = (len(code.encode()[: answer[n]].decode()) for n in ("start", "end"))
+        return start, end, [(match["text"], match["type"]) for match in answer["matches"]]
+
+    def variables(self) -> list[tuple[str, str]]:
+        """Rust's variables and their types."""
+        if self._host is None or not self._host.is_alive or not self._host.is_ready:
+            return []
+        answer = self._host.request("variables", timeout=_PATIENCE)
+        return [(name, kind) for name, kind in answer.get("variables", [])]
+
+    def close(self) -> None:
+        if self._host is not None:
+            self._host.kill()
+            self._host = None
+
+    def _session(self) -> Any:
+        if self._variables is None:
+            # numpy, pandas and polars take a second.
+            from slaf.rust_cells.share import Variables
+
+            self._variables = Variables(self._shell.user_ns)
+        return self._variables
+
+    def _start(self) -> None:
+        import atexit
+
+        from slaf.rust_cells.host import Host
+
+        atexit.unregister(self.close)
+        self.close()
+        self._host = Host(self._session().answer)
+        atexit.register(self.close)
+
+    def _ready_host(self) -> Any:
+        if self._host is None or not self._host.is_alive:
+            self._start()
+        if not self._host.is_ready:
+            answer = self._host.start()
+            if answer["status"] != "ok":
+                self.close()
+                check(answer, "")
+        return self._host
+
+
+class Value:
+    """What a cell gave, in each form that it displays as."""
+
+    def __init__(self, data: dict[str, str]):
+        self._data = data
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": repr(self)} | self._data
+
+    def __repr__(self) -> str:
+        return self._data.get("text/plain", "a value of Rust")
+
+
+def _magic(cells: RustCells):
+    def rust(line: str, cell: str | None = None):
+        """Compile and run Rust.
+
+        %%rust [--in NAME,NAME…] [--out NAME,NAME…]
+        let batch = slaf::get("frame")?;        a DataFrame as an Arrow RecordBatch
+        let x = slaf::csr("adata.X")?;          a sparse matrix
+        slaf::put("scores", batch)?;            a DataFrame for Python and SQL
+
+        %rust --reset forgets what cells defined; %rust EXPRESSION runs one line.
+        """
+        from IPython.core.error import UsageError
+
+        try:
+            if cell is None:
+                return _line(cells, line.strip())
+            needs, makes = _options(line)
+            # The magic's own line counts, as in the notebook.
+            return cells.run(f"\n{cell}", needs, makes)
+        except RustError:
+            raise
+        except SlafError as error:
+            raise UsageError(str(error)) from None
+
+    return rust
+
+
+def _line(cells: RustCells, line: str) -> Any:
+    if line == "--reset":
+        return cells.reset()
+    if not line or line.startswith("--"):
+        raise SlafError("`%rust --reset` begins anew; `%rust EXPRESSION` runs one line.")
+    return cells.run(line)
+
+
+def _options(line: str) -> tuple[list[str], list[str]]:
+    names: dict[str, list[str]] = {"--in": [], "--out": []}
+    words = re.sub(r"\s*,\s*", ",", line.replace("=", " ")).split()
+    while words:
+        option = words.pop(0)
+        if option not in names:
+            raise SlafError(f"There is no option `{option}`. %%rust knows `--in` and `--out`.")
+        if not words or words[0].startswith("--"):
+            raise SlafError(f"`{option}` needs names, such as `{option} cells,scores`.")
+        names[option] += [name for name in words.pop(0).split(",") if name]
+    return names["--in"], names["--out"]
+
+
+def code_of(text: str) -> int | None:
+    """Where the code of a `%%rust` cell begins."""
+    found = re.match(r"\s*%%rust\b[^\n]*\n", text) or re.match(r"\s*%rust[ \t]+(?!-)", text)
+    return found.end() if found else None
+
+
+def _matches(cells: RustCells, context: Any) -> dict[str, Any]:
+    from IPython.core.completer import SimpleCompletion
+
+    text = context.full_text
+    lines = text.split("\n")[: context.cursor_line]
+    cursor = sum(len(line) + 1 for line in lines) + context.cursor_position
+    begin = code_of(text)
+    if begin is None or cursor < begin:
+        return {"completions": [], "suppress": False}
+    try:
+        start, end, found = cells.complete(text[begin:], cursor - begin)
+    except (SlafError, OSError):
+        start, end, found = cursor - begin, cursor - begin, []
+    return {
+        "completions": [SimpleCompletion(name, type=kind) for name, kind in found],
+        "matched_fragment": text[begin + start : begin + end],
+        "ordered": True,
+        "suppress": True,
+    }

@@ -1,0 +1,90 @@
+"""What a Rust cell prints, as it comes, and how far its compilation is."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+import time
+from typing import Any
+
+#: Bytes that a cell may print; more would choke a notebook.
+_MOST = 16 << 20
+#: Bytes of stderr that are kept for the message of an error.
+_LAST_WORDS = 4096
+
+
+class Streams:
+    """The cell's stdout and stderr, passed on to the session's."""
+
+    def __init__(self):
+        make = codecs.getincrementaldecoder("utf-8")
+        self._decoders = {name: make("replace") for name in ("stdout", "stderr")}
+        self._printed = 0
+        self.last_words = ""
+
+    def write(self, name: str, data: bytes) -> None:
+        text = self._decoders[name].decode(data)
+        if name == "stderr":
+            self.last_words = (self.last_words + text)[-_LAST_WORDS:]
+        left = _MOST - self._printed
+        self._printed += len(data)
+        if left > 0:
+            getattr(sys, name).write(text[:left])
+
+    def close(self) -> None:
+        for name, decoder in self._decoders.items():
+            getattr(sys, name).write(decoder.decode(b"", final=True))
+        if self._printed > _MOST:
+            print(
+                f"\n… {self._printed - _MOST:,} more bytes are not shown: a cell prints at most "
+                f"{_MOST >> 20} MiB.",
+                file=sys.stderr,
+            )
+
+
+class Compiling:
+    """A line that says which crate is compiled, below a notebook's cell; on a
+    terminal the first and the last words only."""
+
+    #: Seconds between two changes of the line.
+    _PAUSE = 0.2
+
+    def __init__(self, begin: str | None = None):
+        self._begun = time.monotonic()
+        self._crates = 0
+        self._said = 0.0
+        self._line: Any = None
+        self._starts = begin is not None
+        if begin is not None:
+            self._say(begin)
+
+    def __call__(self, crate: str) -> None:
+        self._crates += 1
+        now = time.monotonic()
+        if now - self._said >= self._PAUSE:
+            self._said = now
+            self._say(f"Compiling {crate} ({self._crates})")
+
+    def close(self, done: bool = True) -> None:
+        if self._line is None:
+            return
+        took = f"{time.monotonic() - self._begun:.1f} s"
+        if self._starts:
+            self._say(f"Rust is ready ({took})." if done else "Rust did not start.", last=True)
+        else:
+            self._say(f"Compiled {self._crates} crates in {took}.", last=True)
+
+    def _say(self, text: str, last: bool = False) -> None:
+        from IPython import get_ipython
+        from IPython.display import display
+
+        if not hasattr(get_ipython(), "kernel"):
+            if self._line is None or last:
+                print(text, file=sys.stderr)
+            self._line = text
+            return
+        bundle = {"text/plain": text}
+        if self._line is None:
+            self._line = display(bundle, raw=True, display_id=True)
+        else:
+            self._line.update(bundle, raw=True)
