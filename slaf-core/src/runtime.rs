@@ -7,7 +7,9 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::{Error, Result};
 
@@ -59,9 +61,30 @@ where
     }
 }
 
+/// The next item of `queue`, or `None` after the last; interrupted as [`wait`].
+pub(crate) fn receive<T: Send>(
+    queue: &mut mpsc::Receiver<T>,
+    mut interrupted: impl FnMut() -> bool,
+) -> Result<Option<T>> {
+    loop {
+        match RUNTIME.block_on(async { timeout(TICK, queue.recv()).await }) {
+            Ok(item) => return Ok(item),
+            Err(_) if interrupted() => return Err(Error::Interrupted),
+            Err(_) => {}
+        }
+    }
+}
+
 /// Runs `work` on the pool beside the caller.
 pub(crate) fn spawn<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
     RUNTIME.spawn(work)
+}
+
+/// The same for work that computes.
+pub(crate) fn spawn_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    RUNTIME.spawn_blocking(work)
 }
