@@ -154,9 +154,7 @@ def indexed(adata, tmp_path_factory):
 
 def test_an_index_finds_nearly_all_and_all_when_it_looks_everywhere(indexed, adata):
     handle = read_slaf(indexed)
-    metric, partitions, visited, recall = _slaf.vector_index(
-        handle.slaf._dataset, "cells", "X_pca"
-    )
+    metric, partitions, visited, recall = _slaf.vector_index(handle.slaf._dataset, "cells", "X_pca")
     assert (metric, partitions, visited) == ("cosine", 30, 8)
     assert 0.8 < recall <= 1
     queries = adata.obsm["X_pca"][::50] + np.float32(0.01)

@@ -174,8 +174,8 @@ pub(crate) trait Value: ArrowNativeType + PartialOrd + Send {
 
     fn wrap(values: Vec<Self>) -> Values;
 
-    /// The values, if they are of this type.
-    fn of(values: ValuesRef<'_>) -> Option<&[Self]>;
+    /// Appends values of any type as this one.
+    fn extend(values: &mut Vec<Self>, more: ValuesRef<'_>);
 }
 
 macro_rules! value {
@@ -187,10 +187,13 @@ macro_rules! value {
                 Values::$variant(values)
             }
 
-            fn of(values: ValuesRef<'_>) -> Option<&[Self]> {
-                match values {
-                    ValuesRef::$variant(values) => Some(values),
-                    _ => None,
+            fn extend(values: &mut Vec<Self>, more: ValuesRef<'_>) {
+                match more {
+                    ValuesRef::U16(v) => values.extend(v.iter().map(|x| *x as $native)),
+                    ValuesRef::I32(v) => values.extend(v.iter().map(|x| *x as $native)),
+                    ValuesRef::I64(v) => values.extend(v.iter().map(|x| *x as $native)),
+                    ValuesRef::F32(v) => values.extend(v.iter().map(|x| *x as $native)),
+                    ValuesRef::F64(v) => values.extend(v.iter().map(|x| *x as $native)),
                 }
             }
 

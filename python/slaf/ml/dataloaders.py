@@ -180,7 +180,7 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
         raw_format: str = "polars",
         tensors: bool = True,
         block: int = 16,
-        buffer: int = 8192,
+        buffer: int = 4096,
         prefetch: int = 8,
     ):
         for name, number in (("batch_size", batch_size), ("n_epochs", n_epochs)):

@@ -11,6 +11,10 @@ use crate::{Error, Result};
 /// What a cell's counts are scaled to.
 pub(super) const TARGET: f64 = 10_000.0;
 
+/// Bits of a word that say where its key is: a cell has fewer than a million
+/// genes.
+const PLACE_BITS: u32 = 20;
+
 /// The tokens that frame a cell (V2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Specials {
@@ -40,7 +44,8 @@ impl Geneformer {
     ///
     /// # Errors
     ///
-    /// A median is not a positive number, or `width` has no room for a gene.
+    /// A median is not a positive number, `width` has no room for a gene, or
+    /// there are a million genes.
     pub fn new(
         genes: &[Option<(i64, f64)>],
         specials: Option<Specials>,
@@ -48,6 +53,11 @@ impl Geneformer {
         width: usize,
         totals: Option<Arc<[f64]>>,
     ) -> Result<Self> {
+        if genes.len() >= 1 << PLACE_BITS {
+            return Err(Error::Engine {
+                message: format!("{} genes are too many to rank.", genes.len()),
+            });
+        }
         if width <= specials.map_or(0, |_| 2) {
             return Err(Error::Engine {
                 message: format!("A row of {width} tokens has no room for a gene."),
@@ -89,6 +99,42 @@ impl Geneformer {
         })
     }
 
+    /// The places of a cell's genes, from high to low, as many as there is room
+    /// for.
+    fn ranked(&self, counts: &[(i32, f64)], total: f64) -> Vec<u32> {
+        let placed = counts
+            .iter()
+            .filter_map(|(gene, count)| Some((self.places[*gene as usize]?, *count)));
+        let placed: Vec<(u32, f64)> = if self.merges {
+            merged(placed.collect())
+        } else {
+            placed.collect()
+        };
+        // The bits of positive numbers ascend as they do.
+        let keys: Vec<u64> = placed
+            .iter()
+            .map(|(place, count)| {
+                let scaled = count / total * TARGET / self.medians[*place as usize];
+                !scaled.to_bits()
+            })
+            .collect();
+        // One word of the key's upper bits and of where it is sorts twice as
+        // fast as both; what those bits leave open is decided afterwards.
+        let mut words: Vec<u64> = (0u64..)
+            .zip(&keys)
+            .map(|(at, key)| key >> PLACE_BITS << PLACE_BITS | at)
+            .collect();
+        let room = self.width - self.specials.map_or(0, |_| 2);
+        words.sort_unstable();
+        let at = |word: &u64| (word & ((1 << PLACE_BITS) - 1)) as usize;
+        let same = |a: &u64, b: &u64| a >> PLACE_BITS == b >> PLACE_BITS;
+        for run in words.chunk_by_mut(same).filter(|run| run.len() > 1) {
+            run.sort_by_key(|word| keys[at(word)]);
+        }
+        words.truncate(room);
+        words.iter().map(|word| placed[at(word)].0).collect()
+    }
+
     fn total(&self, cell: &Cell<'_>, counts: &[(i32, f64)]) -> Result<f64> {
         let Some(totals) = &self.totals else {
             return Ok(counts.iter().map(|(_, count)| count).sum());
@@ -118,30 +164,12 @@ impl Tokenizer for Geneformer {
 
     fn encode(&self, cell: &Cell<'_>, _: &mut Random, row: Row<'_>) -> Result<usize> {
         let counts = counts(cell)?;
-        let mut ranked: Vec<(u64, u32)> = Vec::with_capacity(counts.len());
-        if !counts.is_empty() {
-            let total = self.total(cell, &counts)?;
-            let placed = counts
-                .iter()
-                .filter_map(|(gene, count)| Some((self.places[*gene as usize]?, *count)));
-            let key = |place: u32, count: f64| {
-                let scaled = count / total * TARGET / self.medians[place as usize];
-                // The bits of positive numbers ascend as they do.
-                (!scaled.to_bits(), place)
-            };
-            if self.merges {
-                ranked.extend(merged(placed.collect()).map(|(place, count)| key(place, count)));
-            } else {
-                ranked.extend(placed.map(|(place, count)| key(place, count)));
-            }
-        }
-        let room = self.width - self.specials.map_or(0, |_| 2);
-        if ranked.len() > room {
-            ranked.select_nth_unstable(room);
-            ranked.truncate(room);
-        }
-        ranked.sort_unstable();
-        let genes = ranked.iter().map(|(_, place)| self.tokens[*place as usize]);
+        let ranked = if counts.is_empty() {
+            vec![]
+        } else {
+            self.ranked(&counts, self.total(cell, &counts)?)
+        };
+        let genes = ranked.iter().map(|place| self.tokens[*place as usize]);
         let (before, after) = match self.specials {
             Some(Specials { cls, eos }) => (Some(cls), Some(eos)),
             None => (None, None),
@@ -156,7 +184,7 @@ impl Tokenizer for Geneformer {
 }
 
 /// The counts of each place, summed.
-fn merged(mut placed: Vec<(u32, f64)>) -> impl Iterator<Item = (u32, f64)> {
+fn merged(mut placed: Vec<(u32, f64)>) -> Vec<(u32, f64)> {
     placed.sort_by_key(|(place, _)| *place);
     placed.dedup_by(|next, kept| {
         let same = next.0 == kept.0;
@@ -165,5 +193,5 @@ fn merged(mut placed: Vec<(u32, f64)>) -> impl Iterator<Item = (u32, f64)> {
         }
         same
     });
-    placed.into_iter()
+    placed
 }

@@ -69,10 +69,24 @@ impl Scgpt {
         let mut sorted: Vec<f64> = genes.iter().map(|(_, value)| *value).collect();
         sorted.sort_unstable_by(f64::total_cmp);
         let edges = quantiles(&sorted, self.bins - 1);
+        // Counts are few different numbers: most are looked up.
+        let mut known = [(0, 0); 64];
         for (_, value) in genes {
-            let upper = edges.partition_point(|edge| *edge <= *value);
+            let sides = |value: f64| {
+                let upper = edges.partition_point(|edge| *edge <= value);
+                let lower = edges[..upper].partition_point(|edge| *edge < value);
+                (lower, upper)
+            };
+            let (lower, upper) = match known.get_mut(*value as usize) {
+                Some(entry) if value.fract() == 0.0 => {
+                    if entry.1 == 0 {
+                        *entry = sides(*value);
+                    }
+                    *entry
+                }
+                _ => sides(*value),
+            };
             *value = if self.spread {
-                let lower = edges.partition_point(|edge| *edge < *value);
                 let (lower, upper) = (lower as f64, upper as f64);
                 (random.unit() * (lower - upper) + upper).ceil()
             } else {
