@@ -13,7 +13,7 @@ of it beside it: slafdb's and ours by their converters, annbatch's shuffled coll
 by its. Leave the machine alone meanwhile.
 
 Each contender runs alone, in a process of its own, for `--seconds` from its second
-batch on, or for an epoch if that ends before; the best of `--repeat` in turns counts.
+batch on (ours and slafdb over epochs, the others for one at most); the best of `--repeat` in turns counts.
 Peaks are of resident memory with interpreter and libraries; "growth" is what is held
 at the end beyond what was held after the first second."""
 
@@ -43,14 +43,14 @@ def batches():
         from slaf.ml import SLAFDataLoader
         more = {"raw": {"raw_mode": True}, "csr": {"raw_mode": True, "raw_format": "csr"},
                 "scgpt": {"tokenizer_type": "scgpt"}, "geneformer": {}}[form]
-        return SLAFDataLoader(path, batch_size=64, verbose=False, **more)
+        return SLAFDataLoader(path, batch_size=64, verbose=False, n_epochs=1000, **more)
     if kind == "slafdb":
         from loguru import logger
         logger.remove()
         from slaf import SLAFArray
         from slaf.ml.dataloaders import SLAFDataLoader
         more = {"raw_mode": True} if form == "raw" else {"tokenizer_type": form}
-        return SLAFDataLoader(SLAFArray(path), batch_size=64, verbose=False, **more)
+        return SLAFDataLoader(SLAFArray(path), batch_size=64, verbose=False, n_epochs=1000, **more)
     if kind == "annbatch":
         import zarr
         import zarrs
