@@ -35,8 +35,8 @@ def train(dataset: str, epochs: int = 2) -> float:
         loss.backward()
         optimizer.step()
         seen.append(batch["cell_ids"])
-    print(f"rank {loader.rank}: loss {loss:.3f}, cells {torch.cat(seen).tolist()}", flush=True)
-    return float(loss)
+    print(f"rank {loader.rank}: loss {loss.item():.3f}, cells {torch.cat(seen).tolist()}", flush=True)
+    return loss.item()
 
 
 if __name__ == "__main__":

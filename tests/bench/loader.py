@@ -4,7 +4,7 @@ annbatch, scDataset and AnnLoader.
     python tests/bench/loader.py DATA.h5ad --slafdb SLAFDB_PYTHON --torch TORCH_PYTHON \\
         --annbatch ANNBATCH_PYTHON
 
-Run it with a Python that has this package. SLAFDB_PYTHON has slafdb and torch,
+Run it with a Python that has this package. SLAFDB_PYTHON has slafdb, torch and psutil,
 TORCH_PYTHON torch, anndata and scdataset, ANNBATCH_PYTHON annbatch and zarrs
 (Python 3.12);
 who has no Python is left out. DATA.h5ad is made where it is missing

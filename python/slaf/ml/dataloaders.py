@@ -179,7 +179,7 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
         compat: str | None = None,
         raw_format: str = "polars",
         tensors: bool = True,
-        block: int = 16,
+        block: int = 32,
         buffer: int = 4096,
         prefetch: int = 8,
     ):
