@@ -121,8 +121,7 @@ fn batches_of(
                 let (read, loader) = (Arc::clone(&read), loader.clone());
                 Ok(async move {
                     let span = start..(start + size).min(read.len());
-                    let made = runtime::spawn_blocking(move || read.batch(&loader, span));
-                    Working(made).result().await
+                    runtime::compute(move || read.batch(&loader, span)).await
                 })
             });
             Ok::<_, Error>(stream::iter(made))
