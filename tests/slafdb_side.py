@@ -3,9 +3,11 @@
 python slafdb_side.py read DATASET OUT.npz
 python slafdb_side.py convert FILE.h5ad DATASET
 python slafdb_side.py append FILE.h5ad DATASET
+python slafdb_side.py tokens DATASET OUT.npz
 """
 
 import sys
+import types
 
 import numpy as np
 from loguru import logger
@@ -21,6 +23,38 @@ elif command == "append":
     from slaf.data import SLAFConverter
 
     SLAFConverter().append(source, target)
+elif command == "tokens":
+    # slafdb imports torch, whose arrays it makes with numpy: numpy's are enough.
+    torch = types.ModuleType("torch")
+    torch.Tensor, torch.from_numpy = np.ndarray, lambda array: array
+    absent = types.SimpleNamespace(is_available=lambda: False)
+    torch.cuda, torch.backends = absent, types.SimpleNamespace(mps=absent)
+    torch.device = str
+    data = types.ModuleType("torch.utils.data")
+    data.IterableDataset = object
+    sys.modules |= {"torch": torch, "torch.utils": torch, "torch.utils.data": data}
+
+    import polars as pl
+    from slaf import SLAFArray
+    from slaf.core.tabular_schema import SLAF_LANCE_COO_SCHEMA
+    from slaf.ml.tokenizers import GeneformerTokenizer, ScGPTTokenizer
+
+    array = SLAFArray(source)
+    rows = pl.from_arrow(array.expression.to_table())
+    arrays = {}
+    for kind, make in (("geneformer", GeneformerTokenizer), ("scgpt", ScGPTTokenizer)):
+        for width in (6, 2048):
+            tokenizer = make(array, max_genes=width)
+            grouped = tokenizer.window.apply(
+                rows, SLAF_LANCE_COO_SCHEMA, width, use_binned_expressions=False
+            )
+            values = grouped["expr_sequence"].to_list() if kind == "scgpt" else None
+            found = tokenizer.tokenize(grouped["gene_sequence"].to_list(), values)
+            names = ("input_ids", "attention_mask", "values")
+            for name, made in zip(names, found, strict=True):
+                if made is not None:
+                    arrays[f"{kind}/{width}/{name}"] = made
+    np.savez(target, **arrays)
 else:
     from slaf import SLAFArray
     from slaf.integrations.anndata import read_slaf

@@ -25,6 +25,7 @@ MODULES = [
     "data.utils",
     "integrations.anndata",
     "integrations.scanpy",
+    "ml.dataloaders",
 ]
 
 

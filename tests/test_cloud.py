@@ -497,3 +497,48 @@ def test_a_killed_conversion_can_be_run_again(s3, tmp_path, share):
     back = ad.read_h5ad(tmp_path / "back.h5ad")
     np.testing.assert_array_equal(dense(back.X), dense(adata.X))
     pd.testing.assert_frame_equal(back.obs, adata.obs)
+
+
+# Training -----------------------------------------------------------------
+
+
+def test_random_batches_stream_from_a_bucket(cloud, pbmc, pbmc_url):
+    """Each rank reads its own part, and what it trains on is what a folder gives."""
+    from slaf.ml import SLAFDataLoader
+
+    x, seen = dense(pbmc.X), []
+    more = {"batch_size": 32, "raw_mode": True, "raw_format": "csr", "verbose": False}
+    for rank in range(2):
+        loader = SLAFDataLoader(pbmc_url, rank=rank, world_size=2, buffer=128, **more)
+        with cloud.faults(latency=0.02, error_every=9):
+            for batch in loader:
+                cells = np.asarray(batch["cell_ids"])
+                np.testing.assert_array_equal(batch["x"].toarray(), x[cells].astype(np.float32))
+                seen.extend(cells.tolist())
+    assert sorted(seen) == list(range(700))
+
+
+def test_a_loop_says_that_the_server_is_gone(pbmc_h5ad, tmp_path):
+    script = tmp_path / "loop.py"
+    script.write_text(
+        "import sys\n"
+        "from slaf.ml import SLAFDataLoader\n"
+        "loader = SLAFDataLoader(sys.argv[1], raw_mode=True, buffer=64, n_epochs=1000)\n"
+        "for batch in loader:\n"
+        "    print('batch', flush=True)\n"
+    )
+    with S3() as server:
+        done = slaf(server, "convert", pbmc_h5ad, server.url("x.slaf"))
+        assert done.returncode == 0, done.stderr
+        process = subprocess.Popen(
+            [sys.executable, script, server.url("x.slaf")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(server),
+        )
+        assert process.stdout.readline() == "batch\n"
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("OSError: `s3://") and "cannot be reached" in last

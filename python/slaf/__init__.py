@@ -41,6 +41,10 @@ def __getattr__(name: str) -> Any:
         from slaf import integrations
 
         return getattr(integrations, name)
+    if name in ("ml", "tl"):
+        from importlib import import_module
+
+        return import_module(f"slaf.{name}")
     raise AttributeError(f"module 'slaf' has no attribute {name!r}")
 
 

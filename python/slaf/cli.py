@@ -161,11 +161,33 @@ def _parser() -> argparse.ArgumentParser:
     index = command(
         "index",
         _index,
-        "write X in the order of genes, and the sums of cells and genes, anew",
-        "examples:\n  slaf index atlas.slaf\n",
+        "write X in the order of genes, and the sums of cells and genes, anew; or an index of "
+        "vectors",
+        "examples:\n  slaf index atlas.slaf\n"
+        "  slaf index atlas.slaf --vector X_pca --metric cosine\n",
     )
     index.add_argument("dataset")
     index.add_argument("--no-gene-index", action="store_true", help="only the sums")
+    index.add_argument("--vector", metavar="KEY", help="an embedding in obsm or varm, instead")
+    index.add_argument("--metric", choices=["l2", "cosine", "dot"], default="l2")
+    index.add_argument(
+        "--partitions",
+        type=int,
+        metavar="N",
+        help="of the vectors (default: the root of their number)",
+    )
+
+    shuffle = command(
+        "shuffle",
+        _shuffle,
+        "copy a dataset with its cells in random order",
+        "Reading the copy in order is a true shuffle.\n\nexamples:\n"
+        "  slaf shuffle atlas.slaf shuffled.slaf --seed 1\n",
+    )
+    shuffle.add_argument("dataset")
+    shuffle.add_argument("output", help="the dataset to make")
+    shuffle.add_argument("--seed", type=int, default=0, help="of the order (default: 0)")
+    shuffle.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
 
     repair = command(
         "repair",
@@ -390,8 +412,40 @@ def _index(options: argparse.Namespace) -> None:
     from slaf import _slaf
 
     begun = time.perf_counter()
-    _slaf.index(_slaf.Dataset(options.dataset), not options.no_gene_index)
-    _done(options.dataset, begun)
+    dataset = _slaf.Dataset(options.dataset)
+    if options.vector is None:
+        _slaf.index(dataset, not options.no_gene_index)
+        _done(options.dataset, begun)
+        return
+    _, (metric, partitions, visited, recall) = _slaf.index_vectors(
+        dataset, *_vectors(options.dataset, options.vector), options.metric, options.partitions
+    )
+    print(
+        f"{options.dataset}: {options.vector} by {metric} in {partitions:,} partitions; of the 10 "
+        f"nearest, {visited} of them hold {100 * recall:.1f} %"
+    )
+
+
+def _vectors(uri: str, key: str) -> tuple[str, str]:
+    """The table and the column of an embedding, by its name in obsm or varm."""
+    from slaf.integrations.anndata import read_slaf
+    from slaf.lazy.content import StoredVectors
+
+    handle = read_slaf(uri)
+    view = handle.varm if key in handle.varm and key not in handle.obsm else handle.obsm
+    try:
+        found = view._found(key)
+    except KeyError as error:
+        raise ValueError(error.args[0]) from None
+    if not isinstance(found, StoredVectors):
+        raise ValueError(f"`{key}` is no matrix of numbers, so it cannot be indexed.")
+    return found.place
+
+
+def _shuffle(options: argparse.Namespace) -> None:
+    options.input, options.cells, options.shuffle = [options.dataset], None, options.seed
+    options.no_gene_index = False
+    _convert(options)
 
 
 def _repair(options: argparse.Namespace) -> None:

@@ -7,11 +7,14 @@ mod dataset;
 mod display;
 mod errors;
 mod kernel;
+mod loader;
 mod revision;
+mod search;
 mod share;
 mod sql;
 mod stats;
 mod storage;
+mod tokens;
 mod wait;
 mod writer;
 
@@ -43,6 +46,9 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<revision::Revision>()?;
     m.add_class::<stats::Moments>()?;
     m.add_class::<stats::Gram>()?;
+    m.add_class::<tokens::Tokenizer>()?;
+    m.add_class::<loader::Loader>()?;
+    m.add_class::<loader::Batches>()?;
     m.add_class::<kernel::Kernel>()?;
     m.add_class::<kernel::Lane>()?;
     m.add_class::<kernel::Request>()?;
@@ -55,6 +61,10 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(storage::history, m)?)?;
     m.add_function(wrap_pyfunction!(storage::vacuum, m)?)?;
     m.add_function(wrap_pyfunction!(storage::index, m)?)?;
+    m.add_function(wrap_pyfunction!(search::index_vectors, m)?)?;
+    m.add_function(wrap_pyfunction!(search::nearest_of, m)?)?;
+    m.add_function(wrap_pyfunction!(search::nearest_rows, m)?)?;
+    m.add_function(wrap_pyfunction!(search::vector_index, m)?)?;
     m.add_function(wrap_pyfunction!(storage::repair, m)?)?;
     m.add_function(wrap_pyfunction!(storage::validate, m)?)?;
     m.add_function(wrap_pyfunction!(sql::complete_sql, m)?)?;
@@ -65,6 +75,7 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(sql::sql_holes, m)?)?;
     m.add_function(wrap_pyfunction!(sql::query, m)?)?;
     m.add_function(wrap_pyfunction!(sql::parse_cell, m)?)?;
+    m.add_function(wrap_pyfunction!(tokens::gene_medians, m)?)?;
     m.add_function(wrap_pyfunction!(stats::apply_steps, m)?)?;
     m.add_function(wrap_pyfunction!(stats::rank_sums, m)?)?;
     m.add_function(wrap_pyfunction!(stats::row_moments, m)?)?;

@@ -17,7 +17,7 @@ use crate::wait::wait;
 type Options = Option<HashMap<String, String>>;
 
 /// A version: number, parent, operation, time, cells, genes.
-type Version = (u64, Option<u64>, String, String, u64, u64);
+pub(crate) type Version = (u64, Option<u64>, String, String, u64, u64);
 
 pub(crate) fn version(manifest: Manifest) -> Version {
     let (cells, genes) = manifest.shape;

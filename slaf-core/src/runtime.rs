@@ -2,12 +2,15 @@
 //! synchronous caller waits for it without becoming deaf to an interrupt.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::{Error, Result};
 
@@ -18,6 +21,9 @@ use crate::{Error, Result};
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread()
         .thread_name("slaf")
+        // Files are read on these, hundreds of scattered ranges at once: on as
+        // many threads as tokio allows, each keeps what its allocator freed.
+        .max_blocking_threads(16)
         .enable_all()
         .build()
         .expect("the system refuses to start threads")
@@ -59,9 +65,40 @@ where
     }
 }
 
+/// The next item of `queue`, or `None` after the last; interrupted as [`wait`].
+pub(crate) fn receive<T: Send>(
+    queue: &mut mpsc::Receiver<T>,
+    mut interrupted: impl FnMut() -> bool,
+) -> Result<Option<T>> {
+    loop {
+        match RUNTIME.block_on(async { timeout(TICK, queue.recv()).await }) {
+            Ok(item) => return Ok(item),
+            Err(_) if interrupted() => return Err(Error::Interrupted),
+            Err(_) => {}
+        }
+    }
+}
+
 /// Runs `work` on the pool beside the caller.
 pub(crate) fn spawn<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
     RUNTIME.spawn(work)
+}
+
+/// Runs `work`, which computes, on the threads that are there for that.
+pub(crate) async fn compute<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (done, outcome) = oneshot::channel();
+    rayon::spawn(move || {
+        // After an interrupt nobody listens any more.
+        let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
+    });
+    match outcome.await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) | Err(_) => Err(Error::Engine {
+            message: "A thread that computes has died.".into(),
+        }),
+    }
 }

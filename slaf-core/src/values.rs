@@ -1,5 +1,7 @@
 //! The values of a matrix in the dtype its reader wants.
 
+use std::ops::Range;
+
 use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::cast;
@@ -45,6 +47,26 @@ impl ValuesRef<'_> {
             Self::I64(v) => v.len(),
             Self::F32(v) => v.len(),
             Self::F64(v) => v.len(),
+        }
+    }
+
+    pub(crate) fn slice(self, range: Range<usize>) -> Self {
+        match self {
+            Self::U16(v) => Self::U16(&v[range]),
+            Self::I32(v) => Self::I32(&v[range]),
+            Self::I64(v) => Self::I64(&v[range]),
+            Self::F32(v) => Self::F32(&v[range]),
+            Self::F64(v) => Self::F64(&v[range]),
+        }
+    }
+
+    pub(crate) fn get(&self, at: usize) -> f64 {
+        match self {
+            Self::U16(v) => v[at].into(),
+            Self::I32(v) => v[at].into(),
+            Self::I64(v) => v[at] as f64,
+            Self::F32(v) => v[at].into(),
+            Self::F64(v) => v[at],
         }
     }
 }
@@ -123,6 +145,16 @@ impl Values {
         self.len() == 0
     }
 
+    pub fn as_ref(&self) -> ValuesRef<'_> {
+        match self {
+            Self::U16(v) => ValuesRef::U16(v),
+            Self::I32(v) => ValuesRef::I32(v),
+            Self::I64(v) => ValuesRef::I64(v),
+            Self::F32(v) => ValuesRef::F32(v),
+            Self::F64(v) => ValuesRef::F64(v),
+        }
+    }
+
     pub fn value_type(&self) -> ValueType {
         match self {
             Self::U16(_) => ValueType::U16,
@@ -141,6 +173,9 @@ pub(crate) trait Value: ArrowNativeType + PartialOrd + Send {
     fn to_f64(self) -> f64;
 
     fn wrap(values: Vec<Self>) -> Values;
+
+    /// Appends values of any type as this one.
+    fn extend(values: &mut Vec<Self>, more: ValuesRef<'_>);
 }
 
 macro_rules! value {
@@ -150,6 +185,16 @@ macro_rules! value {
 
             fn wrap(values: Vec<Self>) -> Values {
                 Values::$variant(values)
+            }
+
+            fn extend(values: &mut Vec<Self>, more: ValuesRef<'_>) {
+                match more {
+                    ValuesRef::U16(v) => values.extend(v.iter().map(|x| *x as $native)),
+                    ValuesRef::I32(v) => values.extend(v.iter().map(|x| *x as $native)),
+                    ValuesRef::I64(v) => values.extend(v.iter().map(|x| *x as $native)),
+                    ValuesRef::F32(v) => values.extend(v.iter().map(|x| *x as $native)),
+                    ValuesRef::F64(v) => values.extend(v.iter().map(|x| *x as $native)),
+                }
             }
 
             #[inline]

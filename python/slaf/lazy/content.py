@@ -137,10 +137,25 @@ def _vectors(array: SLAFArray, section: str, table: str) -> dict[str, Reader]:
     stored = noted if noted is not None else {key: key for key in array._vectors(table)}
     readers: dict[str, Reader] = {}
     for key, column in stored.items():
-        readers[key] = lambda rows, column=column: array._vector(table, column, rows)
+        readers[key] = StoredVectors(array, table, column)
     for key, value in array._extras.get(section, {}).items():
         readers[key] = held(value)
     return readers
+
+
+class StoredVectors:
+    """Reads a column of vectors; who knows that it is one can search in it."""
+
+    def __init__(self, array: SLAFArray, table: str, column: str):
+        self._array, self.place = array, (table, column)
+
+    def __call__(self, rows: _axis.Positions) -> np.ndarray:
+        return self._array._vector(*self.place, rows)
+
+    @property
+    def searchable(self) -> bool:
+        table, column = self.place
+        return "Float32" in self._array._columns[table][column]
 
 
 def _pairs(array: SLAFArray, section: str) -> dict[str, Reader]:

@@ -17,6 +17,7 @@ from slaf.lazy.sources import Held
 
 if TYPE_CHECKING:
     from slaf.lazy.handle import LazyAnnData
+    from slaf.lazy.search import Neighbours
 
 
 class LazyDictionaryViewMixin(MutableMapping):
@@ -125,6 +126,53 @@ class LazyMetadataViewMixin(_ArraysView):
         self.lazy_adata._change(self.section, key)
         self._held()[key] = held(value)
         self.lazy_adata._changed(self.section, key)
+
+    def search(
+        self,
+        key: str,
+        query: Any,
+        k: int = 10,
+        *,
+        metric: str = "l2",
+        filter: Any = None,
+        exact: bool | None = None,
+        visit: int | None = None,
+    ) -> Neighbours:
+        """The rows whose vectors in `key` are nearest.
+
+        Parameters
+        ----------
+        query
+            A vector, several as a matrix, or names of rows, which are nearest to
+            themselves.
+        k
+            How many.
+        metric
+            "l2" (Euclidean), "cosine" (1 - cos; vectors of zeros have no neighbours)
+            or "dot" (the negative product).
+        filter
+            Which rows may be found: a mask, positions, names, or a SQL condition on
+            the table `cells` (`genes`).
+        exact
+            True: look at every vector. False: only through the index that `slaf index
+            DATASET --vector KEY` makes. By default, through it if there is one for
+            this metric, there are 200,000 vectors or more, and all may be found.
+        visit
+            Partitions of the index to look into: more find more.
+
+        Raises
+        ------
+        KeyError
+            There is no such key or name.
+        SlafError
+            The query has another length, or NaN in it.
+        ValueError
+            `exact=False`, and there is no index for it.
+        """
+        from slaf.lazy.search import search
+
+        args = (key, query, k, metric, filter, exact, visit)
+        return search(self.lazy_adata, self.section, *args)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -12,6 +12,9 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use crate::random::mixed;
+use crate::search::Metric;
+
 /// All of them.
 pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {
     vec![
@@ -116,11 +119,8 @@ impl ScalarUDFImpl for Distance {
             ColumnarValue::Scalar(value) => value.to_string(),
             ColumnarValue::Array(_) => return exec_err!("the metric of a distance is a text"),
         };
-        let metric = match metric.as_str() {
-            "l2" => l2,
-            "cosine" => cosine,
-            "dot" => dot,
-            other => return exec_err!("There is no metric `{other}`. Use `l2`, `cosine` or `dot`"),
+        let Some(metric) = Metric::from_name(&metric) else {
+            return exec_err!("There is no metric `{metric}`. Use `l2`, `cosine` or `dot`");
         };
         let rows = args.number_rows;
         let (a, b) = (Vectors::of(a, rows)?, Vectors::of(b, rows)?);
@@ -129,7 +129,8 @@ impl ScalarUDFImpl for Distance {
         {
             return exec_err!("A vector of {m} numbers is compared with one of {n}");
         }
-        let distances = (0..rows).map(|row| Some(metric(a.row(row)?, b.row(row)?)));
+        let distance = |row| Some(metric.distance(a.row(row)?, b.row(row)?));
+        let distances = (0..rows).map(distance);
         Ok(ColumnarValue::Array(Arc::new(Float64Array::from_iter(
             distances,
         ))))
@@ -188,23 +189,6 @@ impl Vectors {
     }
 }
 
-fn l2(a: &[f64], b: &[f64]) -> f64 {
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| (a - b) * (a - b))
-        .sum::<f64>()
-        .sqrt()
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    -a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>()
-}
-
-fn cosine(a: &[f64], b: &[f64]) -> f64 {
-    let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
-    1.0 + dot(a, b) / (norm(a) * norm(b))
-}
-
 /// `sample_key(seed, id, …)`: a number that the seed mixes from the ids
 /// (SplitMix64). The rows with the least ones are a random sample.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -238,11 +222,4 @@ impl ScalarUDFImpl for SampleKey {
         }
         Ok(ColumnarValue::Array(Arc::new(UInt64Array::from(keys))))
     }
-}
-
-fn mixed(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -66,6 +66,12 @@ impl<'a> Block<'a> {
         self.indptr.len() - 1
     }
 
+    /// The columns of a row, and its values.
+    pub fn row(&self, row: usize) -> (&'a [i32], ValuesRef<'a>) {
+        let span = self.span(row);
+        (&self.indices[span.clone()], self.data.slice(span))
+    }
+
     fn span(&self, row: usize) -> Range<usize> {
         self.indptr.at(row) as usize..self.indptr.at(row + 1) as usize
     }

@@ -133,6 +133,20 @@ impl Revision {
         commit.publish(config).await
     }
 
+    /// Changes a table by `work`, and gives it as it is then.
+    pub(crate) async fn change(
+        &mut self,
+        table: &str,
+        work: impl AsyncFnOnce(&mut lance::Dataset) -> lance::Result<()>,
+    ) -> Result<lance::Dataset> {
+        let folder = self.dataset.table(table)?.folder.clone();
+        let mut lance = self.current(table).await?;
+        let done = work(&mut lance).await;
+        done.map_err(|e| failed(&self.dataset.place, &folder, &e))?;
+        self.changed(folder, lance.clone());
+        Ok(lance)
+    }
+
     async fn add(&mut self, table: &str, columns: NewColumnTransform) -> Result<()> {
         let folder = self.dataset.table(table)?.folder.clone();
         let mut lance = self.current(table).await?;

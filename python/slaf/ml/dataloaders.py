@@ -1,0 +1,348 @@
+"""`SLAFDataLoader`: random batches of cells, tokenized or raw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from slaf import _slaf
+from slaf.ml.contents import content_of
+from slaf.ml.parts import joined, parts_of
+from slaf.ml.sampling import process, strata_of, weights_of
+from slaf.ml.tensors import as_tensor, torch
+
+
+def get_optimal_device() -> Any | None:
+    """`torch.device` "cuda", "mps" or "cpu"; None without torch."""
+    if torch() is None:
+        return None
+    if torch().cuda.is_available():
+        return torch().device("cuda")
+    mps = torch().backends.mps.is_available()
+    return torch().device("mps" if mps else "cpu")
+
+
+def get_device_info() -> dict[str, Any]:
+    """What torch finds to compute on."""
+    device = get_optimal_device()
+    if device is None:
+        return {
+            "torch_available": False,
+            "cuda_available": False,
+            "mps_available": False,
+            "optimal_device": None,
+        }
+    found = {
+        "torch_available": True,
+        "cuda_available": torch().cuda.is_available(),
+        "mps_available": torch().backends.mps.is_available(),
+        "optimal_device": str(device),
+    }
+    if found["cuda_available"]:
+        found["cuda_device_count"] = torch().cuda.device_count()
+        found["cuda_device_name"] = torch().cuda.get_device_name(0)
+        found["cuda_device_capability"] = torch().cuda.get_device_capability(0)
+    return found
+
+
+class SLAFDataLoader:
+    """Random batches of cells, epoch after epoch.
+
+    Blocks of neighbouring cells are drawn from the whole dataset, read into a
+    buffer and shuffled there: each epoch has every cell once, in an order near to a
+    true shuffle (:func:`slaf.ml.batch_entropy` measures it), that the seed repeats.
+    Rust threads read and tokenize ahead; no worker processes are needed
+    (`num_workers` of torch's DataLoader stays 0). A dataset that is appended to
+    meanwhile is read as it was when it was opened.
+
+    Iterating runs `n_epochs` epochs; iterating again goes on with the next ones.
+    A batch is a dictionary of torch tensors, or of numpy arrays without torch:
+
+    * tokenized: `input_ids` (int64) and `attention_mask` (bool), cells × tokens;
+      for scGPT `values` (float32) and, with a mask, `masked_values`
+    * raw: `x`
+    * always `cell_ids`: the cells' numbers in their dataset, int64; with several
+      datasets `dataset`, which it is; with several epochs `epoch`; and the `labels`
+
+    Parameters
+    ----------
+    slaf_array
+        A dataset, a lazy handle (its cells, and for raw batches its genes) or a
+        path; or a list of them. Several make one stream; their raw columns are the
+        union of their genes.
+    tokenizer_type
+        "geneformer" or "scgpt"; "raw" is the same as `raw_mode`.
+    batch_size, max_genes, vocab_size
+        Cells of a batch, tokens of a row, tokens that the model has room for.
+    n_expression_bins
+        slafdb's parameter, which its loader does not heed either.
+    n_epochs
+        Epochs of one iteration.
+    raw_mode
+        Batches are counts and not tokens.
+    verbose
+        Say where tokens are from.
+    batches_per_chunk, by_fragment, use_mixture_of_scanners, n_scanners, prefetch_batch_size, \
+max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
+        Accepted for slafdb's sake; see `block`, `buffer` and `prefetch`.
+    seed
+        Of all that is random.
+    shuffle
+        False: cells come in stored order.
+    drop_last
+        Leave out the last batch if it is shorter.
+    cells
+        Which cells: a SQL condition on the table `cells`, a mask, positions or names
+        (for several datasets: a condition for all, or a list).
+    labels
+        Columns of obs that come with each batch. Numbers come as float32, int64 or
+        bool; all else as int64 codes into `loader.categories[name]`, -1 if missing.
+    weights
+        How likely each cell is drawn: an array, or a column of obs. Cells are drawn
+        with replacement then, `draws` of them an epoch (by default as many as there
+        are).
+    balance_by
+        A column of obs whose values are all drawn equally often; instead of weights.
+    mix
+        How often each of several datasets is drawn, instead of by its size.
+    stratify_by
+        A column of obs of whose values every batch has its share.
+    rank, world_size
+        Which process this is, of how many: each has other cells, and equally many.
+        By default what torch.distributed or torchrun's RANK and WORLD_SIZE say.
+    tokenizer
+        An instance of :class:`SLAFTokenizer` for the one dataset, or a function of a
+        `pyarrow.RecordBatch` (`cell_integer_id`, `genes`, `values` and the labels; a
+        row a cell) that returns a dictionary.
+    tokenizer_options
+        More parameters of the tokenizers: dictionaries, `n_bins`, ...
+    compat
+        "geneformer-v1", "geneformer-v2" or "scgpt" instead of `tokenizer_type`;
+        "slafdb" for what slafdb 0.5 calls that type.
+    raw_format
+        "polars": a frame of `cell_integer_id`, `gene_integer_id` and `value`, as
+        slafdb has it (with several datasets or a part of the genes, gene numbers are
+        places in `loader.var_names`); "csr": a scipy matrix; "torch": a sparse CSR
+        tensor.
+    tensors
+        False: numpy arrays, though torch is installed.
+    block, buffer
+        Neighbouring cells that are read together, and cells that are shuffled among
+        each other.
+    prefetch
+        Batches that are made ahead.
+
+    Raises
+    ------
+    ValueError
+        A column, a parameter or a combination of them is not there.
+    SlafError
+        While iterating: a value is no count, or the dataset cannot be read.
+    """
+
+    def __init__(
+        self,
+        slaf_array: Any,
+        tokenizer_type: str = "geneformer",
+        batch_size: int = 32,
+        max_genes: int = 2048,
+        vocab_size: int = 50000,
+        n_expression_bins: int = 10,
+        n_epochs: int = 1,
+        raw_mode: bool = False,
+        verbose: bool = True,
+        batches_per_chunk: int = 1,
+        by_fragment: bool = True,
+        use_mixture_of_scanners: bool = True,
+        n_scanners: int = 16,
+        prefetch_batch_size: int = 4194304,
+        max_queue_size: int = 5000,
+        parallelize_fragment_reads: bool = False,
+        prefetcher_ready_timeout: float = 10.0,
+        *,
+        seed: int = 42,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        cells: Any = None,
+        labels: Sequence[str] | str = (),
+        weights: np.ndarray | str | None = None,
+        balance_by: str | None = None,
+        mix: Sequence[float] | None = None,
+        draws: int | None = None,
+        stratify_by: str | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        tokenizer: Any = None,
+        tokenizer_options: Mapping[str, Any] | None = None,
+        compat: str | None = None,
+        raw_format: str = "polars",
+        tensors: bool = True,
+        block: int = 32,
+        buffer: int = 4096,
+        prefetch: int = 8,
+    ):
+        for name, number in (("batch_size", batch_size), ("n_epochs", n_epochs)):
+            if number < 1:
+                raise ValueError(f"{name} is at least 1, not {number}.")
+        self.batch_size, self.n_epochs, self.seed = batch_size, n_epochs, seed
+        self._tensor = as_tensor if tensors else (lambda array: array)
+        self._parts = parts_of(slaf_array, cells)
+        self._ends = np.cumsum([len(part.rows) for part in self._parts])
+        self.rank, self.world_size = process(rank, world_size)
+        self.categories: dict[str, list[Any]] = {}
+        names = [labels] if isinstance(labels, str) else list(labels)
+        self._labels = {name: self._label(name) for name in names}
+        self._content = content_of(
+            self._parts,
+            "raw" if raw_mode else tokenizer_type,
+            tokenizer,
+            compat,
+            dict(tokenizer_options or {}),
+            (vocab_size, max_genes, n_expression_bins),
+            raw_format,
+        )
+        if taken := {*names} & {*self._content.keys, "cell_ids", "epoch", "dataset"}:
+            raise ValueError(f"A batch has `{min(taken)}` already, so no label can be called so.")
+        self._loader = _slaf.Loader(
+            [
+                (part.array._dataset, part.cells, what)
+                for part, what in zip(self._parts, self._content.sources, strict=True)
+            ],
+            batch=batch_size,
+            drop_last=drop_last,
+            seed=seed,
+            shuffle=shuffle,
+            block=block,
+            buffer=buffer,
+            weights=weights_of(self._parts, weights, balance_by, mix),
+            draws=draws,
+            strata=strata_of(self._parts, stratify_by),
+            rank=self.rank,
+            world=self.world_size,
+            ahead=prefetch,
+        )
+        if self._loader.batches == 0:
+            raise ValueError(
+                f"There is no batch: {self._loader.cells} of the cells are for this process, and "
+                f"drop_last leaves out batches of fewer than {batch_size}."
+                if drop_last
+                else f"There are fewer cells than the {self.world_size} processes."
+            )
+        self._fingerprint = {
+            "datasets": [f"{p.array.slaf_path} v{p.array.version}" for p in self._parts],
+            "cells": self._loader.cells,
+            "batch_size": batch_size,
+            "seed": seed,
+            "shuffle": shuffle,
+            "block": block,
+            "buffer": buffer,
+            "world_size": self.world_size,
+        }
+        #: The epoch that the next iteration begins with, and where in it.
+        self._next = (0, 0, n_epochs)
+        #: Epoch and batch after the last one that was handed out.
+        self._position = (0, 0, n_epochs)
+        if verbose:
+            self._content.announce()
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the (first) dataset; None of raw batches."""
+        return self._content.tokenizer
+
+    @property
+    def special_tokens(self) -> dict[str, int] | None:
+        """Name → token; None of raw batches."""
+        return getattr(self.tokenizer, "special_tokens", None)
+
+    @property
+    def var_names(self) -> Any:
+        """The genes that raw columns are, by name."""
+        return self._content.var_names
+
+    def __len__(self) -> int:
+        """Batches of one iteration in this process."""
+        return self._loader.batches * self.n_epochs
+
+    @property
+    def n_cells(self) -> int:
+        """Cells of an epoch in this process."""
+        return self._loader.cells
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lets the next iteration begin with `epoch`."""
+        self._next = self._position = (epoch, 0, self.n_epochs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the iteration is, after the last batch it handed out: plain numbers
+        and texts."""
+        epoch, batch, left = self._position
+        return {"epoch": epoch, "batch": batch, "epochs_left": left, **self._fingerprint}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Lets the next iteration go on where `state` was taken.
+
+        Raises
+        ------
+        ValueError
+            It is of a loader that has other batches.
+        """
+        for key, own in self._fingerprint.items():
+            if state.get(key) != own:
+                raise ValueError(
+                    f"The state is of a loader whose {key} is {state.get(key)!r}; this one's is "
+                    f"{own!r}, and its batches are others."
+                )
+        self._next = self._position = (state["epoch"], state["batch"], state["epochs_left"])
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        first, skipped, epochs = self._next
+        self._next = (first + epochs, 0, self.n_epochs)
+        return self._run(self._loader.start(first, skipped, epochs), first + epochs)
+
+    def _run(self, batches: _slaf.Batches, end: int) -> Iterator[dict[str, Any]]:
+        of_epoch = self._loader.batches
+        try:
+            while (parts := batches.next()) is not None:
+                epoch, index = parts[:2]
+                batch = self._batch(*parts)
+                done = index + 1 == of_epoch
+                self._position = (
+                    (epoch + 1, 0, (end - epoch - 1) or self.n_epochs)
+                    if done
+                    else (epoch, index + 1, end - epoch)
+                )
+                yield batch
+        finally:
+            batches.stop()
+
+    def _batch(
+        self, epoch: int, index: int, positions: np.ndarray, cells: np.ndarray, tokens, rows
+    ) -> dict[str, Any]:
+        labels = {name: values[positions] for name, values in self._labels.items()}
+        batch = self._content.batch(tokens, rows, cells, labels, self._tensor)
+        batch.setdefault("cell_ids", self._tensor(cells))
+        batch |= {name: self._tensor(values) for name, values in labels.items()}
+        if len(self._parts) > 1:
+            which = np.searchsorted(self._ends, positions, side="right")
+            batch["dataset"] = self._tensor(which.astype(np.int64))
+        if self.n_epochs > 1:
+            batch["epoch"] = epoch
+        return batch
+
+    def _label(self, name: str) -> np.ndarray:
+        values, categories = joined(self._parts, name)
+        if categories is not None:
+            self.categories[name] = categories
+        return values
+
+    def __repr__(self) -> str:
+        each = (
+            f"{len(self._parts)} datasets" if len(self._parts) > 1 else repr(self._parts[0].array)
+        )
+        return (
+            f"SLAFDataLoader: {self._loader.batches:,} batches of {self.batch_size} an epoch, "
+            f"from {each}"
+        )

@@ -1,0 +1,175 @@
+"""What a loader is given to read, in one form: datasets, cells and genes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from slaf import _axis
+from slaf.array import SLAFArray
+
+if TYPE_CHECKING:
+    from slaf.lazy.handle import LazyAnnData
+
+
+@dataclass
+class Part:
+    """Cells of a dataset.
+
+    Attributes
+    ----------
+    handle
+        The cells and genes that were given.
+    rows
+        Those rows of the handle that are read, in the dataset's order.
+    cells
+        Their numbers in the dataset, ascending; None for all.
+    """
+
+    handle: LazyAnnData
+    rows: _axis.Positions
+    cells: np.ndarray | None
+
+    @property
+    def array(self) -> SLAFArray:
+        return self.handle.slaf
+
+    def column(self, name: str) -> pd.Series:
+        """A column of obs for the cells that are read.
+
+        Raises
+        ------
+        ValueError
+            There is no such column; near names are given.
+        """
+        obs = self.handle.obs
+        if name not in obs.columns:
+            from slaf._slaf import nearest
+
+            near = nearest(name, [str(c) for c in obs.columns])
+            hint = f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
+            raise ValueError(f"obs has no column `{name}`.{hint}")
+        return _axis.take(obs[name], self.rows)
+
+
+def parts_of(given: Any, cells: Any) -> list[Part]:
+    """Datasets, handles or paths (one, or several) and which of their cells.
+
+    Raises
+    ------
+    TypeError
+        Something else was given.
+    ValueError
+        A handle is not over one dataset, or names a cell twice, or no cell is left.
+    """
+    several = isinstance(given, Sequence) and not isinstance(given, str)
+    many = list(given) if several else [given]
+    if not many:
+        raise ValueError("No dataset was given.")
+    if not several or cells is None or isinstance(cells, str):
+        selections = [cells] * len(many)
+    else:
+        selections = list(cells)
+        if len(selections) != len(many):
+            raise ValueError(f"cells has {len(selections)} selections for {len(many)} datasets.")
+    found = [_part(one, chosen) for one, chosen in zip(many, selections, strict=True)]
+    if not any(len(part.rows) for part in found):
+        raise ValueError("No cell is left to load.")
+    return found
+
+
+def _part(given: Any, cells: Any) -> Part:
+    handle = _handle(given)
+    rows: _axis.Positions = range(handle.n_obs)
+    if isinstance(cells, str):
+        rows = _where(handle, cells)
+    elif cells is not None:
+        rows = _axis.positions(cells, handle.n_obs, lambda: handle.obs_names, "obs")
+    numbers = _axis.compose(handle._cells, rows)
+    if _axis.is_all(numbers, handle.slaf.shape[0]):
+        return Part(handle, rows, None)
+    numbers = np.asarray(numbers, dtype=np.int64)
+    order = np.argsort(numbers, kind="stable")
+    numbers = numbers[order]
+    if (numbers[1:] == numbers[:-1]).any():
+        raise ValueError("A cell is selected twice. To see some cells more often, give weights.")
+    return Part(handle, np.asarray(rows, dtype=np.int64)[order], numbers)
+
+
+def _handle(given: Any) -> LazyAnnData:
+    from slaf.lazy.handle import LazyAnnData
+
+    if isinstance(given, SLAFArray):
+        return LazyAnnData(given)
+    if isinstance(given, LazyAnnData):
+        if given.slaf is None:
+            raise ValueError(
+                "A handle over several datasets cannot be loaded; give the datasets as a list."
+            )
+        return given
+    if isinstance(given, str) or hasattr(given, "__fspath__"):
+        return LazyAnnData(SLAFArray(given))
+    raise TypeError(f"A loader reads datasets, handles and paths, not {type(given).__name__}.")
+
+
+def _where(handle: LazyAnnData, condition: str) -> np.ndarray:
+    """Rows for which a SQL condition on the cells table holds."""
+    found = handle.slaf.query(f"SELECT cell_integer_id FROM cells WHERE ({condition})")
+    chosen = np.zeros(handle.slaf.shape[0], dtype=bool)
+    chosen[found["cell_integer_id"].to_numpy()] = True
+    return np.flatnonzero(chosen[np.asarray(handle._cells, dtype=np.int64)])
+
+
+def joined(parts: list[Part], name: str) -> tuple[np.ndarray, list[Any] | None]:
+    """A column of obs over all parts: numbers as they are, and everything else as
+    int64 codes (-1: missing) and their categories."""
+    columns = [part.column(name) for part in parts]
+    if all(pd.api.types.is_numeric_dtype(c.dtype) for c in columns):
+        values = np.concatenate([_numbers(c) for c in columns])
+        kind = values.dtype.kind
+        wide = {"b": bool, "f": np.float32}.get(kind, np.int64)
+        return values.astype(wide), None
+    columns = [
+        c if isinstance(c.dtype, pd.CategoricalDtype) else c.astype("category") for c in columns
+    ]
+    categories = list(dict.fromkeys(x for c in columns for x in c.cat.categories))
+    place = {category: at for at, category in enumerate(categories)}
+    codes = []
+    for column in columns:
+        new = np.array([*(place[x] for x in column.cat.categories), -1], dtype=np.int64)
+        codes.append(new[column.cat.codes.to_numpy()])
+    return np.concatenate(codes), categories
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    if column.hasnans:
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return column.to_numpy(dtype=bool if pd.api.types.is_bool_dtype(column.dtype) else None)
+
+
+def columns_of(parts: list[Part]) -> tuple[pd.Index, list[np.ndarray | None]]:
+    """The genes of all parts, by name, and of each part the column of each of its
+    dataset's genes (-1: none); None where they are the same."""
+    names = [part.handle.var_names for part in parts]
+    union = names[0]
+    for more in names[1:]:
+        if not more.equals(union):
+            union = union.append(more[~more.isin(union)])
+    columns = []
+    for part, own in zip(parts, names, strict=True):
+        if not own.is_unique and not own.equals(union):
+            raise ValueError("Genes are joined by their names, and one occurs twice.")
+        n = part.array.shape[1]
+        genes = part.handle._genes
+        if own.equals(union) and _axis.is_all(genes, n):
+            columns.append(None)
+            continue
+        placed = np.arange(len(own)) if own.equals(union) else union.get_indexer(own)
+        found = np.full(n, -1, dtype=np.int32)
+        found[np.asarray(genes, dtype=np.int64)] = placed
+        columns.append(found)
+    return union, columns

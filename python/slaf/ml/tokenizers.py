@@ -1,0 +1,426 @@
+"""Tokenizers: how Geneformer, scGPT and slafdb read a cell. The work is done in
+Rust; here their vocabularies are matched to a dataset's genes."""
+
+from __future__ import annotations
+
+import warnings
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from slaf import _slaf
+from slaf.ml.tensors import as_tensor
+from slaf.ml.vocabulary import Coverage, Dictionary, dictionary, match
+
+if TYPE_CHECKING:
+    from slaf.array import SLAFArray
+
+#: Below this part of a dataset's genes, a vocabulary is likely to be the wrong one.
+_FEW = 0.2
+
+_ENSEMBL = ("ensembl_id", "ensembl_ids", "gene_ids", "feature_id")
+_SYMBOLS = ("gene_symbol", "gene_symbols", "symbol", "gene_name", "gene_names", "feature_name")
+
+
+class TokenizerType(str, Enum):
+    GENEFORMER = "geneformer"
+    SCGPT = "scgpt"
+
+
+class SLAFTokenizer:
+    """What tokenizers have in common.
+
+    Attributes
+    ----------
+    vocabulary
+        Where tokens are from: "dictionary", or "dataset" where they number the
+        genes of this very dataset.
+    coverage
+        How many genes of the dataset have a token, and which have none.
+    special_tokens
+        Name → token.
+    tokens
+        The token of each gene, -1 for none: int64.
+    """
+
+    vocabulary = "dataset"
+    coverage: Coverage
+    special_tokens: dict[str, int]
+    tokens: np.ndarray
+    _rust: _slaf.Tokenizer
+    #: dtype of the values.
+    _values = np.float32
+
+    def __init__(self, slaf_array: SLAFArray, vocab_size: int = 50000, max_genes: int = 2048):
+        if max_genes < 1:
+            raise ValueError(f"max_genes is at least 1, not {max_genes}.")
+        self.slaf_array, self.vocab_size, self.max_genes = slaf_array, vocab_size, max_genes
+
+    def _number_genes(self, first: int) -> None:
+        n = self.slaf_array.shape[1]
+        self.tokens = np.arange(first, first + n, dtype=np.int64)
+        self.coverage = Coverage(n, n, (), "gene_integer_id")
+
+    def _look_up(
+        self, tokens: dict[str, Any], key: str | None, candidates: tuple[str, ...], find: Any
+    ) -> np.ndarray:
+        found, self.coverage = match(self.slaf_array, key, candidates, find)
+        self.vocabulary = "dictionary"
+        self.tokens = np.array([-1 if k is None else tokens[k] for k in found], dtype=np.int64)
+        if self.coverage.known < _FEW * self.coverage.genes:
+            warnings.warn(
+                f"The vocabulary has only {self.coverage}; the others are left out.", stacklevel=4
+            )
+        return found
+
+    def _fit(self) -> None:
+        """Refuses a vocabulary that the model has no room for."""
+        largest = max([*self.special_tokens.values(), *self.tokens.tolist()], default=0)
+        if largest >= self.vocab_size:
+            raise ValueError(
+                f"The vocabulary has tokens up to {largest:,}, and the model takes "
+                f"{self.vocab_size:,}. Give vocab_size={largest + 1} or more."
+            )
+
+    def encode(self, matrix: Any, cells: Any = None, seed: int = 0) -> dict[str, np.ndarray]:
+        """Tokenizes rows of counts over the dataset's genes.
+
+        Parameters
+        ----------
+        matrix
+            cells × genes, sparse or dense.
+        cells
+            The rows' numbers in the dataset; by default 0 and up.
+        seed
+            Of what is random.
+
+        Returns
+        -------
+        `input_ids` (int64), `attention_mask` (bool), and where the model has them
+        `values` and `masked_values` (float32): cells × tokens.
+
+        Raises
+        ------
+        SlafError
+            A value is negative or NaN.
+        ValueError
+            The matrix has not the dataset's genes.
+        """
+        matrix = sparse.csr_matrix(matrix)
+        if matrix.shape[1] != self.slaf_array.shape[1]:
+            raise ValueError(
+                f"The matrix has {matrix.shape[1]} columns, and the dataset "
+                f"{self.slaf_array.shape[1]} genes."
+            )
+        matrix.sort_indices()
+        kind = matrix.dtype.name if matrix.dtype.name in _slaf.Loader.dtypes else "float64"
+        cells = np.arange(matrix.shape[0]) if cells is None else np.asarray(cells)
+        arrays = self._rust.encode(
+            (matrix.indptr, matrix.indices.astype(np.int32, copy=False), matrix.data.astype(kind)),
+            matrix.shape[1],
+            cells.astype(np.int64),
+            seed,
+        )
+        return self._named(arrays)
+
+    def _named(self, arrays: tuple[Any, ...]) -> dict[str, np.ndarray]:
+        names = ("input_ids", "attention_mask", "values", "masked_values")
+        found = {name: a for name, a in zip(names, arrays, strict=True) if a is not None}
+        if "values" in found and self._values != np.float32:
+            found["values"] = found["values"].astype(self._values)
+        return found
+
+    def tokenize(
+        self,
+        gene_sequences: list[list[int] | list[tuple[int, float]]],
+        expr_sequences: list[list[float]] | None = None,
+    ) -> tuple[Any, Any, Any | None]:
+        """slafdb's call: cells as lists of gene numbers and of their values.
+
+        Returns
+        -------
+        input ids, attention mask and values (or None), as torch tensors if torch
+        is installed.
+
+        Raises
+        ------
+        ValueError
+            There are no cells, or no values.
+        """
+        if not gene_sequences:
+            raise ValueError("Gene sequences cannot be empty")
+        if expr_sequences is None:
+            raise ValueError("The rules of this model need the values of the genes, too.")
+        lengths = [len(genes) for genes in gene_sequences]
+        indptr = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        genes = np.array([g for genes in gene_sequences for g in genes], dtype=np.int32)
+        values = np.array([v for values in expr_sequences for v in values])
+        shape = len(lengths), self.slaf_array.shape[1]
+        found = self.encode(sparse.csr_matrix((values, genes, indptr), shape))
+        values = found.get("values")
+        return (
+            as_tensor(found["input_ids"]),
+            as_tensor(found["attention_mask"]),
+            None if values is None else as_tensor(values),
+        )
+
+    def get_vocab_info(self) -> dict[str, Any]:
+        """Sizes, special tokens, and where the vocabulary is from."""
+        return {
+            "vocab_size": self.vocab_size,
+            "special_tokens": self.special_tokens,
+            "gene_vocab_size": self.coverage.known,
+            "max_genes": self.max_genes,
+            "vocabulary": self.vocabulary,
+            "missing_genes": len(self.coverage.missing),
+        }
+
+    def decode_tokens(self, tokens: list[int]) -> dict[str, Any]:
+        """The gene ids and the special tokens among `tokens`, in order."""
+        names = {token: name for name, token in self.special_tokens.items()}
+        ids = self.slaf_array._var_names
+        genes = {int(token): ids[at] for at, token in enumerate(self.tokens) if token >= 0}
+        tokens = [int(token) for token in tokens]
+        return {
+            "genes": [genes.get(t, f"unknown_gene_{t}") for t in tokens if t not in names],
+            "expressions": [],
+            "special_tokens": [names[t] for t in tokens if t in names],
+        }
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: {self._describe()}"
+
+    def _describe(self) -> str:
+        if self.vocabulary == "dataset":
+            return f"tokens number this dataset's {self.coverage.genes:,} genes"
+        return f"the vocabulary has {self.coverage}"
+
+
+class GeneformerTokenizer(SLAFTokenizer):
+    """Geneformer's rank value encoding: counts over the cell's total times 10,000,
+    over the gene's median in the corpus, and genes from high to low; equal ones in
+    the dataset's order, where Geneformer leaves it open. Values of genes with the
+    same token are summed. What is too long loses its lowest genes.
+
+    Without dictionaries, which are Geneformer's to give, the dataset stands in for
+    the corpus: tokens number its genes (`vocabulary` is "dataset"), and medians are
+    of its own cells (`medians_from` says of how many).
+
+    Parameters
+    ----------
+    slaf_array
+        The dataset.
+    vocab_size
+        Tokens that the model has room for.
+    max_genes
+        Tokens of a row, specials included: 4,096 in V2, 2,048 in V1.
+    version
+        "v2": a cell begins with `<cls>` and ends with `<eos>`; "v1": it does not.
+    token_dictionary, medians, gene_mapping
+        Geneformer's `token_dictionary`, `gene_median_dictionary` and
+        `ensembl_mapping_dict`, or the pickle or JSON files that hold them.
+    gene_key
+        The column of the genes table with Ensembl ids; by default the one that the
+        dictionary knows best.
+    n_counts
+        The column of obs with the cells' totals; by default they are summed.
+
+    Raises
+    ------
+    ValueError
+        The dictionaries have none of the genes, or a special token is missing, or
+        a token is beyond `vocab_size`.
+    """
+
+    def __init__(
+        self,
+        slaf_array: SLAFArray,
+        vocab_size: int = 50000,
+        max_genes: int = 2048,
+        *,
+        version: str = "v2",
+        token_dictionary: Dictionary | None = None,
+        medians: Dictionary | None = None,
+        gene_mapping: Dictionary | None = None,
+        gene_key: str | None = None,
+        n_counts: str | None = None,
+    ):
+        super().__init__(slaf_array, vocab_size, max_genes)
+        if version not in ("v1", "v2"):
+            raise ValueError(f"There is Geneformer v1 and v2, and no {version!r}.")
+        names = ["<pad>", "<mask>"] + (["<cls>", "<eos>"] if version == "v2" else [])
+        factors = None if medians is None else dictionary(medians, "dictionary of medians")
+        self.medians_from = "dictionary"
+        if token_dictionary is None:
+            if factors is not None or gene_mapping is not None:
+                raise ValueError("medians and gene_mapping belong to a token_dictionary; give it.")
+            self.special_tokens = {name: at for at, name in enumerate(names)}
+            self._number_genes(len(names))
+            found = self.tokens
+        else:
+            tokens = dictionary(token_dictionary, "token dictionary")
+            self.special_tokens = _specials(tokens, names)
+            known = tokens.keys() - self.special_tokens.keys()
+            known = known & factors.keys() if factors is not None else known
+            found = self._look_up(tokens, gene_key, _ENSEMBL, _finder(known, gene_mapping))
+        if factors is None:
+            scale = self._own_medians()
+        else:
+            scale = np.array([1.0 if k is None else float(factors[k]) for k in found])
+        self._fit()
+        specials = self.special_tokens
+        frame = (specials["<cls>"], specials["<eos>"]) if version == "v2" else None
+        totals = None if n_counts is None else _totals(slaf_array, n_counts)
+        self._rust = _slaf.Tokenizer.geneformer(
+            self.tokens, scale, frame, specials["<pad>"], max_genes, totals
+        )
+
+    def _own_medians(self) -> np.ndarray:
+        scale, cells = _slaf.gene_medians(self.slaf_array._dataset)
+        all_cells = cells == self.slaf_array.shape[0]
+        self.medians_from = (
+            f"{'all' if all_cells else 'a sample of'} {cells:,} cells of the dataset"
+        )
+        known = np.isfinite(scale)
+        scale[~known] = np.median(scale[known]) if known.any() else 1.0
+        return scale
+
+    def _describe(self) -> str:
+        return f"{super()._describe()}, medians are from {self.medians_from.replace('dictionary', 'the dictionary')}"
+
+
+class ScGPTTokenizer(SLAFTokenizer):
+    """scGPT's input: `<cls>`, then the genes that have a value, each with the
+    quantile bin of its value among the cell's values. Of a cell with too many genes
+    a random part is shown, another one in each epoch.
+
+    Without a vocabulary, which is scGPT's to give, tokens number the dataset's genes
+    (`vocabulary` is "dataset").
+
+    Parameters
+    ----------
+    slaf_array, vocab_size
+        As for :class:`GeneformerTokenizer`.
+    n_expression_bins
+        slafdb's parameter, which its loader does not heed. See `n_bins`.
+    max_genes
+        Tokens of a row, `<cls>` included; 1,200 in scGPT.
+    vocabulary
+        scGPT's `vocab.json`, or what it holds: gene symbols and special tokens.
+    gene_key
+        The column of the genes table with symbols; by default the one that the
+        vocabulary knows best.
+    n_bins
+        Bins of values, the one of zeros included; scGPT has 51.
+    ties
+        "spread": a value that is several quantiles at once falls on a random side of
+        them, as in scGPT; "upper": it falls into the highest bin.
+    sample
+        False: a cell with too many genes shows the first ones.
+    mask_ratio, mask_value
+        Which part of a cell's values is hidden in `masked_values`, and by what;
+        scGPT masks 0.15 with -1. By default nothing is.
+    pad_value
+        What pads the values.
+    """
+
+    def __init__(
+        self,
+        slaf_array: SLAFArray,
+        vocab_size: int = 50000,
+        n_expression_bins: int = 10,
+        max_genes: int = 1024,
+        *,
+        vocabulary: Dictionary | None = None,
+        gene_key: str | None = None,
+        n_bins: int = 51,
+        ties: str = "spread",
+        sample: bool = True,
+        mask_ratio: float | None = None,
+        mask_value: float = -1.0,
+        pad_value: float = -2.0,
+    ):
+        super().__init__(slaf_array, vocab_size, max_genes)
+        if ties not in ("spread", "upper"):
+            raise ValueError(f'ties are "spread" or "upper", not {ties!r}.')
+        self.n_expression_bins, self.n_bins = n_expression_bins, n_bins
+        names = ["<pad>", "<cls>", "<eoc>"]
+        if vocabulary is None:
+            self.special_tokens = {name: at for at, name in enumerate(names)}
+            self._number_genes(len(names))
+        else:
+            tokens = dictionary(vocabulary, "vocabulary")
+            self.special_tokens = _specials(tokens, names)
+            known = tokens.keys() - self.special_tokens.keys()
+            self._look_up(tokens, gene_key, _SYMBOLS, lambda i: i if i in known else None)
+        self._fit()
+        self._rust = _slaf.Tokenizer.scgpt(
+            self.tokens,
+            self.special_tokens["<cls>"],
+            self.special_tokens["<pad>"],
+            pad_value,
+            n_bins,
+            ties == "spread",
+            max_genes,
+            sample,
+            None if mask_ratio is None else (mask_ratio, mask_value),
+        )
+
+    def get_vocab_info(self) -> dict[str, Any]:
+        return {**super().get_vocab_info(), "n_expression_bins": self.n_bins}
+
+
+class SlafdbTokenizer(SLAFTokenizer):
+    """What slafdb 0.5.2 hands out as Geneformer's or scGPT's tokens, bit for bit: for
+    models that were trained on it. Genes come in stored order and tokens are their
+    numbers plus 4; nothing is scaled or sorted.
+
+    Parameters
+    ----------
+    tokenizer_type
+        "geneformer" or "scgpt".
+    """
+
+    def __init__(
+        self,
+        slaf_array: SLAFArray,
+        vocab_size: int = 50000,
+        max_genes: int = 2048,
+        *,
+        tokenizer_type: str = "geneformer",
+    ):
+        super().__init__(slaf_array, vocab_size, max_genes)
+        self.special_tokens = {"PAD": 0, "CLS": 1, "SEP": 2, "MASK": 3}
+        self._number_genes(4)
+        self._values = np.int64
+        values_from = vocab_size if TokenizerType(tokenizer_type) == "scgpt" else None
+        self._rust = _slaf.Tokenizer.slafdb(max_genes, values_from)
+
+
+def _specials(tokens: dict[str, Any], names: list[str]) -> dict[str, int]:
+    missing = [name for name in names if name not in tokens]
+    if missing:
+        raise ValueError(
+            f"The vocabulary has no {', '.join(f'`{name}`' for name in missing)}; "
+            "is it that of another version of the model?"
+        )
+    every = [name for name in tokens if name.startswith("<") and name.endswith(">")]
+    return {name: int(tokens[name]) for name in every}
+
+
+def _finder(known: set[str], mapping: Dictionary | None) -> Any:
+    """Ensembl id → key of the token dictionary."""
+    if mapping is None:
+        return lambda i: i.upper() if i.upper() in known else None
+    to = dictionary(mapping, "gene mapping")
+    to = {i: target for i, target in to.items() if target in known}
+    return lambda i: to.get(i.upper())
+
+
+def _totals(array: SLAFArray, column: str) -> np.ndarray:
+    if column not in array._columns["cells"]:
+        raise ValueError(f"The cells have no column `{column}` with their counts.")
+    totals = array._column("cells", column, None).to_numpy()
+    return np.ascontiguousarray(totals, dtype=np.float64)

@@ -1,0 +1,128 @@
+"""Which token a gene is: a model's dictionaries, matched to a dataset's genes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from slaf.array import SLAFArray
+
+#: A dictionary, or the JSON or pickle file that holds it.
+Dictionary = Mapping[str, Any] | str | os.PathLike[str]
+
+#: All that a pickled dictionary of numbers is made of.
+_HARMLESS = {
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("collections", "OrderedDict"),
+    ("_codecs", "encode"),
+}
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a vocabulary knows of a dataset.
+
+    Attributes
+    ----------
+    genes, known
+        The dataset's genes, and how many of them have a token.
+    missing
+        Ids of those that have none.
+    key
+        The column of the genes table that the ids are from.
+    """
+
+    genes: int
+    known: int
+    missing: tuple[str, ...]
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.known:,} of {self.genes:,} genes (by `{self.key}`)"
+
+
+class _Plain(pickle.Unpickler):
+    """Reads dictionaries, and runs nothing that a file brings along."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _HARMLESS:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it holds a `{module}.{name}`")
+
+
+def dictionary(given: Dictionary, what: str) -> dict[str, Any]:
+    """The dictionary itself.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It holds no dictionary.
+    """
+    if isinstance(given, Mapping):
+        return dict(given)
+    path = Path(given)
+    if not path.is_file():
+        raise FileNotFoundError(f"The {what} `{path}` is not there.")
+    try:
+        if path.suffix == ".json":
+            found = json.loads(path.read_text())
+        else:
+            with path.open("rb") as file:
+                found = _Plain(file).load()
+    except (pickle.UnpicklingError, ValueError, EOFError, AttributeError) as error:
+        raise ValueError(
+            f"The {what} `{path}` is no JSON or pickled dictionary: {error}."
+        ) from None
+    if not isinstance(found, dict):
+        raise ValueError(f"The {what} `{path}` holds a {type(found).__name__}, no dictionary.")
+    return found
+
+
+def match(
+    array: SLAFArray, key: str | None, candidates: tuple[str, ...], find: Any
+) -> tuple[np.ndarray, Coverage]:
+    """The key in a dictionary of each gene (None: it has none), by `find`, which
+    maps an id to it. Ids are in the column `key`, or in that of `candidates` and
+    `gene_id` where most are found.
+
+    Raises
+    ------
+    ValueError
+        There is no such column, or no gene is known.
+    """
+    columns = array._columns["genes"]
+    if key is not None and key not in columns:
+        from slaf._slaf import nearest
+
+        near = nearest(key, list(columns)) or [c for c in candidates if c in columns]
+        hint = f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
+        raise ValueError(f"The genes have no column `{key}`.{hint}")
+    keys = [key] if key is not None else [c for c in (*candidates, "gene_id") if c in columns]
+    best: tuple[int, np.ndarray, list, str] | None = None
+    for name in keys:
+        ids = array._column("genes", name, None).to_pylist()
+        found = np.array([None if i is None else find(str(i)) for i in ids], dtype=object)
+        known = sum(entry is not None for entry in found)
+        if best is None or known > best[0]:
+            best = known, found, ids, name
+    known, found, ids, name = best
+    if known == 0 and len(ids):
+        raise ValueError(
+            f"The vocabulary has none of the dataset's {len(ids):,} genes by "
+            f"{', '.join(f'`{k}`' for k in keys)} (such as {ids[0]!r}). Name the column of the "
+            "genes table that has its ids: gene_key=..."
+        )
+    missing = tuple(str(i) for i, entry in zip(ids, found, strict=True) if entry is None)
+    return found, Coverage(len(ids), known, missing, name)

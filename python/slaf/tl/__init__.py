@@ -1,0 +1,5 @@
+"""Tools on lazy handles."""
+
+from slaf.tl.labels import transfer_labels
+
+__all__ = ["transfer_labels"]

@@ -1,0 +1,130 @@
+//! The pipeline: one buffer is read while batches are made of the other, and a
+//! few batches wait for whoever trains on them.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::task::JoinHandle;
+
+use super::buffer::Buffer;
+use super::{Batch, Loader};
+use crate::{Error, Result, runtime};
+
+/// Batches on their way. Dropping it ends all work.
+pub struct Batches {
+    queue: mpsc::Receiver<Result<Batch>>,
+    work: JoinHandle<()>,
+}
+
+impl Batches {
+    pub(super) fn start(loader: Loader, epoch: u64, skipped: u64, epochs: u64) -> Self {
+        let (sender, queue) = mpsc::channel(loader.inner.ahead);
+        let work = runtime::spawn(deliver(loader, epoch, skipped, epochs, sender));
+        Self { queue, work }
+    }
+
+    /// The next batch; `None` after the last, and after an error. While it is
+    /// waited for, `interrupted` is asked as by [`runtime::wait`].
+    pub fn next(&mut self, interrupted: impl FnMut() -> bool) -> Option<Result<Batch>> {
+        match self.queue.try_recv() {
+            Ok(batch) => Some(batch),
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) => match runtime::receive(&mut self.queue, interrupted) {
+                Ok(batch) => batch,
+                Err(interrupt) => Some(Err(interrupt)),
+            },
+        }
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        self.work.abort();
+    }
+}
+
+/// Work that ends when nobody wants its result any more.
+struct Working<T>(JoinHandle<Result<T>>);
+
+impl<T> Working<T> {
+    async fn result(mut self) -> Result<T> {
+        let done = (&mut self.0).await;
+        done.unwrap_or_else(|failure| {
+            Err(Error::Engine {
+                message: format!("A thread of the loader died: {failure}."),
+            })
+        })
+    }
+}
+
+impl<T> Drop for Working<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn deliver(
+    loader: Loader,
+    epoch: u64,
+    skipped: u64,
+    epochs: u64,
+    queue: mpsc::Sender<Result<Batch>>,
+) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    for (nth, epoch) in (epoch..epoch + epochs).enumerate() {
+        let skipped = if nth == 0 { skipped } else { 0 };
+        let mut batches = batches_of(&loader, epoch, skipped, threads);
+        while let Some(batch) = batches.next().await {
+            let failed = batch.is_err();
+            if queue.send(batch).await.is_err() || failed {
+                return;
+            }
+        }
+    }
+}
+
+fn batches_of(
+    loader: &Loader,
+    epoch: u64,
+    skipped: u64,
+    threads: usize,
+) -> stream::BoxStream<'_, Result<Batch>> {
+    let order = &loader.inner.order;
+    let of_buffer = order.batches_of_buffer();
+    let (size, last) = (loader.inner.batch, loader.batches());
+    let positions = order.epoch(epoch);
+    let buffers = (skipped / of_buffer..order.buffers()).map(move |buffer| {
+        let read = Buffer::read(
+            loader.clone(),
+            epoch,
+            buffer * of_buffer,
+            positions.buffer(buffer),
+        );
+        async move { (buffer, Working(runtime::spawn(read)).result().await) }
+    });
+    // `buffered` starts what it hands out next while this one is used.
+    let batches = stream::iter(buffers)
+        .buffered(2)
+        .map(move |(buffer, read)| {
+            let read = Arc::new(read?);
+            let first = buffer * of_buffer;
+            let spans = (0..read.len())
+                .step_by(size)
+                .enumerate()
+                .filter_map(move |(at, start)| {
+                    let number = first + at as u64;
+                    (number >= skipped && number < last).then_some(start)
+                });
+            let made = spans.map(move |start| {
+                let (read, loader) = (Arc::clone(&read), loader.clone());
+                Ok(async move {
+                    let span = start..(start + size).min(read.len());
+                    runtime::compute(move || read.batch(&loader, span)).await
+                })
+            });
+            Ok::<_, Error>(stream::iter(made))
+        });
+    batches.try_flatten().try_buffered(threads).boxed()
+}

@@ -1,0 +1,44 @@
+"""The tokenizers' rules as their papers and code state them, plain and slow: one cell
+at a time, one gene after the other. The oracle of `test_tokens.py`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def geneformer(counts, ids, tokens, medians, *, version, width, mapping=None, total=None):
+    """Theodoris et al. 2023; `TranscriptomeTokenizer`. `counts` are a cell's, by gene."""
+    total = sum(counts) if total is None else total
+    summed = {}
+    for count, gene in zip(counts, ids, strict=True):
+        gene = gene.upper()
+        if mapping is not None:
+            gene = mapping.get(gene)
+        if gene in tokens and gene in medians:
+            summed[gene] = summed.get(gene, 0.0) + float(count)
+    scaled = {g: n / total * 10_000 / medians[g] for g, n in summed.items() if n > 0}
+    # Python's sort is stable: equal genes stay in the dataset's order.
+    ranked = sorted(scaled, key=lambda gene: -scaled[gene])
+    ranked = [tokens[gene] for gene in ranked]
+    if version == "v1":
+        return ranked[:width]
+    return [tokens["<cls>"], *ranked[: width - 2], tokens["<eos>"]]
+
+
+def scgpt_bins(values, n_bins):
+    """Cui et al. 2024; `binning` with `_digitize`: the lowest and the highest bin that
+    each value may fall into, as floats before rounding up."""
+    edges = np.quantile(values, np.linspace(0, 1, n_bins - 1))
+    left, right = np.digitize(values, edges), np.digitize(values, edges, right=True)
+    return right, left
+
+
+def medians(matrix):
+    """Of each gene, of what is not zero, per 10,000 of the cell."""
+    found = []
+    totals = matrix.sum(1)
+    for gene in range(matrix.shape[1]):
+        column = matrix[:, gene]
+        seen = column > 0
+        found.append(np.median(column[seen] / totals[seen] * 10_000) if seen.any() else np.nan)
+    return np.array(found)
