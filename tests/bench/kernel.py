@@ -101,7 +101,6 @@ def busy(kernel: Kernel, name: str, times: int) -> dict[str, list[float]]:
                 break
             if times_of[-1] > 1000:
                 break
-    kernel.wait(cell)
     kernel.idle(cell)
     return found
 
