@@ -6,6 +6,7 @@ python slafdb_side.py append FILE.h5ad DATASET
 python slafdb_side.py tokens DATASET OUT.npz
 """
 
+import os
 import sys
 import types
 
@@ -81,3 +82,7 @@ else:
     for key in handle.layers.keys():
         arrays[f"layers/{key}"] = handle.layers[key].compute().toarray()
     np.savez(target, **arrays)
+
+# What slafdb began to load in threads would abort the interpreter's end.
+sys.stdout.flush()
+os._exit(0)
