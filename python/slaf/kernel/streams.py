@@ -50,12 +50,10 @@ class OutStream(io.TextIOBase):
     def _forked(self) -> None:
         """The child's descriptor leads to the cell that forked it; it has none
         of the threads that would send what it writes."""
-
-        def write(text: str) -> int:
-            os.write(self._fd, text.encode("utf-8", "replace"))
-            return len(text)
-
-        self.write, self.flush = write, lambda: None
+        file = open(
+            self._fd, "w", buffering=1, encoding=self.encoding, errors=self.errors, closefd=False
+        )
+        self.write, self.flush = file.write, file.flush
 
     def writelines(self, lines) -> None:
         self.write("".join(lines))
