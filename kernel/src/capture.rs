@@ -7,6 +7,7 @@
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::iopub::IoPub;
@@ -24,6 +25,8 @@ pub(crate) struct Capture {
 struct Shared {
     iopub: IoPub,
     sources: Mutex<Vec<Source>>,
+    /// The pipes that are read from the descriptors now.
+    current: [AtomicI32; STREAMS.len()],
     bell: PipeWriter,
 }
 
@@ -44,6 +47,7 @@ impl Capture {
         let shared = Arc::new(Shared {
             iopub,
             sources: Mutex::default(),
+            current: [const { AtomicI32::new(-1) }; STREAMS.len()],
             bell,
         });
         // SAFETY: C's stdout exists as long as the process.
@@ -60,8 +64,9 @@ impl Capture {
     pub(crate) fn begin(&self, parent: &Arc<str>) {
         self.catch_up();
         let mut sources = self.shared.sources();
-        for (fd, name) in STREAMS {
+        for ((fd, name), current) in STREAMS.into_iter().zip(&self.shared.current) {
             let Ok(pipe) = replace(fd) else { continue };
+            current.store(pipe.as_raw_fd(), Ordering::Release);
             for old in sources.iter_mut().filter(|s| s.name == name) {
                 old.current = false;
             }
@@ -78,6 +83,22 @@ impl Capture {
         }
         drop(sources);
         let _ = (&self.shared.bell).write(b"!");
+    }
+
+    /// Whether the current pipes hold nothing: one system call, no lock.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let mut polled = self.shared.current.each_ref().map(|fd| libc::pollfd {
+            fd: fd.load(Ordering::Acquire),
+            events: libc::POLLIN,
+            revents: 0,
+        });
+        // SAFETY: C's stdout exists as long as the process, and the array is as
+        // long as said. A pipe that another thread replaces meanwhile is told
+        // as not quiet, or as somebody else's, which does no harm.
+        unsafe {
+            libc::fflush(stdout);
+            libc::poll(polled.as_mut_ptr(), polled.len() as u64, 0) == 0
+        }
     }
 
     /// Takes what the current pipes hold.

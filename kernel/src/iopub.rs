@@ -102,8 +102,31 @@ impl IoPub {
         self.append(name, text, parent);
     }
 
+    /// The same without ever waiting; whether it was done.
+    pub(crate) fn try_write(&self, name: &'static str, text: &str, parent: &Arc<str>) -> bool {
+        let capture = self.shared.capture.get();
+        if capture.is_some_and(|capture| !capture.is_quiet()) {
+            return false;
+        }
+        let Ok(mut gathered) = self.shared.text.try_lock() else {
+            return false;
+        };
+        let fits = gathered.bytes + text.len() < FULL;
+        if fits {
+            self.add(&mut gathered, name, text, parent);
+        }
+        fits
+    }
+
     pub(crate) fn append(&self, name: &'static str, text: &str, parent: &Arc<str>) {
         let mut gathered = self.lock();
+        self.add(&mut gathered, name, text, parent);
+        if gathered.bytes >= FULL {
+            self.drain(&mut gathered);
+        }
+    }
+
+    fn add(&self, gathered: &mut Text, name: &'static str, text: &str, parent: &Arc<str>) {
         let same =
             |p: &Piece| p.name == name && (Arc::ptr_eq(&p.parent, parent) || p.parent == *parent);
         match gathered.pieces.back_mut().filter(|p| same(p)) {
@@ -114,13 +137,10 @@ impl IoPub {
                 text: text.to_owned(),
             }),
         }
-        let first = gathered.bytes == 0;
-        gathered.bytes += text.len();
-        if gathered.bytes >= FULL {
-            self.drain(&mut gathered);
-        } else if first {
+        if gathered.bytes == 0 {
             self.shared.written.notify_one();
         }
+        gathered.bytes += text.len();
     }
 
     /// Hands over what has been written so far.

@@ -145,6 +145,11 @@ impl Kernel {
         self.shared.iopub.write(name, text, parent);
     }
 
+    /// The same where it need not wait for anything; whether it was done.
+    pub fn try_write(&self, name: &'static str, text: &str, parent: &Arc<str>) -> bool {
+        self.shared.iopub.try_write(name, text, parent)
+    }
+
     pub fn flush(&self) {
         self.shared.iopub.flush();
     }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 use slaf_kernel::{Channel, Connection, Input, Kernel as Inner, Lane as InnerLane, Message};
 
 /// The sockets of a running kernel.
@@ -123,14 +123,14 @@ impl Kernel {
         py.detach(|| self.inner.status(state, &parent));
     }
 
-    /// Adds text to a stream; it is gathered and sent within 40 ms.
-    #[pyo3(signature = (name, text, request=None))]
-    fn write(&self, py: Python<'_>, name: &str, text: &str, request: Option<&Request>) {
-        static NOBODY: LazyLock<Arc<str>> = LazyLock::new(|| slaf_kernel::NO_PARENT.into());
-        let name = if name == "stderr" { "stderr" } else { "stdout" };
-        let parent = request.map_or(&*NOBODY, |r| &r.message.parent.header);
-        let parent = Arc::clone(parent);
-        py.detach(|| self.inner.write(name, text, &parent));
+    /// What a stream's `write` is. `current` gives the request that calling code
+    /// answers, or nothing.
+    fn writer(slf: Py<Self>, name: &str, current: Py<PyAny>) -> Writer {
+        Writer {
+            kernel: slf,
+            name: if name == "stderr" { "stderr" } else { "stdout" },
+            current,
+        }
     }
 
     fn flush(&self, py: Python<'_>) {
@@ -180,6 +180,34 @@ impl Kernel {
 
     fn exit(&self, py: Python<'_>, code: i32) {
         py.detach(|| self.inner.exit(code));
+    }
+}
+
+/// Adds text to a stream; it is gathered and sent within 40 ms.
+#[pyclass(frozen, module = "slaf._slaf")]
+pub(crate) struct Writer {
+    kernel: Py<Kernel>,
+    name: &'static str,
+    current: Py<PyAny>,
+}
+
+#[pymethods]
+impl Writer {
+    fn __call__(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<usize> {
+        static NOBODY: LazyLock<Arc<str>> = LazyLock::new(|| slaf_kernel::NO_PARENT.into());
+        let text = text.cast::<PyString>().map_err(|_| {
+            let kind = text.get_type();
+            PyTypeError::new_err(format!("write() argument must be str, not {kind}"))
+        })?;
+        let current = self.current.call0(py)?;
+        let request = current.bind(py).cast::<Request>().ok();
+        let parent = request.map_or(&*NOBODY, |r| &r.get().message.parent.header);
+        let kernel = &self.kernel.get().inner;
+        let written = text.to_string_lossy();
+        if !written.is_empty() && !kernel.try_write(self.name, &written, parent) {
+            py.detach(|| kernel.write(self.name, &written, parent));
+        }
+        text.len()
     }
 }
 

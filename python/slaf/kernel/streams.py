@@ -42,21 +42,18 @@ class OutStream(io.TextIOBase):
     def __init__(self, protocol: Kernel, name: str, fd: int):
         self._protocol = protocol
         self._fd = fd
-        self._pid = os.getpid()
         self.name = f"<{name}>"
-        self._name = name
         # IPython's `%%capture` and tee replace it on the instance.
-        self.write = self._write
+        self.write = protocol.writer(name, current)
+        os.register_at_fork(after_in_child=self._forked)
 
-    def _write(self, text: str) -> int:
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        if os.getpid() != self._pid:
-            # A forked child: its descriptor leads to the cell that forked it.
-            os.write(self._fd, text.encode("utf-8", "replace"))
-        elif text:
-            self._protocol.write(self._name, text, current())
-        return len(text)
+    def _forked(self) -> None:
+        """The child's descriptor leads to the cell that forked it; it has none
+        of the threads that would send what it writes."""
+        file = open(
+            self._fd, "w", buffering=1, encoding=self.encoding, errors=self.errors, closefd=False
+        )
+        self.write, self.flush = file.write, file.flush
 
     def writelines(self, lines) -> None:
         self.write("".join(lines))
@@ -71,8 +68,7 @@ class OutStream(io.TextIOBase):
         return False
 
     def flush(self) -> None:
-        if os.getpid() == self._pid:
-            self._protocol.flush()
+        self._protocol.flush()
 
 
 def redirect(protocol: Kernel) -> None:
