@@ -4,7 +4,6 @@ complete, history, open comms."""
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,7 @@ class Questions:
     async def _on_complete_request(self, request: Request, message: dict) -> dict[str, Any]:
         content = message["content"]
         completer = self._kernel.shell.Completer
-        with _completer, _in_haste(completer) if self._quick else contextlib.nullcontext():
+        with _completer, _without_jedi(completer) if self._quick else contextlib.nullcontext():
             return self._kernel.do_complete(content["code"], content.get("cursor_pos"))
 
     async def _on_inspect_request(self, request: Request, message: dict) -> dict[str, Any]:
@@ -59,14 +58,9 @@ class Questions:
 
 
 @contextlib.contextmanager
-def _in_haste(completer):
-    """Without jedi, and without waiting 5 ms for Python's lock again and again
-    while a cell computes."""
+def _without_jedi(completer):
     used, completer.use_jedi = completer.use_jedi, False
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(0.0005)
     try:
         yield
     finally:
-        sys.setswitchinterval(usual)
         completer.use_jedi = used

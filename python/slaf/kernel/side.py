@@ -7,6 +7,7 @@ import asyncio
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ipykernel.control import CONTROL_THREAD_NAME
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from slaf._slaf import Request
     from slaf.kernel.debug import Debugger
     from slaf.kernel.kernel import SlafKernel
+
+Handler = Callable[["Request", dict[str, Any]], Coroutine]
 
 
 class Side(threading.Thread):
@@ -48,7 +51,9 @@ class Side(threading.Thread):
 
         def take() -> None:
             while request := self._lane.next():
-                task = loop.create_task(self._answer(request))
+                question = self._questions.handler(request.msg_type)
+                work = self._ask(request, question) if question else self._answer(request)
+                task = loop.create_task(work)
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             if self._lane.ended:
@@ -57,7 +62,17 @@ class Side(threading.Thread):
         listen(loop, self._lane, take)
         await ended.wait()
 
-    async def _answer(self, request: Request) -> None:
+    async def _ask(self, request: Request, question: Handler) -> None:
+        """Answers a question, which awaits nothing. A cell that computes gives
+        up Python's lock after 5 ms, and each message takes it again."""
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(0.0005)
+        try:
+            await self._answer(request, question)
+        finally:
+            sys.setswitchinterval(usual)
+
+    async def _answer(self, request: Request, question: Handler | None = None) -> None:
         kind, protocol = request.msg_type, self._kernel.protocol
         if kind == "interrupt_request":
             # Answered already; it is here for the subshells.
@@ -67,7 +82,7 @@ class Side(threading.Thread):
         message = decoded(request)
         self._kernel.set_parent(None, message, channel="control")
         protocol.status("busy", request)
-        handler = getattr(self, f"_on_{kind}", None) or self._questions.handler(kind)
+        handler = question or getattr(self, f"_on_{kind}", None)
         try:
             if handler is None:
                 raise NotImplementedError(f"This kernel does not answer {kind}.")
