@@ -4,7 +4,6 @@ each cell, and in answer to any message."""
 
 from __future__ import annotations
 
-import asyncio
 import types
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -80,8 +79,7 @@ def load(shell: Any, sessions: Any, rust: Any) -> None:
             shell.events.unregister("post_run_cell", previous.after_cell)
         shell.slaf_feed = feed
         shell.events.register("post_run_cell", feed.after_cell)
-        # Our kernel has its comms only after the shell.
-        asyncio.get_event_loop().call_soon(feed.listen)
+        feed.listen()
 
 
 def _magic(look: Callable[[], Variables]):

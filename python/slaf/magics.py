@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slaf import _slaf, _variables, rust_cells
+from slaf import _completion, _slaf, _variables, rust_cells
 
 if TYPE_CHECKING:
     from slaf._sql import SqlSession
@@ -25,16 +25,9 @@ if TYPE_CHECKING:
 
 def load(shell) -> None:
     """Registers the magics, their completion and the displays."""
-    from IPython.core.completer import context_matcher
-
     sessions = Sessions(shell)
     shell.register_magic_function(_sql_cell(sessions), "line_cell", "sql")
-    if hasattr(shell, "Completer"):
-        complete = lambda context: _matches(sessions, context)  # noqa: E731
-        complete.__qualname__ = "slaf.sql"
-        matchers = shell.Completer.custom_matchers
-        matchers[:] = [m for m in matchers if getattr(m, "matcher_identifier", "") != "slaf.sql"]
-        matchers.append(context_matcher(identifier="slaf.sql")(complete))
+    _completion.register(shell, "slaf.sql", lambda text, cursor: _asked(sessions, text, cursor))
     shell.configurables[:] = [c for c in shell.configurables if type(c).__name__ != "Slaf"]
     shell.configurables.append(sessions.config)
     shell.slaf_sessions = sessions
@@ -223,24 +216,14 @@ def inspect(sessions: Sessions, code: str, cursor: int) -> str | None:
     return _slaf.inspect_sql(sql, place, sessions.session.catalog())
 
 
-def _matches(sessions: Sessions, context: Any) -> dict[str, Any]:
-    from IPython.core.completer import SimpleCompletion
-
-    code = context.full_text
-    lines = code.split("\n")[: context.cursor_line]
-    cursor = sum(len(line) + 1 for line in lines) + context.cursor_position
+def _asked(sessions: Sessions, code: str, cursor: int) -> _completion.Candidates | None:
     if sql_of(code) is None:
-        return {"completions": [], "suppress": False}
+        return None
     try:
         start, matches = complete(sessions, code, cursor)
     except (ValueError, NameError, OSError):
         start, matches = cursor, []
-    return {
-        "completions": [SimpleCompletion(text, type=kind) for text, kind in matches],
-        "matched_fragment": code[start:cursor],
-        "ordered": True,
-        "suppress": True,
-    }
+    return start, cursor, matches
 
 
 # Handles ---------------------------------------------------------------------

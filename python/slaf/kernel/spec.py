@@ -86,7 +86,7 @@ class Check(NamedTuple):
 
 def doctor(name: str = NAME) -> Iterator[Check]:
     """Looks at all that the kernel needs, one thing after another."""
-    checks: list[Callable[[str], Check]] = [_python, _packages, _spec, _runtime, _memory, _start]
+    checks: list[Callable[[str], Check]] = [_python, _packages, _spec, _runtime, _start]
     for check in checks:
         try:
             yield check(name)
@@ -134,15 +134,6 @@ def _runtime(name: str) -> Check:
     if stat.S_IMODE(os.stat(folder).st_mode) & stat.S_IWOTH:
         return Check(what, f"Others can write there: `chmod 700 {folder}`.")
     return Check(what)
-
-
-def _memory(name: str) -> Check:
-    """shared memory"""
-    if not os.path.isdir("/dev/shm"):
-        return Check("shared memory", "There is no /dev/shm: Rust cells copy through a temporary file.")
-    free = shutil.disk_usage("/dev/shm").free
-    cure = "Below 1 GiB; in Docker, start with `--shm-size`." if free < 1 << 30 else None
-    return Check(f"{free / 2**30:,.1f} GiB of shared memory", cure)
 
 
 def _start(name: str) -> Check:

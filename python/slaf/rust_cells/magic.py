@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from slaf import SlafError, _slaf
+from slaf import SlafError, _completion, _slaf
 from slaf.rust_cells.errors import RustError, check
 
 #: Seconds that completion may take.
@@ -14,18 +14,11 @@ _PATIENCE = 3.0
 
 def load(shell: Any) -> RustCells:
     """Registers the magics and their completion."""
-    from IPython.core.completer import context_matcher
-
     if hasattr(shell, "slaf_rust"):
         shell.slaf_rust.close()
     cells = shell.slaf_rust = RustCells(shell)
     shell.register_magic_function(_magic(cells), "line_cell", "rust")
-    if hasattr(shell, "Completer"):
-        complete = lambda context: _matches(cells, context)  # noqa: E731
-        complete.__qualname__ = "slaf.rust"
-        matchers = shell.Completer.custom_matchers
-        matchers[:] = [m for m in matchers if getattr(m, "matcher_identifier", "") != "slaf.rust"]
-        matchers.append(context_matcher(identifier="slaf.rust")(complete))
+    _completion.register(shell, "slaf.rust", lambda text, cursor: _asked(cells, text, cursor))
     return cells
 
 
@@ -192,22 +185,12 @@ def code_of(text: str) -> int | None:
     return found.end() if found else None
 
 
-def _matches(cells: RustCells, context: Any) -> dict[str, Any]:
-    from IPython.core.completer import SimpleCompletion
-
-    text = context.full_text
-    lines = text.split("\n")[: context.cursor_line]
-    cursor = sum(len(line) + 1 for line in lines) + context.cursor_position
+def _asked(cells: RustCells, text: str, cursor: int) -> _completion.Candidates | None:
     begin = code_of(text)
     if begin is None or cursor < begin:
-        return {"completions": [], "suppress": False}
+        return None
     try:
         start, end, found = cells.complete(text[begin:], cursor - begin)
     except (SlafError, OSError):
-        start, end, found = cursor - begin, cursor - begin, []
-    return {
-        "completions": [SimpleCompletion(name, type=kind) for name, kind in found],
-        "matched_fragment": text[begin + start : begin + end],
-        "ordered": True,
-        "suppress": True,
-    }
+        return cursor, cursor, []
+    return begin + start, begin + end, found
