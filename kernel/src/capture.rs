@@ -6,7 +6,7 @@
 //! pipes hold, so that everything arrives in order.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,7 +37,6 @@ struct Source {
     parent: Arc<str>,
     /// The beginning of a character whose end has not come yet.
     partial: Vec<u8>,
-    current: bool,
 }
 
 impl Capture {
@@ -67,9 +66,6 @@ impl Capture {
         for ((fd, name), current) in STREAMS.into_iter().zip(&self.shared.current) {
             let Ok(pipe) = replace(fd) else { continue };
             current.store(pipe.as_raw_fd(), Ordering::Release);
-            for old in sources.iter_mut().filter(|s| s.name == name) {
-                old.current = false;
-            }
             if name == "stderr" {
                 death::rescue(pipe.as_raw_fd());
             }
@@ -78,7 +74,6 @@ impl Capture {
                 name,
                 parent: Arc::clone(parent),
                 partial: Vec::new(),
-                current: true,
             });
         }
         drop(sources);
@@ -87,11 +82,7 @@ impl Capture {
 
     /// Whether the current pipes hold nothing: one system call, no lock.
     pub(crate) fn is_quiet(&self) -> bool {
-        let mut polled = self.shared.current.each_ref().map(|fd| libc::pollfd {
-            fd: fd.load(Ordering::Acquire),
-            events: libc::POLLIN,
-            revents: 0,
-        });
+        let mut polled = self.shared.current().map(readable);
         // SAFETY: C's stdout exists as long as the process, and the array is as
         // long as said. A pipe that another thread replaces meanwhile is told
         // as not quiet, or as somebody else's, which does no harm.
@@ -105,8 +96,10 @@ impl Capture {
     pub(crate) fn catch_up(&self) {
         // SAFETY: C's stdout exists as long as the process.
         unsafe { libc::fflush(stdout) };
+        let current = self.shared.current();
         let mut sources = self.shared.sources();
-        for source in sources.iter_mut().filter(|s| s.current) {
+        let read_now = |s: &&mut Source| current.contains(&s.pipe.as_raw_fd());
+        for source in sources.iter_mut().filter(read_now) {
             source.take(&self.shared.iopub);
         }
     }
@@ -134,8 +127,8 @@ impl Shared {
     /// Reads all pipes until nobody can write to them any more.
     fn read(&self, mut ear: PipeReader) {
         loop {
-            let mut polled = vec![readable(ear.as_fd())];
-            polled.extend(self.sources().iter().map(|s| readable(s.pipe.as_fd())));
+            let mut polled = vec![readable(ear.as_raw_fd())];
+            polled.extend(self.sources().iter().map(|s| readable(s.pipe.as_raw_fd())));
             // SAFETY: the array is as long as said. A descriptor that another
             // thread has closed meanwhile is told as invalid and ignored.
             let found = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as u64, -1) };
@@ -152,14 +145,18 @@ impl Shared {
         }
     }
 
+    fn current(&self) -> [RawFd; STREAMS.len()] {
+        self.current.each_ref().map(|fd| fd.load(Ordering::Acquire))
+    }
+
     fn sources(&self) -> MutexGuard<'_, Vec<Source>> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn readable(fd: BorrowedFd<'_>) -> libc::pollfd {
+fn readable(fd: RawFd) -> libc::pollfd {
     libc::pollfd {
-        fd: fd.as_raw_fd(),
+        fd,
         events: libc::POLLIN,
         revents: 0,
     }
@@ -191,7 +188,7 @@ impl Source {
 
     /// Whether all who could write are gone.
     fn ended(&self) -> bool {
-        let mut polled = readable(self.pipe.as_fd());
+        let mut polled = readable(self.pipe.as_raw_fd());
         // SAFETY: one pollfd.
         unsafe { libc::poll(&mut polled, 1, 0) };
         polled.revents & libc::POLLIN == 0 && polled.revents & libc::POLLHUP != 0

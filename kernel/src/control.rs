@@ -1,7 +1,6 @@
 //! What is answered without the language: kernel_info, connect, interrupt,
 //! usage, shutdown.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,11 +12,9 @@ use crate::processes::{Usage, end_children};
 /// How long a language that has been told to end may take.
 const GRACE: Duration = Duration::from_millis(1500);
 
-static USAGE: Mutex<Option<Usage>> = Mutex::new(None);
-
-/// The content of the answer to a message of the control channel; what only the
-/// language can answer goes to its side lane.
-pub(crate) fn handle(shared: &Shared, message: Message) {
+/// Answers a message of the control channel; what only the language can answer
+/// goes to its side lane.
+pub(crate) fn handle(shared: &Shared, usage: &mut Usage, message: Message) {
     let content = match message.header.msg_type.as_str() {
         "interrupt_request" => {
             // A subshell's thread gets no signals.
@@ -38,10 +35,7 @@ pub(crate) fn handle(shared: &Shared, message: Message) {
             iopub.publish("shutdown_reply", header, "{}", &content, vec![]);
             return shut_down(shared);
         }
-        "usage_request" => {
-            let mut usage = USAGE.lock().unwrap_or_else(PoisonError::into_inner);
-            usage.get_or_insert_with(Usage::new).reply()
-        }
+        "usage_request" => usage.reply(),
         "kernel_info_request" => kernel_info(&shared.language),
         "connect_request" => connect(shared),
         "execute_request" => json!({

@@ -14,6 +14,7 @@ use crate::iopub::IoPub;
 use crate::lane::{Lane, Lanes};
 use crate::log::log;
 use crate::message::{Channel, Message, Parent, Signer};
+use crate::processes::Usage;
 use crate::router::Router;
 use crate::stdin::{Input, Stdin};
 use crate::{control, death};
@@ -156,17 +157,9 @@ impl Kernel {
 
     /// Answers a request by the channel that it came by, after all output
     /// before it.
-    pub fn reply(
-        &self,
-        msg_type: &str,
-        parent: &Parent,
-        metadata: &str,
-        content: &str,
-        buffers: Vec<Bytes>,
-    ) {
+    pub fn reply(&self, msg_type: &str, parent: &Parent, metadata: &str, content: &str) {
         self.shared.iopub.flush();
-        self.shared
-            .send(msg_type, parent, metadata, content, buffers);
+        self.shared.send(msg_type, parent, metadata, content);
     }
 
     /// Asks the front end of `parent` for a line.
@@ -215,22 +208,15 @@ impl Shared {
         let parent = &message.parent;
         self.iopub.status("busy", &parent.header);
         let msg_type = message.header.msg_type.replace("_request", "_reply");
-        self.send(&msg_type, parent, "{}", &content.to_string(), vec![]);
+        self.send(&msg_type, parent, "{}", &content.to_string());
         self.iopub.status("idle", &parent.header);
     }
 
-    fn send(
-        &self,
-        msg_type: &str,
-        parent: &Parent,
-        metadata: &str,
-        content: &str,
-        buffers: Vec<Bytes>,
-    ) {
+    fn send(&self, msg_type: &str, parent: &Parent, metadata: &str, content: &str) {
         let to = &parent.identities;
         let frames = self
             .signer
-            .encode(to, msg_type, &parent.header, metadata, content, buffers);
+            .encode(to, msg_type, &parent.header, metadata, content, vec![]);
         match parent.channel {
             Channel::Control => self.control.send(&frames),
             Channel::Shell | Channel::Stdin => self.shell.send(&frames),
@@ -337,8 +323,9 @@ fn take_in(shared: Shared, messages: mpsc::Receiver<Message>) {
 fn serial(shared: Shared) -> impl Fn(Message) {
     let (queue, messages) = mpsc::channel::<Message>();
     std::thread::spawn(move || {
+        let mut usage = Usage::new();
         for message in messages {
-            control::handle(&shared, message);
+            control::handle(&shared, &mut usage, message);
         }
     });
     move |message| {

@@ -8,7 +8,7 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyTypeErr
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyString};
-use slaf_kernel::{Channel, Connection, Input, Kernel as Inner, Lane as InnerLane, Message};
+use slaf_kernel::{Connection, Input, Kernel as Inner, Lane as InnerLane, Message};
 
 /// The sockets of a running kernel.
 #[pyclass(frozen, module = "slaf._slaf")]
@@ -94,11 +94,6 @@ impl Kernel {
         self.inner.subshell_ids()
     }
 
-    #[getter]
-    fn ended(&self) -> bool {
-        self.inner.ended()
-    }
-
     /// Publishes to all front ends; `parent` is the JSON of a header.
     #[pyo3(signature = (msg_type, content, parent="{}", metadata="{}", buffers=vec![]))]
     fn publish(
@@ -110,7 +105,7 @@ impl Kernel {
         metadata: &str,
         buffers: Vec<PyBackedBytes>,
     ) {
-        let buffers = shared(buffers);
+        let buffers = buffers.into_iter().map(Bytes::from_owner).collect();
         py.detach(|| {
             self.inner
                 .publish(msg_type, parent, metadata, content, buffers)
@@ -137,7 +132,7 @@ impl Kernel {
         py.detach(|| self.inner.flush());
     }
 
-    #[pyo3(signature = (msg_type, content, request, metadata="{}", buffers=vec![]))]
+    #[pyo3(signature = (msg_type, content, request, metadata="{}"))]
     fn reply(
         &self,
         py: Python<'_>,
@@ -145,14 +140,9 @@ impl Kernel {
         content: &str,
         request: &Request,
         metadata: &str,
-        buffers: Vec<PyBackedBytes>,
     ) {
         let parent = Arc::clone(&request.message.parent);
-        let buffers = shared(buffers);
-        py.detach(|| {
-            self.inner
-                .reply(msg_type, &parent, metadata, content, buffers)
-        });
+        py.detach(|| self.inner.reply(msg_type, &parent, metadata, content));
     }
 
     /// Asks the front end that sent `request` for a line; interruptible.
@@ -211,10 +201,6 @@ impl Writer {
     }
 }
 
-fn shared(buffers: Vec<PyBackedBytes>) -> Vec<Bytes> {
-    buffers.into_iter().map(Bytes::from_owner).collect()
-}
-
 #[pymethods]
 impl Lane {
     /// An eventfd, readable when there may be a request, or the lane has ended.
@@ -250,12 +236,6 @@ impl Request {
     #[getter]
     fn msg_type(&self) -> &str {
         &self.message.header.msg_type
-    }
-
-    /// Whether it came by the control channel.
-    #[getter]
-    fn by_control(&self) -> bool {
-        self.message.parent.channel == Channel::Control
     }
 
     /// The header as JSON.
