@@ -479,14 +479,24 @@ def test_ipc_instead_of_tcp(tmp_path):
 @pytest.mark.parametrize("content", ["{", json.dumps({"ip": "127.0.0.1"})])
 def test_a_wrong_connection_file_is_one_sentence(tmp_path, content):
     path = tmp_path / "connection.json"
-    if content is not None:
-        path.write_text(content)
+    path.write_text(content)
+    assert refused(path).startswith("The connection file")
+
+
+def test_a_connection_file_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "connection.json"
+    assert refused(path).startswith(f"The connection file `{path}` cannot be written: ")
+
+
+def refused(connection_file) -> str:
+    """What the kernel says of a connection file; it must be one line."""
     done = subprocess.run(
-        [sys.executable, "-m", "slaf.kernel", "-f", str(path)],
+        [sys.executable, "-m", "slaf.kernel", "-f", str(connection_file)],
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("The connection file")
     assert done.stderr.count("\n") == 1
+    return done.stderr

@@ -262,23 +262,22 @@ async fn bind(
         .await
         .map_err(failed)?;
 
-    // Messages are taken in by one thread, in the order in which they came, and
-    // it needs the sockets that they came by.
-    let (inbox, messages) = mpsc::channel::<Message>();
-    let listen = |channel| listen(channel, signer.clone(), inbox.clone());
+    let (inbox, from_shell) = mpsc::channel();
     let (endpoint, failed) = at("shell", connection.shell_port);
-    let shell = Router::bind(&endpoint, listen(Channel::Shell)).await;
-    let shell = shell.map_err(failed)?;
+    let take = listen(Channel::Shell, signer.clone(), inbox);
+    let shell = Router::bind(&endpoint, take).await.map_err(failed)?;
+
+    let (inbox, from_control) = mpsc::channel();
     let (endpoint, failed) = at("control", connection.control_port);
-    let control = Router::bind(&endpoint, listen(Channel::Control)).await;
-    let control = control.map_err(failed)?;
-    let (replies, answers) = mpsc::channel();
+    let take = listen(Channel::Control, signer.clone(), inbox);
+    let control = Router::bind(&endpoint, take).await.map_err(failed)?;
+
+    let (inbox, from_stdin) = mpsc::channel();
     let (endpoint, failed) = at("stdin", connection.stdin_port);
-    let stdin = Router::bind(
-        &endpoint,
-        self::listen(Channel::Stdin, signer.clone(), replies),
-    );
-    let stdin = Stdin::new(signer.clone(), stdin.await.map_err(failed)?, answers);
+    let take = listen(Channel::Stdin, signer.clone(), inbox);
+    let stdin = Router::bind(&endpoint, take).await.map_err(failed)?;
+    let stdin = Stdin::new(signer.clone(), stdin, from_stdin);
+
     let shared = Shared {
         connection: Arc::new(connection),
         iopub,
@@ -289,8 +288,20 @@ async fn bind(
         control,
         ended: Arc::default(),
     };
-    let taking = shared.clone();
-    std::thread::spawn(move || take_in(taking, messages));
+    // A thread each, which may block: an interrupt does not wait for the shell.
+    let on_shell = shared.clone();
+    std::thread::spawn(move || {
+        for message in from_shell {
+            on_shell.take_shell(message);
+        }
+    });
+    let on_control = shared.clone();
+    std::thread::spawn(move || {
+        let mut usage = Usage::new();
+        for message in from_control {
+            control::handle(&on_control, &mut usage, message);
+        }
+    });
     Ok((shared, stdin))
 }
 
@@ -305,30 +316,5 @@ fn listen(
             let _ = inbox.send(message);
         }
         Err(refused) => log(&format!("refused {refused}")),
-    }
-}
-
-/// Messages of the control channel have a thread of their own, which may block.
-fn take_in(shared: Shared, messages: mpsc::Receiver<Message>) {
-    let on_control = serial(shared.clone());
-    for message in messages {
-        match message.parent.channel {
-            Channel::Control => on_control(message),
-            Channel::Shell | Channel::Stdin => shared.take_shell(message),
-        }
-    }
-}
-
-/// Control messages one after another, on a thread that may block.
-fn serial(shared: Shared) -> impl Fn(Message) {
-    let (queue, messages) = mpsc::channel::<Message>();
-    std::thread::spawn(move || {
-        let mut usage = Usage::new();
-        for message in messages {
-            control::handle(&shared, &mut usage, message);
-        }
-    });
-    move |message| {
-        let _ = queue.send(message);
     }
 }

@@ -6,6 +6,8 @@ import argparse
 import sys
 import time
 
+from slaf.kernel.command import kernel_commands
+
 _EPILOG = """\
 Datasets and files are local paths, or addresses on s3://, gs://, az:// and
 hf://; credentials come from the environment, as the cloud's own tools read
@@ -227,31 +229,13 @@ def _parser() -> argparse.ArgumentParser:
 
     kernel = command(
         "kernel",
-        _kernel_doctor,
+        None,
         "install, remove and check the Jupyter kernel",
         "examples:\n  slaf kernel install --user --name atlas\n"
         "  slaf kernel remove --name atlas\n  slaf kernel doctor\n",
     )
-    _kernel_commands(kernel)
+    kernel_commands(kernel)
     return parser
-
-
-def _kernel_commands(kernel: argparse.ArgumentParser) -> None:
-    commands = kernel.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, run, summary: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        added.add_argument("--name", default="slaf", help="of the kernelspec (default: slaf)")
-        added.set_defaults(run=run)
-        return added
-
-    install = command("install", _kernel_install, "tell Jupyter of this environment's kernel")
-    install.add_argument("--display-name", help="what front ends show")
-    where = install.add_mutually_exclusive_group()
-    where.add_argument("--user", action="store_true", help="for all environments of the user's")
-    where.add_argument("--prefix", help="below this folder (default: this environment)")
-    command("remove", _kernel_remove, "remove a kernelspec")
-    command("doctor", _kernel_doctor, "check all that the kernel needs, and say what to fix")
 
 
 def _input_options(parser: argparse.ArgumentParser) -> None:
@@ -500,34 +484,6 @@ def _export(options: argparse.Namespace) -> None:
     cells, genes = handle.shape
     seconds = time.perf_counter() - begun
     print(f"{options.output}: {cells:,} cells × {genes:,} genes in {seconds:.1f} s")
-
-
-def _kernel_install(options: argparse.Namespace) -> None:
-    from slaf.kernel import spec
-
-    folder = spec.install(
-        name=options.name,
-        display_name=options.display_name,
-        user=options.user,
-        prefix=options.prefix,
-    )
-    print(f"{options.name}: installed in {folder}")
-
-
-def _kernel_remove(options: argparse.Namespace) -> None:
-    from slaf.kernel import spec
-
-    print(f"{options.name}: removed from {spec.remove(options.name)}")
-
-
-def _kernel_doctor(options: argparse.Namespace) -> int:
-    from slaf.kernel import spec
-
-    wrong = 0
-    for what, cure in spec.doctor(options.name):
-        print(f"ok   {what}" if cure is None else f"FIX  {what}: {cure}")
-        wrong += cure is not None
-    return int(wrong > 0)
 
 
 if __name__ == "__main__":
