@@ -6,7 +6,7 @@
 //! pipes hold, so that everything arrives in order.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,6 +27,8 @@ struct Shared {
     sources: Mutex<Vec<Source>>,
     /// The pipes that are read from the descriptors now.
     current: [AtomicI32; STREAMS.len()],
+    /// Says whether one of them holds something, in half the time of a `poll`.
+    filled: OwnedFd,
     bell: PipeWriter,
 }
 
@@ -47,6 +49,7 @@ impl Capture {
             iopub,
             sources: Mutex::default(),
             current: [const { AtomicI32::new(-1) }; STREAMS.len()],
+            filled: watcher()?,
             bell,
         });
         // SAFETY: C's stdout exists as long as the process.
@@ -65,7 +68,8 @@ impl Capture {
         let mut sources = self.shared.sources();
         for ((fd, name), current) in STREAMS.into_iter().zip(&self.shared.current) {
             let Ok(pipe) = replace(fd) else { continue };
-            current.store(pipe.as_raw_fd(), Ordering::Release);
+            let before = current.swap(pipe.as_raw_fd(), Ordering::AcqRel);
+            self.shared.watch(before, pipe.as_raw_fd());
             if name == "stderr" {
                 death::rescue(pipe.as_raw_fd());
             }
@@ -82,13 +86,12 @@ impl Capture {
 
     /// Whether the current pipes hold nothing: one system call, no lock.
     pub(crate) fn is_quiet(&self) -> bool {
-        let mut polled = self.shared.current().map(readable);
-        // SAFETY: C's stdout exists as long as the process, and the array is as
-        // long as said. A pipe that another thread replaces meanwhile is told
-        // as not quiet, or as somebody else's, which does no harm.
+        let mut found = libc::epoll_event { events: 0, u64: 0 };
+        // SAFETY: C's stdout exists as long as the process, and there is room for
+        // the one event that is asked for.
         unsafe {
             libc::fflush(stdout);
-            libc::poll(polled.as_mut_ptr(), polled.len() as u64, 0) == 0
+            libc::epoll_wait(self.shared.filled.as_raw_fd(), &mut found, 1, 0) == 0
         }
     }
 
@@ -145,12 +148,35 @@ impl Shared {
         }
     }
 
+    /// Watches a pipe instead of the one before.
+    fn watch(&self, before: RawFd, pipe: RawFd) {
+        let filled = self.filled.as_raw_fd();
+        let mut event = libc::epoll_event {
+            events: libc::EPOLLIN as u32,
+            u64: 0,
+        };
+        // SAFETY: the event is read, not kept. A pipe that is closed is watched
+        // no more, and to say so again does no harm.
+        unsafe {
+            libc::epoll_ctl(filled, libc::EPOLL_CTL_DEL, before, &mut event);
+            libc::epoll_ctl(filled, libc::EPOLL_CTL_ADD, pipe, &mut event);
+        }
+    }
+
     fn current(&self) -> [RawFd; STREAMS.len()] {
         self.current.each_ref().map(|fd| fd.load(Ordering::Acquire))
     }
 
     fn sources(&self) -> MutexGuard<'_, Vec<Source>> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn watcher() -> io::Result<OwnedFd> {
+    // SAFETY: a descriptor that is returned is ours.
+    match unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) } {
+        -1 => Err(io::Error::last_os_error()),
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
     }
 }
 

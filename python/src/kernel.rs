@@ -118,7 +118,7 @@ impl Kernel {
         py.detach(|| self.inner.status(state, &parent));
     }
 
-    /// What a stream's `write` is. `current` gives the request that calling code
+    /// What writes to a stream. `current` gives the request that calling code
     /// answers, or nothing.
     fn writer(slf: Py<Self>, name: &str, current: Py<PyAny>) -> Writer {
         Writer {
@@ -183,7 +183,8 @@ pub(crate) struct Writer {
 
 #[pymethods]
 impl Writer {
-    fn __call__(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<usize> {
+    #[pyo3(signature = (text, /))]
+    fn write(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<usize> {
         static NOBODY: LazyLock<Arc<str>> = LazyLock::new(|| slaf_kernel::NO_PARENT.into());
         let text = text.cast::<PyString>().map_err(|_| {
             let kind = text.get_type();

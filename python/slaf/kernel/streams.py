@@ -44,7 +44,7 @@ class OutStream(io.TextIOBase):
         self._fd = fd
         self.name = f"<{name}>"
         # IPython's `%%capture` and tee replace it on the instance.
-        self.write = protocol.writer(name, current)
+        self.write = protocol.writer(name, current).write
         os.register_at_fork(after_in_child=self._forked)
 
     def _forked(self) -> None:
