@@ -1,8 +1,11 @@
 //! The connection file that the front end wrote for us.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+
+use crate::curve::Keys;
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Connection {
@@ -18,10 +21,23 @@ pub struct Connection {
     pub key: String,
     #[serde(default = "hmac_sha256")]
     pub signature_scheme: String,
+    /// Missing: connections are not encrypted.
+    #[serde(default, rename = "curve_secretkey", deserialize_with = "keys")]
+    pub(crate) curve: Option<Arc<Keys>>,
 }
 
 fn hmac_sha256() -> String {
     "hmac-sha256".to_owned()
+}
+
+fn keys<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Arc<Keys>>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else {
+        return Ok(None);
+    };
+    let keys = Keys::new(&text).ok_or_else(|| {
+        serde::de::Error::custom("`curve_secretkey` is not a key of 40 characters in Z85")
+    })?;
+    Ok(Some(Arc::new(keys)))
 }
 
 #[derive(Debug, thiserror::Error)]

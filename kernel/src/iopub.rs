@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use crate::capture::Capture;
+use crate::curve::Keys;
 use crate::message::{NO_PARENT, Signer};
 use crate::publisher::Publisher;
 
@@ -45,9 +46,13 @@ struct Piece {
 }
 
 impl IoPub {
-    pub(crate) async fn bind(endpoint: &str, signer: Signer) -> std::io::Result<Self> {
+    pub(crate) async fn bind(
+        endpoint: &str,
+        keys: Option<Arc<Keys>>,
+        signer: Signer,
+    ) -> std::io::Result<Self> {
         let iopub = Self {
-            publisher: Publisher::bind(endpoint, greeting(signer.clone())).await?,
+            publisher: Publisher::bind(endpoint, keys, greeting(signer.clone())).await?,
             signer,
             shared: Arc::default(),
         };

@@ -253,29 +253,38 @@ async fn bind(
         };
         (endpoint, failed)
     };
+    let keys = || connection.curve.clone();
     let (endpoint, failed) = at("heartbeat", connection.hb_port);
     let echo = |heart: &Router, beat: Vec<Bytes>| heart.send(&beat);
-    Router::bind(&endpoint, echo).await.map_err(failed)?;
+    Router::bind(&endpoint, keys(), echo)
+        .await
+        .map_err(failed)?;
 
     let (endpoint, failed) = at("iopub", connection.iopub_port);
-    let iopub = IoPub::bind(&endpoint, signer.clone())
+    let iopub = IoPub::bind(&endpoint, keys(), signer.clone())
         .await
         .map_err(failed)?;
 
     let (inbox, from_shell) = mpsc::channel();
     let (endpoint, failed) = at("shell", connection.shell_port);
     let take = listen(Channel::Shell, signer.clone(), inbox);
-    let shell = Router::bind(&endpoint, take).await.map_err(failed)?;
+    let shell = Router::bind(&endpoint, keys(), take)
+        .await
+        .map_err(failed)?;
 
     let (inbox, from_control) = mpsc::channel();
     let (endpoint, failed) = at("control", connection.control_port);
     let take = listen(Channel::Control, signer.clone(), inbox);
-    let control = Router::bind(&endpoint, take).await.map_err(failed)?;
+    let control = Router::bind(&endpoint, keys(), take)
+        .await
+        .map_err(failed)?;
 
     let (inbox, from_stdin) = mpsc::channel();
     let (endpoint, failed) = at("stdin", connection.stdin_port);
     let take = listen(Channel::Stdin, signer.clone(), inbox);
-    let stdin = Router::bind(&endpoint, take).await.map_err(failed)?;
+    let stdin = Router::bind(&endpoint, keys(), take)
+        .await
+        .map_err(failed)?;
     let stdin = Stdin::new(signer.clone(), stdin, from_stdin);
 
     let shared = Shared {

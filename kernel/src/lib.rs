@@ -8,6 +8,7 @@
 mod capture;
 mod connection;
 mod control;
+mod curve;
 mod death;
 mod iopub;
 mod kernel;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::sync::Notify;
 
-use crate::zmtp::Writer;
+use crate::zmtp::{Writer, encode};
 
 /// A peer that others wait for and that takes nothing for so long is
 /// disconnected.
@@ -24,7 +24,7 @@ pub(crate) struct Peer {
 }
 
 struct State {
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<Arc<[Bytes]>>,
     /// Bytes in the queue and in the hands of the task that writes.
     behind: usize,
     progress: Instant,
@@ -80,7 +80,11 @@ impl Peers {
     pub(crate) async fn deliver(&self, peer: &Peer, write: Writer) -> io::Result<()> {
         /// What a waiting producer should learn of at once.
         const CONFIRMED: usize = 8 << 20;
-        let mut write = BufWriter::with_capacity(1 << 16, write);
+        let Writer {
+            stream,
+            mut sealing,
+        } = write;
+        let mut stream = BufWriter::with_capacity(1 << 16, stream);
         let mut written = 0;
         loop {
             let next = {
@@ -91,11 +95,13 @@ impl Peers {
                 state.queue.pop_front()
             };
             match next {
-                Some(piece) => {
-                    for part in piece.chunks(1 << 20) {
-                        peer.unless_gone(write.write_all(part)).await?;
+                Some(message) => {
+                    for piece in encode(&message, sealing.as_mut())? {
+                        for part in piece.chunks(1 << 20) {
+                            peer.unless_gone(stream.write_all(part)).await?;
+                        }
                     }
-                    written += piece.len();
+                    written += size(&message);
                     if written < CONFIRMED {
                         continue;
                     }
@@ -104,7 +110,7 @@ impl Peers {
                     peer.wake.notified().await;
                     continue;
                 }
-                None => peer.unless_gone(write.flush()).await?,
+                None => peer.unless_gone(stream.flush()).await?,
             }
             peer.state().behind -= std::mem::take(&mut written);
             self.shorter.notify_all();
@@ -125,14 +131,13 @@ impl Peer {
         })
     }
 
-    /// Adds an encoded message.
-    pub(crate) fn push(&self, pieces: &[Bytes]) {
+    pub(crate) fn push(&self, message: Arc<[Bytes]>) {
         let mut state = self.state();
         if state.behind == 0 {
             state.progress = Instant::now();
         }
-        state.behind += pieces.iter().map(Bytes::len).sum::<usize>();
-        state.queue.extend(pieces.iter().cloned());
+        state.behind += size(&message);
+        state.queue.push_back(message);
         self.wake.notify_one();
     }
 
@@ -157,4 +162,8 @@ impl Peer {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn size(message: &[Bytes]) -> usize {
+    message.iter().map(Bytes::len).sum()
 }

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::curve::Keys;
 use crate::peer::{Peer, Peers};
-use crate::zmtp::{self, Reader, Writer, encode, read_message, shake_hands};
+use crate::zmtp::{self, Reader, Writer, read_message, shake_hands};
 
 /// Bytes that a subscriber may be behind before producers wait for it.
 const BEHIND: usize = 64 << 20;
@@ -30,6 +31,7 @@ struct Shared {
     /// By the peers' addresses in memory.
     topics: Mutex<HashMap<usize, Vec<Bytes>>>,
     greeting: Box<Greeting>,
+    keys: Option<Arc<Keys>>,
 }
 
 impl Publisher {
@@ -37,12 +39,14 @@ impl Publisher {
     /// before all others.
     pub(crate) async fn bind(
         endpoint: &str,
+        keys: Option<Arc<Keys>>,
         greeting: impl Fn(&[u8]) -> Vec<Vec<Bytes>> + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             peers: Peers::default(),
             topics: Mutex::default(),
             greeting: Box::new(greeting),
+            keys,
         });
         let serving = Arc::clone(&shared);
         zmtp::accept(endpoint, move |read, write| {
@@ -56,14 +60,14 @@ impl Publisher {
     /// while one of them is far behind; not for async code.
     pub(crate) fn publish(&self, frames: &[Bytes]) {
         let Some(topic) = frames.first() else { return };
-        let mut encoded = None;
+        let message: Arc<[Bytes]> = frames.into();
         {
             let peers = self.shared.peers.list();
             let topics = self.shared.topics();
             for peer in peers.iter() {
                 let subscribed = topics.get(&key(peer)).into_iter().flatten();
                 if { subscribed }.any(|t| topic.starts_with(t)) {
-                    peer.push(encoded.get_or_insert_with(|| encode(frames)));
+                    peer.push(Arc::clone(&message));
                 }
             }
         }
@@ -78,7 +82,7 @@ impl Publisher {
 
 impl Shared {
     async fn serve(self: Arc<Self>, mut read: Reader, mut write: Writer) -> io::Result<()> {
-        shake_hands(&mut read, &mut write, "XPUB").await?;
+        shake_hands(&mut read, &mut write, "XPUB", self.keys.as_deref()).await?;
         let peer = Peer::new();
         self.peers.list().push(Arc::clone(&peer));
         let ended = tokio::select! {
@@ -103,7 +107,7 @@ impl Shared {
             match kind {
                 1 => {
                     for frames in (self.greeting)(topic) {
-                        peer.push(&encode(&frames));
+                        peer.push(frames.into());
                     }
                     topics.push(Bytes::copy_from_slice(topic));
                 }

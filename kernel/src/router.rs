@@ -9,18 +9,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::curve::Keys;
 use crate::peer::{Peer, Peers};
-use crate::zmtp::{self, Reader, Writer, encode, read_message, shake_hands};
+use crate::zmtp::{self, Reader, Writer, read_message, shake_hands};
 
 /// Clones share the socket.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Router {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     peers: Peers,
+    keys: Option<Arc<Keys>>,
     by_identity: Mutex<HashMap<Bytes, Arc<Peer>>>,
     nameless: AtomicU32,
 }
@@ -29,9 +30,17 @@ impl Router {
     /// Feeds `take` with the frames of every message; it must not block.
     pub(crate) async fn bind(
         endpoint: &str,
+        keys: Option<Arc<Keys>>,
         take: impl Fn(&Router, Vec<Bytes>) + Clone + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let router = Self::default();
+        let router = Self {
+            shared: Arc::new(Shared {
+                peers: Peers::default(),
+                keys,
+                by_identity: Mutex::default(),
+                nameless: AtomicU32::default(),
+            }),
+        };
         let serving = router.clone();
         zmtp::accept(endpoint, move |read, write| {
             serving.clone().serve(read, write, take.clone())
@@ -46,7 +55,7 @@ impl Router {
             return;
         };
         if let Some(peer) = self.by_identity().get(identity) {
-            peer.push(&encode(rest));
+            peer.push(rest.into());
         }
     }
 
@@ -61,7 +70,8 @@ impl Router {
         mut write: Writer,
         take: impl Fn(&Router, Vec<Bytes>),
     ) -> io::Result<()> {
-        let mut identity = shake_hands(&mut read, &mut write, "ROUTER").await?;
+        let mut identity =
+            shake_hands(&mut read, &mut write, "ROUTER", self.shared.keys.as_deref()).await?;
         if identity.is_empty() {
             // No peer may call itself by a name that begins with 0.
             let number = self.shared.nameless.fetch_add(1, Ordering::Relaxed);

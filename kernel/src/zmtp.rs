@@ -1,5 +1,5 @@
-//! ZeroMQ's wire protocol, ZMTP 3.0 with the NULL mechanism
-//! (<https://rfc.zeromq.org/spec/23/>), as far as a kernel needs it. The
+//! ZeroMQ's wire protocol, ZMTP 3.0 (<https://rfc.zeromq.org/spec/23/>), as far
+//! as a kernel needs it, with the mechanisms NULL and CURVE. The
 //! `zeromq` crate reserves the memory that a peer's first bytes claim to need,
 //! and gives up all subscribers' turns while one of them does not read; what
 //! strangers send must not end a kernel, so nothing here is larger than what
@@ -12,16 +12,27 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 
+use crate::curve::{self, Half, Keys};
+
 /// A message that claims to be larger is refused.
 const LARGEST: u64 = 4 << 30;
 const MOST_FRAMES: usize = 1 << 16;
 
 const MORE: u8 = 1;
 const LONG: u8 = 2;
-const COMMAND: u8 = 4;
+pub(crate) const COMMAND: u8 = 4;
 
-pub(crate) type Reader = Box<dyn AsyncRead + Send + Unpin>;
-pub(crate) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+/// What comes from a peer.
+pub(crate) struct Reader {
+    stream: Box<dyn AsyncRead + Send + Unpin>,
+    opening: Option<Half>,
+}
+
+/// What goes to it.
+pub(crate) struct Writer {
+    pub(crate) stream: Box<dyn AsyncWrite + Send + Unpin>,
+    pub(crate) sealing: Option<Half>,
+}
 
 /// Accepts connections at `tcp://IP:PORT` or `ipc://PATH`; each is served by a
 /// task of its own, whose errors are its peer's.
@@ -40,7 +51,7 @@ where
             loop {
                 if let Ok((stream, _)) = listener.accept().await {
                     let (read, write) = stream.into_split();
-                    tokio::spawn(serve(Box::new(read), Box::new(write)));
+                    tokio::spawn(serve(reader(read), writer(write)));
                 }
             }
         });
@@ -51,7 +62,7 @@ where
                 if let Ok((stream, _)) = listener.accept().await {
                     let _ = stream.set_nodelay(true);
                     let (read, write) = stream.into_split();
-                    tokio::spawn(serve(Box::new(read), Box::new(write)));
+                    tokio::spawn(serve(reader(read), writer(write)));
                 }
             }
         });
@@ -59,34 +70,60 @@ where
     Ok(())
 }
 
-/// Greetings and READY commands of both sides; gives the peer's identity, which
-/// may be empty.
+fn reader(stream: impl AsyncRead + Send + Unpin + 'static) -> Reader {
+    let (stream, opening) = (Box::new(stream), None);
+    Reader { stream, opening }
+}
+
+fn writer(stream: impl AsyncWrite + Send + Unpin + 'static) -> Writer {
+    let (stream, sealing) = (Box::new(stream), None);
+    Writer { stream, sealing }
+}
+
+/// Greetings and READY commands of both sides, encrypted from then on if there
+/// are `keys`; gives the peer's identity, which may be empty.
 pub(crate) async fn shake_hands(
     read: &mut Reader,
     write: &mut Writer,
     socket: &str,
+    keys: Option<&Keys>,
 ) -> io::Result<Bytes> {
+    let mechanism = if keys.is_some() { "CURVE" } else { "NULL" };
     let mut ours = [0u8; 64];
     (ours[0], ours[9], ours[10]) = (0xff, 0x7f, 3);
-    ours[12..16].copy_from_slice(b"NULL");
-    write.write_all(&ours).await?;
+    ours[12..12 + mechanism.len()].copy_from_slice(mechanism.as_bytes());
+    ours[32] = keys.is_some().into();
+    write.stream.write_all(&ours).await?;
     let mut theirs = [0u8; 64];
-    read.read_exact(&mut theirs).await?;
+    read.stream.read_exact(&mut theirs).await?;
     if theirs[0] != 0xff || theirs[9] & 1 == 0 || theirs[10] < 3 || theirs[12..32] != ours[12..32] {
         return Err(InvalidData.into());
     }
-    let mut ready = BytesMut::from(&b"\x05READY\x0bSocket-Type"[..]);
-    ready.put_u32(socket.len() as u32);
-    ready.put_slice(socket.as_bytes());
-    write.write_all(&[COMMAND, ready.len() as u8]).await?;
-    write.write_all(&ready).await?;
-    let (flags, body) = read_frame(read).await?;
-    let properties = body.strip_prefix(b"\x05READY").ok_or(InvalidData)?;
-    if flags & COMMAND == 0 {
-        return Err(InvalidData.into());
-    }
-    let identity = property(properties, b"identity").ok_or(InvalidData)?;
+    let mut properties = BytesMut::from(&b"\x0bSocket-Type"[..]);
+    properties.put_u32(socket.len() as u32);
+    properties.put_slice(socket.as_bytes());
+    let told = if let Some(keys) = keys {
+        let (told, opening, sealing) = curve::shake_hands(read, write, keys, &properties).await?;
+        (read.opening, write.sealing) = (Some(opening), Some(sealing));
+        told
+    } else {
+        write_command(write, &[b"\x05READY", &properties]).await?;
+        let (flags, body) = read_frame(read).await?;
+        if flags & COMMAND == 0 || !body.starts_with(b"\x05READY") {
+            return Err(InvalidData.into());
+        }
+        body.slice(6..)
+    };
+    let identity = property(&told, b"identity").ok_or(InvalidData)?;
     Ok(Bytes::copy_from_slice(identity))
+}
+
+/// Writes a command that `parts` make up, of at most 255 bytes.
+pub(crate) async fn write_command(write: &mut Writer, parts: &[&[u8]]) -> io::Result<()> {
+    let body = parts.concat();
+    let length = u8::try_from(body.len()).map_err(|_| InvalidData)?;
+    write.stream.write_all(&[COMMAND, length]).await?;
+    write.stream.write_all(&body).await
 }
 
 /// The value of a property of READY; empty if it is missing, none if the
@@ -125,26 +162,44 @@ pub(crate) async fn read_message(read: &mut Reader) -> io::Result<Vec<Bytes>> {
     }
 }
 
-async fn read_frame(read: &mut Reader) -> io::Result<(u8, Bytes)> {
-    let flags = read.read_u8().await?;
+/// Flags and body of the next frame.
+pub(crate) async fn read_frame(read: &mut Reader) -> io::Result<(u8, Bytes)> {
+    let stream = &mut read.stream;
+    let flags = stream.read_u8().await?;
     let length = if flags & LONG == 0 {
-        u64::from(read.read_u8().await?)
+        u64::from(stream.read_u8().await?)
     } else {
-        read.read_u64().await?
+        stream.read_u64().await?
     };
     if length > LARGEST {
         return Err(InvalidData.into());
     }
     let mut body = Vec::with_capacity(length.min(1 << 16) as usize);
-    read.take(length).read_to_end(&mut body).await?;
+    stream.take(length).read_to_end(&mut body).await?;
     if body.len() as u64 != length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Ok((flags, body.into()))
+    match &mut read.opening {
+        Some(half) => half.open(&body),
+        None => Ok((flags, body.into())),
+    }
 }
 
-/// A message on the wire: large frames as they are, all else in one piece.
-pub(crate) fn encode(frames: &[Bytes]) -> Vec<Bytes> {
+/// A message on the wire.
+pub(crate) fn encode(frames: &[Bytes], sealing: Option<&mut Half>) -> io::Result<Vec<Bytes>> {
+    let Some(half) = sealing else {
+        return Ok(plain(frames));
+    };
+    let mut pieces = Vec::new();
+    for (i, frame) in frames.iter().enumerate() {
+        let more = if i + 1 < frames.len() { MORE } else { 0 };
+        pieces.extend(plain(&[half.seal(more, frame)?]));
+    }
+    Ok(pieces)
+}
+
+/// Large frames as they are, all else in one piece.
+fn plain(frames: &[Bytes]) -> Vec<Bytes> {
     const LARGE: usize = 1 << 16;
     let mut pieces = Vec::new();
     let mut small = BytesMut::new();
@@ -181,8 +236,12 @@ mod tests {
         runtime.unwrap().block_on(work)
     }
 
-    fn reader(bytes: Vec<u8>) -> Reader {
-        Box::new(io::Cursor::new(bytes))
+    fn read_from(bytes: Vec<u8>) -> Reader {
+        reader(io::Cursor::new(bytes))
+    }
+
+    fn write_to_nobody() -> Writer {
+        writer(tokio::io::sink())
     }
 
     proptest! {
@@ -197,8 +256,8 @@ mod tests {
                 .into_iter()
                 .map(|m| m.into_iter().map(Bytes::from).collect())
                 .collect();
-            let bytes = messages.iter().flat_map(|m| encode(m).concat()).collect();
-            let mut read = reader(bytes);
+            let bytes = messages.iter().flat_map(|m| plain(m).concat()).collect();
+            let mut read = read_from(bytes);
             for message in messages {
                 prop_assert_eq!(blocking(read_message(&mut read)).unwrap(), message);
             }
@@ -206,10 +265,10 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let mut read = reader(bytes.clone());
+            let mut read = read_from(bytes.clone());
             while blocking(read_message(&mut read)).is_ok() {}
-            let (mut read, mut write) = (reader(bytes.clone()), Box::new(io::Cursor::new(vec![])) as Writer);
-            let _ = blocking(shake_hands(&mut read, &mut write, "ROUTER"));
+            let (mut read, mut write) = (read_from(bytes.clone()), write_to_nobody());
+            let _ = blocking(shake_hands(&mut read, &mut write, "ROUTER", None));
             let _ = property(&bytes, b"identity");
         }
 
@@ -223,8 +282,8 @@ mod tests {
             bytes.extend(rest);
             let at = usize::from(change.0) % bytes.len();
             bytes[at] ^= change.1;
-            let (mut read, mut write) = (reader(bytes), Box::new(io::Cursor::new(vec![])) as Writer);
-            let _ = blocking(shake_hands(&mut read, &mut write, "ROUTER"));
+            let (mut read, mut write) = (read_from(bytes), write_to_nobody());
+            let _ = blocking(shake_hands(&mut read, &mut write, "ROUTER", None));
         }
     }
 
@@ -234,7 +293,7 @@ mod tests {
             let mut bytes = vec![LONG];
             bytes.extend(length.to_be_bytes());
             bytes.extend(b"short");
-            assert!(blocking(read_message(&mut reader(bytes))).is_err());
+            assert!(blocking(read_message(&mut read_from(bytes))).is_err());
         }
     }
 }

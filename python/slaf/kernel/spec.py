@@ -35,7 +35,7 @@ def install(
         "display_name": display_name or ("SLAF" if name == NAME else f"SLAF ({name})"),
         "language": "python",
         "interrupt_mode": "message",
-        "metadata": {"debugger": True},
+        "metadata": {"debugger": True, "supported_encryption": ["curve"]},
     }
     with tempfile.TemporaryDirectory() as folder:
         written = Path(shutil.copytree(_brought(), Path(folder) / name))
