@@ -268,6 +268,7 @@ def test_exception_groups(shared):
 # Between cells -----------------------------------------------------------------------
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="a task takes a context since 3.11")
 def test_context_variables_last(shared):
     shared.run("import contextvars, asyncio\nv = contextvars.ContextVar('v')\nv.set(1)")
     assert shared.value("v.get()") == "1"

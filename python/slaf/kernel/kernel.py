@@ -16,6 +16,7 @@ from ipykernel.compiler import XCachingCompiler
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelbase import Kernel as KernelBase
 from IPython.core.error import StdinNotImplementedError
+from jupyter_client.session import extract_header
 
 from slaf import magics
 from slaf.kernel import streams
@@ -85,7 +86,12 @@ class SlafKernel(IPythonKernel):
         if request is not None:
             streams.enter(request, everywhere=False)
             self._shell_parent.set(message)
-            self.shell.set_thread_parent(message)
+            if hasattr(self.shell, "set_thread_parent"):
+                self.shell.set_thread_parent(message)
+            else:  # ipykernel 7.3, the last for Python 3.10
+                self.shell._parent_header.set(message)
+                for told in (self.shell.displayhook, self.shell.display_pub):
+                    told._parent_header.set(extract_header(message))
 
     # input() ------------------------------------------------------------------
 
