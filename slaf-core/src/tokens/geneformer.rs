@@ -11,10 +11,6 @@ use crate::{Error, Result};
 /// What a cell's counts are scaled to.
 pub(super) const TARGET: f64 = 10_000.0;
 
-/// Bits of a word that say where its key is: a cell has fewer than a million
-/// genes.
-const PLACE_BITS: u32 = 20;
-
 /// The tokens that frame a cell (V2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Specials {
@@ -44,8 +40,7 @@ impl Geneformer {
     ///
     /// # Errors
     ///
-    /// A median is not a positive number, `width` has no room for a gene, or
-    /// there are a million genes.
+    /// A median is not a positive number, or `width` has no room for a gene.
     pub fn new(
         genes: &[Option<(i64, f64)>],
         specials: Option<Specials>,
@@ -53,11 +48,6 @@ impl Geneformer {
         width: usize,
         totals: Option<Arc<[f64]>>,
     ) -> Result<Self> {
-        if genes.len() >= 1 << PLACE_BITS {
-            return Err(Error::Engine {
-                message: format!("{} genes are too many to rank.", genes.len()),
-            });
-        }
         if width <= specials.map_or(0, |_| 2) {
             return Err(Error::Engine {
                 message: format!("A row of {width} tokens has no room for a gene."),
@@ -105,34 +95,39 @@ impl Geneformer {
         let placed = counts
             .iter()
             .filter_map(|(gene, count)| Some((self.places[*gene as usize]?, *count)));
-        let placed: Vec<(u32, f64)> = if self.merges {
-            merged(placed.collect())
-        } else {
-            placed.collect()
+        let scale = |(place, count): (u32, f64)| {
+            let scaled = count / total * TARGET / self.medians[place as usize];
+            (place, scaled)
         };
-        // The bits of positive numbers ascend as they do.
-        let keys: Vec<u64> = placed
+        let scaled: Vec<(u32, f64)> = if self.merges {
+            merged(placed.collect()).into_iter().map(scale).collect()
+        } else {
+            placed.map(scale).collect()
+        };
+        // The bits of positive numbers ascend as they do. A radix sort by the
+        // sixteen that tell most apart is much faster than comparing; what they
+        // leave open is decided afterwards.
+        let bits = |(_, scaled): &(u32, f64)| (*scaled as f32).to_bits();
+        let (low, high) = scaled
             .iter()
-            .map(|(place, count)| {
-                let scaled = count / total * TARGET / self.medians[*place as usize];
-                !scaled.to_bits()
-            })
+            .map(bits)
+            .fold((u32::MAX, 0), |(low, high), bits| {
+                (low.min(bits), high.max(bits))
+            });
+        let shift = 16u32.saturating_sub(high.saturating_sub(low).leading_zeros());
+        let mut ranks: Vec<(u16, u32)> = (0..)
+            .zip(&scaled)
+            .map(|(at, scaled)| (((high - bits(scaled)) >> shift) as u16, at))
             .collect();
-        // One word of the key's upper bits and of where it is sorts twice as
-        // fast as both; what those bits leave open is decided afterwards.
-        let mut words: Vec<u64> = (0u64..)
-            .zip(&keys)
-            .map(|(at, key)| key >> PLACE_BITS << PLACE_BITS | at)
-            .collect();
-        let room = self.width - self.specials.map_or(0, |_| 2);
-        words.sort_unstable();
-        let at = |word: &u64| (word & ((1 << PLACE_BITS) - 1)) as usize;
-        let same = |a: &u64, b: &u64| a >> PLACE_BITS == b >> PLACE_BITS;
-        for run in words.chunk_by_mut(same).filter(|run| run.len() > 1) {
-            run.sort_by_key(|word| keys[at(word)]);
+        radsort::sort_by_key(&mut ranks, |(key, _)| *key);
+        let value = |at: u32| scaled[at as usize].1;
+        for run in ranks.chunk_by_mut(|a, b| a.0 == b.0) {
+            if run.len() > 1 {
+                run.sort_by(|a, b| value(b.1).total_cmp(&value(a.1)));
+            }
         }
-        words.truncate(room);
-        words.iter().map(|word| placed[at(word)].0).collect()
+        ranks.truncate(self.width - self.specials.map_or(0, |_| 2));
+        ranks.iter().map(|(_, at)| scaled[*at as usize].0).collect()
     }
 
     fn total(&self, cell: &Cell<'_>, counts: &[(i32, f64)]) -> Result<f64> {

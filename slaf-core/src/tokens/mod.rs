@@ -12,6 +12,7 @@ pub use self::medians::{Medians, medians};
 pub use self::scgpt::{Mask, Scgpt};
 pub use self::slafdb::Slafdb;
 use crate::random::Random;
+use crate::values::Value;
 use crate::{Error, Result, ValuesRef};
 
 /// What a tokenizer is told of a cell.
@@ -127,9 +128,10 @@ fn row_of<'a>(array: &'a mut Option<Vec<f32>>, here: &std::ops::Range<usize>) ->
 /// Fails with [`Error::NotACount`] on a negative value, an infinite one and
 /// NaN.
 fn counts(cell: &Cell<'_>) -> Result<Vec<(i32, f64)>> {
-    let mut found = Vec::with_capacity(cell.genes.len());
-    for (at, gene) in cell.genes.iter().enumerate() {
-        let value = cell.values.get(at);
+    let mut values = Vec::with_capacity(cell.values.len());
+    f64::extend(&mut values, cell.values);
+    let mut found = Vec::with_capacity(values.len());
+    for (gene, value) in cell.genes.iter().zip(values) {
         if !(value >= 0.0 && value < f64::INFINITY) {
             return Err(Error::NotACount {
                 cell: cell.id,
