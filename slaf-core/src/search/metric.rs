@@ -82,13 +82,11 @@ fn rank(metric: Metric, query: &[f32], vectors: &[f32], ranks: &mut [f32]) {
             rows.for_each(|(rank, row)| *rank = sum(query, row, |a, b| (a - b) * (a - b)));
         }
         Metric::Dot => rows.for_each(|(rank, row)| *rank = -sum(query, row, |a, b| a * b)),
-        Metric::Cosine => {
-            let length = sum(query, query, |a, b| a * b);
-            rows.for_each(|(rank, row)| {
-                let product = sum(query, row, |a, b| a * b);
-                *rank = 1.0 - product / f32::sqrt(length * sum(row, row, |a, b| a * b));
-            });
-        }
+        Metric::Cosine => rows.for_each(|(rank, row)| {
+            // The query's length is the same for all, and no root is needed.
+            let product = sum(query, row, |a, b| a * b);
+            *rank = -product * product.abs() / sum(row, row, |a, b| a * b);
+        }),
     }
 }
 
@@ -98,13 +96,22 @@ const LANES: usize = 16;
 #[inline(always)]
 fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     let mut sums = [0.0; LANES];
-    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest = a.remainder().iter().zip(b.remainder());
-    let rest: f32 = rest.map(|(a, b)| term(*a, *b)).sum();
-    for (a, b) in a.zip(b) {
+    let ((a, rest_a), (b, rest_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
         for lane in 0..LANES {
             sums[lane] += term(a[lane], b[lane]);
         }
     }
-    rest + sums.iter().sum::<f32>()
+    for (lane, (a, b)) in rest_a.iter().zip(rest_b).enumerate() {
+        sums[lane] += term(*a, *b);
+    }
+    // By halves: one after the other, each addition would wait for the last.
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            sums[lane] += sums[lane + half];
+        }
+        half /= 2;
+    }
+    sums[0]
 }
