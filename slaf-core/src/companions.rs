@@ -61,17 +61,23 @@ impl Companions {
             Table::open(name, folder.to_owned(), pin, dataset.place.clone()).await
         };
         let opened = async {
-            let cell_sums = open("cell_sums", CELL_SUMS).await?;
-            let gene_sums = open("gene_sums", GENE_SUMS).await?;
+            let by_gene = async {
+                Ok(match note["versions"].get(BY_GENE) {
+                    Some(_) => Some(open("expression_by_gene", BY_GENE).await?),
+                    None => None,
+                })
+            };
+            let (cell_sums, gene_sums, by_gene) = tokio::try_join!(
+                open("cell_sums", CELL_SUMS),
+                open("gene_sums", GENE_SUMS),
+                by_gene
+            )?;
             let mut starts = vec![];
-            let mut by_gene = None;
-            if note["versions"].get(BY_GENE).is_some() {
-                let table = open("expression_by_gene", BY_GENE).await?;
+            if let Some(table) = &by_gene {
                 let column = gene_sums.read(&["gene_start_index"]).await?;
                 let column = column.column(0).as_primitive::<Int64Type>();
                 starts = column.values().iter().map(|s| *s as u64).collect();
                 starts.push(table.rows);
-                by_gene = Some(table);
             }
             Ok(Self {
                 by_gene,

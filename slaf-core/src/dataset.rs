@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 use crate::companions::Companions;
 use crate::coo::Parts;
 use crate::error::is_storage_failure;
-use crate::offsets::Offsets;
+use crate::offsets::Index;
 use crate::storage::Place;
 use crate::suggest::nearest;
 use crate::{Config, Error, Result};
@@ -48,7 +48,7 @@ pub struct Dataset {
     pub expression: Table,
     /// `layers`, `cellsxcells` and `genesxgenes`, as far as they exist.
     pub others: Vec<Table>,
-    offsets: Arc<OnceCell<Offsets>>,
+    pub(crate) index: Arc<Index>,
     companions: Arc<OnceCell<Option<Companions>>>,
 }
 
@@ -89,7 +89,7 @@ impl Dataset {
             genes,
             expression,
             others,
-            offsets: Arc::default(),
+            index: Arc::default(),
             companions: Arc::default(),
         };
         dataset.check()?;
@@ -116,12 +116,6 @@ impl Dataset {
         [&self.cells, &self.genes, &self.expression]
             .into_iter()
             .chain(&self.others)
-    }
-
-    /// Where each cell's rows begin in `expression`, verified and, where slafdb
-    /// stored them wrongly, repaired.
-    pub(crate) async fn offsets(&self) -> Result<&Offsets> {
-        self.offsets.get_or_try_init(|| Offsets::load(self)).await
     }
 
     /// What is wrong with the dataset's `cell_start_index`, if anything; it has

@@ -40,23 +40,27 @@ impl Dataset {
     }
 
     async fn csr_of<T: Value>(&self, cells: &Selection, genes: &Selection) -> Result<Csr> {
-        let starts = &self.offsets().await?.starts;
-        if let Some(by_gene) = self.csr_by_gene::<T>(cells, genes, starts).await? {
+        // A gene of all cells is read without a look at where each begins.
+        if cells.is_all(self.shape().0)
+            && let all = [0..self.expression.rows]
+            && let Some(by_gene) = self.csr_by_gene::<T>(cells, genes, &all).await?
+        {
             return Ok(by_gene);
         }
         let plan = cells.plan();
-        let lengths: Vec<usize> = plan
-            .runs
+        let starts = self.starts_of(&plan.runs).await?;
+        let rows: Vec<Range<u64>> = starts
             .iter()
-            .cloned()
-            .flatten()
-            .map(|cell| (starts[cell as usize + 1] - starts[cell as usize]) as usize)
-            .collect();
-        let rows: Vec<Range<u64>> = plan
-            .runs
-            .iter()
-            .map(|run| starts[run.start as usize]..starts[run.end as usize])
+            .filter_map(|run| Some(*run.first()?..*run.last()?))
             .filter(|rows| !rows.is_empty())
+            .collect();
+        if let Some(by_gene) = self.csr_by_gene::<T>(cells, genes, &rows).await? {
+            return Ok(by_gene);
+        }
+        let lengths: Vec<usize> = starts
+            .iter()
+            .flat_map(|run| run.windows(2))
+            .map(|cell| (cell[1] - cell[0]) as usize)
             .collect();
         let n_genes = self.shape().1;
         let columns = (!genes.is_all(n_genes)).then(|| Places::new(genes, n_genes as usize));
@@ -84,15 +88,17 @@ impl Dataset {
 
 impl Dataset {
     /// The same from the gene-major copy, if there is one and it has far fewer
-    /// rows to read.
+    /// rows to read than `by_cell`.
     async fn csr_by_gene<T: Value>(
         &self,
         cells: &Selection,
         genes: &Selection,
-        starts: &[u64],
+        by_cell: &[Range<u64>],
     ) -> Result<Option<Csr>> {
         let (n_cells, n_genes) = self.shape();
-        if genes.is_all(n_genes) || genes.is_empty() || cells.is_empty() {
+        let cost = |rows: Range<u64>| rows.end - rows.start + RANGE_COST;
+        let limit: u64 = by_cell.iter().cloned().map(cost).sum();
+        if genes.is_all(n_genes) || genes.is_empty() || genes.len() as u64 * RANGE_COST >= limit {
             return Ok(None);
         }
         let Some(companions) = self.companions().await? else {
@@ -102,20 +108,7 @@ impl Dataset {
             return Ok(None);
         };
         let wanted: Vec<u64> = genes.plan().runs.into_iter().flatten().collect();
-        let cost: u64 = wanted
-            .iter()
-            .map(|gene| {
-                let rows = rows_of(*gene);
-                rows.end - rows.start + RANGE_COST
-            })
-            .sum();
-        let by_cell: u64 = cells
-            .plan()
-            .runs
-            .iter()
-            .map(|run| starts[run.end as usize] - starts[run.start as usize] + RANGE_COST)
-            .sum();
-        if cost >= by_cell {
+        if wanted.iter().map(|gene| cost(rows_of(*gene))).sum::<u64>() >= limit {
             return Ok(None);
         }
         let places = (!cells.is_all(n_cells)).then(|| Places::new(cells, n_cells as usize));

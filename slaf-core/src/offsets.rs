@@ -2,20 +2,38 @@
 //! matrix's indptr, if it can be trusted: slafdb derives it from an obs column
 //! such as `n_genes` when there is one, and restarts it for each appended file.
 //! So a sample of what slafdb wrote is verified, and a wrong index is counted
-//! anew from the ids.
+//! anew from the ids. Of our own, a question for a few cells reads their entries
+//! only.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use futures::TryStreamExt;
+use tokio::sync::OnceCell;
 
 use crate::dataset::{Dataset, Table};
+use crate::ranges::read_rows;
 use crate::{Error, Result};
 
 /// How many cells are compared with the ids stored in their rows.
 const SAMPLE: usize = 48;
+/// Runs of cells, and cells of all of them, whose entries are read alone, and
+/// how many times before the whole index is read for good.
+const FEW_RUNS: usize = 8;
+const FEW_CELLS: u64 = 1 << 12;
+const FEW_TIMES: u32 = 8;
+
+/// The index as far as somebody has asked for it.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    whole: OnceCell<Offsets>,
+    asked: AtomicU32,
+}
 
 #[derive(Debug)]
 pub(crate) struct Offsets {
@@ -25,8 +43,66 @@ pub(crate) struct Offsets {
     pub(crate) defect: Option<String>,
 }
 
+impl Dataset {
+    /// Where each cell's rows begin in `expression`, verified and, where slafdb
+    /// stored them wrongly, repaired.
+    pub(crate) async fn offsets(&self) -> Result<&Offsets> {
+        let whole = &self.index.whole;
+        whole.get_or_try_init(|| Offsets::load(self)).await
+    }
+
+    /// Of each run of cells, where their rows begin, and where the last one's
+    /// end. Runs ascend.
+    pub(crate) async fn starts_of(&self, runs: &[Range<u64>]) -> Result<Vec<Cow<'_, [u64]>>> {
+        let cells = runs.iter().map(|run| run.end - run.start).sum::<u64>();
+        let few = runs.len() <= FEW_RUNS && cells <= FEW_CELLS && self.config.is_ours();
+        if few
+            && !self.index.whole.initialized()
+            && self.index.asked.fetch_add(1, Relaxed) < FEW_TIMES
+            && let Some(found) = some(self, runs).await?
+        {
+            return Ok(found.into_iter().map(Cow::Owned).collect());
+        }
+        let starts = &self.offsets().await?.starts;
+        let of = |run: &Range<u64>| Cow::Borrowed(&starts[run.start as usize..=run.end as usize]);
+        Ok(runs.iter().map(of).collect())
+    }
+}
+
+/// The stored entries of a few runs, unless they cannot be right.
+async fn some(dataset: &Dataset, runs: &[Range<u64>]) -> Result<Option<Vec<Vec<u64>>>> {
+    let (cells, n) = (&dataset.cells, dataset.cells.rows);
+    if cells.schema.field_with_name("cell_start_index").is_err() {
+        return Ok(None);
+    }
+    let rows = runs.iter().map(|run| run.start..(run.end + 1).min(n));
+    let mut read: Vec<i64> = vec![];
+    read_rows(cells, &["cell_start_index"], rows.collect(), |batch| {
+        let column = cast(batch.column(0), &DataType::Int64)?;
+        read.extend(column.as_primitive::<Int64Type>().iter().flatten());
+        Ok(())
+    })
+    .await?;
+    let mut left = read.into_iter().map(|start| start as u64);
+    let mut found = vec![];
+    for run in runs {
+        let stored = (run.end + 1).min(n) - run.start;
+        let mut starts: Vec<u64> = left.by_ref().take(stored as usize).collect();
+        if run.end == n {
+            starts.push(dataset.expression.rows);
+        }
+        let last = starts.last().copied().unwrap_or(u64::MAX);
+        let whole = starts.len() as u64 == run.end - run.start + 1;
+        if !whole || !starts.is_sorted() || last > dataset.expression.rows {
+            return Ok(None);
+        }
+        found.push(starts);
+    }
+    Ok(Some(found))
+}
+
 impl Offsets {
-    pub(crate) async fn load(dataset: &Dataset) -> Result<Self> {
+    async fn load(dataset: &Dataset) -> Result<Self> {
         let expression = &dataset.expression;
         let defect = match stored(&dataset.cells, expression.rows).await? {
             Ok(starts) if dataset.config.is_ours() => {
