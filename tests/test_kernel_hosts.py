@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from jupyter_client import BlockingKernelClient
-from kernels import private_ipython  # noqa: F401
+from kernels import Kernel, only, private_ipython, stream  # noqa: F401
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 pytestmark = pytest.mark.usefixtures("private_ipython")
@@ -55,6 +55,71 @@ def test_jupyter_console():
         input="print('by', 'the console')\n%who_ls\n6 * 7\nexit\n",
     )
     assert "by the console" in said and "42" in said
+
+
+def test_as_vs_code_speaks():
+    """Its order of requests and its extra fields: silent cells of its own around
+    the user's, variables by printed JSON, run by line through the debugger."""
+    kernel = Kernel()
+    try:
+        assert kernel.ask("kernel_info_request", {})["status"] == "ok"
+        own = {"silent": True, "store_history": False, "stop_on_error": False, "allow_stdin": True}
+        for code in (
+            "%matplotlib inline\nimport matplotlib_inline; "
+            "matplotlib_inline.backend_inline.set_matplotlib_formats('png')",
+            "import os as _VSCODE_os\n_VSCODE_os.environ['VSCODE'] = '1'\ndel _VSCODE_os",
+        ):
+            assert kernel.ask("execute_request", {"code": code, "user_expressions": {}} | own)[
+                "status"
+            ] == "ok"
+
+        def cell(code: str) -> tuple[dict, list[dict]]:
+            content = {"code": code, "user_expressions": {}} | own | {"silent": False}
+            content["store_history"] = True
+            message = kernel.client.session.msg("execute_request", content)
+            message["metadata"] = {
+                "cellId": "vscode-notebook-cell:/a%20b.ipynb#W0sZmlsZQ%3D%3D",
+                "deletedCells": [],
+            }
+            kernel.client.shell_channel.send(message)
+            request = message["header"]["msg_id"]
+            return kernel.reply(request), kernel.outputs(request)
+
+        reply, outputs = cell("values = [1, 2]\nlen(values)")
+        assert reply["execution_count"] == 1
+        assert only(outputs, "execute_result")["data"]["text/plain"] == "2"
+        reply, outputs = cell("values[3]")
+        assert reply["ename"] == "IndexError"
+        assert "In[2]" in "".join(only(outputs, "error")["traceback"])
+        code = (
+            "import builtins as _b, json as _j\n"
+            "print(_j.dumps([n for n in globals() if not n.startswith('_') and n == 'values']))"
+        )
+        message = kernel.client.session.msg(
+            "execute_request", {"code": code, "user_expressions": {}} | own | {"silent": False}
+        )
+        kernel.client.shell_channel.send(message)
+        assert stream(kernel.outputs(message["header"]["msg_id"])) == '["values"]\n'
+        assert kernel.ask("comm_info_request", {"target_name": "jupyter.widget"})["comms"] == {}
+
+        def debug(seq: int, command: str, **arguments) -> dict:
+            content = {"type": "request", "seq": seq, "command": command, "arguments": arguments}
+            return kernel.ask("debug_request", content, "control")
+
+        assert debug(1, "debugInfo")["body"]["isStarted"] is False
+        assert debug(2, "initialize", clientID="vscode", adapterID="Python Kernel Debug Adapter")[
+            "success"
+        ]
+        assert debug(3, "attach", justMyCode=True, cwd="/", logToFile=False)["success"]
+        dumped = debug(4, "dumpCell", code="a = 1\nb = 2\n")["body"]["sourcePath"]
+        lines = [{"line": 1}, {"line": 2}]
+        reply = debug(5, "setBreakpoints", source={"path": dumped}, breakpoints=lines)
+        assert all(b["verified"] for b in reply["body"]["breakpoints"])
+        assert debug(6, "configurationDone")["success"]
+        assert debug(7, "disconnect", restart=False)["success"]
+        assert kernel.value("6 * 7") == "42"
+    finally:
+        kernel.stop()
 
 
 def test_nbconvert_executes_and_tells_errors(tmp_path):

@@ -1,5 +1,6 @@
 """A person at JupyterLab, in headless Chromium: types, completes, inspects,
-interrupts, drags a slider, looks at a table and a figure, debugs, restarts."""
+interrupts, drags a slider, looks at a table and a figure, debugs, restarts; and
+at Notebook 7."""
 
 from __future__ import annotations
 
@@ -102,22 +103,32 @@ class Notebook:
 
 
 @pytest.fixture(scope="module")
-def notebook(lab):
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def opened(browser, lab, path: str) -> Notebook:
+    """A notebook of one empty cell, at a path of the server's."""
     address, folder = lab
     made = new_notebook(cells=[new_code_cell("")])
     made.metadata["kernelspec"] = {"name": "slaf", "display_name": "SLAF", "language": "python"}
-    nbformat.write(made, folder / "session.ipynb")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(30_000)
-        page.goto(f"{address}/lab/tree/session.ipynb?reset")
-        expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(1, timeout=60_000)
-        expect(page.get_by_text("SLAF | Idle")).to_be_visible()
-        notebook = Notebook(page, folder)
-        yield notebook
-        notebook.picture("last")
-        browser.close()
+    nbformat.write(made, folder / Path(path).name.partition("?")[0])
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(30_000)
+    page.goto(f"{address}/{path}")
+    expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(1, timeout=60_000)
+    return Notebook(page, folder)
+
+
+@pytest.fixture
+def notebook(browser, lab):
+    notebook = opened(browser, lab, "lab/tree/session.ipynb?reset")
+    expect(notebook.page.get_by_text("SLAF | Idle")).to_be_visible()
+    yield notebook
+    notebook.picture("last")
 
 
 def test_a_session(notebook, pbmc_slaf):
@@ -206,3 +217,25 @@ def test_a_session(notebook, pbmc_slaf):
     output = notebook.run().locator(".jp-OutputArea-executeResult")
     expect(output).to_contain_text("False")
     expect(notebook.cells.nth(notebook.cells.count() - 2).locator(".jp-InputPrompt")).to_have_text("[1]:")
+
+
+def test_notebook_7(browser, lab, pbmc_slaf):
+    notebook = opened(browser, lab, "notebooks/classic.ipynb")
+    page = notebook.page
+    ready = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+    expect(ready).to_be_attached()
+    assert notebook.answer("6 * 7") == "42"
+    notebook.run(f"from slaf import read_slaf\npbmc = read_slaf({str(pbmc_slaf)!r})")
+    output = notebook.run("%%sql\nSELECT louvain, COUNT(*) AS n FROM cells GROUP BY louvain")
+    expect(output.locator("table tbody tr")).to_have_count(11)
+    output = notebook.run("name = input('who? ')\nprint('you are', name)")
+    page.locator(".jp-Stdin-input").fill("somebody")
+    page.keyboard.press("Enter")
+    expect(output).to_contain_text("you are somebody")
+    output = notebook.run("while True: pass")
+    page.keyboard.press("Escape")
+    page.keyboard.press("i")
+    page.keyboard.press("i")
+    expect(output).to_contain_text("KeyboardInterrupt")
+    assert notebook.answer("1 + 1") == "2"
+    notebook.picture("notebook7")
