@@ -103,8 +103,70 @@ def test_matplotlib(shared):
     assert reply["status"] == "ok", reply
     assert any(m["msg_type"] == "comm_open" for m in outputs)
     shared.run("plt.close('all')\n%matplotlib inline")
-    _, outputs = shared.run("%gui qt5")
-    assert "opens no windows" in stream(outputs) + stream(outputs, "stderr")
+
+
+def test_windows_without_a_screen(shared):
+    shared.run(
+        "import os\n"
+        "for name in ('DISPLAY', 'WAYLAND_DISPLAY'): os.environ.pop(name, 0)"
+    )
+    for magic in ("%gui tk", "%gui qt5"):
+        _, outputs = shared.run(magic)
+        assert "There is no screen here" in stream(outputs) + stream(outputs, "stderr")
+    reply, _ = shared.run("%matplotlib tk")
+    assert "headless" in reply["evalue"]
+    assert shared.run("%matplotlib inline")[0]["status"] == "ok"
+
+
+@pytest.fixture
+def screen():
+    """A display of nobody's."""
+    read, write = os.pipe()
+    with os.fdopen(read) as told:
+        server = subprocess.Popen(
+            ["Xvfb", "-displayfd", str(write), "-nolisten", "tcp"],
+            pass_fds=[write],
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(write)
+        yield f":{told.readline().strip()}"
+    server.terminate()
+    server.wait(10)
+
+
+def test_windows_live_between_cells(private_ipython, screen):  # noqa: F811
+    kernel = Kernel(env=os.environ | {"DISPLAY": screen})
+    try:
+        kernel.run("%gui tk")
+        kernel.run(
+            "import tkinter\nroot = tkinter.Tk()\nticks = []\n"
+            "def tick():\n    ticks.append(1)\n    root.after(5, tick)\n"
+            "root.after(5, tick)"
+        )
+        seen = int(kernel.value("len(ticks)"))
+        time.sleep(1)
+        # The window's loop ran, and so do tasks and requests.
+        assert int(kernel.value("len(ticks)")) > seen + 5
+        kernel.run("import asyncio\ntask = asyncio.create_task(asyncio.sleep(0.05, 'done'))")
+        time.sleep(0.5)
+        assert kernel.value("task.result()") == "'done'"
+        kernel.manager.interrupt_kernel()
+        time.sleep(0.3)
+        seen = int(kernel.value("len(ticks)"))
+        time.sleep(0.5)
+        assert int(kernel.value("len(ticks)")) > seen
+        # A figure is a window, and closing it does no harm.
+        reply, _ = kernel.run(
+            "%matplotlib tk\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);\nplt.show()\n"
+            "canvas = type(plt.gcf().canvas).__name__"
+        )
+        assert reply["status"] == "ok", reply
+        assert kernel.value("canvas") == "'FigureCanvasTkAgg'"
+        kernel.run("plt.close('all')\nroot.destroy()")
+        kernel.run("%gui")
+        assert kernel.value("1 + 1") == "2"
+    finally:
+        kernel.stop()
 
 
 # Displays of libraries ---------------------------------------------------------

@@ -25,16 +25,23 @@ use pyo3::prelude::*;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Milliseconds after which freed memory goes back to the system; by default it
-/// stays for a second, in which a streamed matrix frees hundreds of megabytes.
-const PURGE_DELAY: std::ffi::c_long = 20;
-/// `mi_option_purge_delay`, for which the bindings have no name.
-const PURGE_DELAY_OPTION: libmimalloc_sys::mi_option_t = 15;
+/// What the allocator is told, by numbers for which the bindings have no names.
+const OPTIONS: [(libmimalloc_sys::mi_option_t, std::ffi::c_long); 2] = [
+    // `mi_option_arena_eager_commit`: memory is had as it is needed, not by the
+    // gigabyte, and a fifth less of it stays.
+    (4, 0),
+    // `mi_option_purge_delay`: milliseconds after which freed memory goes back to
+    // the system; by default it stays for a second, in which a streamed matrix
+    // frees hundreds of megabytes.
+    (15, 20),
+];
 
 #[pymodule]
 fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    // SAFETY: it sets a number in a table of the allocator's.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY_OPTION, PURGE_DELAY) };
+    for (option, value) in OPTIONS {
+        // SAFETY: it sets a number in a table of the allocator's.
+        unsafe { libmimalloc_sys::mi_option_set(option, value) };
+    }
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add("SlafError", m.py().get_type::<errors::SlafError>())?;
     m.add_class::<dataset::Dataset>()?;

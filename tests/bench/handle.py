@@ -120,7 +120,7 @@ if contender in ("ours", "slafdb"):
     import slaf.integrations.anndata
     if contender == "ours":
         import slaf.scanpy
-if contender not in ("slafdb",):
+if contender in ("memory", "backed"):
     import anndata, scanpy
 if contender == "soma":
     import tiledbsoma

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import sys
+from functools import cached_property
 
 from ipykernel import zmqshell
-from IPython.core.error import UsageError
+
+from slaf.kernel.windows import Windows
 
 #: What figures and widgets are drawn with inside the notebook.
-_INLINE = (None, "", "asyncio", "inline", "agg", "widget", "ipympl", "nbagg", "notebook")
+_INLINE = ("", "asyncio", "inline", "agg", "widget", "ipympl", "nbagg", "notebook")
 
 
 class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
     """Has ipykernel's name: rich, pandas and others look for it to know that
     they are in a notebook."""
 
+    @cached_property
+    def windows(self) -> Windows:
+        return Windows()
+
     def enable_gui(self, gui=None) -> None:
-        """Figures are in the notebook; no loop of a window is run."""
-        if gui not in _INLINE:
-            raise UsageError(
-                f"This kernel opens no windows, so `{gui}` cannot be used. "
-                "`%matplotlib inline` and `%matplotlib widget` draw in the notebook."
-            )
+        """Windows of a toolkit; `None` for none."""
+        if gui is None or gui not in _INLINE:
+            self.windows.enable(gui)
 
     def init_sys_modules(self) -> None:
         super().init_sys_modules()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from slaf.lazy.matrix import LazyExpressionMatrix
 
 #: Values of a block, about.
-BLOCK_VALUES = 4 << 20
+BLOCK_VALUES = 2 << 20
 #: What a row counts for at least: its place in the row offsets.
 _ROW = 8
 
