@@ -17,6 +17,11 @@ from queue import Empty
 from jupyter_client.manager import KernelManager
 
 
+def parent(message: dict) -> str | None:
+    """The request that a message answers; xeus-python has messages of none."""
+    return (message["parent_header"] or {}).get("msg_id")
+
+
 class Kernel:
     def __init__(self, name: str):
         self.manager = KernelManager(kernel_name=name)
@@ -30,7 +35,7 @@ class Kernel:
         get = getattr(self.client, f"get_{channel}_msg")
         while True:
             message = get(timeout=timeout)
-            if message["parent_header"].get("msg_id") == request:
+            if parent(message) == request:
                 return message
 
     def idle(self, request: str) -> int:
@@ -38,7 +43,7 @@ class Kernel:
         text = 0
         while True:
             message = self.client.get_iopub_msg(timeout=60)
-            if message["parent_header"].get("msg_id") != request:
+            if parent(message) != request:
                 continue
             if message["msg_type"] == "stream":
                 text += len(message["content"]["text"])
