@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -19,6 +20,12 @@ class Kernel:
     @property
     def pid(self) -> int:
         return self.manager.provisioner.pid
+
+    @property
+    def connection(self) -> dict:
+        """What the connection file says."""
+        with open(self.manager.connection_file) as file:
+            return json.load(file)
 
     def connect(self):
         self.client = self.another_client()

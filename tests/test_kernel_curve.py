@@ -18,14 +18,9 @@ def kernel(private_ipython):
     kernel.stop()
 
 
-def connection(kernel) -> dict:
-    with open(kernel.manager.connection_file) as file:
-        return json.load(file)
-
-
 def test_a_conversation(kernel):
-    assert connection(kernel)["transport"] == "tcp"
-    assert len(connection(kernel)["curve_publickey"]) == 40
+    assert kernel.connection["transport"] == "tcp"
+    assert len(kernel.connection["curve_publickey"]) == 40
     assert kernel.value("1 + 1") == "2"
     assert kernel.text("for i in range(20_000): print(i)").count("\n") == 20_000
     assert kernel.client.hb_channel.is_beating()
@@ -61,7 +56,7 @@ def test_a_second_client_and_a_restart(kernel):
 @pytest.mark.parametrize("channel", ["shell", "control", "stdin", "iopub", "hb"])
 @pytest.mark.parametrize("keys", ["none", "others"])
 def test_nobody_else_gets_in(kernel, channel, keys):
-    of = connection(kernel)
+    of = kernel.connection
     kind = {"iopub": zmq.SUB, "hb": zmq.REQ}.get(channel, zmq.DEALER)
     with zmq.Context() as context, context.socket(kind) as stranger:
         stranger.linger = 0
@@ -81,7 +76,7 @@ def test_nobody_else_gets_in(kernel, channel, keys):
 
 
 def test_the_wire_tells_nothing(kernel):
-    of = connection(kernel)
+    of = kernel.connection
     seen = bytearray()
     with socket.create_server(("127.0.0.1", 0)) as server:
 

@@ -3,7 +3,6 @@ answers whoever asks properly."""
 
 from __future__ import annotations
 
-import json
 import random
 import socket
 
@@ -25,9 +24,7 @@ def kernel(private_ipython, tmp_path_factory):
 
 
 def port(kernel, channel: str) -> tuple[str, int]:
-    with open(kernel.manager.connection_file) as file:
-        connection = json.load(file)
-    return connection["ip"], connection[f"{channel}_port"]
+    return kernel.connection["ip"], kernel.connection[f"{channel}_port"]
 
 
 def ready(kind: bytes) -> bytes:

@@ -23,7 +23,7 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
 
     def enable_gui(self, gui=None) -> None:
         """Windows of a toolkit; `None` for none."""
-        if gui is None or gui not in _INLINE:
+        if gui not in _INLINE:
             self.windows.enable(gui)
 
     def init_sys_modules(self) -> None:
