@@ -41,7 +41,8 @@ impl Dataset {
 
     async fn csr_of<T: Value>(&self, cells: &Selection, genes: &Selection) -> Result<Csr> {
         // A gene of all cells is read without a look at where each begins.
-        if cells.is_all(self.shape().0)
+        let whole = cells.is_all(self.shape().0);
+        if whole
             && let all = [0..self.expression.rows]
             && let Some(by_gene) = self.csr_by_gene::<T>(cells, genes, &all).await?
         {
@@ -54,7 +55,7 @@ impl Dataset {
             .filter_map(|run| Some(*run.first()?..*run.last()?))
             .filter(|rows| !rows.is_empty())
             .collect();
-        if let Some(by_gene) = self.csr_by_gene::<T>(cells, genes, &rows).await? {
+        if !whole && let Some(by_gene) = self.csr_by_gene::<T>(cells, genes, &rows).await? {
             return Ok(by_gene);
         }
         let lengths: Vec<usize> = starts
