@@ -118,3 +118,27 @@ def test_it_is_started_again(panel):
     panel.ask("setBreakpoints", source={"path": path}, breakpoints=[])
     panel.ask("continue", threadId=thread)
     assert panel.kernel.reply(request)["status"] == "ok"
+
+
+def test_requests_at_once_are_answered_one_by_one(panel):
+    request, thread = stop_at(panel, 3)
+    frame = panel.ask("stackTrace", threadId=thread)["body"]["stackFrames"][0]["id"]
+    scopes = panel.ask("scopes", frameId=frame)["body"]["scopes"]
+    sent = []
+    for number, scope in enumerate(scopes * 3):
+        arguments = {"variablesReference": scope["variablesReference"]}
+        content = {"type": "request", "seq": 900 + number, "command": "variables"}
+        content["arguments"] = arguments
+        sent.append(panel.kernel.request("debug_request", content, "control"))
+    replies = [panel.kernel.client.get_control_msg(timeout=30) for _ in sent]
+    assert [r["parent_header"]["msg_id"] for r in replies] == sent
+    names = {v["name"] for v in replies[0]["content"]["body"]["variables"]}
+    assert {"x", "y"} <= names
+    states = []
+    while len(states) < 2 * len(sent):
+        message = panel.kernel.client.get_iopub_msg(timeout=30)
+        if message["parent_header"].get("msg_id") in sent and message["msg_type"] == "status":
+            states.append(message["content"]["execution_state"])
+    assert states == ["busy", "idle"] * len(sent)
+    panel.ask("disconnect", restart=False, terminateDebuggee=False)
+    assert panel.kernel.reply(request)["status"] == "ok"

@@ -17,10 +17,8 @@ const GRACE: Duration = Duration::from_millis(1500);
 pub(crate) fn handle(shared: &Shared, usage: &mut Usage, message: Message) {
     let content = match message.header.msg_type.as_str() {
         "interrupt_request" => {
-            // A subshell's thread gets no signals.
-            if !shared.lanes.subshell_ids().is_empty() {
-                let _ = shared.lanes.push(message.clone());
-            }
+            // Other threads that run cells get no signals.
+            let _ = shared.lanes.push(message.clone());
             interrupt();
             json!({ "status": "ok" })
         }
@@ -38,12 +36,6 @@ pub(crate) fn handle(shared: &Shared, usage: &mut Usage, message: Message) {
         "usage_request" => usage.reply(),
         "kernel_info_request" => kernel_info(&shared.language),
         "connect_request" => connect(shared),
-        "execute_request" => json!({
-            "status": "error",
-            "ename": "UnsupportedRequest",
-            "evalue": "Cells run on the shell channel.",
-            "traceback": [],
-        }),
         _ => {
             let _ = shared.lanes.push(message);
             return;
@@ -94,6 +86,9 @@ fn interrupt() {
 /// Tells the language to end, and ends the process if it does not.
 pub(crate) fn shut_down(shared: &Shared) {
     shared.end();
+    if shared.embedded {
+        return;
+    }
     std::thread::spawn(|| {
         std::thread::sleep(GRACE);
         leave(0);

@@ -49,13 +49,20 @@ pub(crate) struct Shared {
     shell: Router,
     control: Router,
     ended: Arc<AtomicBool>,
+    /// The process is not the kernel's, and outlives it.
+    pub(crate) embedded: bool,
 }
 
 impl Kernel {
     /// Binds the sockets and begins to answer. `language` holds `banner`,
     /// `help_links`, `language_info`, `supported_features` and `debugger` of
-    /// `kernel_info_reply`.
-    pub fn start(connection: Connection, language: Value) -> Result<Self, KernelError> {
+    /// `kernel_info_reply`. A shutdown ends the process, unless the kernel is
+    /// only `embedded` in it.
+    pub fn start(
+        connection: Connection,
+        language: Value,
+        embedded: bool,
+    ) -> Result<Self, KernelError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("jupyter")
@@ -63,8 +70,10 @@ impl Kernel {
             .build()?;
         let signer = Signer::new(&connection.key);
         let lanes = Arc::new(Lanes::new()?);
-        let (shared, stdin) = runtime.block_on(bind(connection, language, signer, lanes))?;
-        control::watch_parent(shared.clone());
+        let (shared, stdin) = runtime.block_on(bind(connection, language, signer, lanes, embedded))?;
+        if !embedded {
+            control::watch_parent(shared.clone());
+        }
         Ok(Self {
             shared,
             stdin,
@@ -242,6 +251,7 @@ async fn bind(
     language: Value,
     signer: Signer,
     lanes: Arc<Lanes>,
+    embedded: bool,
 ) -> Result<(Shared, Stdin), KernelError> {
     let at = |socket: &'static str, port| {
         let endpoint = connection.endpoint(port);
@@ -296,6 +306,7 @@ async fn bind(
         shell,
         control,
         ended: Arc::default(),
+        embedded,
     };
     // A thread each, which may block: an interrupt does not wait for the shell.
     let on_shell = shared.clone();

@@ -34,7 +34,8 @@ struct Queue {
 }
 
 impl Lane {
-    fn new() -> io::Result<Self> {
+    /// One that only its owner feeds.
+    pub fn new() -> io::Result<Self> {
         // SAFETY: the descriptor is new and nobody else's.
         let bell = unsafe {
             let fd = libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
@@ -82,7 +83,7 @@ impl Lane {
         self.ended.load(Ordering::Acquire)
     }
 
-    pub(crate) fn push(&self, message: Message) {
+    pub fn push(&self, message: Message) {
         self.queue().waiting.push_back(message);
         self.ring();
     }

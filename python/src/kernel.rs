@@ -1,7 +1,7 @@
 //! The kernel's protocol side, for the Python that runs its cells.
 
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use bytes::Bytes;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyTypeError, PyValueError};
@@ -32,15 +32,22 @@ pub(crate) struct Request {
 impl Kernel {
     /// Binds the sockets named in a connection file. `language` is JSON with
     /// `banner`, `help_links`, `language_info`, `supported_features` and
-    /// `debugger`.
+    /// `debugger`. A shutdown does not end a process in which the kernel is
+    /// only `embedded`.
     #[new]
-    fn new(py: Python<'_>, connection_file: PathBuf, language: &str) -> PyResult<Self> {
+    #[pyo3(signature = (connection_file, language, embedded=false))]
+    fn new(
+        py: Python<'_>,
+        connection_file: PathBuf,
+        language: &str,
+        embedded: bool,
+    ) -> PyResult<Self> {
         let connection =
             Connection::read(&connection_file).map_err(|e| PyValueError::new_err(e.to_string()))?;
         let language =
             serde_json::from_str(language).map_err(|e| PyValueError::new_err(e.to_string()))?;
         let inner = py
-            .detach(|| Inner::start(connection, language))
+            .detach(|| Inner::start(connection, language, embedded))
             .map_err(|e| PyRuntimeError::new_err(e.to_string()))?;
         Ok(Self { inner })
     }
@@ -125,6 +132,7 @@ impl Kernel {
             kernel: slf,
             name: if name == "stderr" { "stderr" } else { "stdout" },
             current,
+            kept: Mutex::default(),
         }
     }
 
@@ -179,6 +187,15 @@ pub(crate) struct Writer {
     kernel: Py<Kernel>,
     name: &'static str,
     current: Py<PyAny>,
+    kept: Mutex<Kept>,
+}
+
+/// The beginning of what has been written.
+#[derive(Default)]
+struct Kept {
+    text: String,
+    /// Bytes that were not kept.
+    more: usize,
 }
 
 #[pymethods]
@@ -195,15 +212,51 @@ impl Writer {
         let parent = request.map_or(&*NOBODY, |r| &r.get().message.parent.header);
         let kernel = &self.kernel.get().inner;
         let written = text.to_string_lossy();
+        self.keep(&written);
         if !written.is_empty() && !kernel.try_write(self.name, &written, parent) {
             py.detach(|| kernel.write(self.name, &written, parent));
         }
         text.len()
     }
+
+    /// What was written since the last call; of much, the first MiB.
+    fn kept(&self) -> String {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Kept { mut text, more } = std::mem::take(&mut *kept);
+        if more > 0 {
+            text.push_str(&format!("\n[{more} more bytes]\n"));
+        }
+        text
+    }
+}
+
+impl Writer {
+    /// Bytes that `kept` gives at most.
+    const KEPT: usize = 1 << 20;
+
+    fn keep(&self, written: &str) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.more == 0 && kept.text.len() + written.len() <= Self::KEPT {
+            kept.text.push_str(written);
+        } else {
+            kept.more += written.len();
+        }
+    }
 }
 
 #[pymethods]
 impl Lane {
+    /// One that only `push` feeds.
+    #[new]
+    fn new() -> PyResult<Self> {
+        let inner = Arc::new(InnerLane::new()?);
+        Ok(Self { inner })
+    }
+
+    fn push(&self, request: &Request) {
+        self.inner.push(request.message.clone());
+    }
+
     /// An eventfd, readable when there may be a request, or the lane has ended.
     #[getter]
     fn fd(&self) -> i32 {
@@ -243,6 +296,13 @@ impl Request {
     #[getter]
     fn header(&self) -> &str {
         &self.message.parent.header
+    }
+
+    /// The ZeroMQ frames that name its sender.
+    #[getter]
+    fn identities<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
+        let identities = &self.message.parent.identities;
+        identities.iter().map(|i| PyBytes::new(py, i)).collect()
     }
 
     /// The content as JSON.

@@ -21,41 +21,48 @@ from slaf.kernel.side import Side
 
 if TYPE_CHECKING:
     from slaf._slaf import Kernel
+    from slaf.kernel.sockets import Sockets
 
 
-def run(protocol: Kernel, connection_file: str, arguments: list[str]) -> None:
+def run(sockets: Sockets, arguments: list[str]) -> None:
     """Serves until shutdown; does not return."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    code = 0
     try:
-        loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-        streams.redirect(protocol)
-        faulthandler.enable(sys.__stderr__)
-        protocol.watch_deaths()
-        app = KernelApp.instance(protocol=protocol, connection_file=connection_file)
-        app.initialize(arguments)
-        kernel = app.kernel
-        kernel.server = Server(kernel, protocol.main, Interrupts(loop))
-        Side(kernel).start()
-        run_always(loop, kernel.server.serve())
+        start(sockets, arguments).start()
     except BaseException:
         traceback.print_exc(file=sys.__stderr__)
-        protocol.exit(1)
-    protocol.exit(0)
+        code = 1
+    sockets.clean_up()
+    sockets.kernel.exit(code)
+
+
+def start(sockets: Sockets, arguments: list[str]) -> KernelApp:
+    """A kernel that is ready for its first cell."""
+    # A cell that computes gives Python's lock to what somebody asks after 1 ms,
+    # not 5; a question takes the lock several times.
+    sys.setswitchinterval(0.001)
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    streams.redirect(sockets.kernel)
+    faulthandler.enable(sys.__stderr__)
+    sockets.kernel.watch_deaths()
+    app = KernelApp.instance(protocol=sockets.kernel, connection_file=sockets.connection_file)
+    app.initialize(arguments)
+    return app
 
 
 class KernelApp(IPKernelApp):
     """ipykernel's application without its sockets and threads."""
 
-    def __init__(self, protocol: Kernel, **traits):
+    def __init__(self, protocol: Kernel | None = None, **traits):
         super().__init__(**traits)
         self.protocol = protocol
 
     def initialize(self, argv=None) -> None:
         super(IPKernelApp, self).initialize(argv)
         self.init_pdb()
-        self.kernel = SlafKernel(self.protocol, self)
-        self.shell = self.kernel.shell
+        self.kernel = kernel = SlafKernel(self.protocol, self)
+        self.shell = kernel.shell
         self.shell.configurables.append(self)
         if not os.environ.get("MPLBACKEND"):
             os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
@@ -65,3 +72,10 @@ class KernelApp(IPKernelApp):
         self.init_code()
         self.shell.extension_manager.load_extension("slaf")
         sys.stdout.flush()
+        self._loop = asyncio.get_event_loop_policy().get_event_loop()
+        kernel.server = Server(kernel, self.protocol.main, Interrupts(self._loop))
+        Side(kernel).start()
+
+    def start(self) -> None:
+        """Serves until shutdown, or until a cell sets `exit_now`."""
+        run_always(self._loop, self.kernel.server.serve())

@@ -18,6 +18,15 @@ def kernel_commands(kernel: argparse.ArgumentParser) -> None:
 
     install = command("install", _install, "tell Jupyter of this environment's kernel")
     install.add_argument("--display-name", help="what front ends show")
+    install.add_argument(
+        "--env",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="an environment variable for the kernel; may be given several times",
+    )
+    install.add_argument("--profile", help="of IPython's, whose configuration it uses")
     where = install.add_mutually_exclusive_group()
     where.add_argument("--user", action="store_true", help="for all environments of the user's")
     where.add_argument("--prefix", help="below this folder (default: this environment)")
@@ -33,6 +42,8 @@ def _install(options: argparse.Namespace) -> None:
         display_name=options.display_name,
         user=options.user,
         prefix=options.prefix,
+        env=dict(options.env),
+        profile=options.profile,
     )
     print(f"{options.name}: installed in {folder}")
 

@@ -8,7 +8,7 @@ import ctypes
 import os
 import signal
 from collections.abc import Coroutine, Iterator
-from types import FrameType
+from types import FrameType, TracebackType
 
 _ASYNCIO = os.path.dirname(asyncio.__file__)
 
@@ -25,13 +25,19 @@ class Interrupts:
         self.answering: asyncio.Task | None = None
         self._cell: asyncio.Task | None = None
         self._cancelled = False
-        signal.signal(signal.SIGINT, self._struck)
+        self._listen()
+
+    def _listen(self) -> None:
+        # A program may have embedded the kernel in another thread than the main
+        # one, which gets no signals.
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGINT, self._struck)
 
     @contextlib.contextmanager
     def reach(self) -> Iterator[None]:
         """The current task is a cell's, or other code of a user's."""
         # A cell may have put a handler of its own there.
-        signal.signal(signal.SIGINT, self._struck)
+        self._listen()
         self._cell, self._cancelled = asyncio.current_task(), False
         try:
             yield
@@ -49,6 +55,15 @@ class Interrupts:
             self._loop.call_soon_threadsafe(self._cell.cancel)
         elif not awaits and (self._cell is not None or task is not self.answering):
             raise KeyboardInterrupt
+
+
+def forget_handler(trace: TracebackType | None) -> None:
+    """Ends a traceback where the interrupt struck, before our handler's frame."""
+    while trace is not None:
+        last = trace.tb_next
+        if last is not None and last.tb_frame.f_code is Interrupts._struck.__code__:
+            last = trace.tb_next = None
+        trace = last
 
 
 def _is_asyncios(frame: FrameType | None) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import getpass
+import inspect
 import os
 import sys
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import comm
 from ipykernel.compiler import XCachingCompiler
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelbase import Kernel as KernelBase
+from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.error import StdinNotImplementedError
 from jupyter_client.session import extract_header
 
@@ -27,6 +29,9 @@ from slaf.kernel.wire import WireSession, error_reply
 if TYPE_CHECKING:
     from slaf._slaf import Kernel, Request
     from slaf.kernel.app import KernelApp
+
+#: IPython's shells take the metadata of a cell since 9.
+_CELL_META = "cell_meta" in inspect.signature(ZMQInteractiveShell.run_cell).parameters
 
 
 class SlafKernel(IPythonKernel):
@@ -72,7 +77,7 @@ class SlafKernel(IPythonKernel):
         """What the calling context does from here on answers `request`."""
         streams.enter(request, everywhere=main)
         if main:
-            self.set_parent(request, message)
+            self.set_parent(request.identities, message)
         else:
             self.return_to((request, message))
 
@@ -128,7 +133,10 @@ class SlafKernel(IPythonKernel):
     ):
         """Runs a cell and gives the content of its reply."""
         shell = self.shell
-        result = await self._run_cell(code, silent, store_history and not silent, cell_id)
+        options = {"silent": silent, "store_history": store_history and not silent}
+        if _CELL_META:
+            options["cell_meta"] = cell_meta
+        result = await self._run_cell(code, cell_id=cell_id, **options)
         error = result.error_before_exec or result.error_in_exec
         reply: dict[str, Any] = {"execution_count": shell.execution_count - 1}
         if error is None and not shell._last_traceback_during_displayhook:
@@ -141,7 +149,7 @@ class SlafKernel(IPythonKernel):
         shell.payload_manager.clear_payload()
         return reply
 
-    async def _run_cell(self, code: str, silent: bool, store_history: bool, cell_id):
+    async def _run_cell(self, code: str, **options):
         shell = self.shell
         shell._last_traceback = None
         shell._last_traceback_during_displayhook = False
@@ -150,9 +158,10 @@ class SlafKernel(IPythonKernel):
             transformed = shell.transform_cell(code)
         except Exception:
             transformed, failure = code, sys.exc_info()
-        options = {"store_history": store_history, "silent": silent, "cell_id": cell_id}
         how = {"transformed_cell": transformed, "preprocessing_exc_tuple": failure}
-        if not shell.should_run_async(code, **how):
+        # `%autoawait trio` has a loop of its own.
+        ours = shell.loop_runner is _asyncio_runner
+        if not (ours and shell.should_run_async(code, **how)):
             return shell.run_cell(code, **options)
         result = None
         try:
@@ -160,7 +169,7 @@ class SlafKernel(IPythonKernel):
             result = await shell.run_cell_async(code, **how, **options)
         finally:
             shell.events.trigger("post_execute")
-            if not silent:
+            if not options["silent"]:
                 shell.events.trigger("post_run_cell", result)
         return result
 

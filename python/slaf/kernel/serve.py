@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from slaf.kernel.interrupt import Interrupts, raise_in
@@ -91,7 +92,7 @@ class Server:
             raise_in(thread, KeyboardInterrupt)
 
     async def _answer(self, request: Request, *, comm: bool = False) -> None:
-        kernel, kind = self.kernel, request.msg_type
+        kernel, kind, started = self.kernel, request.msg_type, _now()
         message = decoded(request)
         kernel.enter(request, message, main=self._main)
         if not comm:
@@ -119,7 +120,7 @@ class Server:
             if message["content"].get("stop_on_error", True):
                 waiting = [*iter(self.lane.next, None)]
         if kind.endswith("_request"):
-            self._reply(request, reply)
+            self._reply(request, reply, started)
         self.protocol.status("idle", request)
         if comm:
             kernel.enter(*self._cell, main=self._main)
@@ -134,12 +135,15 @@ class Server:
             await self._answer(request)
             return
         self.protocol.status("busy", request)
-        self._reply(request, {"status": "aborted"})
+        self._reply(request, {"status": "aborted"}, _now())
         self.protocol.status("idle", request)
 
-    def _reply(self, request: Request, content: dict[str, Any]) -> None:
+    def _reply(self, request: Request, content: dict[str, Any], started: str) -> None:
         kind = request.msg_type.replace("_request", "_reply")
-        metadata = {"status": content["status"]} if kind == "execute_reply" else {}
+        # JupyterLab records when cells have started.
+        metadata = {"started": started}
+        if kind == "execute_reply":
+            metadata["status"] = content["status"]
         self.protocol.reply(kind, dumps(content), request, dumps(metadata))
 
     async def _on_execute_request(self, request: Request, message: dict) -> dict[str, Any]:
@@ -157,6 +161,7 @@ class Server:
             silent,
             content.get("store_history", not silent),
             content.get("user_expressions"),
+            cell_meta=message["metadata"],
             cell_id=message["metadata"].get("cellId"),
         )
 
@@ -180,18 +185,29 @@ def listen(loop: asyncio.AbstractEventLoop, lane: Lane, woken: Callable[[], None
     loop.add_reader(lane.fd, read)
 
 
-def decoded(request: Request) -> dict[str, Any]:
-    """The message as jupyter_client's sessions give it."""
+class Decoded(dict[str, Any]):
+    """A message as jupyter_client's sessions give it, which knows its request."""
+
+    request: Request
+
+
+def decoded(request: Request) -> Decoded:
     header = json.loads(request.header)
-    return {
-        "header": header,
-        "msg_id": header["msg_id"],
-        "msg_type": header["msg_type"],
-        "parent_header": {},
-        "content": json.loads(request.content),
-        "metadata": json.loads(request.metadata),
-        "buffers": request.buffers,
-    }
+    message = Decoded(
+        header=header,
+        msg_id=header["msg_id"],
+        msg_type=header["msg_type"],
+        parent_header={},
+        content=json.loads(request.content),
+        metadata=json.loads(request.metadata),
+        buffers=request.buffers,
+    )
+    message.request = request
+    return message
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
 
 
 def _in_context(context: contextvars.Context, work: Coroutine) -> asyncio.Task:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from functools import cached_property
 
 from ipykernel import zmqshell
+from IPython.core import history
 
+from slaf.kernel.interrupt import forget_handler
+from slaf.kernel.streams import OutStream
 from slaf.kernel.windows import Windows
 
 #: What figures and widgets are drawn with inside the notebook.
@@ -21,10 +26,32 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
     def windows(self) -> Windows:
         return Windows()
 
+    def _get_exc_info(self, exc_tuple=None):
+        etype, value, trace = super()._get_exc_info(exc_tuple)
+        forget_handler(trace)
+        return etype, value, trace
+
     def enable_gui(self, gui=None) -> None:
         """Windows of a toolkit; `None` for none."""
         if gui not in _INLINE:
             self.windows.enable(gui)
+
+    @contextlib.contextmanager
+    def _tee(self, channel: str) -> Iterator[None]:
+        """Keeps the text of a cell, for `%notebook`. IPython's own calls Python
+        for each piece that is written, and keeps all of them as long as it runs."""
+        stream, outputs = getattr(sys, channel), self.history_manager.outputs
+        count = self.execution_count
+        at = len(outputs.get(count, ()))
+        if isinstance(stream, OutStream):
+            stream.kept()
+        try:
+            yield
+        finally:
+            if isinstance(stream, OutStream) and (text := stream.kept()):
+                kind = "out_stream" if channel == "stdout" else "err_stream"
+                kept = history.HistoryOutput(output_type=kind, bundle={"stream": [text]})
+                outputs[count].insert(at, kept)
 
     def init_sys_modules(self) -> None:
         super().init_sys_modules()

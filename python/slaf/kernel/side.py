@@ -38,6 +38,7 @@ class Side(threading.Thread):
         self._lane = kernel.protocol.side
         self._questions = Questions(kernel, quick=True)
         self._debugger: Debugger | None = None
+        self._debugging = asyncio.Lock()
         self._tasks: set[asyncio.Task] = set()
         self._main_loop = asyncio.get_event_loop_policy().get_event_loop()
 
@@ -51,9 +52,7 @@ class Side(threading.Thread):
 
         def take() -> None:
             while request := self._lane.next():
-                question = self._questions.handler(request.msg_type)
-                work = self._ask(request, question) if question else self._answer(request)
-                task = loop.create_task(work)
+                task = loop.create_task(self._take(request))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             if self._lane.ended:
@@ -62,27 +61,27 @@ class Side(threading.Thread):
         listen(loop, self._lane, take)
         await ended.wait()
 
-    async def _ask(self, request: Request, question: Handler) -> None:
-        """Answers a question, which awaits nothing. A cell that computes gives
-        up Python's lock after 5 ms, and each message takes it again."""
-        usual = sys.getswitchinterval()
-        sys.setswitchinterval(0.0005)
-        try:
-            await self._answer(request, question)
-        finally:
-            sys.setswitchinterval(usual)
-
-    async def _answer(self, request: Request, question: Handler | None = None) -> None:
-        kind, protocol = request.msg_type, self._kernel.protocol
+    async def _take(self, request: Request) -> None:
+        kind = request.msg_type
+        handler = self._questions.handler(kind) or getattr(self, f"_on_{kind}", None)
         if kind == "interrupt_request":
             # Answered already; it is here for the subshells.
             await self._kernel.subshells.interrupt()
-            return
+        elif kind == "execute_request":
+            self._kernel.subshells.run_of_control(request)
+        elif kind == "debug_request":
+            # Each builds on what the one before has done.
+            async with self._debugging:
+                await self._answer(request, handler)
+        else:
+            await self._answer(request, handler)
+
+    async def _answer(self, request: Request, handler: Handler | None) -> None:
+        kind, protocol = request.msg_type, self._kernel.protocol
         streams.enter(request, everywhere=False)
         message = decoded(request)
-        self._kernel.set_parent(None, message, channel="control")
+        self._kernel.set_parent(request.identities, message, channel="control")
         protocol.status("busy", request)
-        handler = question or getattr(self, f"_on_{kind}", None)
         try:
             if handler is None:
                 raise NotImplementedError(f"This kernel does not answer {kind}.")

@@ -26,17 +26,22 @@ def install(
     display_name: str | None = None,
     user: bool = False,
     prefix: str | None = None,
+    env: dict[str, str] | None = None,
+    profile: str | None = None,
 ) -> str:
     """Writes a kernelspec that starts this environment's Python, and gives its
     folder: the user's with `user`, else below `prefix`, by default this
-    environment."""
+    environment. The kernel gets the variables `env` and IPython's `profile`."""
     spec = {
         "argv": [sys.executable, "-m", "slaf.kernel", "-f", "{connection_file}"],
         "display_name": display_name or ("SLAF" if name == NAME else f"SLAF ({name})"),
         "language": "python",
         "interrupt_mode": "message",
         "metadata": {"debugger": True, "supported_encryption": ["curve"]},
+        "env": env or {},
     }
+    if profile is not None:
+        spec["argv"].append(f"--profile={profile}")
     with tempfile.TemporaryDirectory() as folder:
         written = Path(shutil.copytree(_brought(), Path(folder) / name))
         (written / "kernel.json").write_text(json.dumps(spec, indent=1))

@@ -9,17 +9,17 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slaf._slaf import Kernel, Request
     from slaf.kernel.kernel import SlafKernel
 
-_current: contextvars.ContextVar[Request] = contextvars.ContextVar("slaf_request")
+_current: contextvars.ContextVar[Request | None] = contextvars.ContextVar("slaf_request")
 _latest: Request | None = None
 
 
-def enter(request: Request, *, everywhere: bool = True) -> None:
+def enter(request: Request | None, *, everywhere: bool = True) -> None:
     """From here on, output of this context belongs to `request`; with
     `everywhere`, also that of threads of unknown origin."""
     global _latest
@@ -43,9 +43,22 @@ class OutStream(io.TextIOBase):
         self._protocol = protocol
         self._fd = fd
         self.name = f"<{name}>"
-        # IPython's `%%capture` and tee replace it on the instance.
-        self.write = protocol.writer(name, current).write
+        writer = protocol.writer(name, current)
+        # On the instance: one look-up less, and some put another there.
+        self.write, self.kept = writer.write, writer.kept
         os.register_at_fork(after_in_child=self._forked)
+
+    # What ipykernel's shell calls to answer another request than the context's.
+
+    def set_parent(self, parent: dict[str, Any]) -> None:
+        if (request := getattr(parent, "request", current())) is not current():
+            enter(request)
+
+    def set_thread_parent(self, parent: dict[str, Any]) -> contextvars.Token:
+        return _current.set(getattr(parent, "request", current()))
+
+    def reset_thread_parent(self, token: contextvars.Token) -> None:
+        _current.reset(token)
 
     def _forked(self) -> None:
         """The child's descriptor leads to the cell that forked it; it has none

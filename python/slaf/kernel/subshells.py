@@ -7,6 +7,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING
 
+from slaf._slaf import Lane, Request
 from slaf.kernel.interrupt import run_always
 from slaf.kernel.serve import Server
 
@@ -20,16 +21,20 @@ class Subshells:
     def __init__(self, kernel: SlafKernel):
         self._kernel = kernel
         self._running: dict[str, tuple[threading.Thread, Server]] = {}
+        self._control: Lane | None = None
 
     def create(self) -> str:
         name, lane = self._kernel.protocol.open_subshell()
-        server = Server(self._kernel, lane)
-        thread = threading.Thread(
-            target=self._serve, args=(name, server), name=f"subshell-{name}", daemon=True
-        )
-        self._running[name] = thread, server
-        thread.start()
+        self._start(name, lane)
         return name
+
+    def run_of_control(self, request: Request) -> None:
+        """Runs a cell that came by the control channel: one after another, in a
+        thread of their own."""
+        if self._control is None:
+            self._control = Lane()
+            self._start("control", self._control)
+        self._control.push(request)
 
     def delete(self, name: str) -> bool:
         """Whether there was such a subshell; it ends after what it runs."""
@@ -42,6 +47,14 @@ class Subshells:
             return
         for thread, server in [*self._running.values()]:
             await server.interrupt(thread.ident)
+
+    def _start(self, name: str, lane: Lane) -> None:
+        server = Server(self._kernel, lane)
+        thread = threading.Thread(
+            target=self._serve, args=(name, server), name=f"subshell-{name}", daemon=True
+        )
+        self._running[name] = thread, server
+        thread.start()
 
     def _serve(self, name: str, server: Server) -> None:
         loop = asyncio.new_event_loop()

@@ -1,0 +1,407 @@
+"""What ipykernel's own tests check and no conversation elsewhere does, in the
+words of the protocol."""
+
+from __future__ import annotations
+
+import ast
+import os
+import socket
+import subprocess
+import sys
+import time
+from datetime import datetime, timedelta
+
+import nbformat
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from kernels import Kernel, fresh, only, private_ipython, shared, stream  # noqa: F401
+
+# Replies --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("class Bad:\n    def __repr__(self):\n        1 / 0\nBad()", "error"),
+        ("try:\n    1 / 0\nexcept ZeroDivisionError:\n    get_ipython().showtraceback()", "ok"),
+        ("raise KeyboardInterrupt", "error"),
+        ("%%nosuchmagic\n", "error"),
+        ("await nosuchname", "error"),
+    ],
+)
+def test_an_error_status_only_where_the_cell_failed(shared, code, status):
+    reply, outputs = shared.run(code)
+    assert reply["status"] == status
+    assert stream(outputs, "stderr") or only(outputs, "error")["traceback"]
+
+
+def test_execution_counts(shared):
+    first, _ = shared.run("x = 1")
+    silent, _ = shared.run("x = 2", silent=True)
+    second, outputs = shared.run("x = 3")
+    assert second["execution_count"] == first["execution_count"] + 1
+    assert silent["execution_count"] == first["execution_count"]
+    assert only(outputs, "execute_input")["execution_count"] == second["execution_count"]
+
+
+def test_requests_that_are_no_cells_are_not_aborted(shared):
+    cell = shared.send("import time\ntime.sleep(0.5)\nraise ValueError")
+    asked = [
+        shared.request("kernel_info_request", {}),
+        shared.request("comm_info_request", {}),
+        shared.request("inspect_request", {"code": "print", "cursor_pos": 5}),
+    ]
+    aborted = shared.send("1")
+    statuses = {}
+    while len(statuses) < 5:
+        message = shared.client.get_shell_msg(timeout=20)
+        statuses[message["parent_header"]["msg_id"]] = message["content"]["status"]
+    shared.until(aborted, cell, *asked)
+    assert [statuses[r] for r in asked] == ["ok"] * 3
+    assert (statuses[cell], statuses[aborted]) == ("error", "aborted")
+
+
+def test_a_hundred_cells_at_once_are_answered_in_order(shared):
+    shared.run("a = 0")
+    sent = [shared.send("a += 1\na") for _ in range(100)]
+    replies = [shared.client.get_shell_msg(timeout=20) for _ in sent]
+    assert [r["parent_header"]["msg_id"] for r in replies] == sent
+    counts = [r["content"]["execution_count"] for r in replies]
+    assert counts == list(range(counts[0], counts[0] + 100))
+    shared.outputs(sent[-1])
+    assert shared.value("a") == "100"
+
+
+def test_replies_say_when_their_cells_started(shared):
+    request = shared.send("import time; time.sleep(0.3)")
+    reply = shared.client.get_shell_msg(timeout=20)
+    started = datetime.fromisoformat(str(reply["metadata"]["started"]).replace("Z", "+00:00"))
+    ended = datetime.fromisoformat(str(reply["header"]["date"]).replace("Z", "+00:00"))
+    assert timedelta(seconds=0.3) <= ended - started < timedelta(seconds=30)
+    assert reply["metadata"]["status"] == "ok"
+    shared.outputs(request)
+
+
+def test_only_the_last_next_input_is_kept(shared):
+    reply, _ = shared.run("for i in range(3): get_ipython().set_next_input(f'cell {i}')")
+    assert [p["text"] for p in reply["payload"] if p["source"] == "set_next_input"] == ["cell 2"]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("a = 1", {"status": "complete"}),
+        ("import = 7q", {"status": "invalid"}),
+        ("a = [1,\n2,", {"status": "incomplete", "indent": ""}),
+        ("def f():\n    if x:", {"status": "incomplete", "indent": "        "}),
+        ("%%timeit\na\n\n", {"status": "complete"}),
+        ("%%sql\nSELECT 1\n\n", {"status": "complete"}),
+    ],
+)
+def test_whether_a_cell_is_complete(shared, code, told):
+    assert shared.ask("is_complete_request", {"code": code}) == told
+
+
+def test_inspection(shared):
+    shared.run("a = 5\nip = get_ipython()")
+
+    def told(code: str, detail: int = 0) -> dict:
+        content = {"code": code, "cursor_pos": len(code), "detail_level": detail}
+        return shared.ask("inspect_request", content)
+
+    text = told("a")["data"]["text/plain"]
+    assert "Type:" in text and "Docstring:" in text
+    text = told("ip.object_inspect", 1)["data"]["text/plain"]
+    assert "Signature:" in text and "Source:" in text
+    assert told("does_not_exist") == {"status": "ok", "found": False, "data": {}, "metadata": {}}
+
+
+def test_a_completion_says_what_it_replaces(shared):
+    shared.run("alpha = albert = 5")
+    code = "import sys\nb = al"
+    reply = shared.ask("complete_request", {"code": code, "cursor_pos": len(code)})
+    assert {"alpha", "albert"} <= set(reply["matches"])
+    assert (reply["cursor_start"], reply["cursor_end"]) == (len(code) - 2, len(code))
+
+
+# Where output goes ------------------------------------------------------------
+
+
+def test_a_thread_may_choose_its_cell(shared):
+    first = shared.send(
+        "import threading\nfrom IPython.display import display\n"
+        "go, done = threading.Event(), threading.Event()\nhere = get_ipython().get_parent()\n"
+        "def work():\n    go.wait(10)\n    token = get_ipython().set_thread_parent(there)\n"
+        "    print('there'); display(1)\n    get_ipython().reset_thread_parent(token)\n"
+        "    print('here again'); done.set()\n"
+        "threading.Thread(target=work).start()"
+    )
+    shared.reply(first)
+    second = shared.send("there = get_ipython().get_parent()\ngo.set()\ndone.wait(10)")
+    shared.reply(second)
+    last = shared.send("pass")
+    shared.reply(last)
+    found = shared.until(last, first, second)
+    assert stream(found[second]) == "there\n"
+    assert only(found[second], "display_data")["data"]["text/plain"] == "1"
+    assert stream(found[first]) == "here again\n"
+
+
+def test_processes_of_multiprocessing(shared):
+    text = shared.text(
+        "import multiprocessing\nfork = multiprocessing.get_context('fork')\n"
+        "pool = [fork.Process(target=print, args=('hello', i)) for i in range(5)]\n"
+        "[p.start() for p in pool]; [p.join() for p in pool];"
+    )
+    assert sorted(text.splitlines()) == [f"hello {i}" for i in range(5)]
+    assert shared.text("p = fork.Process(target=range, args=(5,)); p.start(); p.join()") == ""
+    _, outputs = shared.run("p = fork.Process(target=int, args=('hi',)); p.start(); p.join()")
+    assert "ValueError" in stream(outputs, "stderr")
+
+
+def test_parents_as_libraries_ask_for_them(shared):
+    request = shared.send(
+        "k = get_ipython().kernel\np = k.get_parent('shell')\n"
+        "print(p['header']['msg_id'], p['header']['session'], k._parent_ident['shell'])"
+    )
+    shared.reply(request)
+    msg_id, session, identity = stream(shared.outputs(request)).split()
+    assert msg_id == request
+    assert ast.literal_eval(identity) == [session.encode()]
+
+
+def test_a_cell_knows_its_metadata(shared):
+    shared.run(
+        "infos = []\ndef hear(info): infos.append((info.cell_id, getattr(info, 'cell_meta', None)))\n"
+        "get_ipython().events.register('pre_run_cell', hear)"
+    )
+    message = shared.client.session.msg("execute_request", {"code": "1"})
+    message["metadata"] = {"cellId": "abc", "tags": ["mine"]}
+    shared.client.shell_channel.send(message)
+    shared.outputs(message["header"]["msg_id"])
+    shared.run("get_ipython().events.unregister('pre_run_cell', hear)")
+    cell_id, metadata = ast.literal_eval(shared.value("infos[0]"))
+    assert cell_id == "abc"
+    assert metadata in (None, {"cellId": "abc", "tags": ["mine"]})
+
+
+# The environment of cells -----------------------------------------------------------
+
+
+def test_modules_beside_the_notebook_are_found(shared):
+    assert shared.value("'' in __import__('sys').path") == "True"
+
+
+def test_figures_without_a_magic(private_ipython, fresh):
+    fresh.run("import matplotlib, matplotlib.pyplot")
+    assert "inline" in fresh.value("matplotlib.get_backend()")
+
+
+def test_faulthandler_can_be_used(shared):
+    shared.text("import faulthandler, signal\nfaulthandler.enable()")
+    assert shared.value("faulthandler.is_enabled()") == "True"
+
+
+def test_history_to_a_file_and_a_notebook(fresh, tmp_path):
+    fresh.run("a = 'gène'")
+    fresh.run("import sys\nprint('said')\nprint('warned', file=sys.stderr)\nprint('more')\na")
+    fresh.run("1 / 0")
+    fresh.run("await __import__('asyncio').sleep(0)")
+    fresh.text(f"%hist -f {tmp_path}/history.py")
+    text = (tmp_path / "history.py").read_text()
+    assert text.startswith("a = 'gène'\nimport sys\nprint('said')")
+    reply, _ = fresh.run(f"%notebook {tmp_path}/history.ipynb")
+    assert reply["status"] == "ok", reply
+    cells = nbformat.read(tmp_path / "history.ipynb", 4).cells
+    assert [c.source for c in cells[:3]] == text.split("\n1 / 0")[0].split("\n", 1) + ["1 / 0"]
+    if sys.version_info >= (3, 11):  # IPython 9
+        kinds = [(o.output_type, o.get("name")) for o in cells[1].outputs]
+        assert kinds == [("stream", "stdout"), ("stream", "stderr"), ("execute_result", None)]
+        assert cells[1].outputs[0].text == "said\nmore\n"
+        assert cells[2].outputs[0].ename == "ZeroDivisionError"
+
+
+def test_what_is_kept_of_a_flood_is_little(fresh):
+    pytest.importorskip("IPython", minversion="9.0")
+    fresh.run("for i in range(400_000): print(i)")
+    said = fresh.value(
+        "text = get_ipython().history_manager.outputs[1][0].bundle['stream'][0]\n"
+        "len(text), text.splitlines()[-1]"
+    )
+    size, last = ast.literal_eval(said)
+    assert size < 1.1 * 2**20
+    whole = sum(len(f"{i}\n") for i in range(400_000))
+    assert last == f"[{whole - (size - len(last) - 2)} more bytes]"
+
+
+def test_another_event_loop(shared):
+    trio = "import trio\nasync def f():\n    await trio.sleep(0.01)\n    return 'from trio'\n"
+    shared.run("%autoawait trio")
+    try:
+        assert shared.value(trio + "await f()") == "'from trio'"
+        request = shared.send("await trio.sleep(60)")
+        time.sleep(1)
+        shared.manager.interrupt_kernel()
+        assert shared.reply(request, timeout=20)["ename"] == "KeyboardInterrupt"
+        shared.outputs(request)
+    finally:
+        shared.run("%autoawait asyncio")
+    assert shared.value("import asyncio\nawait asyncio.sleep(0, 'back')") == "'back'"
+
+
+def test_an_interrupt_shows_the_users_code_alone(shared):
+    request = shared.send("while True: pass")
+    time.sleep(0.7)
+    shared.manager.interrupt_kernel()
+    text = "\n".join(shared.reply(request, timeout=20)["traceback"])
+    shared.outputs(request)
+    assert "Cell" in text and "slaf" not in text
+
+
+def test_cells_after_an_interrupted_debugger_run(shared):
+    stopped = shared.send("import pdb; pdb.set_trace()", allow_stdin=True)
+    after = shared.send("3 + 4", stop_on_error=False)
+    shared.client.get_stdin_msg(timeout=20)
+    shared.manager.interrupt_kernel()
+    assert shared.reply(stopped, timeout=20)["status"] in ("ok", "error")
+    assert shared.reply(after, timeout=20)["status"] in ("ok", "aborted")
+    shared.until(after, stopped)
+    assert shared.value("1 + 1") == "2"
+
+
+# The control channel ------------------------------------------------------------------
+
+
+def test_cells_by_the_control_channel_run_beside_the_others_in_order(shared):
+    shared.run("import threading, time\ntold = []")
+    busy = shared.send("while not told: time.sleep(0.01)")
+    last = "told.append(threading.current_thread() is threading.main_thread())"
+    sent = [
+        shared.request("execute_request", {"code": code, "silent": False}, "control")
+        for code in ("time.sleep(0.3); n = 1", "n += 1; print('n is', n)", last)
+    ]
+    ended = [shared.client.get_control_msg(timeout=20) for _ in sent]
+    assert [m["parent_header"]["msg_id"] for m in ended] == sent
+    assert all(m["content"]["status"] == "ok" for m in ended)
+    assert shared.reply(busy)["status"] == "ok"
+    assert stream(shared.until(busy, *sent)[sent[1]]) == "n is 2\n"
+    assert shared.value("told") == "[False]"
+
+
+# Starting ---------------------------------------------------------------------------
+
+
+def test_a_profile_folder_by_an_option(tmp_path, private_ipython):
+    (tmp_path / "startup").mkdir()
+    (tmp_path / "startup" / "mine.py").write_text("from_profile = 1")
+    kernel = Kernel(extra_arguments=["--profile-dir", str(tmp_path)])
+    try:
+        assert kernel.value("from_profile, '' in __import__('sys').path") == "(1, True)"
+    finally:
+        kernel.stop()
+
+
+def test_options_are_explained():
+    command = [sys.executable, "-m", "slaf.kernel", "--help-all"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "IPKernelApp" in done.stdout and "--transport" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def by_hand(tmp_path, monkeypatch):
+    """Starts a program that becomes a kernel, and a client of it."""
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    started = []
+
+    def start(*arguments: str) -> BlockingKernelClient:
+        program = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True)
+        started.append(program)
+        name = program.stderr.readline().split()[-1]
+        client = BlockingKernelClient(connection_file=str(tmp_path / "runtime" / name))
+        client.load_connection_file()
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        client.program, client.runtime = program, tmp_path / "runtime"
+        return client
+
+    yield start
+    for program in started:
+        program.kill()
+        program.wait()
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+def test_a_kernel_by_hand_leaves_no_files(by_hand, transport):
+    client = by_hand("-m", "slaf.kernel", f"--transport={transport}")
+    assert client.transport == transport
+    assert len(list(client.runtime.iterdir())) == {"tcp": 1, "ipc": 6}[transport]
+    client.shutdown(reply=True, timeout=20)
+    assert client.program.wait(20) == 0
+    assert not list(client.runtime.iterdir())
+
+
+def test_ports_by_options(by_hand):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    client = by_hand("-m", "slaf.kernel", f"--shell={port}")
+    assert client.shell_port == port
+    client.stop_channels()
+
+
+def test_a_port_that_is_taken_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "slaf.kernel", f"--shell={port}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    expected = f"The kernel cannot bind its shell socket at tcp://127.0.0.1:{port}"
+    assert done.stderr.startswith(expected) and len(done.stderr.splitlines()) == 1
+    assert not os.listdir(tmp_path)
+
+
+EMBEDDED = """\
+from slaf.kernel.embed import embed_kernel
+count = 0
+def inside():
+    local = "hi there"
+    embed_kernel()
+inside()
+for count in range(1, 4):
+    embed_kernel()
+with open({out!r}, "w") as file:
+    print(count, file=file)
+"""
+
+
+@pytest.mark.parametrize("thread", [False, True])
+def test_a_kernel_inside_a_program(by_hand, tmp_path, thread):
+    program, out = tmp_path / "program.py", tmp_path / "out.txt"
+    program.write_text(EMBEDDED.format(out=str(out)))
+    if thread:
+        runs = f"import threading, runpy; t = threading.Thread(target=runpy.run_path, args=({str(program)!r},)); t.start(); t.join()"
+        client = by_hand("-c", runs)
+    else:
+        client = by_hand(str(program))
+
+    def value(name: str) -> str:
+        options = {"user_expressions": {"v": name}, "reply": True, "timeout": 20}
+        content = client.execute("", **options)["content"]
+        return content["user_expressions"]["v"]["data"]["text/plain"]
+
+    assert value("local, count") == "('hi there', 0)"
+    for seen in ("1", "2"):
+        client.execute("get_ipython().exit_now = True", reply=True, timeout=20)
+        assert value("count") == seen
+    # From here on the program runs alone.
+    client.shutdown(reply=True, timeout=20)
+    assert client.program.wait(20) == 0
+    assert out.read_text() == "3\n"
+    assert not list(client.runtime.iterdir())
+    client.stop_channels()
