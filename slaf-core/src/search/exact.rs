@@ -50,6 +50,8 @@ pub fn exact(vectors: &[f32], width: usize, question: &Question) -> Result<Neigh
                 let vector = &vectors[row * width..(row + 1) * width];
                 (question.metric.distance(query, vector), *row)
             })
+            // To a vector of zeros there is no angle.
+            .filter(|(distance, _)| !distance.is_nan())
             .collect();
         measured.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         measured.truncate(k);
@@ -111,6 +113,20 @@ mod tests {
 
     use super::super::Metric;
     use super::*;
+
+    #[test]
+    fn a_vector_of_zeros_has_no_direction() {
+        let question = Question {
+            queries: vec![0.0; 2],
+            width: 2,
+            k: 2,
+            metric: Metric::Cosine,
+            among: None,
+        };
+        let got = exact(&[1.0, 2.0, 3.0, 4.0], 2, &question).unwrap();
+        assert_eq!(got.rows, [-1, -1]);
+        assert_eq!(got.distances, [f64::INFINITY; 2]);
+    }
 
     proptest! {
         #[test]
