@@ -147,6 +147,25 @@ def test_a_thread_may_choose_its_cell(shared):
     assert stream(found[first]) == "here again\n"
 
 
+def test_hooks_see_displays_first(shared):
+    shared.run(
+        "from IPython.display import display\npub = get_ipython().display_pub\n"
+        "def alter(m):\n    m['content']['data']['text/plain'] = 'altered'\n    return m\n"
+        "def swallow(m): return None"
+    )
+    _, outputs = shared.run(
+        "pub.register_hook(alter); display(1); pub.unregister_hook(alter)\n"
+        "pub.register_hook(swallow); display(2); pub.unregister_hook(swallow)\n"
+        "display(3)"
+    )
+    shown = [m["content"]["data"]["text/plain"] for m in outputs if m["msg_type"] == "display_data"]
+    assert shown == ["altered", "3"]
+    _, outputs = shared.run("h = get_ipython().displayhook; h.register_hook(swallow)\n4")
+    assert not any(m["msg_type"] == "execute_result" for m in outputs)
+    shared.run("h.unregister_hook(swallow);")
+    assert shared.value("5") == "5"
+
+
 def test_processes_of_multiprocessing(shared):
     text = shared.text(
         "import multiprocessing\nfork = multiprocessing.get_context('fork')\n"
@@ -367,6 +386,7 @@ def test_a_port_that_is_taken_is_one_sentence(tmp_path, monkeypatch):
 
 
 EMBEDDED = """\
+import signal
 from slaf.kernel.embed import embed_kernel
 count = 0
 def inside():
@@ -376,7 +396,7 @@ inside()
 for count in range(1, 4):
     embed_kernel()
 with open({out!r}, "w") as file:
-    print(count, file=file)
+    print(count, signal.getsignal(signal.SIGINT) is signal.default_int_handler, file=file)
 """
 
 
@@ -402,6 +422,6 @@ def test_a_kernel_inside_a_program(by_hand, tmp_path, thread):
     # From here on the program runs alone.
     client.shutdown(reply=True, timeout=20)
     assert client.program.wait(20) == 0
-    assert out.read_text() == "3\n"
+    assert out.read_text() == "3 True\n"
     assert not list(client.runtime.iterdir())
     client.stop_channels()

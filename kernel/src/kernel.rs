@@ -70,7 +70,8 @@ impl Kernel {
             .build()?;
         let signer = Signer::new(&connection.key);
         let lanes = Arc::new(Lanes::new()?);
-        let (shared, stdin) = runtime.block_on(bind(connection, language, signer, lanes, embedded))?;
+        let (shared, stdin) =
+            runtime.block_on(bind(connection, language, signer, lanes, embedded))?;
         if !embedded {
             control::watch_parent(shared.clone());
         }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import signal
 import sys
-import threading
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +23,7 @@ def embed_kernel(module: ModuleType | None = None, local_ns: dict[str, Any] | No
     a cell sets `get_ipython().exit_now = True`, and may call this again; after a
     shutdown of the kernel it goes on for good, and further calls do nothing.
     """
+    handler = signal.getsignal(signal.SIGINT)
     if KernelApp.initialized():
         app = KernelApp.instance()
     else:
@@ -36,10 +37,9 @@ def embed_kernel(module: ModuleType | None = None, local_ns: dict[str, Any] | No
     app.kernel.user_ns = dict(names) if local_ns is None else local_ns
     app.shell.set_completer_frame()
     app.shell.exit_now = False
-    in_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
     try:
         app.start()
     finally:
-        if in_main:
+        # Other threads than the main one have no handlers.
+        with contextlib.suppress(ValueError):
             signal.signal(signal.SIGINT, handler)

@@ -41,14 +41,16 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
         """Keeps the text of a cell, for `%notebook`. IPython's own calls Python
         for each piece that is written, and keeps all of them as long as it runs."""
         stream, outputs = getattr(sys, channel), self.history_manager.outputs
+        if not isinstance(stream, OutStream):
+            yield
+            return
         count = self.execution_count
         at = len(outputs.get(count, ()))
-        if isinstance(stream, OutStream):
-            stream.kept()
+        stream.kept()
         try:
             yield
         finally:
-            if isinstance(stream, OutStream) and (text := stream.kept()):
+            if text := stream.kept():
                 kind = "out_stream" if channel == "stdout" else "err_stream"
                 kept = history.HistoryOutput(output_type=kind, bundle={"stream": [text]})
                 outputs[count].insert(at, kept)
