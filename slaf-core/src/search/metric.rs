@@ -53,7 +53,7 @@ impl Metric {
         match self {
             Self::L2 => f64::sqrt(squares),
             Self::Dot => -product,
-            Self::Cosine => 1.0 - product / (f64::sqrt(length_a) * f64::sqrt(length_b)),
+            Self::Cosine => 1.0 - product / f64::sqrt(length_a * length_b),
         }
     }
 
