@@ -9,10 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import nbformat
 import pytest
+from dateutil.parser import parse
 from jupyter_client.blocking.client import BlockingKernelClient
 from kernels import Kernel, fresh, only, private_ipython, shared, stream  # noqa: F401
 
@@ -75,8 +76,7 @@ def test_a_hundred_cells_at_once_are_answered_in_order(shared):
 def test_replies_say_when_their_cells_started(shared):
     request = shared.send("import time; time.sleep(0.3)")
     reply = shared.client.get_shell_msg(timeout=20)
-    started = datetime.fromisoformat(str(reply["metadata"]["started"]).replace("Z", "+00:00"))
-    ended = datetime.fromisoformat(str(reply["header"]["date"]).replace("Z", "+00:00"))
+    started, ended = parse(str(reply["metadata"]["started"])), parse(str(reply["header"]["date"]))
     assert timedelta(seconds=0.3) <= ended - started < timedelta(seconds=30)
     assert reply["metadata"]["status"] == "ok"
     shared.outputs(request)
@@ -127,6 +127,7 @@ def test_a_completion_says_what_it_replaces(shared):
 # Where output goes ------------------------------------------------------------
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="ipykernel can since 7.4")
 def test_a_thread_may_choose_its_cell(shared):
     first = shared.send(
         "import threading\nfrom IPython.display import display\n"
