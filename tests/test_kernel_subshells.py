@@ -141,10 +141,6 @@ def test_questions_by_the_control_channel(shared):
 
 
 def test_connect_request(shared):
-    import json
-
-    told = shared.ask("connect_request", {})
-    with open(shared.manager.connection_file) as file:
-        connection = json.load(file)
+    told, connection = shared.ask("connect_request", {}), shared.connection
     for channel in ("shell", "iopub", "stdin", "control", "hb"):
         assert told[f"{channel}_port"] == connection[f"{channel}_port"]

@@ -10,8 +10,10 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from jupyter_client.session import utcnow
 
 from slaf.kernel.interrupt import Interrupts, raise_in
 from slaf.kernel.questions import Questions
@@ -92,7 +94,7 @@ class Server:
             raise_in(thread, KeyboardInterrupt)
 
     async def _answer(self, request: Request, *, comm: bool = False) -> None:
-        kernel, kind, started = self.kernel, request.msg_type, _now()
+        kernel, kind, started = self.kernel, request.msg_type, utcnow()
         message = decoded(request)
         kernel.enter(request, message, main=self._main)
         if not comm:
@@ -135,13 +137,13 @@ class Server:
             await self._answer(request)
             return
         self.protocol.status("busy", request)
-        self._reply(request, {"status": "aborted"}, _now())
+        self._reply(request, {"status": "aborted"}, utcnow())
         self.protocol.status("idle", request)
 
-    def _reply(self, request: Request, content: dict[str, Any], started: str) -> None:
+    def _reply(self, request: Request, content: dict[str, Any], started: datetime) -> None:
         kind = request.msg_type.replace("_request", "_reply")
         # JupyterLab records when cells have started.
-        metadata = {"started": started}
+        metadata: dict[str, Any] = {"started": started}
         if kind == "execute_reply":
             metadata["status"] = content["status"]
         self.protocol.reply(kind, dumps(content), request, dumps(metadata))
@@ -204,10 +206,6 @@ def decoded(request: Request) -> Decoded:
     )
     message.request = request
     return message
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
 
 
 def _in_context(context: contextvars.Context, work: Coroutine) -> asyncio.Task:
