@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
 
 
 class Kernel:
@@ -117,6 +122,13 @@ def only(outputs, msg_type) -> dict:
     return message["content"]
 
 
+def of_cells(*cells: str | NotebookNode) -> NotebookNode:
+    """A notebook for this kernel; a cell may be its code."""
+    made = new_notebook(cells=[new_code_cell(c) if isinstance(c, str) else c for c in cells])
+    made.metadata["kernelspec"] = {"name": "slaf", "display_name": "SLAF", "language": "python"}
+    return made
+
+
 @pytest.fixture(scope="module")
 def private_ipython(tmp_path_factory):
     """A home for IPython without anybody's configuration and history."""
@@ -135,3 +147,29 @@ def fresh(private_ipython):
     kernel = Kernel()
     yield kernel
     kernel.stop()
+
+
+@pytest.fixture
+def by_hand(tmp_path, monkeypatch):
+    """Starts a program that becomes a kernel, and gives a client of it, which knows
+    the `program`, what it `said` and the folder of its connection file."""
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    started = []
+
+    def start(*arguments: str) -> BlockingKernelClient:
+        program = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True)
+        started.append(program)
+        said = program.stderr.readline()
+        path = tmp_path / "runtime" / said.split()[-1]
+        client = BlockingKernelClient(connection_file=str(path))
+        client.load_connection_file()
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        client.program, client.said, client.runtime = program, said, path.parent
+        return client
+
+    yield start
+    for program in started:
+        program.kill()
+        program.wait()

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter_client import BlockingKernelClient
-from kernels import Kernel, only, private_ipython, stream  # noqa: F401
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from kernels import Kernel, by_hand, of_cells, only, private_ipython, stream  # noqa: F401
+from nbformat.v4 import new_output
 
 pytestmark = pytest.mark.usefixtures("private_ipython")
 
@@ -30,10 +29,9 @@ def done(*command: str, **options) -> str:
 
 
 def notebook(path: Path, *cells: str, tags: dict[int, str] | None = None) -> Path:
-    made = new_notebook(cells=[new_code_cell(c) for c in cells])
+    made = of_cells(*cells)
     for at, tag in (tags or {}).items():
         made.cells[at].metadata["tags"] = [tag]
-    made.metadata["kernelspec"] = {"name": "slaf", "display_name": "SLAF", "language": "python"}
     nbformat.write(made, path)
     return path
 
@@ -213,26 +211,15 @@ def test_environments_side_by_side(tmp_path):
     assert missing.stderr.startswith("slaf: There is no SLAF kernel `one`. There is `slaf`.")
 
 
-def test_started_by_hand_it_writes_its_connection_file(tmp_path):
-    environment = os.environ | {"JUPYTER_RUNTIME_DIR": str(tmp_path)}
-    kernel = subprocess.Popen(
-        [sys.executable, "-m", "slaf.kernel"], env=environment, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        said = kernel.stderr.readline()
-        (path,) = tmp_path.iterdir()
-        assert said == f"To connect another client: --existing {path.name}\n"
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        client = BlockingKernelClient(connection_file=str(path))
-        client.load_connection_file()
-        client.start_channels()
-        client.wait_for_ready(timeout=60)
-        assert client.execute("1 + 1", reply=True, timeout=30)["content"]["status"] == "ok"
-        client.shutdown()
-        client.stop_channels()
-        assert kernel.wait(10) == 0
-    finally:
-        kernel.kill()
+def test_started_by_hand_it_writes_its_connection_file(by_hand):  # noqa: F811
+    client = by_hand("-m", "slaf.kernel")
+    (path,) = client.runtime.iterdir()
+    assert client.said == f"To connect another client: --existing {path.name}\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert client.execute("1 + 1", reply=True, timeout=30)["content"]["status"] == "ok"
+    client.shutdown()
+    client.stop_channels()
+    assert client.program.wait(10) == 0
 
 
 def test_an_ipc_socket_that_a_dead_kernel_left_is_replaced(tmp_path):

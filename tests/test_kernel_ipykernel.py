@@ -14,8 +14,7 @@ from datetime import timedelta
 import nbformat
 import pytest
 from dateutil.parser import parse
-from jupyter_client.blocking.client import BlockingKernelClient
-from kernels import Kernel, fresh, only, private_ipython, shared, stream  # noqa: F401
+from kernels import Kernel, by_hand, fresh, only, private_ipython, shared, stream  # noqa: F401
 
 # Replies --------------------------------------------------------------------
 
@@ -327,30 +326,6 @@ def test_options_are_explained():
     assert done.returncode == 0
     assert "IPKernelApp" in done.stdout and "--transport" in done.stdout
     assert "Traceback" not in done.stderr
-
-
-@pytest.fixture
-def by_hand(tmp_path, monkeypatch):
-    """Starts a program that becomes a kernel, and a client of it."""
-    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    started = []
-
-    def start(*arguments: str) -> BlockingKernelClient:
-        program = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True)
-        started.append(program)
-        name = program.stderr.readline().split()[-1]
-        client = BlockingKernelClient(connection_file=str(tmp_path / "runtime" / name))
-        client.load_connection_file()
-        client.start_channels()
-        client.wait_for_ready(timeout=60)
-        client.program, client.runtime = program, tmp_path / "runtime"
-        return client
-
-    yield start
-    for program in started:
-        program.kill()
-        program.wait()
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])

@@ -8,18 +8,17 @@ from datetime import datetime
 
 import nbformat
 import pytest
-from kernels import private_ipython  # noqa: F401
+from kernels import of_cells, private_ipython  # noqa: F401
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell
 
 pytestmark = pytest.mark.usefixtures("private_ipython")
 
 
 def ran(*cells: str | NotebookNode, **options) -> NotebookNode:
-    made = new_notebook(cells=[new_code_cell(c) if isinstance(c, str) else c for c in cells])
-    made.metadata["kernelspec"] = {"name": "slaf", "display_name": "SLAF", "language": "python"}
+    made = of_cells(*cells)
     NotebookClient(made, **{"timeout": 60} | options).execute()
     return made
 
@@ -167,8 +166,7 @@ def test_history_in_memory():
 
 
 def test_one_client_runs_several_times():
-    made = new_notebook(cells=[new_code_cell("n = globals().get('n', 0) + 1\nn")])
-    made.metadata["kernelspec"] = {"name": "slaf", "display_name": "SLAF", "language": "python"}
+    made = of_cells("n = globals().get('n', 0) + 1\nn")
     client = NotebookClient(made, timeout=60)
     for _ in range(2):
         client.execute()
