@@ -64,6 +64,8 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<storage::Transposer>()?;
     m.add_function(wrap_pyfunction!(storage::exists, m)?)?;
     m.add_function(wrap_pyfunction!(storage::download, m)?)?;
+    m.add_function(wrap_pyfunction!(storage::file_size, m)?)?;
+    m.add_function(wrap_pyfunction!(storage::read_range, m)?)?;
     m.add_function(wrap_pyfunction!(storage::upload, m)?)?;
     m.add_function(wrap_pyfunction!(storage::history, m)?)?;
     m.add_function(wrap_pyfunction!(storage::vacuum, m)?)?;

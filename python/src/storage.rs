@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use slaf_core::versions::{self, Manifest};
 use slaf_core::{ChunkedArray, Filter, Number, Place, Progress, RowsOfColumns};
 
@@ -58,6 +59,34 @@ pub(crate) fn download(
         let (folder, name) = parted(&uri);
         place(folder, options).await?.download(&name, &path).await
     })
+}
+
+/// Bytes of the file at `uri`.
+#[pyfunction]
+#[pyo3(signature = (uri, options=None))]
+pub(crate) fn file_size(py: Python<'_>, uri: String, options: Options) -> PyResult<u64> {
+    wait(py, async move {
+        let (folder, name) = parted(&uri);
+        place(folder, options).await?.size(&name).await
+    })
+}
+
+/// Bytes `start` to `end` of the file at `uri`.
+#[pyfunction]
+#[pyo3(signature = (uri, start, end, options=None))]
+pub(crate) fn read_range(
+    py: Python<'_>,
+    uri: String,
+    start: u64,
+    end: u64,
+    options: Options,
+) -> PyResult<Bound<'_, PyBytes>> {
+    let read = wait(py, async move {
+        let (folder, name) = parted(&uri);
+        let place = place(folder, options).await?;
+        place.read_range(&name, start..end).await
+    })?;
+    Ok(PyBytes::new(py, &read))
 }
 
 /// Copies the local file `path` to `uri`.

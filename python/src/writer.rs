@@ -137,6 +137,11 @@ impl Writer {
         }
     }
 
+    /// Ends the fragment, if there are `rows` or more in it.
+    fn end_fragment(&self, py: Python<'_>, rows: usize) -> PyResult<()> {
+        self.with(|inner| py.detach(|| inner.end_fragment(rows)).map_err(to_python))
+    }
+
     /// Begins the coordinate table `kind` (`layers`, `obsp`, `varp`) of
     /// matrices with `width` columns: their names and value types.
     fn begin_pairs(

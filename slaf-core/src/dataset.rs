@@ -21,7 +21,7 @@ use crate::error::is_storage_failure;
 use crate::offsets::Index;
 use crate::storage::Place;
 use crate::suggest::nearest;
-use crate::{Config, Error, Result};
+use crate::{Config, Error, Result, missing};
 
 /// One Lance table, and the name it goes by in messages and in SQL.
 #[derive(Debug, Clone)]
@@ -54,6 +54,8 @@ pub struct Dataset {
 
 /// Bytes of columns that a table keeps for later questions, about.
 const KEPT: usize = 1 << 30;
+/// The tables whose floats may be missing.
+const METADATA: [&str; 2] = ["cells", "genes"];
 /// The tables that a dataset may lack.
 const OPTIONAL: [&str; 3] = ["layers", "cellsxcells", "genesxgenes"];
 
@@ -206,10 +208,14 @@ impl Table {
         {
             return Err(broken(reason));
         }
+        let mut schema = Arc::new(Schema::from(lance.schema()));
+        if METADATA.contains(&name) {
+            schema = missing::schema(&schema);
+        }
         Ok(Self {
             name: name.to_owned(),
             folder,
-            schema: Arc::new(Schema::from(lance.schema())),
+            schema,
             lance,
             rows,
             place,
@@ -235,7 +241,15 @@ impl Table {
         let (schema, batches): (SchemaRef, Vec<RecordBatch>) = batches
             .await
             .map_err(|e: lance::Error| self.unreadable(&e))?;
-        Ok(concat_batches(&schema, &batches)?)
+        self.as_told(concat_batches(&schema, &batches)?)
+    }
+
+    /// Rows as they were read, with what is missing as NULL.
+    pub(crate) fn as_told(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        if METADATA.contains(&self.name.as_str()) {
+            return missing::nan_as_null(&batch);
+        }
+        Ok(batch)
     }
 
     /// Refuses columns that the table lacks.

@@ -13,6 +13,7 @@ mod error;
 mod hdf5;
 pub mod loader;
 mod matrix;
+mod missing;
 mod offsets;
 pub mod query;
 mod random;

@@ -38,7 +38,7 @@ impl Table {
         let schema = Schema::new(fields.collect::<Result<Vec<_>, _>>()?);
         let schema = batches.first().map_or(schema.into(), RecordBatch::schema);
         let read = concat_batches(&schema, &batches)?;
-        Ok(match plan.order {
+        self.as_told(match plan.order {
             None => read,
             Some(order) => {
                 let order = UInt64Array::from_iter_values(order.iter().map(|at| *at as u64));

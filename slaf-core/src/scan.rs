@@ -91,7 +91,8 @@ async fn read(
     let (schema, batches) = batches
         .await
         .map_err(|e: lance::Error| table.unreadable(&e))?;
-    to_polars(&concat_batches(&schema, &batches).map_err(Error::from)?)
+    let read = concat_batches(&schema, &batches).map_err(Error::from)?;
+    to_polars(&table.as_told(read)?)
 }
 
 /// The predicate without the hints that the optimizer adds for ORDER BY …

@@ -64,6 +64,10 @@ pub async fn validate(dataset: &Dataset) -> Result<Vec<Check>> {
             format!("it says {n}, and there are {rows} (`slaf repair` mends it)")
         }),
     );
+    add(
+        "each gene of a cell has one value",
+        twice(&dataset.expression).await?,
+    );
     let noted = dataset.config.as_json().get("slaf");
     if noted.and_then(|slaf| slaf.get("companions")).is_some() {
         let problem = match dataset.companions().await? {
@@ -99,6 +103,49 @@ async fn unique(table: &Table, name: &str) -> Result<Option<String>> {
         .flatten()
         .find(|id| !seen.insert(id.to_string()));
     Ok(twice.map(|id| format!("`{id}` is there twice")))
+}
+
+/// A gene that a cell names more than once.
+async fn twice(expression: &Table) -> Result<Option<String>> {
+    let unreadable = |e: lance::Error| expression.unreadable(&e);
+    let mut scanner = expression.lance.scan();
+    let names = ["cell_integer_id", "gene_integer_id"];
+    scanner
+        .project(&names)
+        .map_err(unreadable)?
+        .scan_in_order(true);
+    let mut stream = scanner.try_into_stream().await.map_err(unreadable)?;
+    let (mut cell, mut genes) = (-1, vec![]);
+    while let Some(batch) = stream.try_next().await.map_err(unreadable)? {
+        let ids = column::<i64>(batch.column(0))?;
+        let of = column::<i64>(batch.column(1))?;
+        for (id, gene) in ids.iter().zip(of.iter()) {
+            if *id != cell {
+                if let Some(found) = repeated(cell, &mut genes) {
+                    return Ok(Some(found));
+                }
+                cell = *id;
+            }
+            genes.push(*gene);
+        }
+    }
+    Ok(repeated(cell, &mut genes))
+}
+
+/// Empties `genes`, those that a cell names.
+fn repeated(cell: i64, genes: &mut Vec<i64>) -> Option<String> {
+    if genes.windows(2).any(|pair| pair[0] >= pair[1]) {
+        genes.sort_unstable();
+    }
+    let same = genes.windows(2).find(|pair| pair[0] == pair[1]);
+    let found = same.map(|pair| {
+        format!(
+            "cell {cell} has gene {} twice (`slaf convert` to a new dataset sums the two)",
+            pair[0]
+        )
+    });
+    genes.clear();
+    found
 }
 
 async fn starts(dataset: &Dataset, tally: &Tally) -> Result<Option<String>> {

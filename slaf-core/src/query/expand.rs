@@ -3,7 +3,8 @@
 //! * `normalized(expression, 10000)`: each value × 10000 / its cell's total
 //! * `sample(cells, 1000, 7)`: 1000 random rows, the same for the same seed
 //! * `knn(pbmc, 'X_pca', $v, 10, 'cosine')`: the rows nearest to a vector
-//! * `pseudobulk(expression, 'cell_type')`: sums of each gene in groups of cells
+//! * `pseudobulk(expression, 'cell_type')`: sums of each gene in groups of cells,
+//!   and how many of them express it; zeros that are stored do not count
 //! * `read('file.parquet')`: a file as a table
 //! * `t PIVOT (SUM(x) FOR k IN ('a', 'b'))`: a column for each value of one
 
@@ -269,7 +270,8 @@ fn pseudobulk(arguments: &[&Expr], catalog: &Catalog) -> Result<String> {
     Ok(format!(
         "SELECT {keys}, g.gene_id, SUM(e.value) AS total, COUNT(*) AS n_expressing FROM {of} e \
          JOIN {cells} c ON e.cell_integer_id = c.cell_integer_id \
-         JOIN {genes} g ON e.gene_integer_id = g.gene_integer_id GROUP BY {keys}, g.gene_id"
+         JOIN {genes} g ON e.gene_integer_id = g.gene_integer_id \
+         WHERE e.value <> 0 GROUP BY {keys}, g.gene_id"
     ))
 }
 

@@ -9,15 +9,19 @@ use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
+use datafusion::common::{Column, Statistics, ToDFSchema};
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::functions::expr_fn::isnan;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, lit, when};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::scalar::ScalarValue;
 use lance::datafusion::LanceTableProvider;
 
 use super::expression::{Mask, external};
 use crate::dataset::Table;
+use crate::missing;
 
 /// Bytes of columns that one query may have kept.
 const KEPT: usize = 1 << 30;
@@ -48,6 +52,37 @@ impl Metadata {
         let row: usize = schema.fields().iter().map(|f| width(f.data_type())).sum();
         row.saturating_mul(self.table.rows as usize)
     }
+
+    /// Whether a filter means to Lance what it means here: of a float that is
+    /// missing Lance may know NaN.
+    fn is_sure(&self, filter: &Expr) -> bool {
+        let of = |column: &Column| self.table.schema.field_with_name(&column.name).ok();
+        let float = |column: &Column| of(column).is_none_or(missing::is_float);
+        !filter.column_refs().into_iter().any(float)
+    }
+}
+
+/// The rows of `scan` with NULL for NaN, batch by batch.
+fn nan_as_null(
+    scan: Arc<dyn ExecutionPlan>,
+    schema: &SchemaRef,
+    session: &dyn Session,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if !schema.fields().iter().any(|field| missing::is_float(field)) {
+        return Ok(scan);
+    }
+    let names = Arc::clone(schema).to_dfschema()?;
+    let columns = schema.fields().iter().map(|field| {
+        let mut column = Expr::Column(Column::new_unqualified(field.name()));
+        if missing::is_float(field) {
+            let none = lit(ScalarValue::try_new_null(field.data_type())?);
+            column = when(isnan(column.clone()), none).otherwise(column)?;
+        }
+        let column = session.create_physical_expr(column, &names)?;
+        Ok((column, field.name().clone()))
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    Ok(Arc::new(ProjectionExec::try_new(columns, scan)?))
 }
 
 #[async_trait]
@@ -87,7 +122,13 @@ impl TableProvider for Metadata {
         if self.wanted.is_none() && self.size(&schema) > KEPT {
             let lance = Arc::clone(&self.table.lance);
             let lance = LanceTableProvider::new_with_ordering(lance, false, false, false);
-            return lance.scan(session, projection, filters, limit).await;
+            let sure: Vec<Expr> = filters
+                .iter()
+                .filter(|f| self.is_sure(f))
+                .cloned()
+                .collect();
+            let scan = lance.scan(session, projection, &sure, limit).await?;
+            return nan_as_null(scan, &schema, session);
         }
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         let columns = self.table.kept(&names).await.map_err(external)?;

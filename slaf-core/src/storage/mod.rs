@@ -7,6 +7,7 @@ mod retry;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
@@ -177,12 +178,7 @@ impl Place {
 
     /// Copies the file `name` to a local one.
     pub async fn download(&self, name: &str, to: &std::path::Path) -> Result<()> {
-        let failed = |e: object_store::Error| match e {
-            object_store::Error::NotFound { .. } => Error::NotFound {
-                path: format!("{}/{name}", self.uri),
-            },
-            other => Error::storage(&self.uri, &other),
-        };
+        let failed = |e: object_store::Error| self.missing(name, &e);
         let found = self.store.inner.get(&self.inside(name)).await;
         let mut parts = found.map_err(failed)?.into_stream();
         let mut file = std::fs::File::create(to).map_err(|e| Error::io(to, e))?;
@@ -190,6 +186,27 @@ impl Place {
             file.write_all(&part).map_err(|e| Error::io(to, e))?;
         }
         Ok(())
+    }
+
+    /// Bytes of the file `name`.
+    pub async fn size(&self, name: &str) -> Result<u64> {
+        let found = self.store.inner.head(&self.inside(name)).await;
+        Ok(found.map_err(|e| self.missing(name, &e))?.size)
+    }
+
+    /// A range of the bytes of the file `name`.
+    pub async fn read_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        let read = self.store.inner.get_range(&self.inside(name), range).await;
+        read.map_err(|e| self.missing(name, &e))
+    }
+
+    fn missing(&self, name: &str, error: &object_store::Error) -> Error {
+        match error {
+            object_store::Error::NotFound { .. } => Error::NotFound {
+                path: format!("{}/{name}", self.uri),
+            },
+            other => Error::storage(&self.uri, other),
+        }
     }
 
     /// Copies a local file to the file `name`, whole or not at all.
@@ -254,11 +271,12 @@ impl Place {
         }
     }
 
-    /// Whether a dataset stands here, or a local folder of any kind. What a
-    /// publication that was cut off has copied to an object store is none.
+    /// Whether a dataset stands here, or a local file or folder that is not
+    /// empty. What a publication that was cut off has copied to an object store
+    /// is none.
     pub async fn occupied(&self) -> Result<bool> {
         match self.local() {
-            Some(folder) => Ok(folder.exists()),
+            Some(folder) => Ok(folder.exists() && !is_empty(&folder)),
             None => Ok(self.read("config.json").await?.is_some()),
         }
     }
@@ -286,10 +304,7 @@ impl Place {
     /// Removes the folder and what is in it.
     pub(crate) async fn remove(&self) -> Result<()> {
         if let Some(folder) = self.local() {
-            return match std::fs::remove_dir_all(&folder) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(folder, e)),
-                _ => Ok(()),
-            };
+            return remove_folder(&folder).map_err(|e| Error::io(folder, e));
         }
         let files = self.files().await?;
         let remove = |(name, _): (String, u64)| {
@@ -309,14 +324,11 @@ impl Place {
     pub(crate) async fn replace(&self, target: &Self) -> Result<()> {
         if let (Some(from), Some(to)) = (self.local(), target.local()) {
             let old = from.with_extension("replaced");
-            if to.exists() {
+            if to.exists() && !is_empty(&to) {
                 std::fs::rename(&to, &old).map_err(|e| Error::io(&to, e))?;
             }
             std::fs::rename(&from, &to).map_err(|e| Error::io(&to, e))?;
-            return match std::fs::remove_dir_all(&old) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(old, e)),
-                _ => Ok(()),
-            };
+            return remove_folder(&old).map_err(|e| Error::io(old, e));
         }
         target.remove_file("config.json").await?;
         target.remove().await?;
@@ -355,6 +367,26 @@ impl Place {
 
     fn inside(&self, name: &str) -> Path {
         raw(&format!("{}/{name}", self.path))
+    }
+}
+
+fn is_empty(folder: &std::path::Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Removes a folder and what is in it, also what a task that is about to end
+/// puts there meanwhile.
+pub(crate) fn remove_folder(folder: &std::path::Path) -> std::io::Result<()> {
+    let mut tries = 50;
+    loop {
+        match std::fs::remove_dir_all(folder) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty && tries > 0 => {
+                tries -= 1;
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            outcome => return outcome,
+        }
     }
 }
 

@@ -33,7 +33,7 @@ use self::store::{bad, no_count, store};
 use self::tally::{Rows, Tally, Tallying, writable};
 use crate::coo::Pairs;
 use crate::dataset::Table;
-use crate::storage::Place;
+use crate::storage::{Place, remove_folder};
 use crate::values::ValuesRef;
 use crate::versions::{Commit, Manifest};
 use crate::{Dataset, Error, Result, ValueType, companions, runtime};
@@ -64,6 +64,14 @@ impl RowBlock<'_> {
             let counted = last - first;
             return Err(bad(format!(
                 "indptr counts {counted} values, with {indices} indices and {data} data"
+            )));
+        }
+        let starts = self.indptr.windows(2);
+        let rows = starts.map(|pair| (pair[0] - first) as usize..(pair[1] - first) as usize);
+        if let Some((row, at)) = self.indices.unordered(rows) {
+            let (before, column) = (self.indices.at(at - 1), self.indices.at(at));
+            return Err(bad(format!(
+                "row {row} of a block names column {column} after column {before}"
             )));
         }
         Ok(())
@@ -294,7 +302,8 @@ impl Writer {
     /// Removes what is written so far.
     pub async fn discard(mut self) -> Result<()> {
         if let Some(encoder) = self.encoder.take() {
-            encoder.abort();
+            // Cut off, its tasks would go on writing into the folder.
+            let _ = encoder.finish().await;
         }
         match self.target.take() {
             Some(_) => self.place.remove().await,
@@ -321,9 +330,27 @@ impl Writer {
             running = running && encoder.end_fragment(self.cells);
             self.pending = 0;
         }
-        if running {
+        if running { Ok(()) } else { self.stopped() }
+    }
+
+    /// Ends the fragment, if there are `rows` or more in it: the next rows begin
+    /// another one.
+    pub fn end_fragment(&mut self, rows: usize) -> Result<()> {
+        if self.pending == 0 || self.pending < rows {
             return Ok(());
         }
+        let Some(encoder) = &self.encoder else {
+            return Err(bad("the writer has failed before".into()));
+        };
+        self.pending = 0;
+        match encoder.end_fragment(self.cells) {
+            true => Ok(()),
+            false => self.stopped(),
+        }
+    }
+
+    /// Why the encoder or the tally has stopped.
+    fn stopped(&mut self) -> Result<()> {
         let tally = self.tally.take().map(Tallying::finish).transpose();
         let encoder = self.encoder.take();
         let encoded = encoder.map(|encoder| runtime::wait(encoder.finish(), || false));
@@ -500,7 +527,7 @@ impl Drop for Writer {
             return;
         }
         match self.place.local() {
-            Some(folder) => drop(std::fs::remove_dir_all(folder)),
+            Some(folder) => drop(remove_folder(&folder)),
             None => {
                 let place = self.place.clone();
                 runtime::spawn(async move { place.remove().await });

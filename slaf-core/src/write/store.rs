@@ -1,6 +1,7 @@
 //! Numbers as they came in the types that they are stored in, exactly or not
 //! at all.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, Float64Array, Int32Array, UInt16Array};
@@ -28,6 +29,29 @@ impl Indices<'_> {
             Self::I32(v) => i64::from(v[place]),
             Self::I64(v) => v[place],
         }
+    }
+
+    /// The first row whose indices do not ascend, and the place of the one that
+    /// is not above the one before it.
+    pub(crate) fn unordered(
+        &self,
+        rows: impl Iterator<Item = Range<usize>>,
+    ) -> Option<(usize, usize)> {
+        fn ascend<I: Ord>(row: &[I]) -> bool {
+            let pairs = row.iter().zip(row.iter().skip(1));
+            pairs.fold(true, |all, (a, b)| all & (a < b))
+        }
+        for (row, span) in rows.enumerate() {
+            let ordered = match self {
+                Self::I32(v) => ascend(&v[span.clone()]),
+                Self::I64(v) => ascend(&v[span.clone()]),
+            };
+            if !ordered {
+                let mut places = span.skip(1);
+                return Some((row, places.find(|at| self.at(*at) <= self.at(at - 1))?));
+            }
+        }
+        None
     }
 
     /// Gene numbers below `genes`, 16 bits wide if `narrow`, or the place of
