@@ -182,12 +182,24 @@ def _column_of_frame(key: Any, axis: str) -> Any:
 
 
 def _as_array(key: Any) -> np.ndarray:
-    if isinstance(key, (pd.Series, pd.Index)):
-        if isinstance(key.dtype, pd.BooleanDtype):
-            return key.to_numpy(dtype=bool, na_value=False)
-        return np.asarray(key)
+    if isinstance(key, (pd.Series, pd.Index, pd.api.extensions.ExtensionArray)):
+        return _without_gaps(np.asarray(key))
     if hasattr(key, "to_numpy"):
-        return np.asarray(key.to_numpy())
+        return _without_gaps(np.asarray(key.to_numpy()))
     if hasattr(key, "toarray"):
         return np.asarray(key.toarray())
-    return np.asarray(key)
+    return _without_gaps(np.asarray(key))
+
+
+def _without_gaps(key: np.ndarray) -> np.ndarray:
+    """A mask that came as objects, as `obs["x"].str.startswith("a")` gives it, as
+    one of bools."""
+    if key.dtype != object or pd.api.types.infer_dtype(key, skipna=True) != "boolean":
+        return key
+    missing = int(pd.isna(key).sum())
+    if missing:
+        raise IndexError(
+            f"The mask says nothing of {missing} of its {len(key)} entries, which are missing. "
+            "Say what they are, such as `mask.fillna(False)`."
+        )
+    return key.astype(bool)
