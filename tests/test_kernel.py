@@ -85,14 +85,16 @@ def test_one_huge_output_passes(shared):
     assert len(shared.text("print('x' * 20_000_000)")) == 20_000_001
 
 
-def test_threads_and_tasks_write_to_their_own_cell(shared):
+def test_a_thread_writes_to_the_cell_that_runs_and_else_to_its_own(shared):
     first = shared.send(
-        "import threading, time, asyncio\n"
-        "def late():\n    time.sleep(0.6); print('from the first cell')\n"
-        "threading.Thread(target=late).start()"
+        "import threading, time\ngo, done = threading.Event(), threading.Event()\n"
+        "def late():\n    time.sleep(0.6); print('before'); done.set()\n"
+        "    go.wait(); print('meanwhile'); done.set()\n"
+        "thread = threading.Thread(target=late); thread.start()"
     )
     shared.reply(first)
-    second = shared.send("time.sleep(1.2); print('from the second cell')")
+    time.sleep(1)
+    second = shared.send("go.set(); thread.join(); print('from the second cell')")
     shared.reply(second)
     seen = {first: "", second: ""}
     while True:
@@ -102,7 +104,7 @@ def test_threads_and_tasks_write_to_their_own_cell(shared):
             seen[parent] += message["content"]["text"]
         if parent == second and message["content"].get("execution_state") == "idle":
             break
-    assert seen == {first: "from the first cell\n", second: "from the second cell\n"}
+    assert seen == {first: "before\n", second: "meanwhile\nfrom the second cell\n"}
 
 
 def test_displays_update(shared):

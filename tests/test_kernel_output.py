@@ -42,16 +42,18 @@ def test_standard_error_of_c_and_children(shared):
     assert stream(outputs, "stderr") == "one\ntwo\nthree\n"
 
 
-def test_what_a_child_says_later_belongs_to_the_cell_that_started_it(shared):
+def test_a_child_writes_to_the_cell_that_runs_and_else_to_its_own(shared):
     first = shared.send(
-        "import subprocess\nlate = subprocess.Popen('sleep 1; echo late', shell=True)"
+        "import subprocess, time\n"
+        "late = subprocess.Popen('sleep 0.6; echo before; sleep 1; echo late', shell=True)"
     )
     shared.reply(first)
-    second = shared.send("import time; late.wait(); time.sleep(0.2); print('second')")
+    time.sleep(1)
+    second = shared.send("late.wait(); time.sleep(0.2); print('second')")
     shared.reply(second)
     found = shared.until(second, first)
-    assert stream(found[first]) == "late\n"
-    assert stream(found[second]) == "second\n"
+    assert stream(found[first]) == "before\n"
+    assert stream(found[second]) == "late\nsecond\n"
 
 
 def test_forked_children_write_to_their_cell(shared):
@@ -211,7 +213,8 @@ def test_the_log_is_apart_from_cells(tmp_path, private_ipython):
         kernel = Kernel(log=log)
         try:
             reply, outputs = kernel.run(
-                "import sys; print('for the log', file=sys.__stderr__); print('for the cell')"
+                "from slaf.kernel import streams; print('for the log', file=streams.log); "
+                "print('for the cell')"
             )
             assert stream(outputs) == "for the cell\n" and not stream(outputs, "stderr")
         finally:

@@ -1,6 +1,7 @@
 //! What C and Rust code and child processes write to the file descriptors 1
 //! and 2. Each cell gets pipes of its own there: a process that it leaves
-//! behind goes on writing to its own cell. A thread that needs no lock of the
+//! behind goes on writing to its own cell, and while another runs, as a pool of
+//! workers does, to that. A thread that needs no lock of the
 //! language's reads them, so that a full pipe never stops who holds one; and
 //! who speaks to the front ends by another way takes first what the current
 //! pipes hold, so that everything arrives in order.
@@ -25,6 +26,8 @@ pub(crate) struct Capture {
 struct Shared {
     iopub: IoPub,
     sources: Mutex<Vec<Source>>,
+    /// The cell that runs now.
+    running: Mutex<Option<Arc<str>>>,
     /// The pipes that are read from the descriptors now.
     current: [AtomicI32; STREAMS.len()],
     /// Says whether one of them holds something, in half the time of a `poll`.
@@ -48,6 +51,7 @@ impl Capture {
         let shared = Arc::new(Shared {
             iopub,
             sources: Mutex::default(),
+            running: Mutex::default(),
             current: [const { AtomicI32::new(-1) }; STREAMS.len()],
             filled: watcher()?,
             bell,
@@ -58,6 +62,7 @@ impl Capture {
         std::thread::spawn(move || reader.read(ear));
         let capture = Self { shared };
         capture.begin(&NO_PARENT.into());
+        capture.end();
         Ok(capture)
     }
 
@@ -81,7 +86,13 @@ impl Capture {
             });
         }
         drop(sources);
+        *self.shared.running() = Some(Arc::clone(parent));
         let _ = (&self.shared.bell).write(b"!");
+    }
+
+    /// No cell runs.
+    pub(crate) fn end(&self) {
+        *self.shared.running() = None;
     }
 
     /// Whether the current pipes hold nothing: one system call, no lock.
@@ -101,9 +112,10 @@ impl Capture {
         unsafe { libc::fflush(stdout) };
         let current = self.shared.current();
         let mut sources = self.shared.sources();
+        let running = self.shared.running().clone();
         let read_now = |s: &&mut Source| current.contains(&s.pipe.as_raw_fd());
         for source in sources.iter_mut().filter(read_now) {
-            source.take(&self.shared.iopub);
+            source.take(&self.shared.iopub, running.as_ref());
         }
     }
 }
@@ -142,8 +154,12 @@ impl Shared {
                 let _ = ear.read(&mut [0; 64]);
             }
             let ready = |fd: RawFd| polled[1..].iter().any(|p| p.fd == fd && p.revents != 0);
-            self.sources().retain_mut(|source| {
-                !ready(source.pipe.as_raw_fd()) || source.take(&self.iopub) || !source.ended()
+            let mut sources = self.sources();
+            let running = self.running().clone();
+            sources.retain_mut(|source| {
+                !ready(source.pipe.as_raw_fd())
+                    || source.take(&self.iopub, running.as_ref())
+                    || !source.ended()
             });
         }
     }
@@ -165,6 +181,10 @@ impl Shared {
 
     fn current(&self) -> [RawFd; STREAMS.len()] {
         self.current.each_ref().map(|fd| fd.load(Ordering::Acquire))
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Arc<str>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sources(&self) -> MutexGuard<'_, Vec<Source>> {
@@ -189,8 +209,9 @@ fn readable(fd: RawFd) -> libc::pollfd {
 }
 
 impl Source {
-    /// Hands over the bytes that wait; whether there were any.
-    fn take(&mut self, iopub: &IoPub) -> bool {
+    /// Hands over the bytes that wait, to the cell that runs, or else to its own;
+    /// whether there were any.
+    fn take(&mut self, iopub: &IoPub, running: Option<&Arc<str>>) -> bool {
         let mut waiting: libc::c_int = 0;
         // SAFETY: it writes one int.
         unsafe { libc::ioctl(self.pipe.as_raw_fd(), libc::FIONREAD, &mut waiting) };
@@ -207,7 +228,8 @@ impl Source {
         let whole = whole_characters(&bytes);
         self.partial = bytes.split_off(whole);
         if !bytes.is_empty() {
-            iopub.append(self.name, &String::from_utf8_lossy(&bytes), &self.parent);
+            let parent = running.unwrap_or(&self.parent);
+            iopub.append(self.name, &String::from_utf8_lossy(&bytes), parent);
         }
         true
     }

@@ -1,16 +1,20 @@
 //! What is answered without the language: kernel_info, connect, interrupt,
 //! usage, shutdown.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::kernel::Shared;
+use crate::log::log;
 use crate::message::{Message, VERSION};
 use crate::processes::{Usage, end_children};
 
-/// How long a language that has been told to end may take.
-const GRACE: Duration = Duration::from_millis(1500);
+/// How long a language that has been told to end may take. jupyter_client sends
+/// SIGTERM after 2.5 s and SIGKILL after 5.
+const GRACE: Duration = Duration::from_secs(4);
+/// Between interrupts of a cell that is to give way.
+const AGAIN: Duration = Duration::from_millis(300);
 
 /// Answers a message of the control channel; what only the language can answer
 /// goes to its side lane.
@@ -83,21 +87,39 @@ fn interrupt() {
     }
 }
 
-/// Tells the language to end, and ends the process if it does not.
+/// Tells the language to end, strikes the cell that runs until it gives way, and
+/// ends the process if it does not end by itself.
 pub(crate) fn shut_down(shared: &Shared) {
     shared.end();
     if shared.embedded {
         return;
     }
-    std::thread::spawn(|| {
-        std::thread::sleep(GRACE);
-        leave(0);
+    // SAFETY: a plain system call.
+    unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+    let shared = shared.clone();
+    std::thread::spawn(move || {
+        let end = Instant::now() + GRACE;
+        std::thread::sleep(AGAIN / 3);
+        while !shared.leaving() && Instant::now() < end {
+            interrupt();
+            std::thread::sleep(AGAIN);
+        }
+        cut_off(end.saturating_duration_since(Instant::now()));
     });
 }
 
-/// Ends the process at once, and all that it has started.
-pub(crate) fn leave(code: i32) -> ! {
-    // SAFETY: plain system calls; nothing of ours runs after `_exit`.
+/// Ends the process after a while, if it has not ended by itself.
+pub(crate) fn cut_off(after: Duration) -> ! {
+    std::thread::sleep(after);
+    log("what runs at exit (atexit, threads, finalizers) was cut off: it took too long");
+    end_all();
+    // SAFETY: nothing of ours runs after it.
+    unsafe { libc::_exit(0) }
+}
+
+/// Ends all that this process has started.
+pub(crate) fn end_all() {
+    // SAFETY: plain system calls.
     unsafe {
         let pid = libc::getpid();
         if libc::getpgid(0) == pid {
@@ -106,8 +128,6 @@ pub(crate) fn leave(code: i32) -> ! {
         }
     }
     end_children();
-    // SAFETY: as above.
-    unsafe { libc::_exit(code) }
 }
 
 /// Ends the kernel when the process that started it is gone.

@@ -77,6 +77,12 @@ impl IoPub {
         }
     }
 
+    pub(crate) fn end_cell(&self) {
+        if let Some(capture) = self.shared.capture.get() {
+            capture.end();
+        }
+    }
+
     /// Sends a message after all text written before it. Blocks while a
     /// subscriber is far behind; not for async code.
     pub(crate) fn publish(

@@ -49,6 +49,7 @@ pub(crate) struct Shared {
     shell: Router,
     control: Router,
     ended: Arc<AtomicBool>,
+    leaving: Arc<AtomicBool>,
     /// The process is not the kernel's, and outlives it.
     pub(crate) embedded: bool,
 }
@@ -184,10 +185,23 @@ impl Kernel {
         self.stdin.ask(prompt, password, parent, interrupted)
     }
 
-    /// Ends the process once everything said has been sent.
-    pub fn exit(&self, code: i32) -> ! {
+    /// No cell runs any more: a shutdown strikes nobody.
+    pub fn leaving(&self) {
+        self.shared.leaving.store(true, Ordering::Release);
+    }
+
+    /// Waits until everything said has been sent, and ends all processes that
+    /// were started. The language then has five seconds to take itself down.
+    pub fn leave(&self) {
         self.shared.settle(Duration::from_secs(2));
-        control::leave(code)
+        control::end_all();
+        std::thread::spawn(|| control::cut_off(Duration::from_secs(5)));
+    }
+
+    /// Nothing runs any more: what a process of an earlier cell writes is of that
+    /// cell again.
+    pub fn end_cell(&self) {
+        self.shared.iopub.end_cell();
     }
 }
 
@@ -238,6 +252,10 @@ impl Shared {
         self.iopub.settle(at_most);
         self.shell.settle(at_most);
         self.control.settle(at_most);
+    }
+
+    pub(crate) fn leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     pub(crate) fn end(&self) {
@@ -307,6 +325,7 @@ async fn bind(
         shell,
         control,
         ended: Arc::default(),
+        leaving: Arc::default(),
         embedded,
     };
     // A thread each, which may block: an interrupt does not wait for the shell.

@@ -98,21 +98,25 @@ class SqlSession:
                     f"The view `{statement.name}` would forget its parameters. "
                     f"Create a table: `CREATE TABLE {statement.name} AS …`."
                 )
-            self._check_free(statement)
-            self.views[statement.name] = statement.query
+            if self._is_free(statement):
+                self.views[statement.name] = statement.query
             return None
-        answer = prepared.run(watch=watch, **options)
         if statement.kind == "create_table":
-            self._check_free(statement)
+            if not self._is_free(statement):
+                return None
+            answer = prepared.run(watch=watch, **options)
+            self.views.pop(statement.name, None)
             self.namespace[statement.name] = pl.DataFrame(answer)
-        return answer
+            return answer
+        return prepared.run(watch=watch, **options)
 
-    def _check_free(self, statement: _slaf.Statement) -> None:
+    def _is_free(self, statement: _slaf.Statement) -> bool:
+        """Whether the name is to be given."""
         name = statement.name
         taken = name in self.views or _table(self.namespace.get(name)) is not None
-        if taken and not statement.lenient:
+        if taken and statement.taken == "refused":
             raise SlafError(f"There is a table `{name}` already. Write `CREATE OR REPLACE …`.")
-        self.views.pop(name, None)
+        return not taken or statement.taken == "replaced"
 
     def _drop(self, statement: _slaf.Statement) -> None:
         name = statement.name
@@ -120,7 +124,7 @@ class SqlSession:
             return
         if _table(self.namespace.get(name)) is not None:
             del self.namespace[name]
-        elif not statement.lenient:
+        elif statement.taken == "refused":
             datasets = [dataset for _, dataset, *_ in self.handles(None)[0]]
             if any(name in (table for table, *_ in dataset.tables()) for dataset in datasets):
                 raise SlafError(f"`{name}` belongs to a dataset, and datasets are only read here.")

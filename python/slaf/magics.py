@@ -15,6 +15,9 @@ buffers are the engine's own; with `--lazy`, as a LazyFrame.
 
 from __future__ import annotations
 
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from slaf import _completion, _slaf, _variables, rust_cells
@@ -55,6 +58,14 @@ class Sessions:
             self._session = SqlSession(namespace, lambda on: _handles(namespace, on))
         return self._session
 
+    def within(self, local: dict[str, Any] | None) -> SqlSession:
+        """The session as a function sees it whose variables are `local`."""
+        session, namespace = self.session, self.shell.user_ns
+        if local is None or local is namespace:
+            return session
+        names = _Scope(local, namespace)
+        return replace(session, namespace=names, handles=lambda on: _handles(names, on))
+
     @property
     def views(self) -> list[str]:
         """The names of the session's SQL views."""
@@ -65,6 +76,16 @@ class Sessions:
         from slaf._sql import bytes_of
 
         return bytes_of(self.config.memory) if self.config.memory else None
+
+
+class _Scope(ChainMap):
+    """A function's variables, and behind them the notebook's, which are set."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.maps[-1][name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self.maps[-1][name]
 
 
 def _config(shell: Any) -> Any:
@@ -84,7 +105,12 @@ def _config(shell: Any) -> Any:
 
 
 def _sql_cell(sessions: Sessions):
-    def sql(line: str, cell: str | None = None):
+    from IPython.core.magic import needs_local_scope, no_var_expand
+
+    # `$x` and `{x}` are ours: IPython would paste their text into the statement.
+    @no_var_expand
+    @needs_local_scope
+    def sql(line: str, cell: str | None = None, *, local_ns: dict[str, Any] | None = None):
         """Run SQL over open SLAF datasets and frames.
 
         %%sql [--on HANDLE] [--engine auto|polars|datafusion] [--limit ROWS]
@@ -94,7 +120,8 @@ def _sql_cell(sessions: Sessions):
         from IPython.core.error import UsageError
 
         try:
-            return _run(sessions, _slaf.parse_cell(line, cell or ""))
+            session = sessions.within(local_ns)
+            return _run(sessions, session, _slaf.parse_cell(line, cell or ""))
         except (ValueError, NameError, OSError) as error:
             # A message, not the stack of the magic.
             raise UsageError(str(error)) from None
@@ -102,8 +129,8 @@ def _sql_cell(sessions: Sessions):
     return sql
 
 
-def _run(sessions: Sessions, cell: _slaf.SqlCell) -> Any:
-    shell, session = sessions.shell, sessions.session
+def _run(sessions: Sessions, session: SqlSession, cell: _slaf.SqlCell) -> Any:
+    shell = sessions.shell
     if cell.lazy:
         if cell.target is None:
             raise ValueError("`--lazy` gives a plan to a variable: `%%sql --lazy name <<`.")
@@ -229,7 +256,7 @@ def _asked(sessions: Sessions, code: str, cursor: int) -> _completion.Candidates
 # Handles ---------------------------------------------------------------------
 
 
-def _handles(namespace: dict[str, Any], on: str | None):
+def _handles(namespace: Mapping[str, Any], on: str | None):
     """The open datasets by their variables, and the place of the one whose
     tables need no prefix: the one asked for, or the only one there is."""
     found = {

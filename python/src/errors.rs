@@ -19,7 +19,7 @@ pub(crate) fn to_python(error: Error) -> PyErr {
     let message = error.for_people();
     match error {
         Error::NotFound { .. } => PyFileNotFoundError::new_err(message),
-        Error::Exists { .. } => PyFileExistsError::new_err(message),
+        Error::Exists { .. } | Error::NotOurs { .. } => PyFileExistsError::new_err(message),
         Error::OutOfBounds { .. } => PyIndexError::new_err(message),
         Error::Io { .. } | Error::Storage { .. } | Error::Busy { .. } | Error::Conflict { .. } => {
             PyOSError::new_err(message)

@@ -176,8 +176,19 @@ impl Kernel {
         }
     }
 
-    fn exit(&self, py: Python<'_>, code: i32) {
-        py.detach(|| self.inner.exit(code));
+    /// The cell that `begin_cell` began has ended.
+    fn end_cell(&self) {
+        self.inner.end_cell();
+    }
+
+    /// No cell runs any more.
+    fn leaving(&self) {
+        self.inner.leaving();
+    }
+
+    /// Sends what is left, and ends all processes that cells have started.
+    fn leave(&self, py: Python<'_>) {
+        py.detach(|| self.inner.leave());
     }
 }
 

@@ -13,6 +13,7 @@ use pyo3_arrow::{PyRecordBatchReader, PySchema, PyTable};
 use slaf_core::Error;
 use slaf_core::query::{
     self as engine, Catalog, Command, Engine, Frame, Handle, Open, Options, Param, Params, Rows,
+    Taken,
 };
 use slaf_magics::{Cell, TableView};
 
@@ -327,8 +328,9 @@ pub(crate) struct Statement {
     kind: &'static str,
     /// What is created or dropped.
     name: Option<String>,
-    /// Whether a name may be taken, or may be missing.
-    lenient: bool,
+    /// What becomes of a name that is taken, or of the absence of one: `refused`,
+    /// `replaced` or `kept`.
+    taken: &'static str,
     /// The query that is given a name.
     query: Option<String>,
     tables: Vec<String>,
@@ -340,20 +342,26 @@ pub(crate) struct Statement {
 pub(crate) fn parse_sql(sql: &str) -> PyResult<Statement> {
     let parsed = engine::parse(sql).map_err(to_python)?;
     let query = parsed.query();
-    let (kind, name, lenient) = match parsed.command {
-        Command::CreateView(name, replace) => ("create_view", Some(name), replace),
-        Command::CreateTable(name, replace) => ("create_table", Some(name), replace),
-        Command::Drop(name, if_exists) => ("drop", Some(name), if_exists),
+    let if_taken = |taken: Taken| match taken {
+        Taken::Refused => "refused",
+        Taken::Replaced => "replaced",
+        Taken::Kept => "kept",
+    };
+    let (kind, name, taken) = match parsed.command {
+        Command::CreateView(name, taken) => ("create_view", Some(name), if_taken(taken)),
+        Command::CreateTable(name, taken) => ("create_table", Some(name), if_taken(taken)),
+        Command::Drop(name, false) => ("drop", Some(name), "refused"),
+        Command::Drop(name, true) => ("drop", Some(name), "kept"),
         Command::Ask
         | Command::Explain(_)
         | Command::Describe(_)
         | Command::Summarize
-        | Command::ShowTables => ("ask", None, false),
+        | Command::ShowTables => ("ask", None, "refused"),
     };
     Ok(Statement {
         kind,
         name,
-        lenient,
+        taken,
         query,
         tables: parsed.tables,
         reads: parsed.reads,

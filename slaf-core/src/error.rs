@@ -49,6 +49,9 @@ pub enum Error {
     #[error("`{path}` exists already.")]
     Exists { path: String },
 
+    #[error("`{path}` is a folder with other files in it and no dataset, and is not overwritten.")]
+    NotOurs { path: String },
+
     #[error("`{uri}` was changed by somebody else meanwhile.")]
     Conflict { uri: String },
 
@@ -109,6 +112,7 @@ impl Error {
             }
             Self::Sql { hint, .. } => hint.clone(),
             Self::Storage { hint, .. } => hint.map(str::to_owned),
+            Self::NotOurs { .. } => Some("Choose another name.".into()),
             Self::Exists { .. } => Some(
                 "Choose another name, or overwrite it (`overwrite=True`, `--overwrite`).".into(),
             ),

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
-from slaf.kernel.sockets import bind
+# Files beside a notebook may be called as modules are: IPython puts the folder
+# on the path again once all is imported.
+if sys.path and sys.path[0] in ("", os.getcwd()):
+    del sys.path[0]
+
+from slaf.kernel.sockets import bind  # noqa: E402
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ files, extensions and code to run, as ipykernel's application reads them."""
 from __future__ import annotations
 
 import asyncio
+import atexit
 import faulthandler
 import os
 import signal
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from ipykernel.kernelapp import IPKernelApp
 
 from slaf.kernel import streams
-from slaf.kernel.interrupt import Interrupts, run_always
+from slaf.kernel.interrupt import Interrupts, end_tasks, run_always
 from slaf.kernel.kernel import SlafKernel
 from slaf.kernel.serve import Server
 from slaf.kernel.side import Side
@@ -25,16 +26,21 @@ if TYPE_CHECKING:
 
 
 def run(sockets: Sockets, arguments: list[str]) -> None:
-    """Serves until shutdown; does not return."""
+    """Serves until shutdown, and ends as a script does: what was registered with
+    `atexit` runs, threads are waited for, files are closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Registered first, it comes last.
+    atexit.register(sockets.kernel.leave)
     code = 0
     try:
         start(sockets, arguments).start()
     except BaseException:
-        traceback.print_exc(file=sys.__stderr__)
+        traceback.print_exc(file=streams.log)
         code = 1
+    sockets.kernel.leaving()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sockets.clean_up()
-    sockets.kernel.exit(code)
+    sys.exit(code)
 
 
 def start(sockets: Sockets, arguments: list[str]) -> KernelApp:
@@ -44,7 +50,7 @@ def start(sockets: Sockets, arguments: list[str]) -> KernelApp:
     sys.setswitchinterval(0.001)
     asyncio.set_event_loop(asyncio.new_event_loop())
     streams.redirect(sockets.kernel)
-    faulthandler.enable(sys.__stderr__)
+    faulthandler.enable(streams.log)
     sockets.kernel.watch_deaths()
     app = KernelApp.instance(protocol=sockets.kernel, connection_file=sockets.connection_file)
     app.initialize(arguments)
@@ -78,4 +84,6 @@ class KernelApp(IPKernelApp):
 
     def start(self) -> None:
         """Serves until shutdown, or until a cell sets `exit_now`."""
-        run_always(self._loop, self.kernel.server.serve())
+        server = self.kernel.server
+        run_always(self._loop, server.serve, lambda: server.ended)
+        end_tasks(self._loop)

@@ -7,7 +7,7 @@ import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType, TracebackType
 
 _ASYNCIO = os.path.dirname(asyncio.__file__)
@@ -72,14 +72,36 @@ def _is_asyncios(frame: FrameType | None) -> bool:
     return frame is not None and frame.f_code.co_filename.startswith(_ASYNCIO)
 
 
-def run_always(loop: asyncio.AbstractEventLoop, serving: Coroutine) -> None:
-    """Runs `serving` to its end: an interrupt that strikes a task which a cell
-    left behind ends that task, not the kernel."""
-    task = loop.create_task(serving)
+def run_always(
+    loop: asyncio.AbstractEventLoop, serve: Callable[[], Coroutine], ended: Callable[[], bool]
+) -> None:
+    """Runs `serve()` until it has `ended`, whatever cells do to the loop: an
+    interrupt or a SystemExit that strikes a task which a cell left behind ends
+    that task; a loop that was stopped runs again, and who was cancelled begins
+    again."""
+    task = loop.create_task(serve())
     while not task.done():
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             loop.run_until_complete(task)
-    task.result()
+        except (KeyboardInterrupt, SystemExit, asyncio.CancelledError):
+            pass
+        except RuntimeError:
+            if task.done() or loop.is_closed() or loop.is_running():
+                raise
+        if task.cancelled() and not ended():
+            task = loop.create_task(serve())
+    if not task.cancelled():
+        task.result()
+
+
+def end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancels the tasks that cells left behind, so that their `finally` runs."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        with contextlib.suppress(KeyboardInterrupt, SystemExit, RuntimeError):
+            loop.run_until_complete(asyncio.wait(left, timeout=1))
 
 
 def raise_in(thread_id: int, error: type[BaseException]) -> None:

@@ -24,7 +24,7 @@ from slaf import magics
 from slaf.kernel import streams
 from slaf.kernel.shell import ZMQInteractiveShell
 from slaf.kernel.subshells import Subshells
-from slaf.kernel.wire import WireSession, error_reply
+from slaf.kernel.wire import WireSession, error_reply, said
 
 if TYPE_CHECKING:
     from slaf._slaf import Kernel, Request
@@ -113,7 +113,7 @@ class SlafKernel(IPythonKernel):
             raise StdinNotImplementedError(
                 "This front end does not answer input requests; set the value in a cell."
             )
-        line = self.protocol.input(str(prompt), password, streams.current())
+        line = self.protocol.input(said(str(prompt)), password, streams.current())
         if line == "\x04":
             raise EOFError
         return line

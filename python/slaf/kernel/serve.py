@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_client.session import utcnow
 
+from slaf.kernel import streams
 from slaf.kernel.interrupt import Interrupts, raise_in
 from slaf.kernel.questions import Questions
-from slaf.kernel.wire import dumps, error_reply
+from slaf.kernel.wire import dumps, error_reply, said, text_of
 
 if TYPE_CHECKING:
     from slaf._slaf import Lane, Request
@@ -43,26 +44,35 @@ class Server:
         """Until the lane ends."""
         loop = self._loop = asyncio.get_running_loop()
         rung = asyncio.Event()
+        # A cell may have cancelled whoever served before, and go on itself.
+        if self.running is not None:
+            await asyncio.wait({self.running})
         listen(loop, self.lane, rung.set)
         if self._main:
             self._interrupts.serving = asyncio.current_task()
-        while not (self.lane.ended or self.kernel.shell.exit_now):
+        while not self.ended:
             request = self.lane.next()
             if request is None:
                 await rung.wait()
                 rung.clear()
                 continue
             self.running = _in_context(self._context, self._answer(request))
-            # One that came too late for its cell is nobody's.
+            # One that came too late for its cell is nobody's; whoever cancels the
+            # answering task has had its answer.
             with contextlib.suppress(KeyboardInterrupt):
                 if self._main and request.msg_type == "execute_request":
                     await self._with_comms(rung)
                 else:
-                    await self.running
+                    await asyncio.wait({self.running})
             self.running = None
             # Tasks that cells left behind go on between requests.
             await asyncio.sleep(0)
         loop.remove_reader(self.lane.fd)
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to serve."""
+        return self.lane.ended or self.kernel.shell.exit_now
 
     async def _with_comms(self, rung: asyncio.Event) -> None:
         """Waits for a cell, and answers messages to comms while it awaits."""
@@ -97,6 +107,8 @@ class Server:
         kernel, kind, started = self.kernel, request.msg_type, utcnow()
         message = decoded(request)
         kernel.enter(request, message, main=self._main)
+        if kind == "execute_request":
+            streams.begin(request)
         if not comm:
             self._cell = request, message
             if self._main:
@@ -112,17 +124,22 @@ class Server:
             reached = contextlib.nullcontext() if comm or not self._main else self._interrupts.reach()
             with reached:
                 reply = await handler(request, message)
-        except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
+        except (Exception, KeyboardInterrupt, SystemExit, asyncio.CancelledError) as error:
             # An interrupt may strike between a cell's end and its reply.
-            reply = error_reply(error, traceback.format_exc().splitlines())
+            reply = error_reply(error, told(error))
             if not kind.endswith("_request"):
                 print("\n".join(reply["traceback"]), file=sys.stderr)
         if kind == "execute_request" and reply["status"] == "error":
             # Before the reply: a cell sent after it is a new beginning.
             if message["content"].get("stop_on_error", True):
                 waiting = [*iter(self.lane.next, None)]
+        kernel.session.children.catch_up()
         if kind.endswith("_request"):
             self._reply(request, reply, started)
+        if kind == "execute_request":
+            streams.end(request)
+            if self._main:
+                self.protocol.end_cell()
         self.protocol.status("idle", request)
         if comm:
             kernel.enter(*self._cell, main=self._main)
@@ -146,7 +163,7 @@ class Server:
         metadata: dict[str, Any] = {"started": started}
         if kind == "execute_reply":
             metadata["status"] = content["status"]
-        self.protocol.reply(kind, dumps(content), request, dumps(metadata))
+        self.protocol.reply(kind, answer(content), request, dumps(metadata))
 
     async def _on_execute_request(self, request: Request, message: dict) -> dict[str, Any]:
         content, kernel = message["content"], self.kernel
@@ -156,7 +173,7 @@ class Server:
             shown = dumps({"code": code, "execution_count": count})
             self.protocol.publish("execute_input", shown, request.header)
         if self._main:
-            first = code.lstrip().partition("\n")[0]
+            first = said(code.lstrip().partition("\n")[0])
             self.protocol.begin_cell(request, f"cell [{count}]: {first}")
         return await kernel.do_execute(
             code,
@@ -175,6 +192,22 @@ class Server:
 
     async def _on_comm_close(self, request: Request, message: dict) -> None:
         self.kernel.comm_manager.comm_close(None, None, message)
+
+
+def answer(content: dict[str, Any]) -> str:
+    """A reply as JSON, or, if it cannot be one, a reply that says so."""
+    try:
+        return dumps(content)
+    except Exception as error:
+        return dumps(error_reply(error, told(error)))
+
+
+def told(error: BaseException) -> list[str]:
+    """The traceback of an error, even if it cannot be said."""
+    try:
+        return traceback.format_exception(error)
+    except Exception:
+        return [f"{type(error).__name__}: {text_of(error)}"]
 
 
 def listen(loop: asyncio.AbstractEventLoop, lane: Lane, woken: Callable[[], None]) -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import sys
+import traceback
 from collections.abc import Iterator
 from functools import cached_property
 
 from ipykernel import zmqshell
 from IPython.core import history
+from IPython.core.error import UsageError
 
 from slaf.kernel.interrupt import forget_handler
 from slaf.kernel.streams import OutStream
 from slaf.kernel.windows import Windows
+from slaf.kernel.wire import text_of
 
 #: What figures and widgets are drawn with inside the notebook.
 _INLINE = ("", "asyncio", "inline", "agg", "widget", "ipympl", "nbagg", "notebook")
+
+#: What IPython prints instead.
+_PRINTED = (UsageError, getattr(builtins, "BaseExceptionGroup", UsageError))
 
 
 class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
@@ -30,6 +37,28 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
         etype, value, trace = super()._get_exc_info(exc_tuple)
         forget_handler(trace)
         return etype, value, trace
+
+    def showtraceback(self, exc_tuple=None, *arguments, **options) -> None:
+        """An exception that fails while it is shown is an error like any other."""
+        self._last_traceback = None
+        try:
+            super().showtraceback(exc_tuple, *arguments, **options)
+        except Exception:
+            self._last_traceback = None
+        etype, value, trace = exc_tuple or sys.exc_info()
+        if self._last_traceback is None and not isinstance(value, (*_PRINTED, type(None))):
+            frames = traceback.format_tb(trace)
+            self._showtraceback(etype, value, [*frames, f"{etype.__name__}: {text_of(value)}"])
+
+    def _format_exception_for_storage(self, exception, *arguments, **options):
+        try:
+            return super()._format_exception_for_storage(exception, *arguments, **options)
+        except Exception:
+            name = type(exception).__name__
+            return {"ename": name, "evalue": text_of(exception), "traceback": []}
+
+    def _showtraceback(self, etype, evalue, stb) -> None:
+        super()._showtraceback(etype, text_of(evalue), stb)
 
     def enable_gui(self, gui=None) -> None:
         """Windows of a toolkit; `None` for none."""

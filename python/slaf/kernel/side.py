@@ -4,9 +4,7 @@ computes, the debugger, subshells."""
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
-import traceback
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +13,8 @@ from ipykernel.control import CONTROL_THREAD_NAME
 from slaf.kernel import streams
 from slaf.kernel.interrupt import run_always
 from slaf.kernel.questions import Questions
-from slaf.kernel.serve import decoded, listen
-from slaf.kernel.wire import dumps, error_reply
+from slaf.kernel.serve import answer, decoded, listen, told
+from slaf.kernel.wire import error_reply
 
 if TYPE_CHECKING:
     from slaf._slaf import Request
@@ -45,7 +43,7 @@ class Side(threading.Thread):
     def run(self) -> None:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
-        run_always(loop, self._serve())
+        run_always(loop, self._serve, lambda: self._lane.ended)
 
     async def _serve(self) -> None:
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
@@ -87,9 +85,9 @@ class Side(threading.Thread):
                 raise NotImplementedError(f"This kernel does not answer {kind}.")
             reply = await handler(request, message)
         except Exception as error:
-            reply = error_reply(error, traceback.format_exc().splitlines())
-            print(traceback.format_exc(), file=sys.__stderr__)
-        protocol.reply(kind.replace("_request", "_reply"), dumps(reply), request)
+            reply = error_reply(error, told(error))
+            print("".join(told(error)), file=streams.log)
+        protocol.reply(kind.replace("_request", "_reply"), answer(reply), request)
         protocol.status("idle", request)
 
     async def _on_debug_request(self, request: Request, message: dict) -> dict[str, Any]:

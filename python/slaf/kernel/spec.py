@@ -32,8 +32,9 @@ def install(
     """Writes a kernelspec that starts this environment's Python, and gives its
     folder: the user's with `user`, else below `prefix`, by default this
     environment. The kernel gets the variables `env` and IPython's `profile`."""
+    brought = json.loads((_brought() / "kernel.json").read_text())
     spec = {
-        "argv": [sys.executable, "-m", "slaf.kernel", "-f", "{connection_file}"],
+        "argv": [sys.executable, *brought["argv"][1:]],
         "display_name": display_name or ("SLAF" if name == NAME else f"SLAF ({name})"),
         "language": "python",
         "interrupt_mode": "message",
@@ -76,7 +77,7 @@ def _known(name: str) -> dict[str, str]:
 
 def _is_ours(manager: KernelSpecManager, name: str) -> bool:
     try:
-        return "slaf.kernel" in manager.get_kernel_spec(name).argv
+        return any("slaf.kernel" in word for word in manager.get_kernel_spec(name).argv)
     except NoSuchKernel:
         return False
 

@@ -9,7 +9,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from slaf._slaf import Kernel, Request
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _current: contextvars.ContextVar[Request | None] = contextvars.ContextVar("slaf_request")
 _latest: Request | None = None
+_running: set[Request] = set()
+#: The stderr that the kernel was started with.
+log: TextIO = sys.stderr
 
 
 def enter(request: Request | None, *, everywhere: bool = True) -> None:
@@ -28,9 +31,25 @@ def enter(request: Request | None, *, everywhere: bool = True) -> None:
     _current.set(request)
 
 
+def begin(request: Request) -> None:
+    """A cell runs."""
+    _running.add(request)
+
+
+def end(request: Request) -> None:
+    _running.discard(request)
+
+
+def running() -> Request | None:
+    """The latest cell, if it still runs."""
+    return _latest if _latest in _running else None
+
+
 def current() -> Request | None:
-    """The request that code here answers; of a foreign thread, the latest."""
-    return _current.get(_latest)
+    """The request that code here answers; of a foreign thread, and of one whose
+    own cell has ended while another runs, the latest."""
+    request = _current.get(_latest)
+    return request if request in _running or _latest not in _running else _latest
 
 
 class OutStream(io.TextIOBase):
@@ -86,11 +105,16 @@ class OutStream(io.TextIOBase):
 
 def redirect(protocol: Kernel) -> None:
     """Python's streams are the cells' from here on, and so are the descriptors
-    1 and 2; `sys.__stderr__` goes on to the log."""
-    log = protocol.capture()
-    sys.__stdout__ = sys.__stderr__ = os.fdopen(log, "w", buffering=1, closefd=False)
+    1 and 2, to which `sys.__stdout__` and `sys.__stderr__` write."""
+    global log
+    log = _file(protocol.capture())
+    sys.__stdout__, sys.__stderr__ = _file(1), _file(2)
     sys.stdout = OutStream(protocol, "stdout", 1)
     sys.stderr = OutStream(protocol, "stderr", 2)
+
+
+def _file(fd: int) -> TextIO:
+    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def follow_threads(kernel: SlafKernel) -> None:

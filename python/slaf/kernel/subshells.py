@@ -60,7 +60,7 @@ class Subshells:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         try:
-            run_always(loop, server.serve())
+            run_always(loop, server.serve, lambda: server.ended)
         finally:
             self._running.pop(name, None)
             loop.close()

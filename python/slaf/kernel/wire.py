@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import enum
 import json
+import math
+import numbers
 import os
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from jupyter_client.jsonutil import json_default
 from jupyter_client.session import Session
+
+from slaf.kernel import streams
+from slaf.kernel.children import Children
 
 if TYPE_CHECKING:
     from slaf._slaf import Kernel
@@ -21,6 +30,7 @@ class WireSession(Session):
         super().__init__()
         self._protocol = protocol
         self._pid = os.getpid()
+        self.children = Children(self._publish_of_child)
 
     def send(
         self,
@@ -39,41 +49,89 @@ class WireSession(Session):
             buffers = buffers or message.get("buffers")
         else:
             message = self.msg(msg_or_type, content, parent, header, metadata)
-        if os.getpid() != self._pid:
-            # A forked child has none of the threads that would send it.
-            return message
-        self._protocol.publish(
-            message["header"]["msg_type"],
-            dumps(message["content"]),
-            dumps(message["parent_header"]),
-            dumps(message["metadata"]),
-            [b if isinstance(b, bytes) else bytes(b) for b in buffers or []],
-        )
+        kind = message["header"]["msg_type"]
+        said = [dumps(message[part]) for part in ("content", "parent_header", "metadata")]
+        plain = [b if isinstance(b, bytes) else bytes(b) for b in buffers or []]
+        if os.getpid() == self._pid:
+            self._protocol.publish(kind, *said, plain)
+        else:
+            self.children.send([kind, *said], plain)
         return message
+
+    def _publish_of_child(self, said: list[str], buffers: list[bytes]) -> None:
+        kind, content, parent, metadata = said
+        # A pool's worker was forked by an earlier cell, perhaps.
+        running = streams.running()
+        parent = parent if running is None else running.header
+        self._protocol.publish(kind, content, parent, metadata, buffers)
 
 
 def dumps(value: Any) -> str:
+    """JSON of what IPython and libraries send, that any front end can read.
+
+    Raises ValueError if there is something in it that JSON cannot say.
+    """
     try:
-        return json.dumps(value, default=json_default, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        # JSON has no NaN: a display that holds one is sent with null.
-        return json.dumps(_finite(value), default=json_default, ensure_ascii=False)
+        text = json.dumps(value, default=json_default, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):
+        text = json.dumps(_cleaned(value), ensure_ascii=False)
+    return said(text)
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    return value
+def said(text: str) -> str:
+    """`text` without halves of characters, which UTF-8 does not know: names of
+    files that are not UTF-8 have them."""
+    return text if text.isascii() else _HALVES.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
+def _cleaned(value: Any, depth: int = 0) -> Any:
+    """`value` of JSON's own types: keys are texts, NaN is null."""
+    if depth > _DEEP:
+        raise ValueError("This is nested too deep for a message, or holds itself.")
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {k if isinstance(k, str) else _key(k): _cleaned(v, depth + 1) for k, v in value.items()}
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        number = float(value)
+        return number if math.isfinite(number) else None
+    if isinstance(value, (date, bytes)):
+        return json_default(value)
+    if isinstance(value, enum.Enum):
+        return _cleaned(value.value, depth + 1)
+    if hasattr(value, "tolist"):  # numpy's
+        return _cleaned(value.tolist(), depth + 1)
+    if isinstance(value, Iterable):
+        return [_cleaned(v, depth + 1) for v in value]
+    raise ValueError(f"A message cannot hold a {type(value).__name__}.")
+
+
+#: Containers inside each other; json itself gives up at Python's limit.
+_DEEP = 200
+
+
+def _key(key: Any) -> str:
+    plain = key is None or isinstance(key, (bool, int, float))
+    return next(iter(json.loads(json.dumps({key: 0})))) if plain else str(key)
 
 
 def error_reply(error: BaseException | None, lines: list[str]) -> dict[str, Any]:
     return {
         "status": "error",
         "ename": type(error).__name__,
-        "evalue": str(error),
+        "evalue": text_of(error),
         "traceback": list(lines),
     }
+
+
+def text_of(error: BaseException | None) -> str:
+    """What an error says, even if it cannot be said."""
+    try:
+        return str(error)
+    except Exception as failure:
+        return f"<its text cannot be made: {type(failure).__name__}>"

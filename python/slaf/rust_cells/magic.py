@@ -132,6 +132,9 @@ class Value:
 
 
 def _magic(cells: RustCells):
+    from IPython.core.magic import no_var_expand
+
+    @no_var_expand
     def rust(line: str, cell: str | None = None):
         """Compile and run Rust.
 

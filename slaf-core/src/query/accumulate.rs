@@ -81,7 +81,8 @@ impl Accumulator {
 
     pub(crate) fn new(measure: &Measure, groups: usize) -> Self {
         let first = match measure.kind {
-            Kind::Min => (i64::MAX, f64::INFINITY),
+            // NaN is the greatest: see `least`.
+            Kind::Min => (i64::MAX, f64::NAN),
             Kind::Max => (i64::MIN, f64::NEG_INFINITY),
             _ => (0, 0.0),
         };

@@ -50,7 +50,7 @@ pub use complete::{Completion, complete};
 pub use frame::{Frame, Open, Rows};
 pub use inspect::inspect;
 pub use params::{FEW, Param, Params};
-pub use parse::{Command, Parsed, parse, split};
+pub use parse::{Command, Parsed, Taken, parse, split};
 pub use reading::Reading;
 pub use template::{Hole, fill, holes};
 

@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     CreateTable, CreateView, Expr, FunctionArg, FunctionArgExpr, ObjectName, ObjectType, Query,
-    Statement, TableFactor, Value, Visit, Visitor, visit_relations,
+    Select, SelectFlavor, SelectItem, Statement, TableFactor, Value, Visit, VisitMut, Visitor,
+    VisitorMut, WildcardAdditionalOptions, visit_relations,
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::{Parser, ParserError};
@@ -25,12 +26,29 @@ pub enum Command {
     Describe(Vec<String>),
     Summarize,
     ShowTables,
-    /// A name for a query; with `true`, also if it is taken.
-    CreateView(String, bool),
+    /// A name for a query.
+    CreateView(String, Taken),
     /// A name for a query's rows.
-    CreateTable(String, bool),
+    CreateTable(String, Taken),
     /// With `true`, also if there is none of that name.
     Drop(String, bool),
+}
+
+/// What becomes of a name that is given already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    Refused,
+    Replaced,
+    /// It stays what it is.
+    Kept,
+}
+
+fn taken(or_replace: bool, if_not_exists: bool) -> Taken {
+    match (or_replace, if_not_exists) {
+        (true, _) => Taken::Replaced,
+        (false, true) => Taken::Kept,
+        (false, false) => Taken::Refused,
+    }
 }
 
 /// A statement, and what a session has to know to run it.
@@ -131,18 +149,20 @@ pub fn parse(sql: &str) -> Result<Parsed> {
             name: of,
             query,
             or_replace,
+            if_not_exists,
             ..
         }) => {
-            let command = Command::CreateView(name(&of), or_replace);
+            let command = Command::CreateView(name(&of), taken(or_replace, if_not_exists));
             parsed(command, Some(Statement::Query(query)))
         }
         Statement::CreateTable(CreateTable {
             name: of,
             query: Some(query),
             or_replace,
+            if_not_exists,
             ..
         }) => {
-            let command = Command::CreateTable(name(&of), or_replace);
+            let command = Command::CreateTable(name(&of), taken(or_replace, if_not_exists));
             parsed(command, Some(Statement::Query(query)))
         }
         Statement::Drop {
@@ -193,7 +213,7 @@ fn summarized(sql: &str) -> Option<String> {
 fn one(sql: &str) -> Result<Statement> {
     let mut statements =
         Parser::parse_sql(&GenericDialect {}, sql).map_err(|e| explain(sql, &e))?;
-    let statement = statements.pop().ok_or_else(|| Error::Sql {
+    let mut statement = statements.pop().ok_or_else(|| Error::Sql {
         message: "There is no statement.".into(),
         hint: Some("Write one, such as `SELECT * FROM cells LIMIT 5`.".into()),
     })?;
@@ -206,7 +226,23 @@ fn one(sql: &str) -> Result<Statement> {
             hint: Some("Run them one after the other.".into()),
         });
     }
+    let _ = VisitMut::visit(&mut statement, &mut SelectAll);
     Ok(statement)
+}
+
+/// `FROM t` is `SELECT * FROM t`.
+struct SelectAll;
+
+impl VisitorMut for SelectAll {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        if select.flavor == SelectFlavor::FromFirstNoSelect {
+            select.flavor = SelectFlavor::Standard;
+            select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Names in FROM clauses that are not common table expressions: what a session
@@ -374,7 +410,10 @@ mod tests {
     fn what_a_statement_needs_is_told() {
         let sql = "CREATE OR REPLACE VIEW v AS SELECT $n FROM read('a.parquet'), cells";
         let found = parse(sql).unwrap();
-        assert_eq!(found.command, Command::CreateView("v".into(), true));
+        assert_eq!(
+            found.command,
+            Command::CreateView("v".into(), Taken::Replaced)
+        );
         assert_eq!(found.reads, ["a.parquet"]);
         assert_eq!(found.parameters, ["n"]);
         assert!(found.tables.contains(&"cells".to_owned()));

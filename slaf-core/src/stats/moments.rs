@@ -86,20 +86,29 @@ impl Moments {
 
 impl Summary {
     /// Lets the zeros of entry `at`, which has `n` values in all, count among
-    /// the least and greatest; a NaN among its values is all there is to say.
+    /// the least and greatest.
     fn with_zeros(&mut self, at: usize, n: u64) {
         let zeros = self.nonzero[at] < n;
         for (extreme, other) in [
-            (&mut self.min[at], f64::min as fn(f64, f64) -> f64),
-            (&mut self.max[at], f64::max),
+            (&mut self.min[at], lower as fn(f64, f64) -> f64),
+            (&mut self.max[at], higher),
         ] {
-            if n == 0 || self.total[at].is_nan() {
+            if n == 0 {
                 *extreme = f64::NAN;
             } else if zeros {
                 *extreme = other(*extreme, 0.0);
             }
         }
     }
+}
+
+/// The lesser; a NaN, of which there is no more to say, wins as numpy's does.
+fn lower(a: f64, b: f64) -> f64 {
+    if b < a || b.is_nan() { b } else { a }
+}
+
+fn higher(a: f64, b: f64) -> f64 {
+    if b > a || b.is_nan() { b } else { a }
 }
 
 struct Add<'m, 'g>(&'m mut Moments, Option<&'g [i32]>);
@@ -123,8 +132,8 @@ impl Visit for Add<'_, '_> {
                 total[place] += value;
                 if value != 0.0 {
                     nonzero[place] += 1;
-                    all.min[place] = all.min[place].min(value);
-                    all.max[place] = all.max[place].max(value);
+                    all.min[place] = lower(all.min[place], value);
+                    all.max[place] = higher(all.max[place], value);
                 }
             }
         }
@@ -184,8 +193,8 @@ impl Visit for OfRows {
             for value in nonzero {
                 count += 1;
                 squares += (value - mean) * (value - mean);
-                min = min.min(value);
-                max = max.max(value);
+                min = lower(min, value);
+                max = higher(max, value);
             }
             squares += (block.width as u64 - count) as f64 * mean * mean;
             found.nonzero.push(count);

@@ -21,6 +21,23 @@ pub(super) fn quoted(uri: &str) -> String {
     format!("{scheme}://{}", parts.join("/"))
 }
 
+/// A local path that means the same from another working directory; `~` is the
+/// user's home.
+pub(super) fn absolute(uri: &str) -> String {
+    if uri.contains("://") {
+        return uri.to_owned();
+    }
+    let path = match uri.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => match std::env::home_dir() {
+            Some(home) => home.join(rest.trim_start_matches('/')),
+            None => uri.into(),
+        },
+        _ => uri.into(),
+    };
+    let whole = std::path::absolute(&path).unwrap_or(path);
+    whole.to_string_lossy().into_owned()
+}
+
 /// A part of an address: a key of an object store may hold what an address
 /// uses for itself, such as `?`, `#` and `%`.
 pub(super) fn quoted_part(part: &str) -> String {

@@ -20,7 +20,7 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use tokio::io::AsyncWriteExt;
 
-use self::address::{SCHEMES, is_remote, quoted, quoted_part, with_defaults};
+use self::address::{SCHEMES, absolute, is_remote, quoted, quoted_part, with_defaults};
 use crate::suggest::nearest;
 use crate::{Error, Result};
 
@@ -67,7 +67,7 @@ impl Place {
         let uri = if trimmed.is_empty() { uri } else { trimmed };
         let options = with_defaults(scheme, options);
         let session = Session::new(CACHE_BYTES, CACHE_BYTES, Arc::clone(&REGISTRY));
-        let address = quoted(uri);
+        let address = quoted(&absolute(uri));
         let (store, path) = ObjectStore::from_uri_and_params(
             Arc::clone(&REGISTRY),
             &address,
@@ -279,6 +279,12 @@ impl Place {
             Some(folder) => Ok(folder.exists() && !is_empty(&folder)),
             None => Ok(self.read("config.json").await?.is_some()),
         }
+    }
+
+    /// Whether it is a local folder with something in it that is no dataset.
+    pub(crate) fn holds_other_files(&self) -> bool {
+        let folder = self.local().filter(|folder| folder.is_dir());
+        folder.is_some_and(|folder| !is_empty(&folder) && !folder.join("config.json").is_file())
     }
 
     /// Whether anything is there.

@@ -157,6 +157,11 @@ impl Writer {
                 path: target.uri().to_owned(),
             });
         }
+        if plan.overwrite && target.holds_other_files() {
+            return Err(Error::NotOurs {
+                path: target.uri().to_owned(),
+            });
+        }
         let place = target.staging()?;
         let lock = lock(&place)?;
         let resumed = match (&plan.source, Checkpoint::read(&place).await?) {
