@@ -57,7 +57,7 @@ def _condition(column: str, kind: str, value: Any, params: dict[str, Any]) -> st
     if isinstance(value, _LISTS):
         return _one_of(column, kind, list(value), params)
     if _is_missing(value):
-        return _missing(column, kind)
+        return f"{quoted(column)} IS NULL"
     operator, operand = _parted(value)
     if operator in ("<", "<=", ">", ">=") and _is(kind, "Utf8", "LargeUtf8", "Dictionary"):
         raise SlafError(
@@ -65,9 +65,7 @@ def _condition(column: str, kind: str, value: Any, params: dict[str, Any]) -> st
             f"say `== {value}`."
         )
     hole = _bound(_typed(column, kind, operand), params)
-    condition = f"{quoted(column)} {operator} {hole}"
-    # To SQL NaN is more than any number.
-    return f"({condition} AND NOT isnan({quoted(column)}))" if _is(kind, "Float") else condition
+    return f"{quoted(column)} {operator} {hole}"
 
 
 def _one_of(column: str, kind: str, values: list[Any], params: dict[str, Any]) -> str:
@@ -75,12 +73,7 @@ def _one_of(column: str, kind: str, values: list[Any], params: dict[str, Any]) -
     condition = f"{quoted(column)} IN {_bound(known, params)}"
     if len(known) == len(values):
         return condition
-    return f"({condition} OR {_missing(column, kind)})"
-
-
-def _missing(column: str, kind: str) -> str:
-    name = quoted(column)
-    return f"({name} IS NULL OR isnan({name}))" if _is(kind, "Float") else f"{name} IS NULL"
+    return f"({condition} OR {quoted(column)} IS NULL)"
 
 
 def _bound(value: Any, params: dict[str, Any]) -> str:
@@ -112,12 +105,27 @@ def _typed(column: str, kind: str, value: Any) -> Any:
         return found
     if isinstance(value, (bool, int, float)):
         raise SlafError(f"`{column}` holds no numbers, and `{value}` is one.")
-    if _is(kind, "Date", "Timestamp") and isinstance(value, str):
+    if _is(kind, "Date", "Timestamp"):
+        return _moment(column, kind, value)
+    if _is(kind, "Duration"):
+        raise SlafError(
+            f"`{column}` holds durations, which filters do not compare. Ask in SQL: "
+            f"`WHERE {column} >= INTERVAL '2 hours'`."
+        )
+    return value
+
+
+def _moment(column: str, kind: str, value: Any) -> Any:
+    if isinstance(value, str):
         try:
-            return datetime.datetime.fromisoformat(value)
+            value = datetime.datetime.fromisoformat(value)
         except ValueError:
             raise SlafError(f"`{column}` holds dates, and `{value}` is none.") from None
-    return value
+    if getattr(value, "tzinfo", None) is None:
+        return value
+    # A bound value has no zone: it is taken as a time in the column's.
+    zone = kind.split('"')[1] if '"' in kind else "UTC"
+    return pd.Timestamp(value).tz_convert(zone).tz_localize(None).to_pydatetime()
 
 
 def _number(column: str, value: Any) -> int | float:

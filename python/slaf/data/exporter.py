@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from slaf import _slaf
+from slaf import _metadata, _slaf
 from slaf._progress import Progress
 from slaf.lazy.export import to_adata
 
@@ -44,7 +44,7 @@ def export_h5ad(
     OSError
         It cannot be written.
     """
-    address = os.fspath(path)
+    address = os.path.expanduser(os.fspath(path))
     if "://" in address:
         _export_away(handle, address, overwrite, compression, storage_options, progress)
         return
@@ -93,39 +93,49 @@ def _write(
     handle: LazyAnnData, path: Path, compression: str | None, progress: Progress | None
 ) -> None:
     import h5py
-    from anndata.io import write_elem
 
     tell = progress or (lambda what, done, total: None)
+    # First what can be refused, and X when nothing can.
+    told: dict[str, str] = {}
+    rest, raw = _rest(handle, told), handle.raw
+    raw_rest = {} if raw is None else _rest(raw, told)
+    layers: dict[str, Any] = {}
+    for key, layer in handle.layers.items():
+        layers[_metadata.h5_name(key, layers, "layers", told)] = layer
+    _metadata.warn_of(told, stacklevel=4)
+    settings = {"compression": compression} if compression else {}
     with h5py.File(path, "w") as file:
         file.attrs["encoding-type"] = "anndata"
         file.attrs["encoding-version"] = "0.1.0"
-        kwargs = {"compression": compression} if compression else {}
         x = handle._x
         if x is not None:
             _matrix(file, "X", x, compression, lambda done, n: tell("cells", done, n))
-        layers = file.create_group("layers")
-        _as_dict(layers)
-        for key, layer in handle.layers.items():
-            _matrix(layers, key, layer, compression, lambda *_: None)
-        adata = to_adata(handle, x=False, layers=False)
-        # As anndata does before it writes: text with gaps has no other form.
-        adata.strings_to_categoricals()
-        for name in ("obs", "var"):
-            write_elem(file, name, getattr(adata, name), dataset_kwargs=kwargs)
-        for name in ("obsm", "varm", "obsp", "varp", "uns"):
-            write_elem(file, name, dict(getattr(adata, name)), dataset_kwargs=kwargs)
-        raw = handle.raw
+        group = file.create_group("layers")
+        _encoded_as(group, "dict")
+        for key, layer in layers.items():
+            _matrix(group, key, layer, compression, lambda *_: None)
+        for name, value in rest.items():
+            _metadata.write(file, name, value, **settings)
         if raw is not None:
             group = file.create_group("raw")
-            group.attrs["encoding-type"] = "raw"
-            group.attrs["encoding-version"] = "0.1.0"
+            _encoded_as(group, "raw")
             _matrix(group, "X", raw._x, compression, lambda done, n: tell("raw", done, n))
-            write_elem(group, "var", raw.var._whole(), dataset_kwargs=kwargs)
-            write_elem(group, "varm", dict(raw.varm), dataset_kwargs=kwargs)
+            for name in ("var", "varm"):
+                _metadata.write(group, name, raw_rest[name], **settings)
 
 
-def _as_dict(group: h5py.Group) -> None:
-    group.attrs["encoding-type"] = "dict"
+def _rest(handle: LazyAnnData, told: dict[str, str]) -> dict[str, Any]:
+    """All but X and layers as anndata writes it."""
+    adata = to_adata(handle, x=False, layers=False)
+    # As anndata does before it writes: text that repeats itself is categories.
+    adata.strings_to_categoricals()
+    frames = {axis: _metadata.h5_frame(getattr(adata, axis), axis, told) for axis in ("obs", "var")}
+    sections = ("obsm", "varm", "obsp", "varp", "uns")
+    return frames | _metadata.h5_forms({n: dict(getattr(adata, n)) for n in sections}, told)
+
+
+def _encoded_as(group: h5py.Group, kind: str) -> None:
+    group.attrs["encoding-type"] = kind
     group.attrs["encoding-version"] = "0.1.0"
 
 

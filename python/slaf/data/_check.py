@@ -1,0 +1,62 @@
+"""What a source holds beside X, tried before X is read: what cannot be stored
+is said first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from slaf import SlafError, _metadata
+from slaf.data.sources.base import Matrix, Parts, Source, in_file
+
+if TYPE_CHECKING:
+    import anndata
+
+#: Rows of a column that are tried, where its dtype says what it holds.
+_ROWS = 64
+
+
+def check(source: Source) -> None:
+    """Raises what would stop the conversion of `source` after X.
+
+    Raises
+    ------
+    SlafError
+        The sentence names the entry.
+    """
+    source.check()
+    for one in source.inputs or [source]:
+        try:
+            for part in (one, one.raw):
+                if part is not None:
+                    part.check()
+                    _try(part.rest() if part.first is None else part.first())
+        except SlafError as error:
+            if len(source.inputs) < 2 or f"`{one.name}`" in str(error):
+                raise
+            raise SlafError(f"`{one.name}`: {error}") from None
+
+
+def _try(parts: Parts | anndata.AnnData) -> None:
+    """Encodes what is in memory, and the first rows of what is in a file."""
+    for axis in ("obs", "var"):
+        columns = list(getattr(parts, axis).items())
+        names = _metadata.text_names([name for name, _ in columns], axis, {})
+        for name, (_, column) in zip(names, columns, strict=True):
+            _metadata.tried(_some(column), f"{axis}/{name}", {})
+    extras: dict[str, dict[str, Any]] = {}
+    for section in ("obsm", "varm", "layers", "obsp", "varp"):
+        for key, value in getattr(parts, section).items():
+            large = key is None or isinstance(value, Matrix) or in_file(value)
+            if not (large or _metadata.is_vector(value)):
+                few = isinstance(value, pd.DataFrame)
+                extras.setdefault(section, {})[key] = value.iloc[:_ROWS] if few else value
+    _metadata.h5_forms({**extras, "uns": dict(parts.uns)}, {})
+
+
+def _some(column: Any) -> pd.Series:
+    if not isinstance(column, pd.Series):
+        return column.rows(0, _ROWS)
+    # What objects are is known only when all have been looked at.
+    return column if column.dtype == object else column.iloc[:_ROWS]
