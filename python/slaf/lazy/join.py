@@ -2,138 +2,298 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+import copy
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
-from slaf import _axis
+from slaf import SlafError
 from slaf.lazy.columns import Framed
-from slaf.lazy.content import Content, Reader
+from slaf.lazy.content import Content
 from slaf.lazy.frame import FRAMES
 from slaf.lazy.handle import LazyAnnData
 from slaf.lazy.matrix import LazyExpressionMatrix
-from slaf.lazy.sources import Stacked
+from slaf.lazy.readers import held, held_pairs
+from slaf.lazy.sources import Held
+from slaf.lazy.stacked import Diagonal, Joined, Stacked, StackedVectors
+from slaf.lazy.steps import Step
+
+if TYPE_CHECKING:
+    import anndata
+
+    Merge = str | Callable[[list[Mapping[str, Any]]], Mapping[str, Any]] | None
 
 
 def concat(
     adatas: Iterable[LazyAnnData] | Mapping[str, LazyAnnData],
     *,
+    axis: str | int = "obs",
     join: str = "inner",
+    merge: Merge = None,
+    uns_merge: Merge = None,
     label: str | None = None,
     keys: Iterable[str] | None = None,
     index_unique: str | None = None,
-    merge: str | None = None,
-    uns_merge: str | None = None,
+    fill_value: Any = None,
+    pairwise: bool = False,
 ) -> LazyAnnData:
-    """Cells of several handles in one, lazily: X, layers and obsm are read from
-    their datasets when asked for. Parameters and results are those of
-    `anndata.concat` along obs.
+    """Cells of several handles in one, lazily: X, layers, obsm, obsp and raw are
+    read from their datasets when asked for. Parameters and results are those of
+    `anndata.concat` for what `to_adata` of the handles gives.
 
     Parameters
     ----------
     adatas
         The handles; of a mapping, its keys are `keys`.
+    axis
+        "obs". To join genes, join the handles' transposes: `concat([a.T, b.T]).T`.
     join
         "inner" keeps the genes (and layers, columns, embeddings) of all, "outer"
-        those of any; values of genes that a handle lacks are zero.
+        those of any.
+    merge, uns_merge
+        Which var columns, varm and varp, and which of uns, are kept: None, "same",
+        "unique", "first" or "only".
     label, keys
         The name of a new obs column, and what it says of each handle.
     index_unique
         What joins a cell's name and its handle's key, to make names unique.
-    merge, uns_merge
-        Which var columns, and which of uns, are kept: None, "same", "unique",
-        "first" or "only".
+    fill_value
+        What `join="outer"` puts where a handle lacks a gene, layer, column or
+        embedding: by default zero in sparse matrices and NaN elsewhere.
+    pairwise
+        Keep obsp: no cell has an edge into another handle.
+
+    Raises
+    ------
+    SlafError
+        The handles do not go together: some have no X, genes of one have the same
+        name, or an embedding is a table in one and an array in another.
     """
+    if axis not in ("obs", 0):
+        raise SlafError(
+            f"`slaf.concat` joins cells, not the axis {axis!r}. To join genes, join the "
+            "transposes: `slaf.concat([a.T, b.T]).T`."
+        )
     if isinstance(adatas, Mapping):
         if keys is not None:
             raise TypeError("Give `keys`, or a mapping of handles, not both.")
         keys, adatas = list(adatas), list(adatas.values())
-    handles = list(adatas)
+    # Copies, which later changes of the handles do not reach.
+    handles = [_checked(handle).copy() for handle in adatas]
+    names = {
+        "label": label,
+        "keys": list(map(str, range(len(handles)))) if keys is None else list(keys),
+        "index_unique": index_unique,
+    }
+    _check(handles, join, names["keys"])
+    return _joined(handles, join, merge, uns_merge, names, fill_value, pairwise)
+
+
+def _checked(handle: Any) -> LazyAnnData:
+    if not isinstance(handle, LazyAnnData):
+        raise TypeError(
+            f"`slaf.concat` takes lazy handles, not {type(handle).__name__}; for AnnData "
+            "objects there is `anndata.concat`."
+        )
+    return handle
+
+
+def _check(handles: list[LazyAnnData], join: str, keys: list[Any]) -> None:
     if not handles:
-        raise ValueError("There is nothing to concatenate.")
-    for handle in handles:
-        if not isinstance(handle, LazyAnnData):
-            raise TypeError(
-                f"`slaf.concat` takes lazy handles, not {type(handle).__name__}; for AnnData "
-                "objects there is `anndata.concat`."
+        raise SlafError("There is nothing to concatenate.")
+    if join not in ("inner", "outer"):
+        raise SlafError(f"`join` is 'inner' or 'outer', not {join!r}.")
+    if len(keys) < len(handles) or len(set(keys)) < len(keys):
+        raise SlafError(f"`keys` needs a name for each of the {len(handles)} handles, none twice.")
+    for key, handle in zip(keys, handles, strict=False):
+        if not handle.var_names.is_unique:
+            twice = handle.var_names[handle.var_names.duplicated()][0]
+            raise SlafError(
+                f"Handle {key!r} has the gene {twice!r} twice, and genes are joined by their "
+                "names. Call its `var_names_make_unique()` first."
             )
+    lacking = [key for key, handle in zip(keys, handles, strict=False) if handle._x is None]
+    if 0 < len(lacking) < len(handles):
+        raise SlafError(
+            f"Handle {lacking[0]!r} has no X, and others have one. Leave it out, or set X of all "
+            "of them."
+        )
+
+
+def _joined(
+    handles: list[LazyAnnData],
+    join: str,
+    merge: Merge,
+    uns_merge: Merge,
+    names: dict[str, Any],
+    fill_value: Any,
+    pairwise: bool,
+) -> LazyAnnData:
     import anndata
 
-    # obs, var and uns go through anndata itself: its rules are many, and its
-    # inputs here are without matrices.
-    plain = [_bare(handle) for handle in handles]
-    joined = anndata.concat(
-        plain,
+    samples = [_sample(handle, pairwise) for handle in handles]
+    _check_kinds([sample.obsm for sample in samples], join, names["keys"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        how = {"join": join, "fill_value": fill_value, "pairwise": pairwise}
+        sample = anndata.concat(samples, **how)
+    whole = anndata.concat(
+        [_without_matrices(handle, merge, uns_merge) for handle in handles],
         join=join,
-        label=label,
-        keys=None if keys is None else list(keys),
-        index_unique=index_unique,
         merge=merge,
         uns_merge=uns_merge,
+        fill_value=fill_value,
+        **names,
     )
-    content = Content((joined.n_obs, joined.n_vars))
-    content.frames = {
-        "obs": FRAMES["obs"]._of(Framed(joined.obs)),
-        "var": FRAMES["var"]._of(Framed(joined.var)),
-    }
-    content.uns = dict(joined.uns)
-    names = lambda axis: content.frames["obs" if axis == 0 else "var"].index  # noqa: E731
-    columns = [_columns(handle, joined.var_names) for handle in handles]
-
-    def stack(matrices: list[LazyExpressionMatrix]) -> LazyExpressionMatrix:
-        return LazyExpressionMatrix._of(Stacked(matrices, columns), names)
-
-    if all(handle._x is not None for handle in handles):
-        content.x = stack([handle._x for handle in handles])
-    for key in _common([handle.layers.keys() for handle in handles]):
-        content.layers[key] = stack([h._content.layers[key]._at(*h._part) for h in handles])
-    for key in _common([handle.obsm.keys() for handle in handles]):
-        content.arrays["obsm"][key] = _stacked_rows(handles, key)
+    content = Content((whole.n_obs, whole.n_vars))
+    for axis in ("obs", "var"):
+        content.frames[axis] = FRAMES[axis]._of(Framed(getattr(whole, axis)))
+    content.uns = copy.deepcopy(dict(whole.uns))
+    content.arrays["varm"] = {k: held(copy.deepcopy(v)) for k, v in whole.varm.items()}
+    content.arrays["varp"] = {k: held_pairs(copy.deepcopy(v)) for k, v in whole.varp.items()}
+    content.arrays["obsp"] = {k: Diagonal(handles, k, v.dtype) for k, v in sample.obsp.items()}
+    for key, value in sample.obsm.items():
+        content.arrays["obsm"][key] = _rows(handles, samples, key, value, join, fill_value)
+    genes = [handle.var_names.get_indexer(whole.var_names) for handle in handles]
+    if sample.X is not None:
+        matrices = [handle._x for handle in handles]
+        content.x = _matrix(content, handles, matrices, genes, sample.X, fill_value)
+    for key, value in sample.layers.items():
+        if key is not None:  # so anndata 0.13 calls X
+            matrices = [handle._content.layers.get(key) for handle in handles]
+            content.layers[key] = _matrix(content, handles, matrices, genes, value, fill_value)
+    content.raw = _raw(handles, join, names, fill_value)
     return LazyAnnData._of(content)
 
 
-def _bare(handle: LazyAnnData) -> Any:
+def _sample(handle: LazyAnnData, pairwise: bool) -> anndata.AnnData:
+    """The first cell, of whose matrices only the dtypes are asked: what anndata
+    makes of these, it makes of all cells."""
     import anndata
 
+    head = handle[:1]
+
+    def empty(matrix: LazyExpressionMatrix) -> Any:
+        return (np.zeros if matrix._dense() else sparse.csr_matrix)(head.shape, dtype=matrix.dtype)
+
+    layers = handle._content.layers
+    return anndata.AnnData(
+        X=None if handle._x is None else empty(handle._x),
+        obs=pd.DataFrame(index=head.obs_names),
+        var=pd.DataFrame(index=handle.var_names),
+        obsm=dict(head.obsm),
+        obsp=dict(head.obsp) if pairwise else None,
+        layers={key: empty(layer) for key, layer in layers.items()},
+        shape=head.shape if handle._x is None else None,
+    )
+
+
+def _without_matrices(handle: LazyAnnData, merge: Merge, uns_merge: Merge) -> anndata.AnnData:
+    """obs, and of the rest what `merge` and `uns_merge` may keep."""
+    import anndata
+
+    kept = merge is not None
     return anndata.AnnData(
         obs=handle.obs._whole(),
-        var=handle.var._whole(),
-        varm=dict(handle.varm),
-        uns=dict(handle.uns),
+        var=handle.var._whole() if kept else pd.DataFrame(index=handle.var_names),
+        varm=dict(handle.varm) if kept else None,
+        varp=dict(handle.varp) if kept else None,
+        uns=None if uns_merge is None else dict(handle.uns),
         shape=handle.shape,
     )
 
 
-def _columns(handle: LazyAnnData, wanted: pd.Index) -> np.ndarray:
-    names = handle.var_names
-    if not names.is_unique:
-        raise ValueError(
-            "Genes with the same name cannot be joined; `handle.var_names_make_unique()` first."
+def _check_kinds(found: list[Mapping[str, Any]], join: str, keys: list[Any]) -> None:
+    for name in dict.fromkeys(name for obsm in found for name in obsm):
+        kinds: dict[str, Any] = {}
+        for key, obsm in zip(keys, found, strict=False):
+            if name in obsm:
+                kinds.setdefault(_kind(obsm[name]), key)
+            elif join == "inner":
+                break
+        else:
+            if len(kinds) > 1:
+                told = " and ".join(f"{kind} in handle {key!r}" for kind, key in kinds.items())
+                raise SlafError(
+                    f"`obsm/{name}` is {told}, and these cannot be joined. Bring it to one kind, "
+                    "or delete it from one of them."
+                )
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, pd.DataFrame):
+        return "a table"
+    return "an array" if isinstance(value, np.ndarray) or sparse.issparse(value) else "nested"
+
+
+def _rows(
+    handles: list[LazyAnnData],
+    samples: list[anndata.AnnData],
+    key: str,
+    value: Any,
+    join: str,
+    fill_value: Any,
+) -> StackedVectors | Joined:
+    """An embedding: arrays of floats, which may be in files, by rows; whatever
+    else, which is in memory anyway, by anndata."""
+    found = [sample.obsm[key] for sample in samples if key in sample.obsm]
+    if all(isinstance(v, np.ndarray) and v.ndim == 2 and v.dtype.kind == "f" for v in found):
+        fill = np.nan if fill_value is None else fill_value
+        return StackedVectors(handles, key, value.shape[1], value.dtype, fill)
+    return Joined(handles, key, join, fill_value)
+
+
+def _matrix(
+    content: Content,
+    handles: list[LazyAnnData],
+    matrices: list[LazyExpressionMatrix | None],
+    genes: list[np.ndarray],
+    sample: Any,
+    fill_value: Any,
+) -> LazyExpressionMatrix:
+    dense = not sparse.issparse(sample)
+    fill = (np.nan if dense else 0) if fill_value is None else fill_value
+    parts, columns = [], []
+    for handle, matrix, places in zip(handles, matrices, genes, strict=True):
+        if matrix is None:
+            matrix = LazyExpressionMatrix._of(Held(sparse.csr_matrix((handle.n_obs, 0))))
+            places = np.full(len(places), -1)
+        parts.append(matrix)
+        columns.append(places)
+    stacked = Stacked(parts, columns, sample.dtype, fill)
+    joined = LazyExpressionMatrix._of(stacked)._named(content.names)
+    return joined._after(Step("subtract", np.zeros(joined.shape[1]))) if dense else joined
+
+
+def _raw(
+    handles: list[LazyAnnData], join: str, names: dict[str, Any], fill_value: Any
+) -> LazyAnnData | None:
+    raws = [handle.raw for handle in handles]
+    if None not in raws:
+        parts = [_plain(handle, raw) for handle, raw in zip(handles, raws, strict=True)]
+        try:
+            _check(parts, join, names["keys"])
+        except SlafError as error:
+            raise SlafError(f"`raw` cannot be joined. {error}") from None
+        return _joined(parts, join, None, None, names, fill_value, False)
+    if any(raw is not None for raw in raws):
+        warnings.warn(
+            "Only some AnnData objects have `.raw` attribute, not concatenating `.raw` attributes.",
+            UserWarning,
+            stacklevel=4,
         )
-    return names.get_indexer(wanted)
+    return None
 
 
-def _common(keys: list[list[str]]) -> list[str]:
-    # As anndata, which takes no layer or embedding that one of them lacks
-    # unless it can fill it.
-    return [key for key in keys[0] if all(key in others for others in keys[1:])]
-
-
-def _stacked_rows(handles: list[LazyAnnData], key: str) -> Reader:
-    starts = np.cumsum([0, *(handle.n_obs for handle in handles)])
-
-    def read(rows: _axis.Positions) -> Any:
-        wanted = np.asarray(rows, dtype=np.int64)
-        owner = np.searchsorted(starts, wanted, side="right") - 1
-        out: np.ndarray | None = None
-        for at in np.unique(owner):
-            mine = owner == at
-            part = np.asarray(handles[at][wanted[mine] - starts[at]].obsm[key])
-            if out is None:
-                out = np.empty((len(wanted), part.shape[1]), part.dtype)
-            out[mine] = part
-        return np.empty((0, 0)) if out is None else out
-
-    return read
+def _plain(handle: LazyAnnData, raw: LazyAnnData) -> LazyAnnData:
+    """X and the names of `raw`, which is all that is joined of it."""
+    content = Content(raw.shape)
+    frames = {"obs": handle.obs_names, "var": raw.var_names}
+    for axis, index in frames.items():
+        content.frames[axis] = FRAMES[axis]._of(Framed(pd.DataFrame(index=index)))
+    content.x = raw._x
+    return LazyAnnData._of(content)

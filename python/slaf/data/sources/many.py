@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,16 +17,21 @@ import pandas as pd
 from scipy import sparse
 
 from slaf import SlafError
+from slaf._metadata import TEXT
 from slaf.data.sources.base import (
-    Block,
+    Columns,
     Matrix,
     Parts,
     Source,
     SparseRows,
     frame_of,
+    in_memory,
     index_of,
     loaded,
+    whole,
 )
+from slaf.data.sources.columns import alike, below
+from slaf.data.sources.stacked import Stacked, diagonal
 
 if TYPE_CHECKING:
     import anndata
@@ -70,13 +74,15 @@ def _source(together: _Together, raw: Source | None = None) -> Source:
     told = f"{together.join} {together.unique_cells} {prints} {together.names}"
     return Source(
         name=together.names[0] + (f" and {len(sources) - 1} more" if len(sources) > 1 else ""),
-        x=_Stacked([s.x for s in sources], together),
-        metadata=together.metadata,
+        x=together.stacked([s.x for s in sources]),
+        metadata=lambda: in_memory(together.parts()),
         parts=together.parts,
         fingerprint=None if None in prints else hashlib.sha256(told.encode()).hexdigest(),
         counts=all(s.counts for s in sources),
         raw=raw,
         close=close,
+        inputs=sources,
+        source_column=together.label,
     )
 
 
@@ -117,6 +123,9 @@ class _Together:
     def __post_init__(self) -> None:
         parts = [s.rest() for s in self.sources]
         self._check_cells([index_of(part.obs) for part in parts])
+        self._check_kinds([part.obsm for part in parts])
+        #: The column that says which input a cell is from.
+        self.label = None if self.raw else self._free([_names(part.obs) for part in parts])
         genes = [frame_of(part.var) for part in parts]
         del parts
         keys = self._keys(genes)
@@ -136,7 +145,7 @@ class _Together:
         #: Of each source the places of its genes in the whole; -1: left out.
         self.positions = [union.get_indexer(key) for key in keys]
         self.width = len(union)
-        self.var = self._var(genes)
+        self.var = self._var(alike(genes, self.names, "raw/var" if self.raw else "var"))
 
     def _check_cells(self, ids: list[pd.Index]) -> None:
         if self.unique_cells or self.raw:
@@ -151,6 +160,41 @@ class _Together:
                 f"Cell `{cell}` is in `{first}` and in `{second}`. Append the number of its file "
                 "to each cell's id (`unique_cells=True`, `--unique-cells`), or leave one file out."
             )
+
+    def _check_kinds(self, found: list[Mapping[str, Any]]) -> None:
+        for key in dict.fromkeys(key for obsm in found for key in obsm):
+            kinds: dict[str, str] = {}
+            for name, obsm in zip(self.names, found, strict=True):
+                if key in obsm:
+                    table = isinstance(obsm[key], pd.DataFrame)
+                    kinds.setdefault("a table" if table else "an array", name)
+            if len(kinds) > 1 and (self.join != "inner" or all(key in obsm for obsm in found)):
+                told = " and ".join(f"{kind} in `{name}`" for kind, name in kinds.items())
+                raise SlafError(
+                    f"`obsm/{key}` is {told}, and these cannot be joined. Bring it to one kind, or "
+                    "delete it from one of them."
+                )
+
+    def _free(self, columns: list[list[str]]) -> str:
+        """`source_file`, or, if that is a column of the inputs' own, another name."""
+        ours = [source.source_column if self.grown else None for source in self.sources]
+        every = zip(columns, ours, strict=True)
+        theirs = {name for names, our in every for name in names if name != our}
+        number, name = 0, ours[0] or _LABEL
+        while name in theirs:
+            number += 1
+            name = f"{_LABEL}_{number}"
+        if name != _LABEL and name not in ours:
+            warnings.warn(
+                f"obs has a column `{_LABEL}` of its own, which is kept; `{name}` says which file "
+                "a cell is from.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return name
+
+    def stacked(self, matrices: list[Matrix]) -> Stacked:
+        return Stacked(matrices, self.positions, self.width, self.names)
 
     def _keys(self, frames: list[pd.DataFrame]) -> list[pd.Index]:
         if all(
@@ -188,8 +232,8 @@ class _Together:
         for column in dict.fromkeys(c for var in frames for c in var.columns):
             if not self.grown and not all(column in var for var in frames):
                 continue
-            parts = [p[column] if column in p else _missing(len(p)) for p in pieces]
-            merged = _stack(parts).iloc[order].reset_index(drop=True)
+            parts = [p[column] if column in p else None for p in pieces]
+            merged = below(parts, list(map(len, pieces))).iloc[order].reset_index(drop=True)
             if self.grown or all(
                 _equal(merged.iloc[places[places >= 0]], var[column][places >= 0])
                 for var, places in zip(frames, self.positions, strict=True)
@@ -199,34 +243,60 @@ class _Together:
         unique.name = frames[0].index.name
         return pd.DataFrame(columns, index=unique)
 
-    def metadata(self) -> anndata.AnnData:
-        return self._merged([s.metadata() for s in self.sources])
-
-    def parts(self) -> Parts | anndata.AnnData:
-        """The layers that are left where they are until they are written: sparse
-        ones that every source has. What `anndata.concat` fills the others with
-        is its affair."""
+    def parts(self) -> Parts:
+        """Sparse layers and graphs are left where they are until they are written.
+        What else there is, `anndata.concat` joins."""
         found = [s.rest() for s in self.sources]
-        keys = [key for key in found[0].layers if key is not None]
-        layers = {key: [part.layers.get(key) for part in found] for key in keys}
-        alike = all({k for k in part.layers if k is not None} == set(keys) for part in found)
-        if not alike or not all(map(_sparse, chain.from_iterable(layers.values()))):
-            return self.metadata()
-        merged = self._merged([_without_layers(part) for part in found])
+        shared = self._shared([p.layers for p in found])
+        layers = {key: self._layer([p.layers.get(key) for p in found]) for key in shared}
+        rest = {key for key, layer in layers.items() if layer is None}
+        merged = self._merged([self._part(n, part, rest) for n, part in enumerate(found)])
         return Parts(
             obs=merged.obs,
             var=merged.var,
             obsm=merged.obsm,
             varm=merged.varm,
-            layers={k: _Stacked([_rows_of(x) for x in v], self) for k, v in layers.items()},
+            layers={k: merged.layers[k] if x is None else x for k, x in layers.items()},
+            obsp=self._graphs([p.obsp for p in found]),
+            varp=merged.varp,
             uns=merged.uns,
         )
 
-    def _merged(self, wholes: list[Parts | anndata.AnnData]) -> anndata.AnnData:
+    def _shared(self, found: list[Mapping[str, Any]]) -> list[str]:
+        """The names that are joined."""
+        names = dict.fromkeys(name for section in found for name in section if name is not None)
+        if self.join != "inner":
+            return list(names)
+        return [name for name in names if all(name in section for section in found)]
+
+    def _layer(self, layers: list[Any]) -> Stacked | None:
+        if not all(layer is None or _sparse(layer) for layer in layers):
+            return None
+        shapes = [(s.x.shape[0], len(p)) for s, p in zip(self.sources, self.positions, strict=True)]
+        # anndata fills with float64.
+        return self.stacked(_rows(layers, shapes, np.dtype(np.float64)))
+
+    def _graphs(self, found: list[Mapping[str, Any]]) -> dict[str, Any]:
+        """Without edges between the inputs, as `anndata.concat` with `pairwise`."""
+        graphs = {}
+        for key in self._shared(found):
+            blocks = [section.get(key) for section in found]
+            shapes = [(s.x.shape[0],) * 2 for s in self.sources]
+            if all(b is None or isinstance(b, Matrix) or b.dtype.kind in "biuf" for b in blocks):
+                graphs[key] = diagonal(_rows(blocks, shapes, np.dtype(bool)))
+            else:
+                pairs = zip(blocks, shapes, strict=True)
+                every = [sparse.csr_matrix(n, dtype=bool) if b is None else b for b, n in pairs]
+                graphs[key] = sparse.block_diag(every, format="csr")
+        return graphs
+
+    def _merged(self, parts: list[anndata.AnnData]) -> anndata.AnnData:
         import anndata
 
-        parts = [self._part(number, whole) for number, whole in enumerate(wholes)]
-        label = {"label": "source_file", "keys": self.names} if not self.raw else {}
+        self._make_alike(parts)
+        label = {"label": self.label, "keys": self.names}
+        if self.raw or self.grown:
+            label = {}
         join = "inner" if self.join == "inner" else "outer"
         merge = {"merge": "first", "uns_merge": "first"} if self.grown else _SAME
         merged = anndata.concat(parts, join=join, **merge, **label)
@@ -238,20 +308,45 @@ class _Together:
             merged.obs = anndata.concat(
                 [anndata.AnnData(obs=part.obs) for part in parts], join="outer", **label
             ).obs
-        if self.grown and "source_file" in parts[0].obs:
-            known = parts[0].obs["source_file"].astype(object)
-            merged.obs["source_file"] = pd.Categorical(
-                [*known, *merged.obs["source_file"].iloc[len(known) :]]
-            )
+        if self.grown and not self.raw:
+            merged.obs[self.label] = self._labels([part.obs for part in parts])
         return merged
 
-    def _part(self, number: int, whole: Parts | anndata.AnnData) -> anndata.AnnData:
-        """The metadata of one source, with genes that `anndata.concat` can align."""
+    def _make_alike(self, parts: list[anndata.AnnData]) -> None:
+        found = alike([part.obs for part in parts], self.names, "obs")
+        for part, obs in zip(parts, found, strict=True):
+            part.obs = obs
+        for key in dict.fromkeys(key for part in parts for key in part.obsm):
+            there = [n for n, part in enumerate(parts) if key in part.obsm]
+            frames = [parts[n].obsm[key] for n in there]
+            if all(isinstance(frame, pd.DataFrame) for frame in frames):
+                names = [self.names[n] for n in there]
+                for n, frame in zip(there, alike(frames, names, f"obsm/{key}"), strict=True):
+                    parts[n].obsm[key] = frame
+
+    def _labels(self, obs: list[pd.DataFrame]) -> pd.Categorical:
+        """Of each cell its file: what the inputs say, or else their names."""
+        pieces = []
+        for source, name, frame in zip(self.sources, self.names, obs, strict=True):
+            if source.source_column:
+                piece = pd.Categorical(frame[self.label].astype(TEXT))
+            else:
+                piece = pd.Categorical([name], pd.Index([name], dtype=TEXT)).repeat(len(frame))
+            pieces.append(piece)
+        return pd.api.types.union_categoricals(pieces, ignore_order=True)
+
+    def _part(
+        self, number: int, found: Parts | anndata.AnnData, layers: set[str]
+    ) -> anndata.AnnData:
+        """The metadata of one source, with genes that `anndata.concat` can align,
+        and with some of its layers."""
         import anndata
 
         places = self.positions[number]
         kept = places >= 0
-        obs = frame_of(whole.obs)
+        obs = frame_of(found.obs)
+        if self.grown and self.sources[number].source_column:
+            obs = obs.rename(columns={self.sources[number].source_column: self.label})
         cells = obs.index.astype(str)
         if self.raw or self.unique_cells:
             cells = cells + f"-{number + 1}"
@@ -263,22 +358,23 @@ class _Together:
         return anndata.AnnData(
             obs=pd.DataFrame(index=cells) if self.raw else obs.set_axis(cells),
             var=pd.DataFrame(index=genes),
-            obsm={k: named(loaded(v), cells) for k, v in whole.obsm.items()},
-            varm={k: named(loaded(v)[kept], genes) for k, v in whole.varm.items()},
-            # anndata 0.13 calls X a layer, without a name.
-            layers={
-                k: v if kept.all() else v[:, kept] for k, v in whole.layers.items() if k is not None
-            },
-            uns=dict(whole.uns),
+            obsm={k: named(loaded(v), cells) for k, v in found.obsm.items()},
+            varm={k: named(loaded(v)[kept], genes) for k, v in found.varm.items()},
+            # Those of the cells' first version stay where they are.
+            varp={} if self.grown else {k: whole(v)[kept][:, kept] for k, v in found.varp.items()},
+            layers={k: whole(v)[:, kept] for k, v in found.layers.items() if k in layers},
+            uns=dict(found.uns),
         )
 
 
 _SAME = {"merge": "same", "uns_merge": "same"}
 
+#: slafdb's name for the column that says which file a cell is from.
+_LABEL = "source_file"
 
-def _without_layers(whole: Parts | anndata.AnnData) -> Parts:
-    names = ("obs", "var", "obsm", "varm", "uns")
-    return Parts(**{name: getattr(whole, name) for name in names})
+
+def _names(columns: pd.DataFrame | Columns) -> list[str]:
+    return [name for name, _ in columns.items()]
 
 
 def _sparse(layer: Any) -> bool:
@@ -287,92 +383,18 @@ def _sparse(layer: Any) -> bool:
     return sparse.issparse(layer) and layer.dtype.kind in "biuf"
 
 
-def _rows_of(layer: Any) -> Matrix:
-    return layer if isinstance(layer, Matrix) else SparseRows(layer.tocsr(), layer.shape)
-
-
-def _missing(length: int) -> pd.Series:
-    return pd.Series([np.nan] * length, dtype=object)
-
-
-def _stack(columns: list[pd.Series]) -> pd.Series:
-    """Columns below each other; categories are united."""
-    from pandas.api.types import union_categoricals
-
-    columns = [column for column in columns if len(column)] or columns[:1]
-    if all(isinstance(column.dtype, pd.CategoricalDtype) for column in columns):
-        if any(column.dtype != columns[0].dtype for column in columns):
-            return pd.Series(union_categoricals(columns, ignore_order=True))
-    return pd.concat(columns, ignore_index=True)
+def _rows(matrices: list[Any], shapes: list[tuple[int, int]], dtype: np.dtype) -> list[Matrix]:
+    """The matrices by rows, with empty ones of `dtype` for those that are not there."""
+    found = []
+    for x, shape in zip(matrices, shapes, strict=True):
+        x = sparse.csr_matrix(shape, dtype=dtype) if x is None else x
+        if not isinstance(x, Matrix):
+            x = SparseRows(x.tocsr() if sparse.issparse(x) else x, shape)
+        found.append(x)
+    return found
 
 
 def _equal(left: pd.Series, right: pd.Series) -> bool:
     left, right = left.astype(object).to_numpy(), right.astype(object).to_numpy()
     missing = pd.isna(left)
     return bool((missing == pd.isna(right)).all() and (left[~missing] == right[~missing]).all())
-
-
-class Aligned:
-    """A matrix whose gene `i` is gene `positions[i]` of `width`; -1: left out."""
-
-    def __init__(self, x: Matrix, positions: np.ndarray, width: int, name: str):
-        self.name = name
-        self.shape, self.note, self.x = (x.shape[0], width), x.note, x
-        self.positions = positions.astype(np.int32)
-        kept = positions[positions >= 0]
-        self._all = len(kept) == len(positions)
-        self._ascending = bool((np.diff(kept) > 0).all())
-        self._same = self._all and bool((kept == np.arange(len(kept))).all())
-        self.nnz = x.nnz if self._all else None
-
-    def blocks(self, start: int = 0) -> Iterator[Block]:
-        for block in self.x.blocks(start):
-            yield block if self._same else self._aligned(*block)
-
-    def _aligned(self, indptr: np.ndarray, indices: np.ndarray, data: np.ndarray) -> Block:
-        bound = len(self.positions)
-        if len(indices) and (indices.min() < 0 or indices.max() >= bound):
-            raise SlafError(
-                f"`{self.name}` is damaged: a value of X is of no gene, of the {bound} that there "
-                "are. Copy the file anew."
-            )
-        indptr, genes = indptr - indptr[0], self.positions[indices]
-        if not self._all:
-            kept = genes >= 0
-            behind = np.concatenate(([0], np.cumsum(kept)))
-            indptr, genes, data = behind[indptr], genes[kept], data[kept]
-        if not self._ascending:
-            row = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-            if ((row[1:] == row[:-1]) & (genes[1:] < genes[:-1])).any():
-                order = np.lexsort((genes, row))
-                genes, data = genes[order], data[order]
-        return indptr, genes, data
-
-
-class _Stacked:
-    """The matrices of all sources, one after the other."""
-
-    def __init__(self, matrices: list[Matrix], together: _Together):
-        self.parts = [
-            Aligned(x, places, together.width, name)
-            for x, places, name in zip(matrices, together.positions, together.names, strict=True)
-        ]
-        self.shape = (sum(x.shape[0] for x in matrices), together.width)
-        absent = [x.note["encoding"] == "absent" for x in matrices]
-        self.note = dict(matrices[0].note)
-        if not all(absent):
-            if any(absent):
-                raise SlafError(
-                    f"`{together.names[absent.index(True)]}` has no X, and other files have one. "
-                    "Leave it out or give it an X."
-                )
-            dtype = np.result_type(*(np.dtype(x.note["dtype"]) for x in matrices))
-            self.note = {"dtype": dtype.name, "encoding": "csr"}
-        stored = [part.nnz for part in self.parts]
-        self.nnz = None if None in stored else sum(stored)
-
-    def blocks(self, start: int = 0) -> Iterator[Block]:
-        for part in self.parts:
-            if start < part.shape[0]:
-                yield from part.blocks(max(start, 0))
-            start -= part.shape[0]

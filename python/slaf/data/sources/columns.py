@@ -1,0 +1,144 @@
+"""Columns of the same name in several inputs, as one."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from slaf._metadata import TEXT
+
+#: What pandas calls values that go together.
+_KINDS = {
+    "string": "text",
+    "integer": "numbers",
+    "floating": "numbers",
+    "mixed-integer-float": "numbers",
+    "boolean": "true and false",
+    "datetime64": "dates",
+    "datetime": "dates",
+}
+
+#: Beyond it a float64 does not hold every integer.
+_EXACT = 2**53
+
+
+def alike(frames: list[pd.DataFrame], names: list[str], section: str) -> list[pd.DataFrame]:
+    """The frames, of which the columns of one name hold values of one kind: where
+    they do not, all are text, and a warning says so. Integers stay exact, and
+    columns without values change nothing."""
+    changed: dict[str, list[pd.Series | None]] = {}
+    told = []
+    for column in dict.fromkeys(name for frame in frames for name in frame.columns):
+        parts = [frame[column] if column in frame else None for frame in frames]
+        kinds = {}
+        for name, part in zip(names, parts, strict=True):
+            if part is not None and (kind := _kind(part)) is not None:
+                kinds.setdefault(kind, name)
+        if len(kinds) > 1:
+            changed[column] = _as_text(parts)
+            held = " and ".join(f"{kind} in `{name}`" for kind, name in kinds.items())
+            told.append(f"`{section}/{column}` holds {held}")
+        elif (exact := _exact(parts)) == "text":
+            changed[column] = _as_text(parts)
+            told.append(f"`{section}/{column}` holds integers that no type has beside the rest")
+        elif kinds:
+            changed[column] = _of_one_type(parts, exact)
+    if told:
+        warnings.warn(f"{'; '.join(told)}. All of it is stored as text.", UserWarning, stacklevel=2)
+    if not changed:
+        return frames
+    frames = [frame.copy(deep=False) for frame in frames]
+    for column, parts in changed.items():
+        for frame, part in zip(frames, parts, strict=True):
+            if part is not None:
+                frame[column] = part
+    return frames
+
+
+def _kind(column: pd.Series) -> str | None:
+    """What the values are; None: there are none."""
+    if column.isna().all():
+        return None
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return _kind(pd.Series(column.cat.categories))
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    zone = getattr(column.dtype, "tz", None)
+    return _KINDS.get(kind, kind) + ("" if zone is None else f" of {zone}")
+
+
+def _as_text(columns: list[pd.Series | None]) -> list[pd.Series | None]:
+    found = [column for column in columns if column is not None]
+    categories = all(isinstance(column.dtype, pd.CategoricalDtype) for column in found)
+
+    def texts(column: pd.Series | None) -> pd.Series | None:
+        if column is None:
+            return None
+        values = zip(column.astype(object), column.isna(), strict=True)
+        plain = [np.nan if gap else _text(value) for value, gap in values]
+        return pd.Series(plain, column.index, "category" if categories else TEXT)
+
+    return [texts(column) for column in columns]
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _exact(columns: list[pd.Series | None]) -> str | None:
+    """The dtype that keeps large integers, which would become floats beside gaps,
+    floats or those of another sign; None: there is no need of one."""
+    if any(column is None for column in columns) or len({c.dtype for c in columns}) > 1:
+        found = [column.dropna() for column in columns if column is not None]
+        found = [column for column in found if len(column)]
+        whole = [column for column in found if pd.api.types.is_integer_dtype(column.dtype)]
+        ends = [int(end) for column in whole for end in (column.min(), column.max())]
+        if any(abs(end) > _EXACT for end in ends):
+            if len(whole) == len(found) and max(ends) < 2**63:
+                return "Int64"
+            return "UInt64" if len(whole) == len(found) and min(ends) >= 0 else "text"
+    return None
+
+
+def _of_one_type(columns: list[pd.Series | None], exact: str | None) -> list[pd.Series | None]:
+    """All as `exact`, if that is one; columns without values as those with some."""
+    first = next(c.dtype for c in columns if c is not None and c.notna().any())
+    kind = first.kind if isinstance(first, np.dtype) else None
+    gaps = exact or {"b": "boolean", "i": "float64", "u": "float64"}.get(kind, first)
+
+    def typed(column: pd.Series | None) -> pd.Series | None:
+        if column is None:
+            return None
+        if not len(column):
+            return pd.Series([], column.index, exact or first)
+        if column.isna().all():
+            return pd.Series(None, column.index, gaps)
+        return column if exact is None else column.astype(exact)
+
+    return [typed(column) for column in columns]
+
+
+def below(columns: list[pd.Series | None], lengths: list[int]) -> pd.Series:
+    """Columns below each other, with gaps where there is none; categories are
+    united."""
+    from pandas.api.types import union_categoricals
+
+    there = [(c, n) for c, n in zip(columns, lengths, strict=True) if c is not None]
+    found = [column for column, n in there if n] or [column for column, _ in there[:1]]
+    kinds = {str(getattr(c.dtype, "categories", pd.Index([])).dtype) for c in found}
+    if all(isinstance(column.dtype, pd.CategoricalDtype) for column in found) and len(kinds) == 1:
+        merged = pd.Series(found[0].array)
+        if any(column.dtype != found[0].dtype for column in found):
+            merged = pd.Series(union_categoricals(found, ignore_order=True))
+        elif len(found) > 1:
+            merged = pd.concat(found, ignore_index=True)
+    else:
+        merged = pd.concat(found, ignore_index=True)
+    has = np.repeat([column is not None for column in columns], lengths)
+    if has.all():
+        return merged
+    if merged.dtype == bool:
+        merged = merged.astype("boolean")
+    return merged.set_axis(np.flatnonzero(has)).reindex(range(len(has)))

@@ -1,0 +1,179 @@
+"""Matrices, arrays and graphs of several handles, the cells of one below those
+of the other, read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from slaf import _axis
+from slaf.lazy.steps import Arrays
+
+if TYPE_CHECKING:
+    from slaf.lazy.handle import LazyAnnData
+    from slaf.lazy.matrix import LazyExpressionMatrix
+
+
+class Starts:
+    """Where each of several begins in the whole."""
+
+    def __init__(self, lengths: list[int]):
+        self.at = np.cumsum([0, *lengths])
+
+    def owners(self, rows: _axis.Positions) -> Iterator[tuple[int, np.ndarray, _axis.Positions]]:
+        """Each that holds some of `rows`: its number, which of `rows` they are,
+        and where they are in it."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        owner = np.searchsorted(self.at, wanted, side="right") - 1
+        for number in np.unique(owner):
+            places = np.flatnonzero(owner == number)
+            yield int(number), places, _as_range(wanted[places] - self.at[number])
+
+
+class Stacked:
+    """Lazy matrices below each other. `columns` says, for each of them, where
+    the columns of the whole are in it; -1: nowhere, and `fill` is there."""
+
+    def __init__(
+        self,
+        parts: list[LazyExpressionMatrix],
+        columns: list[np.ndarray],
+        dtype: np.dtype,
+        fill: Any = 0,
+    ):
+        self.parts, self.columns, self.dtype, self.fill = parts, columns, np.dtype(dtype), fill
+        self.starts = Starts([part.shape[0] for part in parts])
+        self.shape = (int(self.starts.at[-1]), len(columns[0]))
+        known = [self._stored(part, at) for part, at in zip(parts, columns, strict=True)]
+        self.nnz = None if None in known else sum(known)
+
+    def _stored(self, part: LazyExpressionMatrix, places: np.ndarray) -> int | None:
+        filled = self.fill != 0 and (places < 0).any()
+        complete = np.count_nonzero(places >= 0) == part.shape[1]
+        return part._stored if complete and not filled else None
+
+    def csr(self, rows: _axis.Positions, columns: _axis.Positions) -> Arrays:
+        blocks, order = [], []
+        for number, places, inside in self.starts.owners(rows):
+            blocks.append(self._part(number, inside, columns))
+            order.append(places)
+        if not blocks:
+            whole = sparse.csr_matrix((0, len(columns)), dtype=self.dtype)
+        else:
+            whole = blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
+        back = np.argsort(np.concatenate(order)) if order else np.zeros(0, np.int64)
+        if not np.array_equal(back, np.arange(len(back))):
+            whole = whole[back]
+        data = whole.data.astype(self.dtype, copy=False)
+        return whole.indptr, whole.indices.astype(np.int32, copy=False), data
+
+    def _part(
+        self, number: int, rows: _axis.Positions, columns: _axis.Positions
+    ) -> sparse.csr_matrix:
+        taken = _axis.take(self.columns[number], columns)
+        present = np.flatnonzero(taken >= 0)
+        inside = self.parts[number]._at(rows, _as_range(taken[present])).compute()
+        inside = sparse.csr_matrix(inside)
+        indices = present.astype(np.int32)[inside.indices]
+        shape = len(rows), len(taken)
+        data = inside.data.astype(self.dtype, copy=False)
+        part = sparse.csr_matrix((data, indices, inside.indptr), shape, copy=False)
+        if self.fill == 0 or len(present) == len(taken):
+            return part
+        absent = np.flatnonzero(taken < 0).astype(np.int32)
+        filled = sparse.csr_matrix(
+            (
+                np.full(len(rows) * len(absent), self.fill, self.dtype),
+                np.tile(absent, len(rows)),
+                np.arange(len(rows) + 1) * len(absent),
+            ),
+            shape,
+        )
+        return part + filled
+
+
+class StackedVectors:
+    """Reads rows of arrays of numbers below each other, as wide as `width`;
+    `fill` is where one has fewer columns, or no such array."""
+
+    def __init__(
+        self,
+        handles: list[LazyAnnData],
+        key: str,
+        width: int,
+        dtype: np.dtype,
+        fill: Any,
+    ):
+        self.handles, self.key = handles, key
+        self.width, self.dtype, self.fill = width, dtype, fill
+        self.starts = Starts([handle.n_obs for handle in handles])
+
+    def __call__(self, rows: _axis.Positions) -> np.ndarray:
+        out = np.full((len(rows), self.width), self.fill, self.dtype)
+        for number, places, inside in self.starts.owners(rows):
+            found = self.handles[number][inside].obsm
+            if self.key in found:
+                part = found[self.key][:, : self.width]
+                out[places, : part.shape[1]] = part
+        return out
+
+
+class Joined:
+    """What anndata joins in memory, once somebody asks for it."""
+
+    def __init__(self, handles: list[LazyAnnData], key: str, join: str, fill_value: Any):
+        self.handles, self.key = handles, key
+        self.options = {"join": join, "fill_value": fill_value}
+        self.value: Any = None
+
+    def __call__(self, rows: _axis.Positions) -> Any:
+        if self.value is None:
+            self.value = self._joined()
+        return _axis.take(self.value, rows)
+
+    def _joined(self) -> Any:
+        import anndata
+
+        parts, start = [], 0
+        for handle in self.handles:
+            index = pd.RangeIndex(start, start + handle.n_obs).astype(str)
+            start += handle.n_obs
+            part = anndata.AnnData(obs=pd.DataFrame(index=index))
+            found = handle.obsm
+            if self.key in found:
+                value = found[self.key]
+                frame = isinstance(value, pd.DataFrame)
+                part.obsm[self.key] = value.set_axis(index) if frame else value
+            parts.append(part)
+        return anndata.concat(parts, **self.options).obsm[self.key]
+
+
+class Diagonal:
+    """Reads some cells of graphs, of which no cell has an edge into another
+    handle."""
+
+    def __init__(self, handles: list[LazyAnnData], key: str, dtype: np.dtype):
+        self.handles, self.key, self.dtype = handles, key, dtype
+        self.starts = Starts([handle.n_obs for handle in handles])
+
+    def __call__(self, rows: _axis.Positions) -> sparse.csr_matrix:
+        edges = [(np.zeros(0, self.dtype), np.zeros(0, np.int64), np.zeros(0, np.int64))]
+        for number, places, inside in self.starts.owners(rows):
+            found = self.handles[number][inside].obsp
+            if self.key in found:
+                block = sparse.coo_matrix(found[self.key])
+                edges.append((block.data, places[block.row], places[block.col]))
+        data, row, column = (np.concatenate(parts) for parts in zip(*edges, strict=True))
+        shape = (len(rows), len(rows))
+        return sparse.csr_matrix((data.astype(self.dtype, copy=False), (row, column)), shape)
+
+
+def _as_range(positions: np.ndarray) -> _axis.Positions:
+    first = positions[0] if len(positions) else 0
+    if np.array_equal(positions, np.arange(first, first + len(positions))):
+        return range(int(first), int(first) + len(positions))
+    return positions
