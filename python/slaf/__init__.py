@@ -26,6 +26,7 @@ __all__ = [
     "concat",
     "get_converter",
     "get_integrations",
+    "get_ml_components",
     "load_ipython_extension",
     "read_slaf",
 ]
@@ -61,6 +62,13 @@ def get_integrations():
     from slaf.integrations.scanpy import pp
 
     return LazyAnnData, LazyExpressionMatrix, pp
+
+
+def get_ml_components():
+    """`(SLAFDataLoader, SLAFTokenizer, TokenizerType, create_shuffle)`."""
+    from slaf.ml import SLAFDataLoader, SLAFTokenizer, TokenizerType, create_shuffle
+
+    return SLAFDataLoader, SLAFTokenizer, TokenizerType, create_shuffle
 
 
 def load_ipython_extension(shell) -> None:

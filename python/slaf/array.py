@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from slaf import _metadata, _slaf, _sql
 from slaf._axis import Positions, argument, is_all
+from slaf._values import handed_out, read_as
 from slaf.core import conditions, long, tables
 from slaf.core.row_index import RowIndexMapper
 
@@ -55,13 +56,35 @@ class SLAFArray:
         storage_options: dict[str, str] | None = None,
     ):
         self.slaf_path = os.fspath(slaf_path)
+        self._options = storage_options
         self._dataset = _slaf.Dataset(self.slaf_path, version, storage_options)
 
-    @classmethod
-    def _of(cls, dataset: _slaf.Dataset) -> SLAFArray:
-        array = cls.__new__(cls)
-        array.slaf_path, array._dataset = dataset.uri, dataset
+    def _other(self, dataset: _slaf.Dataset, path: str | None = None) -> SLAFArray:
+        """A dataset at the same storage."""
+        array = type(self).__new__(type(self))
+        array.slaf_path, array._dataset = path or dataset.uri, dataset
+        array._options = self._options
         return array
+
+    def _newest(self) -> SLAFArray:
+        """The dataset as it is now."""
+        return self._other(self._dataset.newest(), self.slaf_path)
+
+    def _inside(self, name: str, version: int | None) -> SLAFArray:
+        """The dataset `name` in this one."""
+        return self._other(self._dataset.nested(name, version))
+
+    def __copy__(self) -> SLAFArray:
+        return self._other(self._dataset, self.slaf_path)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SLAFArray:
+        return self.__copy__()
+
+    def __reduce__(self) -> Any:
+        """Where it is, and its version: another process opens it there."""
+        uri = self._dataset.uri
+        process = os.getpid() if uri.startswith("memory:") else None
+        return _opened, (uri, self.slaf_path, self.version, self._options, process)
 
     @property
     def version(self) -> int | None:
@@ -349,12 +372,12 @@ class SLAFArray:
         does not say, float32 for counts, as AnnData holds them."""
         noted = (self._notes.get("x") or {}).get("dtype")
         stored = self._dataset.value_dtype
-        return np.dtype(noted or ("float32" if stored == "uint16" else stored))
+        return handed_out(noted or ("float32" if stored == "uint16" else stored))
 
     def _csr(self, cells: Any, genes: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """indptr, indices and data of X."""
         dtype = self._x_dtype
-        arrays = self._dataset.csr(argument(cells), argument(genes), dtype.name)
+        arrays = self._dataset.csr(argument(cells), argument(genes), read_as(dtype))
         return (*arrays[:2], arrays[2].astype(dtype, copy=False))
 
     @cached_property
@@ -411,3 +434,20 @@ class SLAFArray:
         table = {"layers": "layers", "obsp": "cellsxcells", "varp": "genesxgenes"}[section]
         ids = ("cell_integer_id", "gene_integer_id")
         return [c for c in self._columns.get(table, {}) if not c.startswith(ids)]
+
+
+def _opened(
+    uri: str,
+    path: str,
+    version: int | None,
+    options: dict[str, str] | None,
+    process: int | None,
+) -> SLAFArray:
+    if process not in (None, os.getpid()):
+        raise _slaf.SlafError(
+            f"`{path}` is in the memory of another process. Write the dataset to a folder or an "
+            "object store to open it here."
+        )
+    array = SLAFArray(uri, version=version, storage_options=options)
+    array.slaf_path = path
+    return array

@@ -72,17 +72,24 @@ def read_slaf(
 
 
 def ensure_h5ad_writable(adata: Any) -> None:
-    """Turns text that pandas holds in Arrow into objects, which every anndata
-    can write; `adata` is changed."""
+    """Turns text of pandas' string dtypes in obs and var, categories and index
+    included, into objects, which every anndata can write; `adata` is changed."""
     for name in ("obs", "var"):
-        frame = getattr(adata, name)
-        if isinstance(frame.index.dtype, pd.StringDtype):
+        frame = getattr(adata, name, None)
+        if frame is None:
+            continue
+        if _is_text(frame.index.dtype):
             frame.index = frame.index.astype(object)
         for column in list(frame.columns):
             series = frame[column]
-            if isinstance(series.dtype, pd.StringDtype):
+            if _is_text(series.dtype):
                 frame[column] = series.astype(object)
-            elif isinstance(series.dtype, pd.CategoricalDtype) and isinstance(
-                series.cat.categories.dtype, pd.StringDtype
+            elif isinstance(series.dtype, pd.CategoricalDtype) and _is_text(
+                series.cat.categories.dtype
             ):
                 frame[column] = series.cat.rename_categories(series.cat.categories.astype(object))
+
+
+def _is_text(dtype: Any) -> bool:
+    arrow = isinstance(dtype, pd.ArrowDtype) and dtype.type is str
+    return arrow or isinstance(dtype, pd.StringDtype)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from slaf import _axis
+from slaf import SlafError, _axis
 from slaf.lazy import reduce, steps
 from slaf.lazy.sources import Layer, Source, Stored, csc_of
 from slaf.lazy.steps import Arrays, Step
@@ -64,6 +64,8 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
         self._base: tuple[_axis.Positions, _axis.Positions] = (range(rows), range(columns))
         self._steps: tuple[Step, ...] = ()
         self._part: tuple[_axis.Positions, _axis.Positions] = self._base
+        # Where they lie among what `names` names.
+        self._named_at: tuple[_axis.Positions, _axis.Positions] = self._base
 
     def _like(self, **changes: Any) -> LazyExpressionMatrix:
         other = type(self).__new__(type(self))
@@ -89,9 +91,10 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def dtype(self) -> np.dtype:
         """The dtype that :meth:`compute` gives."""
-        if not self._steps:
-            return self._source.dtype
-        return np.dtype("float64" if self._source.dtype == np.float64 else "float32")
+        dtype = self._source.dtype
+        for step in self._steps:
+            dtype = step.result(dtype)
+        return dtype
 
     @property
     def table_name(self) -> str:
@@ -118,7 +121,8 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
 
     def _axis_names(self, axis: int) -> pd.Index | None:
         if self._names is not None:
-            return _axis.take(self._names(axis), self._of_base(axis))
+            given = self._names(axis)
+            return None if given is None else _axis.take(given, self._named_at[axis])
         if self.slaf is None:
             return None
         names = self.slaf._obs_names if axis == 0 else self.slaf._var_names
@@ -138,16 +142,42 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
             _axis.positions(columns, self.shape[1], lambda: self.var_names, "var"),
         )
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise SlafError(
+            "A lazy matrix is not written to in place. Read it, change it, and set it again: "
+            "`x = handle.X.compute(); x[...] = ...; handle.X = x`."
+        )
+
     def _at(self, rows: _axis.Positions, columns: _axis.Positions) -> LazyExpressionMatrix:
-        part = _axis.compose(self._part[0], rows), _axis.compose(self._part[1], columns)
-        return self._like(_part=part)
+        taken = rows, columns
+        part, named = (
+            tuple(_axis.compose(outer, inner) for outer, inner in zip(place, taken, strict=True))
+            for place in (self._part, self._named_at)
+        )
+        return self._like(_part=part, _named_at=named)
+
+    def _named(self, names: Any) -> LazyExpressionMatrix:
+        """This matrix with the names that `names` gives of each axis."""
+        rows, columns = self.shape
+        return self._like(_names=names, _named_at=(range(rows), range(columns)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Names are asked of a handle, which is not sent along.
+        names, plain = (self.obs_names, self.var_names), self._like(_names=None)
+        if self._names is None or all(index is None for index in names):
+            return dict(plain.__dict__)
+        stored = plain.obs_names, plain.var_names
+        if self.slaf is not None and all(map(pd.Index.equals, names, stored)):
+            return dict(plain.__dict__)
+        return dict(self._named(FixedNames(*names)).__dict__)
 
     @property
     def T(self) -> LazyExpressionMatrix:
         """Genes × cells, as lazy as this."""
         from slaf.lazy.sources import Turned
 
-        return LazyExpressionMatrix._of(Turned(self), lambda axis: self._axis_names(1 - axis))
+        turned = LazyExpressionMatrix._of(Turned(self))
+        return turned._named(lambda axis: self._axis_names(1 - axis))
 
     def transpose(self) -> LazyExpressionMatrix:
         return self.T
@@ -212,8 +242,20 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
         return np.asarray(self.toarray(), dtype=dtype)
 
     def astype(self, dtype: Any, copy: bool = True) -> Matrix:
-        """Reads the matrix as `dtype`."""
-        return self.compute().astype(dtype, copy=False)
+        """Reads the matrix as `dtype`.
+
+        Raises
+        ------
+        SlafError
+            scipy's sparse matrices have no such dtype.
+        """
+        matrix = self.compute()
+        if sparse.issparse(matrix) and np.dtype(dtype) == np.float16:
+            raise SlafError(
+                "scipy has no sparse matrices of float16. Take float32, or a dense array: "
+                "`.toarray().astype(...)`."
+            )
+        return matrix.astype(dtype, copy=False)
 
     def chunks(self, rows: int | None = None) -> Iterator[Matrix]:
         """The matrix in blocks of `rows` rows (by default of about four million
@@ -298,7 +340,7 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
             operands = [None if x is self else x for x in inputs]
             known = [x for x in operands if x is not None]
             if not any(sparse.issparse(x) or isinstance(x, LazyExpressionMatrix) for x in known):
-                step = steps.of_ufunc(ufunc.__name__, operands, self.shape)
+                step = steps.of_ufunc(ufunc.__name__, operands, self.shape, self.dtype)
                 if step is not None:
                     return self._after(step)
         raise TypeError(
@@ -345,6 +387,16 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
 
         html, text = _display.matrix(self)
         return {"text/html": html, "text/plain": text}
+
+
+class FixedNames:
+    """Names that do not follow a handle's."""
+
+    def __init__(self, rows: pd.Index | None, columns: pd.Index | None):
+        self._names = rows, columns
+
+    def __call__(self, axis: int) -> pd.Index | None:
+        return self._names[axis]
 
 
 _REDUCTIONS = {

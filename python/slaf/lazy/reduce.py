@@ -10,8 +10,9 @@ import numpy as np
 from scipy import sparse
 
 from slaf import _axis, _slaf
+from slaf._values import engine_values, handed_out
 from slaf.lazy.sources import Stored
-from slaf.lazy.steps import Arrays
+from slaf.lazy.steps import Arrays, Step
 
 if TYPE_CHECKING:
     from slaf.lazy.matrix import LazyExpressionMatrix
@@ -97,6 +98,17 @@ def grouped(matrix: LazyExpressionMatrix, groups: np.ndarray | None, n_groups: i
     return Moments(counts[:, None], *shaped)
 
 
+def above_zero(
+    matrix: LazyExpressionMatrix, found: Moments, again: Callable[[LazyExpressionMatrix], Moments]
+) -> np.ndarray:
+    """How many values are above zero, which is what scanpy calls expressed, of what
+    `found` is the moments of; `again` gives those of another matrix."""
+    if not (found.least < 0).any():
+        return found.nonzero()
+    signs = again(matrix._after(Step("sign"))).sum()
+    return (found.nonzero() + signs.astype(np.int64)) // 2
+
+
 def fold(matrix: LazyExpressionMatrix, take: Callable[[int, Arrays], None]) -> None:
     """Calls `take(first row, CSR arrays)` for each block."""
     for start, arrays in _arrays(matrix):
@@ -111,9 +123,7 @@ def _arrays(matrix: LazyExpressionMatrix) -> Iterator[tuple[int, Arrays]]:
 def csr_arrays(block: Any) -> Arrays:
     """Of any block, in dtypes that the engine takes."""
     block = sparse.csr_matrix(block)
-    data = block.data
-    if data.dtype.name not in ("uint16", "int32", "int64", "float32", "float64"):
-        data = data.astype(np.float64 if data.dtype.itemsize > 2 else np.int32)
+    data = engine_values(block.data)
     return block.indptr, block.indices.astype(np.int32, copy=False), data
 
 
@@ -171,24 +181,28 @@ def kept(matrix: LazyExpressionMatrix, axis: int, *, squares: bool) -> Moments |
     zeros = nnz < count
     least = np.where(zeros, np.minimum(here["min"], 0), here["min"])
     greatest = np.where(zeros, np.maximum(here["max"], 0), here["max"])
-    unknown = np.isnan(total) | (count == 0)
-    least, greatest = (np.where(unknown, np.nan, v) for v in (least, greatest))
+    if np.isnan(total).any():
+        # Of NaN, or of infinities of both signs: the values tell.
+        return None
+    if count == 0:
+        least, greatest = (np.full(len(total), np.nan) for _ in range(2))
     return Moments(count, nnz, total, deviations, least, greatest)
 
 
 def times(matrix: LazyExpressionMatrix, other: Any) -> Any:
-    """`matrix @ other`: sparse where `other` is, else dense."""
+    """`matrix @ other`: sparse where `other` is, else dense. Products of integers
+    are int64, which they do not overflow soon."""
     other = _operand(other)
     if other.shape[0] != matrix.shape[1]:
         raise ValueError(f"{matrix.shape} @ {other.shape}: the shapes do not fit.")
-    parts = [block @ other for _, block in matrix.blocks()]
+    parts = [_wide(block, other) @ other for _, block in matrix.blocks()]
     if sparse.issparse(other):
         parts = [sparse.csr_matrix(part) for part in parts]
         return (
             sparse.vstack(parts, format="csr") if parts else sparse.csr_matrix((0, other.shape[1]))
         )
     if not parts:
-        return np.zeros((0, *other.shape[1:]))
+        return np.zeros((0, *other.shape[1:]), np.result_type(matrix.dtype, other.dtype))
     return np.concatenate([np.asarray(part) for part in parts])
 
 
@@ -204,10 +218,10 @@ def times_from_left(other: Any, matrix: LazyExpressionMatrix) -> Any:
             if other.ndim == 1
             else (other[:, start : start + block.shape[0]])
         )
-        product = part @ block
+        product = part @ _wide(block, other)
         total = product if total is None else total + product
     if total is None:
-        return np.zeros((*other.shape[:-1], matrix.shape[1]))
+        return np.zeros((*other.shape[:-1], matrix.shape[1]), other.dtype)
     return total if sparse.issparse(total) else np.asarray(total)
 
 
@@ -216,4 +230,13 @@ def _operand(other: Any) -> Any:
 
     if isinstance(other, LazyExpressionMatrix):
         return other.compute()
-    return sparse.csr_matrix(other) if sparse.issparse(other) else np.asarray(other)
+    other = sparse.csr_matrix(other) if sparse.issparse(other) else np.asarray(other)
+    if other.dtype.kind not in "biuf":
+        return other
+    return other.astype(handed_out(other.dtype), copy=False)
+
+
+def _wide(block: Any, other: Any) -> Any:
+    """A block as int64, if its product with `other` is one of integers."""
+    whole = block.dtype.kind in "biu" and other.dtype.kind in "biu"
+    return block.astype(np.int64) if whole and block.dtype != np.uint64 else block

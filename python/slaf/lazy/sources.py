@@ -1,6 +1,5 @@
 """Where the values of a lazy matrix come from: a dataset's X or a layer of it,
-a matrix in memory, another matrix's transpose, or several on top of each
-other."""
+a matrix in memory, or another matrix's transpose."""
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from slaf import _axis, _slaf
+from slaf._values import engine_values, handed_out, read_as
 from slaf.lazy.steps import Arrays
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ class Layer:
 
     def csr(self, rows: _axis.Positions, columns: _axis.Positions) -> Arrays:
         place = _axis.argument(rows), _axis.argument(columns)
-        name = self.dtype.name
-        indptr, indices, data = self.array._dataset.pairs("layers", self.key, *place, name)
+        kind = read_as(self.dtype)
+        indptr, indices, data = self.array._dataset.pairs("layers", self.key, *place, kind)
         return indptr, indices, data.astype(self.dtype, copy=False)
 
 
@@ -83,6 +83,7 @@ class Held:
 
     def __init__(self, matrix: Any):
         if sparse.issparse(matrix):
+            _check(matrix)
             matrix = sparse.csr_matrix(matrix)
             if not matrix.has_canonical_format:
                 matrix = matrix.copy()
@@ -90,12 +91,9 @@ class Held:
             self.nnz: int | None = matrix.nnz
         else:
             matrix = np.asarray(matrix)
-            if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
-                raise ValueError(
-                    f"A matrix has two dimensions and holds numbers, not {matrix.ndim} and "
-                    f"{matrix.dtype}."
-                )
+            _check(matrix)
             self.nnz = None
+        matrix = matrix.astype(handed_out(matrix.dtype), copy=False)
         self.matrix = matrix
         self.shape = matrix.shape
         self.dtype = matrix.dtype
@@ -105,9 +103,17 @@ class Held:
         part = _axis.take(self.matrix, rows)
         if not _axis.is_all(columns, self.shape[1]):
             part = part[:, np.asarray(columns, dtype=np.int64)]
-        part = sparse.csr_matrix(part)
+        # What is computed may be written to; what is held stays.
+        part = sparse.csr_matrix(part, copy=part is self.matrix)
         part.sort_indices()
         return part.indptr, part.indices.astype(np.int32, copy=False), part.data
+
+
+def _check(matrix: Any) -> None:
+    if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
+        raise ValueError(
+            f"A matrix has two dimensions and holds numbers, not {matrix.ndim} and {matrix.dtype}."
+        )
 
 
 class Turned:
@@ -125,62 +131,12 @@ class Turned:
         return part.indptr, part.indices, part.data
 
 
-class Stacked:
-    """Lazy matrices below each other. `columns` says, for each of them, where
-    the columns of the whole are in it (-1: nowhere, they are zero)."""
-
-    def __init__(self, parts: list[LazyExpressionMatrix], columns: list[np.ndarray]):
-        self.parts, self.columns = parts, columns
-        self.starts = np.cumsum([0, *(part.shape[0] for part in parts)])
-        self.shape = (int(self.starts[-1]), len(columns[0]))
-        self.dtype = np.result_type(*(part.dtype for part in parts))
-        known = [part._stored for part in parts]
-        self.nnz = None if None in known else sum(known)
-
-    def csr(self, rows: _axis.Positions, columns: _axis.Positions) -> Arrays:
-        wanted = np.asarray(rows, dtype=np.int64)
-        owner = np.searchsorted(self.starts, wanted, side="right") - 1
-        order = np.argsort(owner, kind="stable")
-        blocks = []
-        for at in np.unique(owner):
-            inside = wanted[owner == at] - self.starts[at]
-            blocks.append(self._part(at, inside, columns))
-        if not blocks:
-            empty = sparse.csr_matrix((0, len(columns)), dtype=self.dtype)
-            return empty.indptr, empty.indices, empty.data
-        whole = blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
-        if not np.array_equal(order, np.arange(len(order))):
-            back = np.empty_like(order)
-            back[order] = np.arange(len(order))
-            whole = whole[back]
-        data = whole.data.astype(self.dtype, copy=False)
-        return whole.indptr, whole.indices.astype(np.int32, copy=False), data
-
-    def _part(self, at: int, rows: np.ndarray, columns: _axis.Positions) -> sparse.csr_matrix:
-        taken = _axis.take(self.columns[at], columns)
-        present = np.flatnonzero(taken >= 0)
-        inside = self.parts[at]._at(_as_range(rows), _as_range(taken[present])).compute()
-        inside = sparse.csr_matrix(inside)
-        indices = present.astype(np.int32)[inside.indices]
-        return sparse.csr_matrix(
-            (inside.data, indices, inside.indptr), (len(rows), len(taken)), copy=False
-        )
-
-
-def _as_range(positions: np.ndarray) -> _axis.Positions:
-    if len(positions) and np.array_equal(
-        positions, np.arange(positions[0], positions[0] + len(positions))
-    ):
-        return range(int(positions[0]), int(positions[0]) + len(positions))
-    return positions
-
-
 def noted_dtype(array: SLAFArray, section: str, key: str) -> np.dtype:
-    """The dtype that a matrix of `layers`, `obsp` or `varp` had when it was
-    written."""
+    """What a matrix of `layers`, `obsp` or `varp` is handed out as: the dtype that
+    it had when it was written."""
     noted = array._notes.get(section, {}).get(key, {}).get("dtype")
     if noted:
-        return np.dtype(noted)
+        return handed_out(noted)
     table = {"layers": "layers", "obsp": "cellsxcells", "varp": "genesxgenes"}[section]
     kinds = {"Float": "float32", "Float32": "float32", "Float64": "float64", "UInt16": "uint16"}
     return np.dtype(kinds.get(array._columns[table][key], "float64"))
@@ -188,4 +144,6 @@ def noted_dtype(array: SLAFArray, section: str, key: str) -> np.dtype:
 
 def csc_of(arrays: Arrays, width: int) -> Arrays:
     """CSR arrays as CSC ones, in new buffers."""
-    return _slaf.to_csc(arrays, width)
+    indptr, indices, data = arrays
+    *places, turned = _slaf.to_csc((indptr, indices, engine_values(data)), width)
+    return (*places, turned.astype(data.dtype, copy=False))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from slaf import _axis, _slaf
+from slaf._values import engine_values
 
 #: `(indptr, indices, data)` of CSR rows.
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -24,6 +25,8 @@ class Step:
     number: Any = None
     #: The preprocessing function that it belongs to.
     of: str = ""
+    #: What it gives, if that does not follow from what it is given.
+    dtype: np.dtype | None = None
 
     def take(self, rows: _axis.Positions, columns: _axis.Positions) -> Step:
         """The step for a part of its matrix."""
@@ -37,6 +40,17 @@ class Step:
     def dense(self) -> bool:
         return self.name == "subtract"
 
+    def result(self, dtype: np.dtype) -> np.dtype:
+        """float32 or float64: what it makes of values of `dtype`, as numpy does, or
+        as the function of scanpy's that it belongs to."""
+        if self.dtype is not None:
+            return self.dtype
+        if self.of in ("normalize_total", "log1p"):
+            return np.dtype("float64" if dtype == np.float64 else "float32")
+        if self.of == "scale" and dtype.kind != "f":
+            return np.dtype("float64")
+        return np.result_type(dtype, np.float32)
+
 
 def _numbers(values: np.ndarray, positions: _axis.Positions) -> np.ndarray:
     return np.ascontiguousarray(_axis.take(values, positions), dtype=np.float64)
@@ -48,7 +62,8 @@ def apply_sparse(arrays: Arrays, width: int, steps: list[Step], dtype: np.dtype)
         (s.name, float(s.number) if np.ndim(s.number) == 0 and s.number is not None else s.number)
         for s in steps
     ]
-    return _slaf.apply_steps(arrays, width, told, dtype.name)
+    values = engine_values(arrays[2])
+    return _slaf.apply_steps((*arrays[:2], values), width, told, dtype.name)
 
 
 #: The same on dense rows, in place.
@@ -76,9 +91,29 @@ def apply_dense(x: np.ndarray, steps: list[Step]) -> np.ndarray:
     return x
 
 
-def of_ufunc(name: str, operands: list[Any], shape: tuple[int, int]) -> Step | None:
-    """The step that a numpy function of a lazy matrix (None among `operands`)
-    and a number, a row or a column stands for, if zeros stay zeros."""
+def of_ufunc(
+    name: str, operands: list[Any], shape: tuple[int, int], dtype: np.dtype
+) -> Step | None:
+    """The step that a numpy function of a lazy matrix (None among `operands`) of
+    `dtype` and a number, a row or a column stands for, if zeros stay zeros."""
+    step = _step(name, operands, shape)
+    return None if step is None else replace(step, dtype=_dtype(name, operands, dtype))
+
+
+def _dtype(name: str, operands: list[Any], dtype: np.dtype) -> np.dtype:
+    """float32 where numpy gives that or less, else float64: integers lose no digits
+    up to 2^53, and do not overflow."""
+    nothing = np.empty(0, dtype)
+    inputs = [nothing if x is None else x if np.ndim(x) == 0 else np.ravel(x)[:0] for x in operands]
+    try:
+        found = getattr(np, name)(*inputs).dtype
+    except TypeError:
+        # numpy has no sign of booleans.
+        found = np.result_type(dtype, np.float32)
+    return np.dtype("float32" if found.kind == "f" and found.itemsize <= 4 else "float64")
+
+
+def _step(name: str, operands: list[Any], shape: tuple[int, int]) -> Step | None:
     if name in _UNARY:
         step, number = _UNARY[name]
         return Step(step, number)

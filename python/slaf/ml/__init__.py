@@ -5,9 +5,17 @@
 ...     batch["input_ids"], batch["attention_mask"], batch["cell_ids"]
 """
 
+from slaf.ml.aggregators import GeneformerWindow, ScGPTWindow, SimpleWindow, Window
 from slaf.ml.dataloaders import SLAFDataLoader
 from slaf.ml.datasets import SLAFIterableDataset
 from slaf.ml.entropy import batch_entropy
+from slaf.ml.samplers import (
+    RandomShuffle,
+    Shuffle,
+    ShuffleType,
+    StratifiedShuffle,
+    create_shuffle,
+)
 from slaf.ml.tokenizers import (
     GeneformerTokenizer,
     ScGPTTokenizer,
@@ -18,11 +26,20 @@ from slaf.ml.tokenizers import (
 
 __all__ = [
     "GeneformerTokenizer",
+    "GeneformerWindow",
+    "RandomShuffle",
     "SLAFDataLoader",
     "SLAFIterableDataset",
     "SLAFTokenizer",
     "ScGPTTokenizer",
+    "ScGPTWindow",
+    "Shuffle",
+    "ShuffleType",
+    "SimpleWindow",
     "SlafdbTokenizer",
+    "StratifiedShuffle",
     "TokenizerType",
+    "Window",
     "batch_entropy",
+    "create_shuffle",
 ]

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 from scipy import sparse
 
+from slaf._values import read_as
 from slaf.ml.parts import Part, columns_of
 from slaf.ml.tensors import sparse_tensor
 from slaf.ml.tokenizers import (
@@ -57,7 +58,7 @@ class Rows:
         self._form = form
         self.var_names, columns = columns_of(parts)
         dtype = np.result_type(*(part.array._x_dtype for part in parts))
-        self.sources = [(own, len(self.var_names), dtype.name) for own in columns]
+        self.sources = [(own, len(self.var_names), read_as(dtype)) for own in columns]
 
     def batch(self, tokens: Any, rows: Any, cells: Any, labels: Batch, tensor: Tensor) -> Batch:
         indptr, indices, data = rows

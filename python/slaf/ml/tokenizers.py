@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from slaf import _slaf
+from slaf._values import engine_values, handed_out
 from slaf.ml.tensors import as_tensor
 from slaf.ml.vocabulary import Coverage, Dictionary, dictionary, match
 
@@ -108,17 +109,26 @@ class SLAFTokenizer:
         ValueError
             The matrix has not the dataset's genes.
         """
+        if not sparse.issparse(matrix):
+            matrix = np.atleast_2d(np.asarray(matrix))
+            matrix = matrix.astype(handed_out(matrix.dtype), copy=False)
         matrix = sparse.csr_matrix(matrix)
         if matrix.shape[1] != self.slaf_array.shape[1]:
             raise ValueError(
                 f"The matrix has {matrix.shape[1]} columns, and the dataset "
                 f"{self.slaf_array.shape[1]} genes."
             )
-        matrix.sort_indices()
-        kind = matrix.dtype.name if matrix.dtype.name in _slaf.Loader.dtypes else "float64"
+        if not matrix.has_canonical_format:
+            # The caller's stays as it is.
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
         cells = np.arange(matrix.shape[0]) if cells is None else np.asarray(cells)
         arrays = self._rust.encode(
-            (matrix.indptr, matrix.indices.astype(np.int32, copy=False), matrix.data.astype(kind)),
+            (
+                matrix.indptr,
+                matrix.indices.astype(np.int32, copy=False),
+                engine_values(matrix.data),
+            ),
             matrix.shape[1],
             cells.astype(np.int64),
             seed,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+from warnings import warn
 
 import numpy as np
 
@@ -54,6 +56,17 @@ def own(adata: LazyAnnData) -> None:
     """A view is about to be written to, as the caller asked for."""
     if adata.is_view:
         adata._actualise()
+
+
+def cells_of(n: int) -> str:
+    return f"{n:,} cell{'' if n == 1 else 's'}"
+
+
+def warn_of_skipped(what: str, reasons: Mapping[str, str]) -> None:
+    """One warning to the caller of a function that left out `what`, by name."""
+    if reasons:
+        told = ", ".join(f"{name!r} ({why})" for name, why in reasons.items())
+        warn(f"Skipped {what}: {told}.", UserWarning, stacklevel=4)
 
 
 def mask_of(frame: Any, mask: Any, what: str) -> np.ndarray:

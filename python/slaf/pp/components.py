@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from slaf import _slaf
+from slaf import SlafError, _slaf
 from slaf.lazy import reduce
 from slaf.lazy.handle import LazyAnnData
 from slaf.lazy.matrix import LazyExpressionMatrix
@@ -69,6 +69,8 @@ def pca(
     part = matrix[:, genes]
     rows, width = part.shape
     most = min(rows, width) - (1 if zero_center else 0)
+    if most < 1:
+        raise SlafError(f"{rows} cells × {width} genes have no principal components.")
     if n_comps is None:
         n_comps = min(50, min(rows, width) - 1)
     if not 1 <= n_comps <= most:

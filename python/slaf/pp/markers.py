@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slaf import _slaf
+from slaf import SlafError, _slaf
+from slaf._values import engine_values
 from slaf.lazy import reduce
 from slaf.lazy.handle import LazyAnnData
 from slaf.lazy.matrix import LazyExpressionMatrix
 from slaf.lazy.stream import rows_of_a_block
-from slaf.pp._handle import mask_of, matrix_of, own
+from slaf.pp._handle import cells_of, mask_of, matrix_of, own, warn_of_skipped
 
 _METHODS = ("t-test", "t-test_overestim_var", "wilcoxon")
 _CORRECTIONS = ("benjamini-hochberg", "bonferroni")
@@ -43,13 +44,14 @@ def rank_genes_groups(
     """Ranks genes by how they differ between groups of cells; expects
     logarithms. Parameters, and what is set in `uns["rank_genes_groups"]`, are
     those of scanpy's `tl.rank_genes_groups`; of the methods there are
-    "t-test", "t-test_overestim_var" and "wilcoxon".
+    "t-test", "t-test_overestim_var" and "wilcoxon". Groups of fewer than two
+    cells are skipped, with a warning that names them, unless `groups` does.
 
     Raises
     ------
     ValueError
-        A group has one cell only, or there is no such group, method or
-        correction.
+        A group that `groups` or `reference` names has fewer than two cells, or
+        there is no such group, method or correction, or nothing to compare.
     """
     for name, value, known in (
         ("method", method, _METHODS),
@@ -68,6 +70,7 @@ def rank_genes_groups(
         chosen = mask_of(source.var, mask_var, "var")
         matrix, names = matrix[:, chosen], names[chosen]
     tested = _Groups(adata.obs[groupby], groups, reference)
+    warn_of_skipped(f"groups of obs[{groupby!r}]", tested.skipped)
     if copy:
         adata = adata.copy()
     own(adata)
@@ -121,7 +124,7 @@ class _Groups:
             raise ValueError(
                 f"reference = {reference} needs to be one of groupby = {list(categories)}."
             )
-        if isinstance(groups, str) and groups == "all":
+        if _is_all(groups):
             order = list(categories)
         elif isinstance(groups, (str, int)):
             raise ValueError("Specify a sequence of groups")
@@ -134,23 +137,39 @@ class _Groups:
                     near = _slaf.nearest(str(name), [str(c) for c in categories])
                     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
                     raise ValueError(f"There is no group {name!r}.{hint}")
-        self.order = order
+        counts = labels.value_counts()
+        small = [name for name in order if counts.loc[name] < 2]
+        #: Groups that are left out, and why.
+        self.skipped = {str(name): cells_of(counts.loc[name]) for name in small}
+        if reference in small:
+            cells = self.skipped[str(reference)]
+            raise SlafError(f"The reference {reference!r} has {cells}, and two are needed.")
+        if small and not _is_all(groups):
+            raise SlafError(
+                f"Could not calculate statistics for groups {', '.join(self.skipped)} since they "
+                "have fewer than two cells. Leave them out of `groups`."
+            )
+        self.order = order = [name for name in order if name not in small]
         place = {name: at for at, name in enumerate(self.order)}
         self.n = len(self.order)
         #: The rest of the cells is one more group.
         codes = np.array([place.get(c, self.n) for c in categories] + [self.n], dtype=np.int32)
         self.codes = codes[labels.cat.codes.to_numpy()]
         self.sizes = np.bincount(self.codes, minlength=self.n + 1)
-        lonely = [str(self.order[at]) for at in range(self.n) if self.sizes[at] < 2]
-        if lonely:
-            raise ValueError(
-                f"Could not calculate statistics for groups {', '.join(lonely)} since they only "
-                "contain one sample."
-            )
         self.reference = None if reference == "rest" else place[reference]
+        whole = reference == "rest" and self.n == 1 and self.sizes[0] == len(labels)
+        if whole or not self.tested():
+            raise SlafError(
+                f"There is nothing to compare in {labels.name!r}: of its groups, "
+                f"{', '.join(map(repr, map(str, order))) or 'none'} with two cells or more."
+            )
 
     def tested(self) -> list[int]:
         return [at for at in range(self.n) if at != self.reference]
+
+
+def _is_all(groups: str | Iterable[str]) -> bool:
+    return isinstance(groups, str) and groups == "all"
 
 
 class _Statistics:
@@ -179,13 +198,16 @@ class _Statistics:
         mean = self._totals[others].sum(axis=0) / n
         apart = self._counts[others] * (self._means[others] - mean) ** 2
         squares = (self._squares[others] + apart).sum(axis=0)
-        return n, mean, squares / (n - 1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return n, mean, squares / (n - 1)
 
     def fold_changes(self, group: int, base: float | None) -> np.ndarray:
         """log2 of the ratio of the means, logarithms undone."""
         scale = 1.0 if base is None else np.log(base)
-        undone = [np.expm1(m * scale) + 1e-9 for m in (self.of(group)[1], self.other(group)[1])]
-        return np.log2(undone[0] / undone[1])
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            means = (self.of(group)[1], self.other(group)[1])
+            undone = [np.expm1(mean * scale) + 1e-9 for mean in means]
+            return np.log2(undone[0] / undone[1])
 
     def shares(self) -> np.ndarray:
         """Of the cells of each group, those that have each gene."""
@@ -248,7 +270,8 @@ class _Statistics:
         for start in range(0, width, step):
             part = self.matrix[:, start : start + step]
             columns = part.tocsc()
-            arrays = columns.indptr, columns.indices.astype(np.int32, copy=False), columns.data
+            data = engine_values(columns.data)
+            arrays = columns.indptr, columns.indices.astype(np.int32, copy=False), data
             found, tied = _slaf.rank_sums(arrays, codes, n)
             sums[start : start + step] = found.reshape(-1, n)
             ties[start : start + step] = tied

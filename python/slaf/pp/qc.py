@@ -176,7 +176,10 @@ def _filter(adata: LazyAnnData, axis: int, limits: tuple, inplace: bool) -> Lazy
     for name, low, high in limits:
         if low is None and high is None:
             continue
-        noted[name] = found.sum() if name == "n_counts" else found.nonzero()
+        if name == "n_counts":
+            noted[name] = found.sum()
+        else:
+            noted[name] = reduce.above_zero(matrix, found, lambda m: reduce.moments(m, axis))
         if low is not None:
             keep &= noted[name] >= low
         if high is not None:

@@ -6,17 +6,19 @@ about a fitted trend (Stuart et al. 2019)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from warnings import warn
 
 import numpy as np
 import pandas as pd
 
-from slaf import _slaf
+from slaf import SlafError, _slaf
 from slaf.lazy import reduce
 from slaf.lazy.handle import LazyAnnData
 from slaf.lazy.matrix import LazyExpressionMatrix
 from slaf.lazy.steps import Arrays, Step
-from slaf.pp._handle import matrix_of, own
+from slaf.pp._handle import cells_of, matrix_of, own, warn_of_skipped
 
 _FLAVORS = ("seurat", "cell_ranger", "seurat_v3", "seurat_v3_paper")
 
@@ -53,7 +55,8 @@ def highly_variable_genes(
         "seurat_v3_paper" counts.
     batch_key
         A column of obs: genes are chosen in each batch, and those that most
-        batches choose come first.
+        batches choose come first. Batches that are too small to say are skipped,
+        with a warning that names them.
     subset
         Whether the handle is left with these genes only.
 
@@ -61,12 +64,14 @@ def highly_variable_genes(
     ------
     ImportError
         "seurat_v3" needs scikit-misc.
+    SlafError
+        There are too few cells, or values that are not finite.
     """
     if flavor not in _FLAVORS:
         near = _slaf.nearest(flavor, list(_FLAVORS)) or list(_FLAVORS)
         raise ValueError(f"There is no flavor {flavor!r}: choose {' or '.join(map(repr, near))}.")
     matrix = matrix_of(adata, layer)
-    batches = _batches(adata, batch_key)
+    batches = _Batches.of(adata, batch_key)
     if flavor.startswith("seurat_v3"):
         n_top = 2000 if n_top_genes is None else n_top_genes
         found = _by_trend(matrix, batches, n_top, span, flavor, check_values)
@@ -75,6 +80,7 @@ def highly_variable_genes(
         cutoff = n_top_genes or (min_mean, max_mean, min_disp, max_disp)
         base = dict(adata.uns.get("log1p") or {}).get("base")
         found = _by_dispersion(matrix, batches, flavor, n_bins, cutoff, base, adata.var_names)
+    batches.warn()
     if batch_key is None:
         found = found.drop(columns="highly_variable_nbatches", errors="ignore")
     if not inplace:
@@ -89,17 +95,60 @@ def highly_variable_genes(
     return None
 
 
-def _batches(adata: LazyAnnData, key: str | None) -> np.ndarray:
-    """The number of each cell's batch; -1: none."""
-    if key is None:
-        return np.zeros(adata.n_obs, dtype=np.int32)
-    column = adata.obs[key]
-    return column.astype("category").cat.codes.to_numpy(dtype=np.int32)
+class _TooSmall(SlafError):
+    """A batch says nothing about its genes."""
+
+
+@dataclass
+class _Batches:
+    """Batches of two cells or more, and why others are skipped.
+
+    Attributes
+    ----------
+    of_cell
+        The number of each cell's batch; -1: none.
+    """
+
+    key: str | None
+    of_cell: np.ndarray
+    names: list[str]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, adata: LazyAnnData, key: str | None) -> _Batches:
+        if key is None:
+            if adata.n_obs < 2:
+                raise SlafError("Genes vary between cells, and there are fewer than two.")
+            return cls(None, np.zeros(adata.n_obs, dtype=np.int32), ["all cells"])
+        labels = adata.obs[key].astype("category")
+        codes = labels.cat.codes.to_numpy()
+        sizes = np.bincount(codes[codes >= 0], minlength=len(labels.cat.categories))
+        large = sizes > 1
+        numbers = np.append(np.where(large, np.cumsum(large) - 1, -1), -1).astype(np.int32)
+        every = [str(name) for name in labels.cat.categories]
+        skipped = {every[at]: cells_of(sizes[at]) for at in np.flatnonzero(~large)}
+        batches = cls(key, numbers[codes], [every[at] for at in np.flatnonzero(large)], skipped)
+        batches.require(batches.names)
+        return batches
+
+    def skip(self, batch: int, error: _TooSmall) -> None:
+        if self.key is None:
+            reason = str(error)
+            raise SlafError(f"{reason[0].upper()}{reason[1:]}.")
+        self.skipped[self.names[batch]] = str(error)
+
+    def require(self, left: list) -> None:
+        if not left:
+            reasons = ", ".join(f"{name!r} ({why})" for name, why in self.skipped.items())
+            raise SlafError(f"No batch of obs[{self.key!r}] is large enough: {reasons or 'none'}.")
+
+    def warn(self) -> None:
+        warn_of_skipped(f"batches of obs[{self.key!r}]", self.skipped)
 
 
 def _by_dispersion(
     matrix: LazyExpressionMatrix,
-    batches: np.ndarray,
+    batches: _Batches,
     flavor: str,
     n_bins: int,
     cutoff: int | tuple[float, ...],
@@ -109,20 +158,25 @@ def _by_dispersion(
     if flavor == "seurat":
         undo = [Step("times", float(np.log(base)))] if base is not None else []
         matrix = matrix._after(*undo, Step("expm1"))
-    n = int(batches.max(initial=0)) + 1
-    found = reduce.grouped(matrix, batches, n)
+    found = reduce.grouped(matrix, batches.of_cell, len(batches.names))
     means, variances = found.mean(), found.var(ddof=1)
-    if n == 1:
-        return _one_batch(means[0], variances[0], flavor, n_bins, cutoff).set_axis(names)
+    expressed = np.ones_like(found.nnz, dtype=bool)
+    if batches.key is not None:
+        of_values = lambda m: reduce.grouped(m, batches.of_cell, len(batches.names))  # noqa: E731
+        expressed = reduce.above_zero(matrix, found, of_values) > 0
     parts = []
-    for batch in range(n):
-        seen = found.nnz[batch] > 0
-        part = _one_batch(means[batch][seen], variances[batch][seen], flavor, n_bins, cutoff)
+    for batch, seen in enumerate(expressed):
+        try:
+            part = _one_batch(means[batch][seen], variances[batch][seen], flavor, n_bins, cutoff)
+        except _TooSmall as error:
+            batches.skip(batch, error)
+            continue
         whole = pd.DataFrame(0.0, index=range(len(seen)), columns=part.columns)
         whole["highly_variable"] = False
         whole.loc[seen] = part.set_axis(np.flatnonzero(seen))
         parts.append(whole)
-    return _over_batches(parts, cutoff, names)
+    batches.require(parts)
+    return parts[0].set_axis(names) if batches.key is None else _over_batches(parts, cutoff, names)
 
 
 def _one_batch(
@@ -132,14 +186,26 @@ def _one_batch(
     n_bins: int,
     cutoff: int | tuple[float, ...],
 ) -> pd.DataFrame:
+    if not len(mean):
+        raise _TooSmall("there are no values")
+    if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
+        raise SlafError(
+            "The mean or variance of some genes is not finite: the matrix holds NaN or infinity"
+            + (", or counts. Take logarithms first: `pp.log1p`." if flavor == "seurat" else ".")
+        )
     mean = np.where(mean == 0, 1e-12, mean)
     dispersion = variance / mean
     if flavor == "seurat":
-        dispersion = np.log(np.where(dispersion == 0, np.nan, dispersion))
+        dispersion = np.log(np.where(dispersion <= 0, np.nan, dispersion))
         mean = np.log1p(mean)
         bins = n_bins
     else:
         bins = np.r_[-np.inf, np.percentile(mean, np.arange(10, 105, 5)), np.inf]
+        if (np.diff(bins) == 0).any():
+            raise _TooSmall(
+                "too many genes have one mean for bins of 'cell_ranger'; leave out genes that few "
+                "cells have, by `pp.filter_genes`, or take flavor='seurat'"
+            )
     genes = pd.DataFrame({"means": mean, "dispersions": dispersion})
     genes["mean_bin"] = pd.cut(genes["means"], bins=bins)
     of_bin = genes.groupby("mean_bin", observed=True)["dispersions"]
@@ -215,39 +281,34 @@ def _over_batches(
 
 def _by_trend(
     matrix: LazyExpressionMatrix,
-    batches: np.ndarray,
+    batches: _Batches,
     n_top: int,
     span: float,
     flavor: str,
     check_values: bool,
 ) -> pd.DataFrame:
-    try:
-        from skmisc.loess import loess
-    except ImportError:
-        raise ImportError(
-            f"The flavor {flavor!r} needs scikit-misc: `pip install scikit-misc`."
-        ) from None
+    if find_spec("skmisc") is None:
+        raise ImportError(f"The flavor {flavor!r} needs scikit-misc: `pip install scikit-misc`.")
     if check_values and not _counts(matrix):
         warn(f"`{flavor=!r}` expects raw count data, but non-integers were found.", stacklevel=4)
-    n = int(batches.max(initial=0)) + 1
-    of_batch = reduce.grouped(matrix, batches, n)
+    of_batch = reduce.grouped(matrix, batches.of_cell, len(batches.names))
     whole = reduce.moments(matrix, 0, squares=True)
     means, variances = of_batch.mean(), of_batch.var(ddof=1)
     norms = []
-    for batch in range(n):
+    for batch in range(len(batches.names)):
         mean, variance = means[batch], variances[batch]
-        varies = variance > 0
-        fitted = np.zeros(len(mean))
-        model = loess(np.log10(mean[varies]), np.log10(variance[varies]), span=span, degree=2)
-        model.fit()
-        fitted[varies] = model.outputs.fitted_values
-        std = np.sqrt(10**fitted)
-        rows = np.flatnonzero(batches == batch)
+        try:
+            std = _trend(mean, variance, span)
+        except _TooSmall as error:
+            batches.skip(batch, error)
+            continue
+        rows = np.flatnonzero(batches.of_cell == batch)
         limit = std * np.sqrt(len(rows)) + mean
         clipped = reduce.moments(matrix[rows]._after(Step("clip_columns", limit)), 0, squares=True)
         total = clipped.sum()
         second = clipped.squares + total * total / len(rows)
         norms.append((len(rows) * mean**2 + second - 2 * total * mean) / ((len(rows) - 1) * std**2))
+    batches.require(norms)
     norms = np.array(norms)
     ranks = np.argsort(np.argsort(-norms, axis=1), axis=1).astype(np.float32)
     chosen_by = (ranks < n_top).sum(axis=0)
@@ -269,6 +330,27 @@ def _by_trend(
     order = found[keys].sort_values(keys, ascending=ascending, na_position="last").index
     found["highly_variable"] = found.index.isin(order[:n_top])
     return found
+
+
+def _trend(mean: np.ndarray, variance: np.ndarray, span: float) -> np.ndarray:
+    """The standard deviation of each gene that its mean lets expect."""
+    from skmisc.loess import loess
+
+    varies = variance > 0
+    fitted = np.zeros(len(mean))
+    try:
+        # With less than a point in its window, loess ends the process.
+        if span * varies.sum() < 3:
+            raise ValueError
+        model = loess(np.log10(mean[varies]), np.log10(variance[varies]), span=span, degree=2)
+        model.fit()
+        fitted[varies] = model.outputs.fitted_values
+    except (ValueError, ZeroDivisionError):
+        raise _TooSmall(
+            f"a trend of variances cannot be fitted to the {int(varies.sum()):,} genes that vary; "
+            "raise `span`, or take flavor='seurat'"
+        ) from None
+    return np.sqrt(10**fitted)
 
 
 def _counts(matrix: LazyExpressionMatrix) -> bool:
