@@ -268,8 +268,9 @@ def test_an_entry_outside_of_the_matrix(refused, tmp_path, entry, word):
     assert word in refused(write_mtx(tmp_path / "run", [entry]))
 
 
-def test_an_entry_that_comes_twice(refused, tmp_path):
-    assert "gene 5 of cell 1 twice" in refused(write_mtx(tmp_path / "run", [(5, 1, 9), (5, 1, 8)]))
+def test_an_entry_that_comes_twice_is_summed(converted, tmp_path):
+    got = converted(write_mtx(tmp_path / "run", [(5, 1, 9), (5, 1, 8)]))
+    assert got.X.nnz == 1 and got.X[0, 4] == 17
 
 
 @pytest.mark.parametrize("entry", [(1, 1, "many"), ("x", 1, 1), (1, 1, "")])

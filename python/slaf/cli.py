@@ -26,10 +26,12 @@ on stderr), 2 wrong usage, 130 interrupted.
 """
 
 _CONVERT = """\
-INPUT is an h5ad file, a 10x folder (matrix.mtx, barcodes.tsv, features.tsv), a
-10x h5 file, a SLAF dataset, a TileDB-SOMA experiment, or a folder that holds
-some of them. Several become one dataset: genes are aligned by id, and
-`source_file` says where a cell is from.
+INPUT is an h5ad, h5mu or zarr AnnData, a 10x h5 file, a folder or prefix of
+matrix.mtx, barcodes.tsv and features.tsv (10x, GEO), an output folder of
+STARsolo, kb, alevin-fry or Parse, a SLAF dataset, a TileDB-SOMA experiment, or
+a folder that holds some of them. Several become one dataset: genes are aligned
+by id, and `source_file` says where a cell is from (`source_file_1`, if obs has
+such a column already).
 
 Nothing can be opened at OUTPUT before it is whole. A conversion that was
 interrupted goes on where it was when it is run again.
@@ -37,6 +39,8 @@ interrupted goes on where it was when it is run again.
 examples:
   slaf convert pbmc.h5ad pbmc.slaf
   slaf convert filtered_feature_bc_matrix/ sample.slaf
+  slaf convert GSM123_sampleA_ a.slaf
+  slaf convert pbmc.h5mu rna.slaf --modality rna
   slaf convert runs/ all.slaf --join inner --unique-cells
   slaf convert all.slaf t_cells.slaf --cells "cell_type = 'T cell'"
   slaf convert all.slaf shuffled.slaf --shuffle 0
@@ -243,6 +247,14 @@ def _input_options(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("--format", choices=FORMATS, default="auto", help="of the input")
     parser.add_argument("--genome", help="the one of a 10x h5 file with several")
+    parser.add_argument("--modality", metavar="NAME", help="the one of a MuData file, such as rna")
+    parser.add_argument(
+        "--skip",
+        action="append",
+        default=[],
+        metavar="ENTRY",
+        help="leave out an entry, such as obsm/airr; repeatable",
+    )
     parser.add_argument(
         "--unique-cells",
         action="store_true",
@@ -279,6 +291,8 @@ def _convert(options: argparse.Namespace) -> None:
                 join=options.join,
                 unique_cells=options.unique_cells,
                 genome=options.genome,
+                modality=options.modality,
+                skip=options.skip,
                 counts=options.counts,
                 **common,
             )
@@ -301,6 +315,8 @@ def _append(options: argparse.Namespace) -> None:
             join=options.join,
             unique_cells=options.unique_cells,
             genome=options.genome,
+            modality=options.modality,
+            skip=options.skip,
             progress=progress,
         )
     finally:

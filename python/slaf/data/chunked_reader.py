@@ -326,7 +326,10 @@ def create_chunked_reader(
             value_type="auto" if value_type == "uint16" else value_type,
             layer_name=layer_name,
         )
-    raise SlafError(f"`{file_path}` is a dataset of SLAF already: open it as `SLAFArray`.")
+    if kind == "slaf":
+        raise SlafError(f"`{file_path}` is a dataset of SLAF already: open it as `SLAFArray`.")
+    # Of formats that slafdb does not read.
+    return _SourceReader(file_path, "auto" if value_type == "uint16" else value_type)
 
 
 def _of_size(x: Matrix, start: int, end: int, size: int) -> Iterator[tuple[int, sparse.csr_matrix]]:

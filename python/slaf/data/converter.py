@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,8 +13,9 @@ from slaf import SlafError, _slaf
 from slaf._progress import Progress, in_notebook
 from slaf.data import _write
 from slaf.data.sources import inputs_in, open_source
-from slaf.data.sources.base import Source, SparseRows
-from slaf.data.sources.h5ad import Nothing
+from slaf.data.sources.base import Matrix, Nothing, Source, SparseRows
+from slaf.data.sources.entries import check_skip
+from slaf.data.sources.mudata import modality_of
 
 if TYPE_CHECKING:
     import anndata
@@ -68,6 +69,8 @@ class SLAFConverter:
         join: str = "outer",
         unique_cells: bool = False,
         genome: str | None = None,
+        modality: str | None = None,
+        skip: Sequence[str] = (),
         counts: bool | None = None,
         gene_index: bool = True,
         storage_options: dict[str, str] | None = None,
@@ -76,10 +79,13 @@ class SLAFConverter:
         """Converts `input_path` to the dataset `output_path`, which may be a
         folder or an address on `s3://`, `gs://`, `az://` or `hf://`.
 
-        The input is an h5ad file, a 10x folder (matrix.mtx) or h5 file, a SLAF
-        dataset, a TileDB-SOMA experiment, or several of them: a list, or a
-        folder that holds some. Several become one dataset; their genes are
-        aligned by id and their cells say in `source_file` where they are from.
+        The input is an h5ad or h5mu file, an AnnData of zarr (a folder or
+        `.zarr.zip`), a 10x folder (matrix.mtx) or h5 file, a SLAF dataset, a
+        TileDB-SOMA experiment, or several of them: a list, or a folder that
+        holds some. Several become one dataset; their genes are
+        aligned by id and their cells say in `source_file` where they are from
+        (in `source_file_1`, if an input has a column of that name). A column of
+        text in one and of numbers in another becomes text.
 
         A conversion that was interrupted goes on where it was when it is run
         again; until it ends nothing can be opened at `output_path`.
@@ -87,7 +93,8 @@ class SLAFConverter:
         Parameters
         ----------
         input_format
-            "h5ad", "10x_mtx", "10x_h5", "slaf" or "tiledb"; found out if "auto".
+            "h5ad", "h5mu", "zarr", "10x_mtx", "10x_h5", "slaf" or "tiledb"; found
+            out if "auto".
         overwrite
             Replace what is at `output_path`, once the new dataset is whole.
         join
@@ -97,6 +104,11 @@ class SLAFConverter:
             Append the number of its input to each cell id.
         genome
             The one of a 10x h5 file with several.
+        modality
+            The one of a MuData file to convert, such as "rna".
+        skip
+            Entries of h5ad, h5mu and zarr inputs to leave out, such as
+            "obsm/airr" or "uns/neighbors".
         counts
             Refuse X if it holds anything but counts. By default so for 10x files.
         gene_index
@@ -124,7 +136,16 @@ class SLAFConverter:
                 f"`{target}` exists already. Choose another name, or overwrite it "
                 "(`overwrite=True`, `--overwrite`)."
             )
-        source = self._open(input_path, input_format, join, unique_cells, genome, storage_options)
+        source = self._open(
+            input_path,
+            input_format,
+            join,
+            unique_cells,
+            genome=genome,
+            modality=modality,
+            skip=skip,
+            options=storage_options,
+        )
         try:
             self._write(source, target, overwrite, gene_index, counts, storage_options, progress)
         finally:
@@ -135,15 +156,17 @@ class SLAFConverter:
         adata: anndata.AnnData,
         output_path: Input,
         *,
+        modality: str | None = None,
         overwrite: bool = False,
         counts: bool | None = None,
         gene_index: bool = True,
         storage_options: dict[str, str] | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Converts an AnnData object; parameters and errors as :meth:`convert`."""
+        """Converts an AnnData object, or a modality of a MuData object; parameters
+        and errors as :meth:`convert`."""
         self._write(
-            _memory_source(adata),
+            _memory_source(modality_of(adata, modality)),
             os.fspath(output_path),
             overwrite,
             gene_index,
@@ -185,6 +208,8 @@ class SLAFConverter:
         join: str = "outer",
         unique_cells: bool = False,
         genome: str | None = None,
+        modality: str | None = None,
+        skip: Sequence[str] = (),
         storage_options: dict[str, str] | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -209,7 +234,16 @@ class SLAFConverter:
             raise SlafError(f"join is 'outer' or 'left' in an append, not {join!r}.")
         array = SLAFArray(existing_slaf_path, storage_options=storage_options)
         old = slaf_source(LazyAnnData(array))
-        new = self._open(input_path, input_format, "outer", unique_cells, genome, storage_options)
+        new = self._open(
+            input_path,
+            input_format,
+            "outer",
+            unique_cells,
+            genome=genome,
+            modality=modality,
+            skip=skip,
+            options=storage_options,
+        )
         try:
             both = grown(old, new, join=join)
             gene_index, _ = array._dataset.companions()
@@ -230,8 +264,9 @@ class SLAFConverter:
         input_format: str,
         join: str,
         unique_cells: bool,
-        genome: str | None,
-        options: dict[str, str] | None,
+        *,
+        skip: Sequence[str],
+        **options: Any,
     ) -> Source:
         from slaf.data.sources.many import many
 
@@ -249,12 +284,16 @@ class SLAFConverter:
                 )
         if not paths:
             raise SlafError("There is nothing to convert: the list of inputs is empty.")
+        skip = [skip] if isinstance(skip, str) else list(skip)
+        skip = sorted({name.strip("/") for name in skip})
         sources = []
         try:
             for path in paths:
-                sources.append(
-                    open_source(path, input_format, genome=genome, options=options, **self._soma)
-                )
+                sources.append(open_source(path, input_format, skip=skip, **options, **self._soma))
+            if skip:
+                check_skip(skip, [source.entries() for source in sources])
+            for source in sources:
+                source.check()
         except BaseException:
             for source in sources:
                 source.close()
@@ -327,19 +366,23 @@ def _memory_source(adata: anndata.AnnData) -> Source:
             obs = pd.DataFrame(index=adata.obs_names)
             return anndata.AnnData(obs=obs, var=adata.raw.var, varm=dict(adata.raw.varm))
 
-        raw = Source(
-            name="raw",
-            x=SparseRows(_by_rows(adata.raw.X), adata.raw.shape, _note(adata.raw.X)),
-            metadata=raw_metadata,
-        )
-    absent = (adata.isbacked and "X" not in adata.file._file) or adata.X is None
-    x = Nothing(adata.shape) if absent else None
+        raw = Source(name="raw", x=_memory_matrix(adata.raw), metadata=raw_metadata)
     return Source(
         name=str(adata.filename) if adata.isbacked else "the AnnData object",
-        x=x or SparseRows(_by_rows(adata.X), adata.shape, _note(adata.X)),
+        x=_memory_matrix(adata),
         metadata=metadata,
         raw=raw,
     )
+
+
+def _memory_matrix(adata: anndata.AnnData | anndata.Raw) -> Matrix:
+    """X of an AnnData or of its raw; of a backed one, anndata opens the file
+    again if it was closed."""
+    try:
+        x = adata.X
+    except KeyError:  # what anndata raises of a file without X
+        x = None
+    return Nothing(adata.shape) if x is None else SparseRows(_by_rows(x), adata.shape, _note(x))
 
 
 def _note(x) -> dict[str, str]:

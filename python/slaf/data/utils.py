@@ -11,14 +11,15 @@ import numpy as np
 from slaf import SlafError
 from slaf.data.sources import detect, inputs_in, open_source
 from slaf.data.sources.base import frame_of, index_of
+from slaf.data.sources.folders import folder_format
 
 #: Endings by which a file is known that is not there, or not readable, yet.
-_ENDINGS = {".h5ad": "h5ad", ".h5": "10x_h5"}
+_ENDINGS = {".h5ad": "h5ad", ".h5mu": "h5ad", ".h5": "10x_h5"}
 
 
 def detect_format(input_path: str) -> str:
-    """The format of an input: "h5ad", "10x_h5", "10x_mtx", "tiledb" or "slaf".
-    What is there is looked into; of anything else the name decides.
+    """The format of an input, one of `FORMATS`. What is there is looked into; of
+    anything else the name decides.
 
     Raises
     ------
@@ -27,11 +28,12 @@ def detect_format(input_path: str) -> str:
     """
     path = Path(input_path)
     known = _ENDINGS.get(path.suffix)
-    if "://" not in os.fspath(input_path) and not path.is_dir():
-        if not _is_hdf5(path):
-            if known is None:
-                raise SlafError(f"`{input_path}` is in no format that is known.")
-            return known
+    if "://" not in os.fspath(input_path) and not path.exists() and not folder_format(path):
+        if known is None:
+            raise SlafError(f"`{input_path}` is in no format that is known.")
+        return known
+    if path.is_file() and known and not _is_hdf5(path):
+        return known
     return detect(os.fspath(input_path))
 
 
@@ -59,8 +61,8 @@ def discover_input_files(input_path: str, max_depth: int = 2) -> tuple[list[str]
         found = _below(Path(input_path), max_depth)
     if not found:
         raise SlafError(
-            f"`{input_path}` holds nothing that can be converted: no h5ad or h5 file, no 10x "
-            "folder, no TileDB-SOMA experiment."
+            f"`{input_path}` holds nothing that can be converted: no h5ad or h5 file, no "
+            "folder of 10x, STARsolo, kb, alevin or Parse, no TileDB-SOMA experiment."
         )
     formats = sorted(set(found.values()))
     if len(formats) > 1:

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from slaf import SlafError
+from slaf._values import engine_values as plain
 
 if TYPE_CHECKING:
     import anndata
@@ -32,7 +33,7 @@ class Matrix(Protocol):
     shape: tuple[int, int]
     #: `dtype`, by numpy's name, and `encoding`: csr, csc, dense, coo or absent.
     note: dict[str, Any]
-    #: Stored values, where that is known without reading them.
+    #: Stored values at most, where that is known without reading them.
     nnz: int | None
 
     def blocks(self, start: int = 0) -> Iterator[Block]:
@@ -92,6 +93,34 @@ class Parts:
     uns: Mapping[str, Any] = field(default_factory=dict)
 
 
+def in_memory(parts: Parts) -> anndata.AnnData:
+    """All parts, as an AnnData without X."""
+    import anndata
+
+    return anndata.AnnData(
+        obs=frame_of(parts.obs),
+        var=frame_of(parts.var),
+        obsm={key: loaded(value) for key, value in parts.obsm.items()},
+        varm={key: loaded(value) for key, value in parts.varm.items()},
+        layers={key: whole(value) for key, value in parts.layers.items()},
+        obsp={key: whole(value) for key, value in parts.obsp.items()},
+        varp={key: whole(value) for key, value in parts.varp.items()},
+        uns=dict(parts.uns),
+    )
+
+
+def whole(value: Any) -> Any:
+    """A matrix in memory; anything else as it is."""
+    if not isinstance(value, Matrix):
+        return value
+    if isinstance(value, SparseRows):
+        return loaded(value.x)
+    blocks = list(value.blocks())
+    rows = [sparse.csr_matrix((d, i, p - p[0]), (len(p) - 1, value.shape[1])) for p, i, d in blocks]
+    stacked = sparse.vstack(rows, format="csr") if rows else sparse.csr_matrix(value.shape)
+    return stacked.asformat(value.note["encoding"]).astype(value.note["dtype"])
+
+
 @dataclass
 class Source:
     """An input of any format."""
@@ -108,6 +137,16 @@ class Source:
     counts: bool = False
     raw: Source | None = None
     close: Callable[[], None] = lambda: None
+    #: Raises what is known to go wrong, before anything large is read.
+    check: Callable[[], None] = lambda: None
+    #: Names such as `obsm/X_pca` of what can be left out.
+    entries: Callable[[], list[str]] = list
+    #: As `parts`, but of some cells, where reading all would take long.
+    first: Callable[[], Parts | anndata.AnnData] | None = None
+    #: What it is joined of, where it is.
+    inputs: list[Source] = field(default_factory=list)
+    #: The column of obs that says which input a cell is from.
+    source_column: str | None = None
 
     def rest(self) -> Parts | anndata.AnnData:
         """Everything but X and raw, where it is if that is possible."""
@@ -135,35 +174,111 @@ class SparseRows:
         for row in range(start, height, step):
             block = self.x[row : min(row + step, height)]
             if not sparse.issparse(block):
-                block = np.atleast_2d(np.asarray(block))
+                block = plain(np.atleast_2d(np.asarray(block)))
             block = sparse.csr_matrix(block)
-            if not block.has_sorted_indices:
-                block = block.sorted_indices()
-            yield block.indptr.astype(np.int64), block.indices, plain(block.data)
+            rows = block.indptr.astype(np.int64), block.indices, plain(block.data)
+            yield canonical(*rows, self.note["dtype"])
 
 
-def plain(data: np.ndarray) -> np.ndarray:
-    """`data` in one of the dtypes that the engine takes, losing nothing."""
-    if data.dtype in (np.uint16, np.int32, np.int64, np.float32, np.float64):
-        return np.ascontiguousarray(data)
-    if data.dtype.kind not in "biuf":
-        raise SlafError(f"X holds {data.dtype}, and only real numbers can be stored.")
-    if data.dtype.kind == "f":
-        return data.astype(np.float32 if data.dtype.itemsize <= 4 else np.float64)
-    if data.dtype.kind == "u" and data.dtype.itemsize == 8:
-        if data.size and data.max() > np.iinfo(np.int64).max:
-            raise SlafError("X holds integers beyond 2^63, which cannot be stored.")
-        return data.astype(np.int64)
-    return data.astype(np.int64 if data.dtype.itemsize >= 4 else np.int32)
+class Window:
+    """An array of zarr that is read from front to back: each chunk is decoded
+    about once, however small the ranges."""
+
+    def __init__(self, array: Any):
+        self._array = array
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+        self._step = max(1, (getattr(array, "shards", None) or array.chunks)[0])
+        self._first, self._held = 0, None
+
+    def __getitem__(self, rows: slice | tuple[()]) -> np.ndarray:
+        if rows == ():
+            return self._array[...]
+        start, end, _ = rows.indices(self.shape[0])
+        if self._held is None or not (
+            self._first <= start and end <= self._first + len(self._held)
+        ):
+            self._first = start - start % self._step
+            last = min(self.shape[0], -(-end // self._step) * self._step)
+            self._held = self._array[self._first : last]
+        return self._held[start - self._first : end - self._first]
+
+
+class Nothing:
+    """X of an input without one."""
+
+    def __init__(self, shape: tuple[int, int]):
+        self.shape = shape
+        self.note = {"dtype": "float32", "encoding": "absent", "absent": True}
+        self.nnz = 0
+
+    def blocks(self, start: int = 0) -> Iterator[Block]:
+        rows = self.shape[0] - start
+        if rows > 0:
+            yield np.zeros(rows + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
+
+
+def canonical(
+    indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, dtype: str | None = None
+) -> Block:
+    """The block with the columns of each row ascending. Values of one place are
+    added up, as scipy does; `dtype` is the source's, and has to hold the sum."""
+    if indices.dtype not in (np.int32, np.int64):
+        indices = indices.astype(np.int64)
+    descents = np.flatnonzero(indices[1:] <= indices[:-1]) + 1
+    starts = indptr - indptr[0]
+    # Between two rows the columns may descend; within one they may not.
+    if not len(descents) or np.isin(descents, starts).all():
+        return indptr, indices, data
+    counts = np.diff(starts)
+    if (counts < 0).any() or starts[-1] != len(indices):
+        return indptr, indices, data  # damaged: the writer says so
+    width = int(indices.max()) + 1
+    rows = sparse.csr_matrix((data, indices, starts), shape=(len(counts), width), copy=True)
+    rows.sort_indices()
+    indices, data = rows.indices, rows.data
+    row = np.repeat(np.arange(len(counts)), counts)
+    first = np.ones(len(row), bool)
+    first[1:] = (row[1:] != row[:-1]) | (indices[1:] != indices[:-1])
+    if first.all():
+        return indptr, indices, data
+    at = np.flatnonzero(first)
+    ends = np.concatenate(([0], np.cumsum(first)))
+    return ends[starts], indices[at], _sums(data, at, np.dtype(dtype or data.dtype))
+
+
+def _sums(data: np.ndarray, at: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Sums of what begins at each place of `at`."""
+    if dtype.kind == "b":
+        return np.logical_or.reduceat(data, at).astype(data.dtype)
+    about = np.add.reduceat(data, at, dtype=np.float64)
+    if data.dtype.kind == "f" and dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            sums = about.astype(dtype)
+        wrong = np.isinf(sums) & np.isfinite(about)
+    elif data.dtype.kind == "f":  # integers beyond 2^63, each of which float64 holds
+        sums = about
+        wrong = (np.diff(at, append=len(data)) > 1) & (np.abs(about) >= 2.0**53)
+    else:
+        sums = np.add.reduceat(data, at, dtype=np.int64)
+        limits = np.iinfo(dtype if dtype.kind in "iu" else data.dtype)
+        wrong = (np.abs(about) >= 2.0**63) | (sums < limits.min)
+        wrong |= sums > min(limits.max, np.iinfo(np.int64).max)
+    if wrong.any():
+        raise SlafError(
+            f"A place of the matrix is stored more than once, and its values add up to "
+            f"{about[wrong][0]:.0f}, which does not fit {dtype}. Write the matrix in a wider "
+            "type, or remove what is there twice."
+        )
+    return sums.astype(data.dtype)
 
 
 def in_file(value: Any) -> bool:
-    """Whether it is an HDF5 dataset."""
-    return type(value).__module__.startswith("h5py")
+    """Whether it is an array that stays in its file."""
+    return isinstance(value, Window) or type(value).__module__.startswith("h5py")
 
 
 def loaded(value: Any) -> Any:
-    """The array of an HDF5 dataset; anything else as it is."""
+    """The array that is in a file; anything else as it is."""
     return value[()] if in_file(value) else value
 
 

@@ -27,9 +27,21 @@ def slaf_source(handle: LazyAnnData, *, name: str | None = None) -> Source:
         name=name or _name(handle),
         x=_Rows(handle),
         metadata=lambda: metadata_of(handle),
+        first=lambda: to_adata(handle[:64], x=False, layers=False),
         fingerprint=_fingerprint(handle),
         raw=None if raw is None else slaf_source(raw),
+        source_column=_source_column(handle),
     )
+
+
+def _source_column(handle: LazyAnnData) -> str | None:
+    """The column of obs that a conversion or an append has added. slafdb does not
+    note it."""
+    if handle.slaf is None:
+        return None
+    notes = handle.slaf._notes
+    name = notes.get("source_column") if notes else "source_file"
+    return name if name in handle.obs.columns else None
 
 
 def _name(handle: LazyAnnData) -> str:
@@ -58,10 +70,10 @@ class _Rows:
         self.shape = handle.shape
         self._x: LazyExpressionMatrix | None = handle._x
         x = self._x
-        noted = {} if handle.slaf is None else handle.slaf._notes.get("x") or {}
-        dtype = handle.slaf._x_dtype if x is None else x.dtype
-        encoding = "dense" if x is not None and x._was_dense else "csr"
-        self.note = {**noted, "encoding": encoding, "dtype": dtype.name}
+        if x is None:
+            self.note = {"dtype": "float32", "encoding": "absent", "absent": True}
+        else:
+            self.note = {"dtype": x.dtype.name, "encoding": "dense" if x._was_dense else "csr"}
         self.nnz = None if x is None else x._stored
 
     def blocks(self, start: int = 0) -> Iterator[Block]:

@@ -90,10 +90,18 @@ def soma_source(uri: str | Path, *, measurement: str = "RNA", layer: str = "data
         except tiledbsoma.SOMAError as error:
             raise _damaged(uri, error) from None
 
+    def first() -> anndata.AnnData:
+        import anndata
+
+        # Arrays of SOMA are numbers.
+        uns = _uns(part["uns"]) if "uns" in part else {}
+        return anndata.AnnData(obs=obs.iloc[:64].copy(), var=var.copy(), uns=uns)
+
     return Source(
         name=Path(uri).name,
         x=rows,
         metadata=metadata,
+        first=first,
         fingerprint=_fingerprint(uri, measurement, layer),
         close=experiment.close,
     )

@@ -11,7 +11,8 @@ import pandas as pd
 from scipy import sparse
 
 from slaf import SlafError
-from slaf.data.sources.base import Matrix, Source, SparseRows, fingerprint, plain
+from slaf.data.sources.base import Matrix, Source, SparseRows, canonical, fingerprint, plain
+from slaf.data.sources.elements import read
 from slaf.data.sources.tenx import NOTE, damaged, unique
 
 
@@ -21,9 +22,13 @@ def is_tenx_h5(path: str | Path) -> bool:
 
     try:
         with h5py.File(path, "r") as file:
-            return bool(_genomes(file)) or _is_v3(file)
+            return is_tenx(file)
     except (OSError, ValueError):
         return False
+
+
+def is_tenx(file: Any) -> bool:
+    return bool(_genomes(file)) or _is_v3(file)
 
 
 def h5_source(path: str | Path, *, genome: str | None = None) -> Source:
@@ -35,17 +40,24 @@ def h5_source(path: str | Path, *, genome: str | None = None) -> Source:
         file = h5py.File(path, "r")
     except OSError as error:
         raise damaged(path, error) from None
+    source = file_source(file, path, path.name, genome)
+    source.fingerprint = f"{fingerprint(path)} {genome}" if genome else fingerprint(path)
+    return source
+
+
+def file_source(file: Any, path: Path | str, name: str, genome: str | None) -> Source:
+    """The open file of 10x, which is called `path` in messages."""
     try:
         if _is_v3(file):
-            read = _v3
+            layout = _v3
         elif _genomes(file):
-            read = _v2
+            layout = _v2
         else:
             raise SlafError(
                 f"`{path}` is HDF5, but has neither a group `matrix` nor one of a genome: it is "
                 "no matrix of 10x."
             )
-        x, obs, var = read(file, path, genome)
+        x, obs, var = layout(file, path, genome)
     except BaseException as error:
         file.close()
         unread = isinstance(error, (OSError, KeyError, TypeError, ValueError))
@@ -58,14 +70,7 @@ def h5_source(path: str | Path, *, genome: str | None = None) -> Source:
 
         return anndata.AnnData(obs=obs.copy(), var=var.copy())
 
-    return Source(
-        name=path.name,
-        x=x,
-        metadata=metadata,
-        fingerprint=f"{fingerprint(path)} {genome}" if genome else fingerprint(path),
-        counts=True,
-        close=file.close,
-    )
+    return Source(name=name, x=x, metadata=metadata, counts=True, close=file.close)
 
 
 def _is_v3(file: Any) -> bool:
@@ -84,7 +89,7 @@ def _genomes(file: Any) -> list[str]:
 
 
 def _v3(file: Any, path: Path, genome: str | None) -> tuple[Matrix, pd.DataFrame, pd.DataFrame]:
-    from slaf.data.sources.h5ad import H5Rows
+    from slaf.data.sources.h5_rows import H5Rows
 
     group = file["matrix"]
     features = _need(path, group, "features")
@@ -108,7 +113,7 @@ def _v3(file: Any, path: Path, genome: str | None) -> tuple[Matrix, pd.DataFrame
         obs["filtered_barcodes"] = group["filtered_barcodes"][()].astype(bool)
     x: Matrix = H5Rows(file, "matrix", (len(obs), len(var)), _h5_note(group))
     if genome is not None:
-        from slaf.data.sources.many import Aligned
+        from slaf.data.sources.stacked import Aligned
 
         known = var["genome"].unique().tolist() if "genome" in var else []
         if genome not in known:
@@ -121,7 +126,7 @@ def _v3(file: Any, path: Path, genome: str | None) -> tuple[Matrix, pd.DataFrame
 
 
 def _v2(file: Any, path: Path, genome: str | None) -> tuple[Matrix, pd.DataFrame, pd.DataFrame]:
-    from slaf.data.sources.h5ad import H5Rows
+    from slaf.data.sources.h5_rows import H5Rows
 
     genomes = _genomes(file)
     if genome is not None and genome not in genomes:
@@ -152,6 +157,7 @@ def _v2(file: Any, path: Path, genome: str | None) -> tuple[Matrix, pd.DataFrame
         frame["genome"] = name
         indptr, indices, data = (file[name][key][()] for key in ("indptr", "indices", "data"))
         _check_indices(path, name, indices, len(frame))
+        indptr, indices, data = canonical(indptr.astype(np.int64), indices, data)
         rows = sparse.csr_matrix((data, indices, indptr), shape=(len(barcodes), len(frame)))
         rows = rows.tocoo()
         row = every.get_indexer(barcodes)[rows.row]
@@ -212,11 +218,8 @@ def _check_indices(path: Path, where: str, indices: np.ndarray, width: int) -> N
 
 
 def _text(dataset: Any) -> np.ndarray:
-    import h5py
-
-    if dataset.dtype.kind == "S" or h5py.check_string_dtype(dataset.dtype):
-        return dataset.asstr("utf-8")[()].astype(object)
-    return dataset[()].astype(str).astype(object)
+    values = read(dataset, dataset.name.strip("/"))
+    return values.astype(str).astype(object)
 
 
 def _mismatch(path: Path, what: str, has: int, wanted: int, of: str = "entries") -> SlafError:

@@ -1,305 +1,185 @@
-"""Folders of 10x Genomics with a matrix.mtx, as scanpy reads them.
-
-A matrix.mtx is text, many times larger than what it says, so it is streamed:
-only a batch of its entries is in memory at a time.
+"""A matrix.mtx beside files of its cells and genes, as scanpy reads them: folders
+of Cell Ranger, and files with a name before (`GSM1_sample_matrix.mtx.gz`) as GEO
+keeps them, of which a folder may hold several.
 """
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Iterator
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-from pyarrow import csv
-from scipy import sparse
 
 from slaf import SlafError
-from slaf.data.sources.base import Block, Source, SparseRows, fingerprint
-from slaf.data.sources.tenx import NOTE, brief, damaged, unique
+from slaf.data.sources.base import Parts, Source, fingerprint, in_memory
+from slaf.data.sources.mtx import MtxRows, Names, read_header
+from slaf.data.sources.names import cells_frame, genes_frame, table
 
-_MATRIX = ("matrix.mtx.gz", "matrix.mtx")
-_CELLS = ("barcodes.tsv.gz", "barcodes.tsv")
-_GENES = ("features.tsv.gz", "features.tsv", "genes.tsv", "genes.tsv.gz")
-
-#: pyarrow reads some batches ahead. Of 30 million entries, batches of 16 MiB took
-#: 3.3 s and 740 MB, and those of 4 MiB 2.8 s and 300 MB.
-_BATCH_BYTES = 4 << 20
-
-
-def is_tenx_folder(path: str | Path) -> bool:
-    """Whether a folder holds, or is missing part of, a 10x matrix."""
-    folder = Path(path)
-    return folder.is_dir() and any((folder / name).is_file() for name in _MATRIX + _CELLS)
+_MATRIX = re.compile(r"(?P<prefix>.*?)(?P<word>matrix)?\.mtx(?:\.gz)?", re.I | re.S)
+_CELLS, _GENES = ("barcodes", "cells"), ("features", "genes")
+_ENDINGS = r"\.(?:tsv|txt|csv)(?:\.gz)?"
+#: What stands between a prefix and the name of a file.
+_BETWEEN = "_.-"
 
 
-def mtx_source(folder: str | Path, *, var_names: str = "gene_symbols") -> Source:
-    """A folder of Cell Ranger 2 (genes.tsv) or 3 and later (features.tsv)."""
-    folder = Path(folder)
+@dataclass(frozen=True)
+class Trio:
+    """The files of a matrix."""
+
+    matrix: Path
+    cells: Path
+    genes: Path
+
+    @property
+    def name(self) -> str:
+        return _prefix(self.matrix) or self.matrix.resolve().parent.name
+
+    def read(self, *, var_names: str = "gene_symbols") -> tuple[MtxRows, pd.DataFrame, Any]:
+        """X, obs and var."""
+        header = read_header(self.matrix)
+        sizes = {header.rows, header.columns}
+        cells, genes = table(self.cells, sizes, dtype=str), table(self.genes, sizes)
+        x = MtxRows(self.matrix, Names(self.cells, len(cells)), Names(self.genes, len(genes)))
+        return x, cells_frame(cells), genes_frame(genes, var_names)
+
+
+def matrices(folder: str | Path) -> list[Path]:
+    """The matrix.mtx files of a folder, also those that lack a file beside them,
+    and other .mtx files that have barcodes of their name."""
+    found: dict[str, Path] = {}
+    # Of a file and a zipped one the latter is last.
+    for path in sorted(Path(folder).glob("*.[mM][tT][xX]*")):
+        match = _MATRIX.fullmatch(path.name)
+        if match and path.is_file() and not path.name.startswith("."):
+            if match["word"] or (match["prefix"] and _beside(path, _CELLS)):
+                found[_prefix(path)] = path
+    return list(found.values())
+
+
+def matrix_at(path: str | Path) -> Path | None:
+    """The matrix of a folder with one, of a prefix, or the file itself if cells
+    are named beside it. None: there is no or more than one."""
+    path = Path(path)
+    if path.is_dir():
+        found = matrices(path)
+        bare = [file for file in found if not _prefix(file)]
+        if not found and any(_named(name, "", _CELLS[:1]) for name in _files(path)):
+            return path / "matrix.mtx"
+        return found[0] if len(found) == 1 else bare[0] if _alone(bare, found) else None
+    if path.is_file():
+        known = _MATRIX.fullmatch(path.name) and _beside(path, _CELLS)
+        return path if known else None
+    if not path.parent.is_dir():
+        return None
+    wanted = path.name.rstrip(_BETWEEN)
+    found = [file for file in matrices(path.parent) if _prefix(file) == wanted]
+    return found[0] if wanted and found else None
+
+
+def is_tenx_folder(folder: Path) -> bool:
+    """Whether a folder holds one matrix, or is missing part of it. Files with a
+    prefix may be beside other inputs, of which they are one."""
+    matrix = matrix_at(folder)
+    if matrix is None or not _prefix(matrix):
+        return matrix is not None
+    return not any(
+        matrix_at(path) if path.is_dir() else path.suffix in (".h5", ".h5ad", ".h5mu")
+        for path in folder.iterdir()
+    )
+
+
+def _alone(bare: list[Path], found: list[Path]) -> bool:
+    """Whether a matrix.mtx is all that is meant: the others have no cells."""
+    return bool(bare) and not any(_beside(file, _CELLS) for file in found if file not in bare)
+
+
+def trio_at(path: str | Path) -> Trio:
+    """The files of the matrix that a folder, a prefix or a matrix.mtx names."""
+    path = Path(path)
+    matrix = matrix_at(path)
+    if matrix is None and path.is_dir() and (found := matrices(path)):
+        names = ", ".join(f"`{file.name}`" for file in found[:8])
+        raise SlafError(
+            f"`{path}` holds {len(found)} matrices: {names}. Name one of them, or convert the "
+            "folder without a format to have all as one dataset."
+        )
+    folder = path if path.is_dir() else path.parent
+    if matrix is None and path.is_file():
+        matrix = path
+    if matrix is None or not matrix.is_file():
+        raise _lacks(folder, "matrix.mtx", ("matrix.mtx.gz", "matrix.mtx"))
+    before = matrix.name[: len(_prefix(matrix)) + 1] if _prefix(matrix) else ""
+    cells = _beside(matrix, _CELLS)
+    if cells is None:
+        raise _lacks(folder, matrix.name, [f"{before}barcodes.tsv{z}" for z in (".gz", "")])
+    genes = _beside(matrix, _GENES) or _shared(matrix)
+    if genes is None:
+        names = ("features.tsv.gz", "features.tsv", "genes.tsv", "genes.tsv.gz")
+        raise _lacks(folder, matrix.name, [before + name for name in names])
+    return Trio(matrix, cells, genes)
+
+
+def mtx_source(path: str | Path, *, var_names: str = "gene_symbols") -> Source:
+    """A matrix of Cell Ranger 2 (genes.tsv) or 3 and later (features.tsv), or one
+    that is laid out as theirs, by its folder, its prefix or its name."""
     if var_names not in ("gene_symbols", "gene_ids"):
         raise SlafError(
             f"Genes cannot be named by `{var_names}`. Say `gene_symbols` or `gene_ids`."
         )
-    matrix, cells, genes = (_find(folder, names) for names in (_MATRIX, _CELLS, _GENES))
-    barcodes = _table(cells, dtype=str)
-    barcodes = pd.Index(barcodes[0].to_numpy() if len(barcodes) else [], dtype=object)
-    features = _table(genes)
-    if len(features) and len(features.columns) < 2:
-        raise SlafError(
-            f"`{genes}` has one column, and 10x files have an id and a name of each gene. "
-            "Add the names."
-        )
+    trio = trio_at(path)
+    x, obs, var = trio.read(var_names=var_names)
+    files = [trio.matrix, trio.cells, trio.genes]
+    return source_of(trio.name, x, Parts(obs=obs, var=var), files, counts=True)
 
-    def metadata() -> Any:
-        import anndata
 
-        var = _features(features, var_names)
-        return anndata.AnnData(obs=pd.DataFrame(index=pd.Index(barcodes)), var=var)
-
+def source_of(name: str, x: Any, parts: Parts, files: list[Path], *, counts: bool) -> Source:
+    """An input that consists of `files`."""
     return Source(
-        name=folder.name or folder.resolve().name,
-        x=_MtxRows(matrix, cells, genes, (len(barcodes), len(features))),
-        metadata=metadata,
-        fingerprint=fingerprint(matrix, cells, genes),
-        counts=True,
+        name=name,
+        x=x,
+        metadata=lambda: in_memory(parts),
+        parts=(lambda: parts) if parts.layers else None,
+        fingerprint=fingerprint(*files),
+        counts=counts,
     )
 
 
-def _find(folder: Path, names: tuple[str, ...]) -> Path:
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
+def _prefix(matrix: Path) -> str:
+    match = _MATRIX.fullmatch(matrix.name)
+    return match["prefix"].rstrip(_BETWEEN) if match else matrix.name
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
+
+
+def _named(name: str, prefix: str, words: tuple[str, ...]) -> bool:
+    start = re.escape(prefix) + f"[{_BETWEEN}]*" if prefix else ""
+    return bool(re.fullmatch(f"{start}(?i:{'|'.join(words)}){_ENDINGS}", name, re.S))
+
+
+def _beside(matrix: Path, words: tuple[str, ...]) -> Path | None:
+    """The file of the cells or genes of a matrix that has its prefix."""
+    found = [n for n in _files(matrix.parent) if _named(n, _prefix(matrix), words)]
+    # Cell Ranger 3's is better than 2's, and what is zipped than what is not.
+    order = sorted(found, key=lambda n: (words[0] not in n.lower(), not n.lower().endswith(".gz")))
+    return matrix.parent / order[0] if order else None
+
+
+def _shared(matrix: Path) -> Path | None:
+    """The one file of genes of a folder that belongs to no other matrix."""
+    others = {_prefix(file) for file in matrices(matrix.parent)}
+    pattern = f"(.*?)(?i:{'|'.join(_GENES)}){_ENDINGS}"
+    names = [(n, re.fullmatch(pattern, n, re.S)) for n in _files(matrix.parent)]
+    found = [n for n, m in names if m and m[1].rstrip(_BETWEEN) not in others]
+    return matrix.parent / found[0] if len(found) == 1 else None
+
+
+def _lacks(folder: Path, what: str, names: Any) -> SlafError:
     looked = ", ".join(f"`{name}`" for name in names)
-    raise SlafError(
-        f"`{folder}` lacks a file of a 10x matrix: none of {looked} is there. "
-        "Copy the whole folder from Cell Ranger's output."
+    return SlafError(
+        f"`{folder}` lacks a file of a 10x matrix: none of {looked} is there. Copy all files of "
+        f"`{what}`: the matrix, the barcodes and the features."
     )
-
-
-def _table(path: Path, **options: Any) -> pd.DataFrame:
-    try:
-        # Genes are called NA and NAN, so no text is a missing value.
-        return pd.read_csv(path, header=None, sep="\t", keep_default_na=False, **options)
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame()
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise damaged(path, error) from None
-
-
-def _features(features: pd.DataFrame, var_names: str) -> pd.DataFrame:
-    if not len(features):
-        return pd.DataFrame()
-    ids, symbols = features[0], features[1].astype(str)
-    if var_names == "gene_symbols":
-        var = pd.DataFrame({"gene_ids": ids.to_numpy()}, index=unique(symbols))
-    else:
-        var = pd.DataFrame({"gene_symbols": symbols.to_numpy()}, index=unique(ids.astype(str)))
-    if 2 in features:
-        var["feature_types"] = features[2].to_numpy()
-    if list(features.columns) == [0, 1, 2, 3, 4, 5]:
-        # Chromosome, start and end; an ARC .h5 has them as one text, `interval`.
-        place = features[[3, 4, 5]].astype(str)
-        interval = place[3] + ":" + place[4] + "-" + place[5]
-        var["interval"] = interval.where(place[3] != "", "NA").to_numpy()
-    else:
-        for column in features.columns[3:]:
-            var[f"feature_{column + 1}"] = features[column].to_numpy()
-    return var
-
-
-class _Unordered(Exception):
-    """The entries of a matrix.mtx do not go from cell to cell."""
-
-
-class _MtxRows:
-    """The rows of a matrix.mtx of genes × cells."""
-
-    def __init__(self, path: Path, cells: Path, genes: Path, shape: tuple[int, int]):
-        self.path, self.shape, self.note = path, shape, dict(NOTE)
-        self._skip, dims = self._header()
-        for file, has, what, says in (
-            (genes, shape[1], "genes", dims[0]),
-            (cells, shape[0], "cells", dims[1]),
-        ):
-            if has != says:
-                raise SlafError(
-                    f"`{path}` is a matrix of {says} {what} by its header, and `{file.name}` "
-                    f"beside it has {has}: the files are of different runs or cut short. "
-                    "Copy the whole folder anew."
-                )
-        self.nnz: int | None = dims[2]
-
-    def _header(self) -> tuple[int, list[int]]:
-        """Lines above the entries, and what the last of them says."""
-        try:
-            with (gzip.open if self.path.suffix == ".gz" else open)(self.path, "rb") as file:
-                first = file.readline(4096).decode(errors="replace").lower().split()
-                kinds = ("integer", "real", "pattern")
-                if (
-                    first[:3] != ["%%matrixmarket", "matrix", "coordinate"]
-                    or len(first) != 5
-                    or first[3] not in kinds
-                    or first[4] != "general"
-                ):
-                    raise SlafError(
-                        f"`{self.path}` does not begin with `%%MatrixMarket matrix coordinate "
-                        "integer general` (or `real` or `pattern`): it is no matrix of 10x."
-                    )
-                self._kind = first[3]
-                skip, line = 2, file.readline()
-                while line.startswith(b"%") or (line and not line.strip()):
-                    skip, line = skip + 1, file.readline()
-                self._delimiter = "\t" if b"\t" in file.readline() else " "
-        except (OSError, EOFError, zlib.error) as error:
-            raise damaged(self.path, error) from None
-        try:
-            dims = [int(number) for number in line.split()]
-        except ValueError:
-            dims = []
-        if len(dims) != 3 or min(dims) < 0:
-            raise SlafError(
-                f"Line {skip} of `{self.path}` should say the numbers of genes, cells and "
-                "entries, and does not. Copy the file anew."
-            )
-        return skip, dims
-
-    def _batches(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Cells and genes from 0, and values, as they are in the file."""
-        names = ["gene", "cell", "value"][: 2 if self._kind == "pattern" else 3]
-        types = {"gene": pa.int64(), "cell": pa.int64()}
-        types["value"] = pa.int64() if self._kind == "integer" else pa.float64()
-        seen = 0
-        try:
-            with pa.OSFile(str(self.path)) as file:
-                stream = pa.CompressedInputStream(file, "gzip") if self._gzipped else file
-                reader = csv.open_csv(
-                    stream,
-                    csv.ReadOptions(
-                        column_names=names, skip_rows=self._skip, block_size=_BATCH_BYTES
-                    ),
-                    csv.ParseOptions(delimiter=self._delimiter, quote_char=False),
-                    # Without words for a missing value, `nan` is a number.
-                    csv.ConvertOptions(column_types=types, null_values=[]),
-                )
-                for batch in reader:
-                    columns = [column.to_numpy() for column in batch.columns]
-                    gene, cell = columns[0] - 1, columns[1] - 1
-                    value = columns[2] if len(columns) == 3 else np.ones(len(gene), np.int32)
-                    self._check_range(cell, gene, seen)
-                    seen += len(gene)
-                    yield cell, gene, self._narrow(value)
-        except (OSError, EOFError) as error:
-            raise damaged(self.path, error) from None
-        except pa.ArrowInvalid as error:
-            raise SlafError(
-                f"`{self.path}` has a line that is not a gene, a cell and a number, after its "
-                f"first {seen} entries ({brief(error)}). Copy the file anew."
-            ) from None
-        if seen != self.nnz:
-            fewer = "fewer: it is cut short" if seen < self.nnz else "more"
-            raise SlafError(
-                f"`{self.path}` has {self.nnz} entries by its header, and {seen} lines of them, "
-                f"{fewer}. Copy the file anew."
-            )
-
-    @property
-    def _gzipped(self) -> bool:
-        return self.path.suffix == ".gz"
-
-    def _narrow(self, value: np.ndarray) -> np.ndarray:
-        if value.dtype == np.float64:
-            narrow = value.astype(np.float32)
-            return narrow if (narrow == value).all() else value
-        if value.dtype == np.int64 and value.size and np.abs(value).max() < 2**31:
-            return value.astype(np.int32)
-        return value
-
-    def _check_range(self, cell: np.ndarray, gene: np.ndarray, seen: int) -> None:
-        for what, index, bound in (
-            ("cell", cell, self.shape[0]),
-            ("gene", gene, self.shape[1]),
-        ):
-            bad = (index < 0) | (index >= bound)
-            if bad.any():
-                entry = int(bad.argmax())
-                raise SlafError(
-                    f"Entry {seen + entry + 1} of `{self.path}` is of {what} "
-                    f"{index[entry] + 1}, and there are {what}s 1 to {bound}. "
-                    "Copy the folder anew."
-                )
-
-    def blocks(self, start: int = 0) -> Iterator[Block]:
-        row = read = 0  # rows that are behind, and their entries
-        try:
-            for indptr, indices, data in self._ordered_blocks():
-                height = len(indptr) - 1
-                past = min(max(start - row, 0), height)
-                row, read = row + height, read + len(data)
-                if past < height:
-                    low = indptr[past]
-                    yield indptr[past:] - low, indices[low:], data[low:]
-        except _Unordered:
-            yield from self._all_in_memory(max(row, start), row, read)
-
-    def _ordered_blocks(self) -> Iterator[Block]:
-        """Blocks of a file that goes from cell to cell, as Cell Ranger's do."""
-        row, kept = 0, None
-        for part in self._batches():
-            if not len(part[0]):
-                continue
-            if kept is not None:
-                part = tuple(np.concatenate(pair) for pair in zip(kept, part, strict=True))
-            cell, gene, value = part
-            if (cell[1:] < cell[:-1]).any():
-                raise _Unordered
-            # The last cell may go on in the next batch.
-            last = int(cell[-1])
-            cut = int(np.searchsorted(cell, last))
-            if cut:
-                yield self._block(cell[:cut], gene[:cut], value[:cut], row, last)
-                row = last
-            kept = (cell[cut:], gene[cut:], value[cut:])
-        if kept is None:
-            kept = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32))
-        if row < self.shape[0]:
-            yield self._block(*kept, row, self.shape[0])
-
-    def _block(
-        self, cell: np.ndarray, gene: np.ndarray, value: np.ndarray, row: int, end: int
-    ) -> Block:
-        indptr = np.searchsorted(cell, np.arange(row, end + 1))
-        same = cell[1:] == cell[:-1]
-        if (same & (gene[1:] <= gene[:-1])).any():
-            order = np.lexsort((gene, cell))
-            gene, value = gene[order], value[order]
-            twice = np.flatnonzero(same & (gene[1:] == gene[:-1]))
-            if len(twice):
-                raise SlafError(
-                    f"`{self.path}` has gene {gene[twice[0]] + 1} of cell "
-                    f"{cell[twice[0]] + 1} twice, and it is not said which is right. "
-                    "Write the file again with one entry of each."
-                )
-        return indptr.astype(np.int64), gene.astype(np.int32), value
-
-    def _all_in_memory(self, start: int, given: int, read: int) -> Iterator[Block]:
-        """The blocks from `start` on, of a file in another order.
-
-        Of it `given` rows with `read` entries have been taken as complete.
-        """
-        parts = zip(*self._batches(), strict=True)
-        cell, gene, value = (np.concatenate(arrays) for arrays in parts)
-        order = np.lexsort((gene, cell))
-        cell, gene, value = cell[order], gene[order], value[order]
-        del order
-        if np.searchsorted(cell, given) != read:
-            raise SlafError(
-                f"The entries of `{self.path}` go from cell to cell at first and later do not. "
-                "Sort them by cell, the second number of a line."
-            )
-        indptr, indices, data = self._block(cell, gene, value, 0, self.shape[0])
-        rows = sparse.csr_matrix((data, indices, indptr), shape=self.shape)
-        yield from SparseRows(rows, self.shape, self.note).blocks(start)

@@ -1,0 +1,254 @@
+"""Entries of anndata's files, of HDF5 or zarr: read by what they say of
+themselves, and every text as text."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from slaf import SlafError
+from slaf.data.sources.base import Column, frame_of
+
+
+def is_group(node: Any) -> bool:
+    return hasattr(node, "keys")
+
+
+def is_h5(node: Any) -> bool:
+    """Whether it is of HDF5, not of zarr."""
+    return type(node).__module__.startswith("h5py")
+
+
+def place_of(node: Any) -> str:
+    """The file or folder that holds `node`."""
+    return node.file.filename if is_h5(node) else str(node.store).split("://", 1)[-1]
+
+
+def damaged(place: Any, error: BaseException, name: str = "") -> SlafError:
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    where = f": `{name}`" if name else ""
+    return SlafError(f"`{place}` is not an h5ad file, or is damaged{where}: {first.rstrip('.')}.")
+
+
+def not_utf8(node: Any, name: str, error: UnicodeError) -> SlafError:
+    return SlafError(
+        f"`{place_of(node)}`: `{name}` holds text that is not UTF-8 ({error.object[:24]!r}). "
+        "Write it again in UTF-8."
+    )
+
+
+def attribute(node: Any, name: str, default: Any = None) -> Any:
+    try:
+        value = as_text(node.attrs.get(name, default))
+        if isinstance(value, str):
+            value.encode()
+        return value
+    except UnicodeError as error:
+        raise not_utf8(node, f"{node.name.strip('/')}, {name}", error) from None
+
+
+def encoding_of(node: Any) -> tuple[str, str]:
+    """Type and version; empty where nothing is said."""
+    kind, version = (attribute(node, f"encoding-{what}", "") for what in ("type", "version"))
+    return str(kind), str(version)
+
+
+def is_dict(node: Any) -> bool:
+    """Whether it is a group of entries that are read by themselves."""
+    plain = is_group(node) and encoding_of(node)[0] in ("dict", "")
+    return plain and "h5sparse_format" not in node.attrs
+
+
+def is_frame(node: Any) -> bool:
+    """Whether it is a frame whose columns are read by themselves."""
+    return is_group(node) and encoding_of(node) == ("dataframe", "0.2.0")
+
+
+def column_order(frame: Any) -> list[str]:
+    """Names of the columns of a frame."""
+    names = attribute(frame, "column-order", ())
+    # Other writers leave out the list around one name, and write none as nothing.
+    nothing = type(names).__name__ == "Empty"
+    return [] if nothing else [str(name) for name in np.atleast_1d(names)]
+
+
+def left_out(name: str, skip: Collection[str]) -> bool:
+    """Whether the entry `name`, or one around it, is in `skip`."""
+    return any(name == one or name.startswith(f"{one}/") for one in skip)
+
+
+def read(node: Any, name: str, skip: Collection[str] = ()) -> Any:
+    """The entry `name` in memory, as anndata reads it.
+
+    Raises
+    ------
+    SlafError
+        It is damaged, or holds text that is no UTF-8.
+    """
+    if is_dict(node):
+        below = {key: f"{name}/{key}" for key in node.keys()}
+        return {k: read(node[k], n, skip) for k, n in below.items() if not left_out(n, skip)}
+    if is_frame(node):
+        return frame_of(H5Columns(node, name, skip))
+    if is_h5(node) and encoding_of(node)[0] == "categorical":
+        column = H5Column(node, name)
+        return column.rows(0, len(column)).array
+    try:
+        if _is_text(node):
+            return node.asstr("utf-8")[()]
+        return as_text(_read_elem(node))
+    except UnicodeDecodeError as error:
+        raise not_utf8(node, name, error) from None
+    except Exception as error:  # whatever anndata, h5py and zarr raise
+        raise damaged(place_of(node), error, name) from None
+
+
+def _read_elem(node: Any) -> Any:
+    from anndata.io import read_elem
+
+    return read_elem(node)
+
+
+def _is_text(node: Any) -> bool:
+    """Whether it is an array of text that HDF5 reads."""
+    import h5py
+
+    return isinstance(node, h5py.Dataset) and h5py.check_string_dtype(node.dtype) is not None
+
+
+class H5Columns:
+    """The frame `name` in the group `node`, that is read by ranges of rows."""
+
+    def __init__(self, node: Any, name: str, skip: Collection[str] = ()):
+        self._node, self._name, self._skip = node, name, skip
+        self._index = attribute(node, "_index")
+        if self._index is None or self._index not in node:
+            raise SlafError(
+                f"`{place_of(node)}` is damaged: `{name}` does not say which of its columns holds "
+                "the names (`_index`). Write the file again with anndata."
+            )
+        self.index_name = None if self._index == "_index" else self._index
+
+    def ids(self) -> Column | pd.Series:
+        """Names are text, whatever they are in the file."""
+        found = self._column(self._index)
+        if isinstance(found, H5Column) and found.is_text:
+            return found
+        return as_names(found) if isinstance(found, pd.Series) else _Names(found)
+
+    def items(self) -> Iterator[tuple[str, Column | pd.Series]]:
+        for name in column_order(self._node):
+            if not left_out(f"{self._name}/{name}", self._skip):
+                yield name, self._column(name)
+
+    def _column(self, name: str) -> H5Column | pd.Series:
+        node, name = self._node[name], f"{self._name}/{name}"
+        if is_h5(node):
+            column = H5Column(node, name)
+            if column.known:
+                return column
+        return pd.Series(read(node, name))
+
+
+class H5Column:
+    """The column `name` in the `node` that anndata wrote it to."""
+
+    def __init__(self, node: Any, name: str):
+        self._node, self._name = node, name
+        self._kind = encoding_of(node)[0]
+        values = {
+            "categorical": "codes",
+            "nullable-integer": "values",
+            "nullable-boolean": "values",
+        }
+        self._values = node[values[self._kind]] if self._kind in values else node
+        #: Whether `rows` understands it.
+        self.known = self._kind in (*values, "array", "string-array") and self._values.ndim == 1
+        self.is_text = _is_text(self._values)
+        if self._kind == "categorical":
+            self._categories = read(node["categories"], f"{name}/categories")
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def rows(self, start: int, end: int) -> pd.Series:
+        try:
+            return pd.Series(self._read(slice(start, end)))
+        except UnicodeDecodeError as error:
+            raise not_utf8(self._node, self._name, error) from None
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise damaged(place_of(self._node), error, self._name) from None
+
+    def _read(self, rows: slice) -> Any:
+        if self.is_text:
+            return self._values.asstr("utf-8")[rows]
+        values = self._values[rows]
+        if self._kind == "categorical":
+            ordered = bool(attribute(self._node, "ordered", False))
+            return pd.Categorical.from_codes(values, self._categories, ordered=ordered)
+        if self._kind == "nullable-integer":
+            return pd.arrays.IntegerArray(values, self._node["mask"][rows])
+        if self._kind == "nullable-boolean":
+            return pd.arrays.BooleanArray(values, self._node["mask"][rows])
+        return values
+
+
+class _Names:
+    """An index of anything but text, as text."""
+
+    def __init__(self, column: H5Column):
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def rows(self, start: int, end: int) -> pd.Series:
+        return as_names(self._column.rows(start, end))
+
+
+def as_names(index: pd.Index | pd.Series) -> pd.Series:
+    """Names as anndata makes them of an index."""
+    return pd.Series([str(name) for name in pd.Index(index).astype(str)], dtype=object)
+
+
+def as_text(value: Any) -> Any:
+    """`value`, its bytes decoded as UTF-8."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, np.ndarray):
+        return _array_as_text(value)
+    if isinstance(value, dict):
+        return {key: as_text(item) for key, item in value.items()}
+    if isinstance(value, pd.Categorical):
+        categories = pd.Index(as_text(value.categories.to_numpy()))
+        return value if categories.equals(value.categories) else value.rename_categories(categories)
+    if isinstance(value, pd.DataFrame):
+        columns = {as_text(name): as_text(value[name].array) for name in value.columns}
+        index = pd.Index(as_text(value.index.to_numpy()), name=as_text(value.index.name))
+        return pd.DataFrame(columns, index=index)
+    if isinstance(value, pd.arrays.NumpyExtensionArray):
+        return as_text(value.to_numpy())
+    return value
+
+
+def _array_as_text(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind == "S":
+        return np.char.decode(array, "utf-8").astype(object)
+    if array.dtype == object and any(isinstance(item, bytes) for item in array.flat):
+        decoded = np.empty(array.shape, object)
+        decoded.flat = [as_text(item) for item in array.flat]
+        return decoded
+    if array.dtype.names:
+        fields = {name: _array_as_text(array[name]) for name in array.dtype.names}
+        if any(fields[name].dtype != array.dtype[name] for name in fields):
+            decoded = np.empty(array.shape, [(name, field.dtype) for name, field in fields.items()])
+            for name, field in fields.items():
+                decoded[name] = field
+            return decoded.view(type(array))
+        for name, field in fields.items():
+            if field.dtype == object:
+                array[name] = field
+    return array

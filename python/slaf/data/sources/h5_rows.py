@@ -1,0 +1,160 @@
+"""Matrices in a group of anndata, of HDF5 or zarr, in blocks of rows.
+
+HDF5 says where the chunks of a file lie, and the engine decodes them on all
+cores. What it cannot decode, HDF5 or zarr reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slaf import SlafError, _slaf
+from slaf.data.sources.base import (
+    BLOCK_VALUES,
+    Block,
+    Matrix,
+    SparseRows,
+    Window,
+    canonical,
+    plain,
+)
+from slaf.data.sources.elements import attribute, encoding_of, is_group, is_h5, place_of
+
+if TYPE_CHECKING:
+    import h5py
+
+#: HDF5's numbers of the filters that the engine decodes.
+_FILTERS = {1: "gzip", 2: "shuffle", 32015: "zstd"}
+
+
+class H5Rows:
+    """The CSR matrix of 1-d arrays `indptr`, `indices` and `data` in a group."""
+
+    def __init__(self, root: Any, group: str, shape: tuple[int, int], note: dict[str, Any]):
+        self.shape = shape
+        self.note = note
+        node = root[group]
+        self._indptr = node["indptr"][:].astype(np.int64)
+        self._indices = _array(node["indices"])
+        self._data = _array(node["data"])
+        self.nnz = int(self._indptr[-1]) if len(self._indptr) else 0
+        if len(self._indptr) != shape[0] + 1:
+            raise SlafError(
+                f"`{place_of(root)}` is damaged: `{group}/indptr` has {len(self._indptr)} entries "
+                f"for {shape[0]} cells."
+            )
+        for name in ("indices", "data"):
+            length = node[name].shape[0]
+            if length != self.nnz:
+                raise SlafError(
+                    f"`{place_of(root)}` is damaged: `{group}/{name}` has {length} values where "
+                    f"indptr counts {self.nnz}."
+                )
+
+    def blocks(self, start: int = 0) -> Iterator[Block]:
+        height, at = self.shape[0], start
+        while at < height:
+            begin = self._indptr[at]
+            end = int(np.searchsorted(self._indptr, begin + BLOCK_VALUES, side="right")) - 1
+            end = min(max(end, at + 1), height)
+            indptr = self._indptr[at : end + 1]
+            span = int(begin), int(indptr[-1])
+            yield canonical(indptr, self._indices(*span), self._data(*span), self.note["dtype"])
+            at = end
+
+
+class H5Transposed:
+    """The rows of a CSC matrix in a group, in bounded memory."""
+
+    def __init__(self, root: Any, group: str, shape: tuple[int, int], note: dict[str, Any]):
+        self._columns = H5Rows(root, group, (shape[1], shape[0]), note)
+        self.shape, self.note, self.nnz = shape, note, self._columns.nnz
+
+    def blocks(self, start: int = 0) -> Iterator[Block]:
+        transposer = None
+        for indptr, rows, data in self._columns.blocks():
+            if transposer is None:
+                transposer = _slaf.Transposer(self.shape[0], data.dtype.name)
+            transposer.push(indptr, rows, data)
+        if transposer is None:
+            transposer = _slaf.Transposer(self.shape[0], "float32")
+        at = start
+        while (block := transposer.rows_from(at)) is not None:
+            indptr, indices, data = block
+            yield indptr.astype(np.int64), indices, data
+            at += len(indptr) - 1
+
+
+def matrix(root: Any, name: str, shape: tuple[int, int] | None = None) -> Matrix:
+    """The matrix `name` of a group, dense or sparse. `shape` is that of files
+    that do not say it."""
+    node = root[name]
+    if not is_group(node):
+        in_chunks = node if is_h5(node) else Window(node)
+        return SparseRows(in_chunks, tuple(map(int, node.shape)))
+    if "data" not in node:
+        raise SlafError(f"`{place_of(root)}`: `{name}` is no matrix that anndata writes.")
+    encoding = encoding_of(node)[0] or attribute(node, "h5sparse_format", "csr_matrix")
+    shape = attribute(node, "shape", attribute(node, "h5sparse_shape", shape))
+    shape = tuple(int(n) for n in shape)
+    dtype = node["data"].dtype
+    if dtype.kind not in "biuf":
+        raise SlafError(
+            f"`{place_of(root)}`: `{name}` holds {dtype}, and only real numbers can be stored."
+        )
+    by_column = encoding.startswith("csc")
+    note = {"dtype": dtype.name, "encoding": "csc" if by_column else "csr"}
+    return (H5Transposed if by_column else H5Rows)(root, name, shape, note)
+
+
+def _array(dataset: Any) -> Callable[[int, int], np.ndarray]:
+    """A function from a range to values of a 1-d dataset."""
+    if not is_h5(dataset):
+        window = Window(dataset)
+        return lambda start, end: plain(window[start:end])
+    places = _places(dataset)
+    if places is None:
+        return lambda start, end: plain(dataset[start:end])
+    # The engine widens what it has no type for.
+    return _slaf.Chunks(*places).read
+
+
+def _places(dataset: h5py.Dataset) -> tuple | None:
+    """Where the engine finds the values, if it can read them by itself."""
+    file, kind = dataset.file, dataset.dtype
+    readable = kind.newbyteorder("=").name if kind.byteorder in "<=|" and kind.kind in "iuf" else ""
+    if readable in ("", "float16", "uint64") or len(dataset.shape) != 1 or not len(dataset):
+        return None
+    if dataset.is_virtual or dataset.external or file.driver not in ("sec2", "stdio"):
+        return None
+    if file.id.get_create_plist().get_userblock():
+        # Whether offsets count it, versions of HDF5 disagree.
+        return None
+    plist = dataset.id.get_create_plist()
+    numbers = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+    if any(number not in _FILTERS for number in numbers):
+        return None
+    filters = [_FILTERS[number] for number in numbers]
+    if dataset.chunks is None:
+        offset = dataset.id.get_offset()
+        if offset is None:
+            return None
+        chunks = [(offset, dataset.nbytes, 0)]
+        return file.filename, readable, len(dataset), len(dataset), filters, chunks
+    (chunk,) = dataset.chunks
+    count = -(-len(dataset) // chunk)
+    found: dict[int, tuple[int, int, int]] = {}
+
+    def note(info: h5py.h5d.StoreInfo) -> None:
+        place = info.byte_offset, info.size, info.filter_mask
+        found[info.chunk_offset[0] // chunk] = place
+
+    dataset.id.chunk_iter(note)
+    if len(found) != count:
+        # A chunk that was never written holds the fill value.
+        return None
+    chunks = [found[i] for i in range(count)]
+    return file.filename, readable, len(dataset), chunk, filters, chunks

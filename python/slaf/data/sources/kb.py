@@ -1,0 +1,91 @@
+"""What `kb count` of kb-python writes: matrices of cells × genes, with
+`.barcodes.txt`, `.genes.txt` and `.genes.names.txt` beside them, in
+`counts_unfiltered` or `counts_filtered`. The workflow `nac` has one matrix each of
+mature, nascent and ambiguous counts, which become layers.
+
+https://kallisto.readthedocs.io/en/latest/manuals/kb.html
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from slaf import SlafError
+from slaf.data.sources.base import Parts, Source
+from slaf.data.sources.mtx import MtxRows, Names, read_header
+from slaf.data.sources.names import cells_frame, genes_frame, named_genes, table
+from slaf.data.sources.tenx_mtx import source_of
+
+_FOLDERS = ("counts_filtered", "counts_unfiltered")
+_STEMS = ("cells_x_genes", "cells_x_features")
+_LAYERS = ("mature", "nascent", "ambiguous")
+#: X is the first of them that there is, the sums that `--sum` makes before parts.
+_X = ("", ".total", ".cell", ".nucleus", ".mature")
+
+
+def is_kb(folder: Path) -> bool:
+    return _stem(folder) is not None or any(_stem(folder / name) for name in _FOLDERS)
+
+
+def kb_source(folder: str | Path) -> Source:
+    """The matrix of a folder of counts; of kb's whole output that of the filtered
+    cells, where there are some. X of `nac` is the sum that was asked for, or the
+    mature counts."""
+    folder = Path(folder)
+    inner = [folder / name for name in _FOLDERS if _stem(folder / name)]
+    place = folder if _stem(folder) or not inner else inner[0]
+    stem = _stem(place)
+    if stem is None:
+        raise SlafError(
+            f"`{folder}` is no output of kb: it has no `cells_x_genes.mtx` and no folder "
+            "`counts_unfiltered`. Name the folder that was given as `-o`."
+        )
+    matrix = next(path for end in _X if (path := _file(place, f"{stem}{end}.mtx")))
+    cells, genes = (_need(place, f"{stem}.{end}.txt") for end in ("barcodes", "genes"))
+    header = read_header(matrix)
+    sizes = {header.rows, header.columns}
+    barcodes, ids = table(cells, sizes, dtype=str), table(genes, sizes, dtype=str)
+    sides = Names(cells, len(barcodes)), Names(genes, len(ids))
+    names_file = _file(place, f"{stem}.genes.names.txt")
+    var = genes_frame(ids)
+    if names_file is not None and len(ids):
+        # A gene without a name is an empty line.
+        names = table(names_file, dtype=str, names=[0], skip_blank_lines=False).fillna("")
+        if len(names) != len(ids):
+            raise SlafError(
+                f"`{names_file}` has {len(names)} lines, and `{genes.name}` beside it has "
+                f"{len(ids)}. Copy the whole folder anew."
+            )
+        var = named_genes(ids[0], names[0])
+    found = {layer: _file(place, f"{stem}.{layer}.mtx") for layer in _LAYERS}
+    layers = {
+        layer: MtxRows(path, *sides, cells_first=True) for layer, path in found.items() if path
+    }
+    files = [matrix, cells, genes, names_file, *found.values()]
+    name = folder.resolve()
+    return source_of(
+        name.parent.name if name.name in _FOLDERS else name.name,
+        MtxRows(matrix, *sides, cells_first=True),
+        Parts(obs=cells_frame(barcodes), var=var, layers=layers),
+        [path for path in files if path],
+        counts=False,
+    )
+
+
+def _stem(folder: Path) -> str | None:
+    for stem in _STEMS:
+        if any(_file(folder, f"{stem}{end}.mtx") for end in _X):
+            return stem
+    return None
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    paths = (folder / name, folder / f"{name}.gz")
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _need(folder: Path, name: str) -> Path:
+    path = _file(folder, name)
+    if path is None:
+        raise SlafError(f"`{folder}` lacks `{name}`. Copy the whole folder of `kb count`.")
+    return path
