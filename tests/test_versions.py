@@ -144,8 +144,8 @@ def test_a_value_that_the_dataset_cannot_hold_is_named(counts, convert, h5ad):
 DIE = """
     import os, signal, sys
     from slaf.data import SLAFConverter
-    from slaf.data.sources import h5ad
-    h5ad.BLOCK_VALUES = 60
+    from slaf.data.sources import h5_rows
+    h5_rows.BLOCK_VALUES = 60
     def die(what, done, total):
         if what == {stage!r} and done >= {at} * total:
             os.kill(os.getpid(), signal.{signal})
@@ -406,7 +406,7 @@ def test_an_exported_part_is_the_part(counts, convert, tmp_path):
 def test_an_export_that_fails_leaves_nothing(counts, convert, tmp_path, monkeypatch):
     from slaf.data import exporter
 
-    monkeypatch.setattr(exporter, "_as_dict", lambda group: 1 / 0)
+    monkeypatch.setattr(exporter, "_encoded_as", lambda group, kind: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         read_slaf(convert(counts)).write_h5ad(tmp_path / "out.h5ad")
     assert not [name for name in os.listdir(tmp_path) if "out" in name]

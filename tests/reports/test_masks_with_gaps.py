@@ -35,12 +35,12 @@ def handle(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", WHOLE)
 def test_a_nullable_mask_without_gaps_is_a_mask(handle, kind):
-    """scverse/anndata#1043 boolean masks of nullable dtype"""
+    """scverse/anndata#1331 a list of bools selects other rows"""
     assert handle[WHOLE[kind]].obs_names.tolist() == handle.obs_names[MASK].tolist()
 
 
 @pytest.mark.parametrize("kind", list(WHOLE)[:4])
 def test_missing_entries_of_a_mask_were_taken_as_false_or_as_names(handle, kind):
-    """scverse/scanpy#1546 `obs.x.str.startswith` on a column with missing values"""
+    """pandas-dev/pandas#31537 masks with missing values"""
     with pytest.raises(IndexError, match="nothing of 1 of its 60 entries"):
         handle[gaps(WHOLE[kind])]

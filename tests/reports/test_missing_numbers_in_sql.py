@@ -49,7 +49,7 @@ def written(tmp_path_factory):
 @pytest.mark.parametrize("name", ["null", "nan"])
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_nan_counted_as_more_than_any_number(written, question, name, engine):
-    """duckdb/duckdb#5374 NaN in comparisons; scverse/scanpy#2078 filters keep NaN cells"""
+    """pola-rs/polars#21494 NaN >= 20 is true; duckdb/duckdb#2610 NaN is NULL on import"""
     array = SLAFArray(written / f"{name}.slaf")
     ids = array.obs["cell_id"].to_list()
     cells = pd.DataFrame({"cell_id": ids, "score": pd.array(SCORES, dtype="Float64")})
@@ -67,7 +67,7 @@ def test_nan_counted_as_more_than_any_number(written, question, name, engine):
 
 @pytest.mark.parametrize("name", ["null", "nan"])
 def test_pandas_sees_the_nan_that_it_wrote(written, name):
-    """scverse/anndata#1038 missing values of numeric columns"""
+    """duckdb/duckdb#2610 NaN is NULL on import"""
     handle = read_slaf(written / f"{name}.slaf")
     np.testing.assert_array_equal(handle.obs["score"], SCORES)
     np.testing.assert_array_equal(handle[[1, 0, 4]].obs["score"], SCORES[[1, 0, 4]])

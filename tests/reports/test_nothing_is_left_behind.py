@@ -43,7 +43,7 @@ def no_counts(folder):
 
 @pytest.mark.parametrize("failing", [in_the_last_row, in_a_layer, no_counts])
 def test_directory_not_empty_hides_the_true_error(tmp_path, failing):
-    """lancedb/lance#2444 leftovers of failed writes; scverse/anndata#242 half-written files"""
+    """scverse/anndata#502 partially written files stay when writing fails"""
     convert = failing(tmp_path)
     for _ in range(70):
         with pytest.raises(SlafError):

@@ -28,7 +28,16 @@ class Columns(Protocol):
     def index(self, rows: _axis.Positions | None = None) -> pd.Index: ...
 
     def read(self, name: str, rows: _axis.Positions | None = None) -> pd.Series:
-        """A column, or some of its rows, with a plain index."""
+        """A column, or some of its rows, with a plain index. It may be shared:
+        who hands it out hands out a copy."""
+        ...
+
+    def changed(self, name: str | None) -> bool:
+        """Whether a column (None: the index) may be another than its dataset's."""
+        ...
+
+    def apart(self) -> Columns:
+        """The same columns, which no write to what was handed out reaches."""
         ...
 
 
@@ -66,6 +75,15 @@ class Stored:
         whole = self._kept[name]
         return whole if rows is None else _axis.take(whole, rows)
 
+    def changed(self, name: str | None) -> bool:
+        return False
+
+    def apart(self) -> Stored:
+        return self
+
+    def __reduce__(self) -> Any:
+        return Stored, (self._array, self._axis)
+
     def arrow(self, name: str) -> pa.ChunkedArray | None:
         """The column as it is stored, where that says all."""
         note = self.notes.get(name)
@@ -96,19 +114,22 @@ class Taken:
         return self._columns.index(self._of(rows))
 
     def read(self, name: str, rows: _axis.Positions | None = None) -> pd.Series:
-        series = self._columns.read(name, self._of(rows))
-        if isinstance(series.dtype, pd.CategoricalDtype):
-            # As AnnData, which drops the categories that a view has none of.
-            return series.cat.remove_unused_categories()
-        return series
+        return _trimmed(self._columns.read(name, self._of(rows)))
+
+    def changed(self, name: str | None) -> bool:
+        return self._columns.changed(name)
+
+    def apart(self) -> Taken:
+        return Taken(self._columns.apart(), self._rows)
 
     def _of(self, rows: _axis.Positions | None) -> _axis.Positions:
         return self._rows if rows is None else _axis.compose(self._rows, rows)
 
 
 class Changed:
-    """Other columns with some set, renamed or left out. It is never changed
-    itself: what was taken from it stays as it was."""
+    """Other columns with some held (set, or handed out to who may write into
+    them), renamed or left out. It is never changed itself: what was taken from it
+    stays as it was."""
 
     def __init__(
         self, columns: Columns, names: list[str], held: dict[str, pd.Series], index: pd.Index | None
@@ -132,6 +153,25 @@ class Changed:
     def arrow(self, name: str) -> pa.ChunkedArray | None:
         plain = name not in self.held and hasattr(self._columns, "arrow")
         return self._columns.arrow(name) if plain else None
+
+    def changed(self, name: str | None) -> bool:
+        own = self._index is not None if name is None else name in self.held
+        return own or self._columns.changed(name)
+
+    def apart(self) -> Changed:
+        held = {name: series.copy() for name, series in self.held.items()}
+        index = None if self._index is None else self._index.view()
+        return Changed(self._columns.apart(), list(self.names), held, index)
+
+    def taken(self, rows: _axis.Positions) -> Columns:
+        """Some rows. What is held is copied, but for all rows, whose copy is made
+        when it is looked at."""
+        if _axis.is_all(rows, len(self)):
+            return Taken(self, rows)
+        held = {name: _trimmed(_axis.take(s, rows).copy()) for name, s in self.held.items()}
+        held = {name: series.reset_index(drop=True) for name, series in held.items()}
+        index = None if self._index is None else _axis.take(self._index, rows)
+        return Changed(taken(self._columns, rows), list(self.names), held, index)
 
     @classmethod
     def of(cls, columns: Columns) -> Changed:
@@ -176,6 +216,51 @@ class Framed:
         series = self.frame[name]
         return (series if rows is None else _axis.take(series, rows)).reset_index(drop=True)
 
+    def changed(self, name: str | None) -> bool:
+        return True
+
+    def apart(self) -> Framed:
+        return Framed(self.frame.copy())
+
+    def taken(self, rows: _axis.Positions) -> Columns:
+        if _axis.is_all(rows, len(self)):
+            return Taken(self, rows)
+        return Taken(Framed(_axis.take(self.frame, rows).copy()), range(len(rows)))
+
+
+def taken(columns: Columns, rows: _axis.Positions) -> Columns:
+    """Some rows of `columns` as they are now."""
+    own = getattr(columns, "taken", None)
+    return Taken(columns, rows) if own is None else own(rows)
+
+
+def _trimmed(series: pd.Series) -> pd.Series:
+    # As AnnData, which drops the categories that a view has none of.
+    categorical = isinstance(series.dtype, pd.CategoricalDtype)
+    return series.cat.remove_unused_categories() if categorical else series
+
+
+def as_names(names: Any) -> pd.Index:
+    """Names of cells or genes: text, whatever they are given as.
+
+    Raises
+    ------
+    ValueError
+        They have several levels.
+    """
+    given = isinstance(names, pd.Index)
+    index = names.view() if given else pd.Index(names)
+    if isinstance(index, pd.MultiIndex):
+        raise ValueError("Names of cells and genes are single texts, not an index of levels.")
+    if index.name is not None and not isinstance(index.name, str):
+        index.name = str(index.name) if given else None
+    if isinstance(index.dtype, pd.CategoricalDtype):
+        index = index.astype(index.categories.dtype)
+    if pd.api.types.infer_dtype(index, skipna=False) != "string":
+        texts = [n.decode() if isinstance(n, bytes) else n for n in index.astype(object)]
+        index = pd.Index(texts, dtype=object, name=index.name).astype(str)
+    return index if index.dtype == _metadata.TEXT else index.astype(_metadata.TEXT)
+
 
 def as_column(value: Any, index: pd.Index, length: int) -> pd.Series:
     """`value` as pandas would store it in a frame of this index."""
@@ -186,4 +271,6 @@ def as_column(value: Any, index: pd.Index, length: int) -> pd.Series:
     series = one["value"]
     if series.dtype == np.float16:
         series = series.astype(np.float32)
+    elif isinstance(series.dtype, np.dtype) and not series.dtype.isnative:
+        series = series.astype(series.dtype.newbyteorder("="))
     return series.reset_index(drop=True)

@@ -4,28 +4,31 @@ share its content; a view that is written to gets content of its own."""
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from slaf import _axis
-from slaf.lazy.columns import Stored
+from slaf.lazy.columns import Columns, Stored
 from slaf.lazy.frame import FRAMES, LazyFrame
 from slaf.lazy.matrix import LazyExpressionMatrix
-from slaf.lazy.sources import noted_dtype
+from slaf.lazy.readers import (
+    AXES,
+    SQUARE,
+    Reader,
+    StoredExtra,
+    StoredPairs,
+    StoredVectors,
+    part_of,
+)
+from slaf.lazy.sources import Held
 
 if TYPE_CHECKING:
     from slaf.array import SLAFArray
-
-#: Reads some rows of a value along an axis.
-Reader = Callable[[_axis.Positions], Any]
-
-#: The axis, 0 or 1, of each section of arrays.
-AXES = {"obsm": 0, "varm": 1, "obsp": 0, "varp": 1}
 
 
 class Content:
@@ -41,10 +44,11 @@ class Content:
         self.layers: dict[str, LazyExpressionMatrix] = {}
         self.arrays: dict[str, dict[str, Reader]] = {section: {} for section in AXES}
         self._uns: dict[str, Any] | Callable[[], dict[str, Any]] = {}
-        #: What was set and is not in the dataset, by section.
-        self.fresh: dict[str, set[str]] = defaultdict(set)
         #: raw, a handle of the same cells, or what makes it.
         self.raw: Any = None
+        #: X and layers as they are in the dataset: no need to save them.
+        self.settled_x: LazyExpressionMatrix | None = None
+        self.settled: dict[str, LazyExpressionMatrix] = {}
 
     @property
     def uns(self) -> dict[str, Any]:
@@ -56,50 +60,74 @@ class Content:
     def uns(self, value: Mapping[str, Any]) -> None:
         self._uns = dict(value)
 
-    def at(self, rows: _axis.Positions, columns: _axis.Positions, obs: Any, var: Any) -> Content:
-        """A part, with the frames `obs` and `var`, that can be changed without
-        the whole noticing."""
+    def names(self, axis: int) -> pd.Index:
+        """obs_names (0) or var_names (1), as they are now."""
+        return self.frames["obs" if axis == 0 else "var"].index
+
+    def at(
+        self, rows: _axis.Positions, columns: _axis.Positions, frames: dict[str, LazyFrame]
+    ) -> Content:
+        """A part, with `frames`, that can be changed without the whole noticing,
+        and the whole without it. uns is left to the caller."""
         part = Content((len(rows), len(columns)))
         part.array = self.array
         if self.place is not None:
             cells, genes = self.place
             part.place = _axis.compose(cells, rows), _axis.compose(genes, columns)
-        part.frames = {"obs": obs, "var": var}
-        part.x = None if self.x is None else self.x._at(rows, columns)
-        part.layers = {key: layer._at(rows, columns) for key, layer in self.layers.items()}
+        part.frames = frames
+        taken = lambda matrix: matrix._at(rows, columns)._named(part.names)  # noqa: E731
+        part.x = None if self.x is None else taken(self.x)
+        part.settled_x = part.x if self.x is self.settled_x else None
+        for key, layer in self.layers.items():
+            part.layers[key] = taken(layer)
+            if self.settled.get(key) is layer:
+                part.settled[key] = part.layers[key]
         for section, axis in AXES.items():
-            taken = (rows, columns)[axis]
             found = self.arrays[section].items()
-            part.arrays[section] = {key: within(reader, taken) for key, reader in found}
-        part.fresh.update({section: set(names) for section, names in self.fresh.items()})
+            part.arrays[section] = {k: part_of(r, (rows, columns)[axis]) for k, r in found}
         raw = self.raw
-        part.raw = None if raw is None else (lambda: resolved(raw)[rows])
+        if callable(raw):
+            part.raw = raw if _axis.is_all(rows, self.shape[0]) else partial(_rows_of, raw, rows)
+        else:
+            part.raw = None if raw is None else raw[rows].copy()
         return part
+
+    def turned(self) -> Content:
+        """Genes × cells. This one is used no more."""
+        turned = Content(self.shape[::-1])
+        for axis, other in (("obs", "var"), ("var", "obs")):
+            turned.frames[axis] = FRAMES[axis]._of(self.frames[other]._snapshot())
+        for section, other in (("obsm", "varm"), ("obsp", "varp")):
+            turned.arrays[section] = self.arrays[other]
+            turned.arrays[other] = self.arrays[section]
+        turned.x = None if self.x is None else self.x.T._named(turned.names)
+        turned.layers = {k: m.T._named(turned.names) for k, m in self.layers.items()}
+        turned._uns = self._uns
+        return turned
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Names are the frames'; they are not sent again with each matrix.
+        nameless = lambda m: None if m is None else m._named(None)  # noqa: E731
+        state = dict(self.__dict__, x=nameless(self.x))
+        state["layers"] = {key: nameless(layer) for key, layer in self.layers.items()}
+        state["settled_x"] = self.x is self.settled_x
+        state["settled"] = [k for k, m in self.layers.items() if self.settled.get(k) is m]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.x = None if self.x is None else self.x._named(self.names)
+        self.layers = {key: layer._named(self.names) for key, layer in self.layers.items()}
+        self.settled_x = self.x if state["settled_x"] else None
+        self.settled = {key: self.layers[key] for key in state["settled"]}
 
 
 def resolved(raw: Any) -> Any:
     return raw() if callable(raw) else raw
 
 
-def within(reader: Reader, outer: _axis.Positions) -> Reader:
-    return lambda rows: reader(_axis.compose(outer, rows))
-
-
-def held(value: Any) -> Reader:
-    """A value in memory."""
-    return lambda rows: _axis.take(value, rows)
-
-
-def held_pairs(value: Any) -> Reader:
-    """A square matrix in memory."""
-
-    def read(rows: _axis.Positions) -> Any:
-        if _axis.is_all(rows, value.shape[0]):
-            return value
-        index = np.asarray(rows, dtype=np.int64)
-        return value[index][:, index]
-
-    return read
+def _rows_of(raw: Callable[[], Any], rows: _axis.Positions) -> Any:
+    return raw()[rows].copy()
 
 
 def of_array(array: SLAFArray) -> Content:
@@ -108,105 +136,73 @@ def of_array(array: SLAFArray) -> Content:
     content.array = array
     cells, genes = array.shape
     content.place = range(cells), range(genes)
-    frames = {axis: frame._of(Stored(array, axis)) for axis, frame in FRAMES.items()}
-    content.frames = frames
-    names = lambda axis: frames["obs" if axis == 0 else "var"].index  # noqa: E731
+    content.frames = {axis: frame._of(Stored(array, axis)) for axis, frame in FRAMES.items()}
     if not (array._notes.get("x") or {}).get("absent"):
-        content.x = LazyExpressionMatrix(array)
-        content.x._names = names
-    for key in array._keys("layers"):
-        content.layers[key] = layer = LazyExpressionMatrix(array, "layers", key)
-        layer._names = names
-    extras = array._extras
-    for section, value in extras.get("layers", {}).items():
-        from slaf.lazy.sources import Held
-
-        content.layers[section] = LazyExpressionMatrix._of(Held(value), names)
-    for section, table in (("obsm", "cells"), ("varm", "genes")):
-        content.arrays[section] = _vectors(array, section, table)
-    for section in ("obsp", "varp"):
-        content.arrays[section] = _pairs(array, section)
-    content._uns = lambda: _uns(array)
-    if "raw" in array._notes:
-        content.raw = lambda: _raw(array)
+        content.x = LazyExpressionMatrix(array)._named(content.names)
+    layers = {key: LazyExpressionMatrix(array, "layers", key) for key in array._keys("layers")}
+    for key, value in array._extras.get("layers", {}).items():
+        layers[key] = LazyExpressionMatrix._of(Held(value))
+    content.layers = {key: layer._named(content.names) for key, layer in layers.items()}
+    content.settled_x, content.settled = content.x, dict(content.layers)
+    content.arrays = arrays_of(array)
+    content._uns = partial(uns_of, array)
+    content.raw = raw_of(array)
     return content
 
 
-def _vectors(array: SLAFArray, section: str, table: str) -> dict[str, Reader]:
-    noted = array._notes.get(section)
-    stored = noted if noted is not None else {key: key for key in array._vectors(table)}
-    readers: dict[str, Reader] = {}
-    for key, column in stored.items():
-        readers[key] = StoredVectors(array, table, column)
-    for key, value in array._extras.get(section, {}).items():
-        readers[key] = held(value)
+def arrays_of(array: SLAFArray) -> dict[str, dict[str, Reader]]:
+    """Readers of obsm, varm, obsp and varp of a dataset."""
+    readers: dict[str, dict[str, Reader]] = {}
+    for section, table in (("obsm", "cells"), ("varm", "genes")):
+        noted = array._notes.get(section)
+        stored = noted if noted is not None else {key: key for key in array._vectors(table)}
+        readers[section] = {k: StoredVectors(array, table, column) for k, column in stored.items()}
+    for section in SQUARE:
+        readers[section] = {key: StoredPairs(array, section, key) for key in array._keys(section)}
+    for section, found in readers.items():
+        for key in array._extras.get(section, {}):
+            found[key] = StoredExtra(array, section, key)
     return readers
 
 
-class StoredVectors:
-    """Reads a column of vectors; who knows that it is one can search in it."""
-
-    def __init__(self, array: SLAFArray, table: str, column: str):
-        self._array, self.place = array, (table, column)
-
-    def __call__(self, rows: _axis.Positions) -> np.ndarray:
-        return self._array._vector(*self.place, rows)
-
-    @property
-    def searchable(self) -> bool:
-        table, column = self.place
-        return "Float32" in self._array._columns[table][column]
-
-
-def _pairs(array: SLAFArray, section: str) -> dict[str, Reader]:
-    def stored(key: str) -> Reader:
-        def read(rows: _axis.Positions) -> Any:
-            dtype, place = noted_dtype(array, section, key), _axis.argument(rows)
-            arrays = array._dataset.pairs(section, key, place, place, dtype.name)
-            indptr, indices, data = arrays
-            n = len(rows)
-            data = data.astype(dtype, copy=False)
-            matrix = sparse.csr_matrix((data, indices, indptr), shape=(n, n), copy=False)
-            dense = array._notes.get(section, {}).get(key, {}).get("dense")
-            return matrix.toarray() if dense else matrix
-
-        return read
-
-    readers = {key: stored(key) for key in array._keys(section)}
-    for key, value in array._extras.get(section, {}).items():
-        readers[key] = held_pairs(value)
-    return readers
-
-
-def _uns(array: SLAFArray) -> dict[str, Any]:
+def uns_of(array: SLAFArray) -> dict[str, Any]:
+    """uns of a dataset, anew."""
     if "uns" in array._extras:
-        return dict(array._extras["uns"])
+        return deepcopy(dict(array._extras["uns"]))
     content = array._dataset.file("uns.json")
     return {} if content is None else json.loads(content)
 
 
+def raw_of(array: SLAFArray) -> Callable[[], Any] | None:
+    """What makes raw of a dataset, or None."""
+    return partial(_raw, array) if "raw" in array._notes else None
+
+
 def _raw(array: SLAFArray) -> Any:
-    from slaf.array import SLAFArray
     from slaf.lazy.handle import LazyAnnData
 
     notes = array._notes
-    inner = array._dataset.nested(notes["raw"], notes.get("raw_version"))
-    handle = LazyAnnData(SLAFArray._of(inner))
+    handle = LazyAnnData(array._inside(notes["raw"], notes.get("raw_version")))
     cells = array.shape[0]
     # An append may have made it longer since this version.
     return handle if handle.n_obs == cells else handle[:cells].copy()
 
 
-def uns_of_part(uns: dict[str, Any], whole: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """uns for the frames `part` of the frames `whole`: colours of the categories
-    that are left, as AnnData keeps them."""
-    uns = dict(uns)
-    for key in [key for key in uns if key.endswith("_colors")]:
-        column, colors = key.removesuffix("_colors"), uns[key]
+def uns_of_part(
+    uns: dict[str, Any] | Callable[[], dict[str, Any]],
+    whole: dict[str, Columns],
+    part: dict[str, Columns],
+) -> dict[str, Any]:
+    """A copy of uns for the columns `part` of the columns `whole`: colours of the
+    categories that are left, as AnnData keeps them."""
+    uns = uns() if callable(uns) else deepcopy(uns)
+    for key in [key for key in uns if str(key).endswith("_colors")]:
+        column = key.removesuffix("_colors")
         for axis in ("obs", "var"):
-            if column not in whole[axis].columns or np.ndim(colors) == 0:
+            colors = uns.get(key)
+            if column not in whole[axis].names or np.ndim(colors) == 0:
                 continue
-            before, after = whole[axis][column], part[axis][column]
+            before, after = whole[axis].read(column), part[axis].read(column)
             if not isinstance(before.dtype, pd.CategoricalDtype):
                 continue
             categories = before.cat.categories

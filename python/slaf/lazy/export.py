@@ -96,6 +96,10 @@ class Exports:
 
         export_h5ad(self, filename, compression=compression, overwrite=overwrite)
 
+    def write_zarr(self, store: Any, *, chunks: tuple[int, ...] | None = None) -> None:
+        """Writes a zarr store, as AnnData does: everything is read for it."""
+        self.to_adata().write_zarr(store, chunks=chunks)
+
     def write(self, filename: str) -> None:
         """Writes an h5ad file, as :meth:`write_h5ad`."""
         self.write_h5ad(filename)
@@ -111,14 +115,14 @@ def to_adata(handle: Members, *, x: bool = True, layers: bool = True) -> anndata
     found = handle._content.layers.items() if layers else ()
     adata = anndata.AnnData(
         X=None if matrix is None else matrix.compute(),
-        obs=handle.obs._whole().copy(),
-        var=handle.var._whole().copy(),
-        obsm=dict(handle.obsm),
-        varm=dict(handle.varm),
-        obsp=dict(handle.obsp),
-        varp=dict(handle.varp),
+        obs=handle.obs._whole(),
+        var=handle.var._whole(),
+        obsm=handle.obsm.copy(),
+        varm=handle.varm.copy(),
+        obsp=handle.obsp.copy(),
+        varp=handle.varp.copy(),
         layers={key: layer._at(*part).compute() for key, layer in found},
-        uns=dict(handle.uns),
+        uns=handle.uns.copy(),
         shape=handle.shape if matrix is None else None,
     )
     if x and layers and (raw := handle.raw) is not None:

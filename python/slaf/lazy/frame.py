@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from slaf import _axis
-from slaf.lazy.columns import Changed, Columns, Framed, Taken, as_column
+from slaf import _axis, _metadata
+from slaf.lazy.columns import Changed, Columns, Framed, as_column, as_names
 
 if TYPE_CHECKING:
     from slaf.lazy.handle import LazyAnnData
@@ -25,8 +25,8 @@ _SHOWN = 100_000
 class LazyFrame(pd.DataFrame):
     """A frame over :class:`~slaf.lazy.columns.Columns`."""
 
-    #: What its index is called as a column.
-    _index_column = "name"
+    #: What it is of the handle, and what its index is called as a column.
+    _called, _index_column = "The frame", "name"
 
     @classmethod
     def _of(cls, columns: Columns) -> LazyFrame:
@@ -37,15 +37,19 @@ class LazyFrame(pd.DataFrame):
         state["_columns_read"] = Changed.of(columns)
         return frame
 
-    def _watch(self, before: Callable[[], None], after: Callable[[str], None]) -> None:
-        """Says whom to call before each change, and after one column was set."""
+    def __reduce__(self) -> Any:
+        return type(self)._of, (self._snapshot().apart(),)
+
+    def _watch(self, before: Callable[[], None], after: Callable[[str | None], None]) -> None:
+        """Says whom to call before each change, and after one column was set or
+        deleted, or (None) the names were."""
         self.__dict__.update(_before=before, _after=after)
 
     def _before_change(self) -> None:
         if "_before" in self.__dict__:
             self.__dict__["_before"]()
 
-    def _after_change(self, key: str) -> None:
+    def _after_change(self, key: str | None) -> None:
         if "_after" in self.__dict__:
             self.__dict__["_after"](key)
 
@@ -55,25 +59,29 @@ class LazyFrame(pd.DataFrame):
         return self.__dict__.get("_columns_read")
 
     def _snapshot(self) -> Columns:
-        """The columns as they are now, to take rows from."""
+        """The columns as they are now, to take rows from. They may be written to
+        through what was handed out: who keeps them takes them :meth:`apart`."""
         return self._lazy or Framed(self.copy(deep=False))
 
-    def _taken(self, rows: _axis.Positions) -> LazyFrame:
-        """Some rows, as lazy as these."""
-        return type(self)._of(Taken(self._snapshot(), rows))
+    def _detach(self) -> None:
+        """What was not handed out yet is not shared any more."""
+        lazy = self._lazy
+        if lazy is not None:
+            inner = lazy._columns.apart()
+            self.__dict__["_columns_read"] = Changed(inner, lazy.names, lazy.held, lazy._index)
 
     def _whole(self) -> pd.DataFrame:
-        """A plain frame of all columns; this one stays lazy."""
+        """A plain frame of all columns, a copy; this one stays lazy."""
         lazy = self._lazy
         if lazy is None:
-            return pd.DataFrame(self)
+            return pd.DataFrame(self).copy()
         return self._plain(lazy.names)
 
     def _plain(self, names: list[str], rows: _axis.Positions | None = None) -> pd.DataFrame:
         lazy = self._lazy
-        index = lazy.index(rows)
+        index = lazy.index(rows).view()
         found = {at: lazy.read(name, rows).array for at, name in enumerate(names)}
-        frame = pd.DataFrame(found, index=index, copy=False)
+        frame = pd.DataFrame(found, index=index, copy=True)
         frame.columns = pd.Index(names, dtype=None if names else object)
         return frame
 
@@ -112,22 +120,29 @@ class LazyFrame(pd.DataFrame):
     @property
     def index(self) -> pd.Index:
         lazy = self._lazy
-        return pd.DataFrame.index.__get__(self, type(self)) if lazy is None else lazy.index()
+        if lazy is None:
+            return pd.DataFrame.index.__get__(self, type(self))
+        if lazy._index is None:
+            # An object of its own, whose `name` can be set.
+            lazy = lazy.named(lazy.index().view())
+            self.__dict__["_columns_read"] = lazy
+        return lazy._index
 
     @index.setter
     def index(self, names: Any) -> None:
+        names = as_names(names)
+        if len(names) != len(self):
+            raise ValueError(
+                f"Length mismatch: Expected axis has {len(self)} elements, new values have "
+                f"{len(names)} elements"
+            )
         self._before_change()
         lazy = self._lazy
         if lazy is None:
             pd.DataFrame.index.__set__(self, names)
-            return
-        names = pd.Index(names)
-        if len(names) != len(lazy):
-            raise ValueError(
-                f"Length mismatch: Expected axis has {len(lazy)} elements, new values have "
-                f"{len(names)} elements"
-            )
-        self.__dict__["_columns_read"] = lazy.named(names)
+        else:
+            self.__dict__["_columns_read"] = lazy.named(names)
+        self._after_change(None)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -144,19 +159,34 @@ class LazyFrame(pd.DataFrame):
     # Columns --------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> Any:
-        lazy = self._lazy
-        if lazy is None:
+        one = isinstance(key, str)
+        some = isinstance(key, (list, pd.Index)) and len(key) and all(isinstance(k, str) for k in key)
+        for name in [key] if one else key if some else ():
+            self._require(name)
+        if self._lazy is None or not (one or some):
             return super().__getitem__(key)
-        if isinstance(key, str):
-            if key not in lazy.names:
-                raise KeyError(_missing(key, lazy.names))
-            return pd.Series(lazy.read(key).array, index=lazy.index(), name=key, copy=False)
-        if isinstance(key, (list, pd.Index)) and len(key) and all(isinstance(k, str) for k in key):
-            for name in key:
-                if name not in lazy.names:
-                    raise KeyError(_missing(name, lazy.names))
-            return self._plain(list(key))
-        return super().__getitem__(key)
+        return self._column(key) if one else self._plain(list(key))
+
+    def _require(self, name: Any) -> None:
+        names = self.keys()
+        if name in names:
+            return
+        from slaf._slaf import nearest
+
+        near = nearest(str(name), [str(n) for n in names])
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise KeyError(f"{self._called} has no column {name!r}.{hint}")
+
+    def _column(self, name: str) -> pd.Series:
+        """A column as a frame hands it out: what pandas lets one write into it is
+        written into the frame."""
+        lazy = self._lazy
+        if name not in lazy.held:
+            lazy = lazy.having(name, lazy.read(name).copy())
+            self.__dict__["_columns_read"] = lazy
+        series = lazy.held[name].copy(deep=False)
+        series.index, series.name = self.index, name
+        return series
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._before_change()
@@ -171,14 +201,14 @@ class LazyFrame(pd.DataFrame):
         self._after_change(key)
 
     def __delitem__(self, key: Any) -> None:
+        self._require(key)
         self._before_change()
         lazy = self._lazy
         if lazy is None:
             super().__delitem__(key)
-            return
-        if key not in lazy.names:
-            raise KeyError(_missing(key, lazy.names))
-        self.__dict__["_columns_read"] = lazy.without(key)
+        else:
+            self.__dict__["_columns_read"] = lazy.without(key)
+        self._after_change(key)
 
     def head(self, n: int = 5) -> pd.DataFrame:
         lazy = self._lazy
@@ -202,7 +232,7 @@ class LazyFrame(pd.DataFrame):
         for name in self.columns:
             column = lazy.arrow(name) if lazy is not None and hasattr(lazy, "arrow") else None
             if column is None or isinstance(self[name].dtype, pd.CategoricalDtype):
-                column = pa.array(self[name], from_pandas=True)
+                column = _metadata.encode_column(self[name], str(name), {})[0]
             columns[str(name)] = column
         return pa.table(columns)
 
@@ -221,7 +251,7 @@ class LazyFrame(pd.DataFrame):
     def _shown(self, how: str) -> str:
         lazy = self._lazy
         if lazy is None or len(lazy) <= _SHOWN:
-            whole = self._whole() if lazy is not None else pd.DataFrame(self)
+            whole = pd.DataFrame(self) if lazy is None else self._whole()
             return getattr(whole, how)()
         ends = pd.concat([self.head(), self.tail()])
         note = f"[{len(lazy):,} rows × {len(lazy.names)} columns, the first and the last 5]"
@@ -232,7 +262,7 @@ class LazyFrame(pd.DataFrame):
 class LazyObsView(LazyFrame):
     """obs of a handle: what `handle.obs` is."""
 
-    _index_column = "cell_id"
+    _called, _index_column = "obs", "cell_id"
 
     def __new__(cls, lazy_adata: LazyAnnData) -> LazyObsView:
         return lazy_adata.obs
@@ -244,7 +274,7 @@ class LazyObsView(LazyFrame):
 class LazyVarView(LazyFrame):
     """var of a handle: what `handle.var` is."""
 
-    _index_column = "gene_id"
+    _called, _index_column = "var", "gene_id"
 
     def __new__(cls, lazy_adata: LazyAnnData) -> LazyVarView:
         return lazy_adata.var
@@ -255,10 +285,3 @@ class LazyVarView(LazyFrame):
 
 #: The frame of each axis.
 FRAMES: dict[str, type[LazyFrame]] = {"obs": LazyObsView, "var": LazyVarView}
-
-
-def _missing(key: Any, names: list[str]) -> str:
-    from slaf._slaf import nearest
-
-    near = nearest(str(key), [str(n) for n in names])
-    return f"{key!r}." + (f" Did you mean {' or '.join(map(repr, near))}?" if near else "")

@@ -6,20 +6,24 @@ and reads nothing; `to_adata()` reads exactly what the positions name.
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from slaf import _axis
 from slaf.lazy import content as contents
-from slaf.lazy.columns import Framed
+from slaf.lazy.columns import Columns, Framed, as_names, taken
 from slaf.lazy.content import Content
 from slaf.lazy.export import Exports
 from slaf.lazy.foreign import referenced, refuse_scanpy
 from slaf.lazy.frame import FRAMES, LazyFrame
 from slaf.lazy.members import Members
+from slaf.lazy.readers import AXES, SQUARE, InMemory, apart, part_of
 
 if TYPE_CHECKING:
     from slaf.array import SLAFArray
@@ -61,7 +65,13 @@ class LazyAnnData(Members, Exports):
         self._content = content
         self._view_part = part
         self._frames: dict[str, LazyFrame] = {}
+        # What a view takes its frames and its uns from, and what it has handed out
+        # of the rest: copies, which the content does not see.
+        self._bases: dict[str, Columns] = {}
+        self._uns_base: Any = None
         self._view_uns: dict[str, Any] | None = None
+        self._view_raw: LazyAnnData | None = None
+        self._own: dict[str, dict[str, Any]] = {section: {} for section in AXES}
         self.backend = backend
         self._write_through = write_through
         if part is None:
@@ -148,13 +158,29 @@ class LazyAnnData(Members, Exports):
         )
         part = tuple(_axis.compose(outer, i) for outer, i in zip(self._part, inside, strict=True))
         view = LazyAnnData._of(self._content, part=part, backend=self.backend)
-        for axis, at in (("obs", 0), ("var", 1)):
-            frame = self._frames.get(axis)
-            if frame is not None and frame is not self._content.frames[axis]:
-                # This view's frame may have been written to.
-                view._frames[axis] = frame._taken(inside[at])
-                view._watch(axis)
+        bases = {"obs": self._base("obs"), "var": self._base("var")}
+        for (axis, base), rows in zip(bases.items(), inside, strict=True):
+            view._bases[axis] = taken(base, rows)
+        uns = self._content._uns if not self.is_view else self._view_uns
+        if uns is None:
+            # This view has not been asked for its own.
+            view._uns_base = self._uns_base
+        else:
+            view._uns_base = uns if callable(uns) else dict(uns), bases
+        if self._view_raw is not None:
+            view._view_raw = self._view_raw[inside[0]].copy()
+        for section, values in self._own.items():
+            for key, value in values.items():
+                view._own[section][key] = part_of(
+                    InMemory(value, section in SQUARE), inside[AXES[section]]
+                ).value
         return view
+
+    def _base(self, axis: str) -> Columns:
+        """The columns of obs or var as they are now."""
+        if axis in self._frames:
+            return self._frames[axis]._snapshot()
+        return self._bases[axis]
 
     def __contains__(self, key: Any) -> bool:
         """Whether a reference of `anndata.acc` leads to something."""
@@ -167,50 +193,48 @@ class LazyAnnData(Members, Exports):
         """A handle of its own of the same cells and genes; data is not copied."""
         return LazyAnnData._of(self._copied(), backend=self.backend)
 
-    def _copied(self) -> Content:
-        whole = range(self.n_obs), range(self.n_vars)
-        frames = (
-            frame._taken(rows) if self.is_view else type(frame)._of(frame._snapshot())
-            for frame, rows in zip((self.obs, self.var), whole, strict=True)
-        )
-        return self._with_uns(self._content.at(*self._part, *frames))
-
-    def _with_uns(self, content: Content) -> Content:
-        """`content`, which was taken from this handle, with its uns."""
-        if not self.is_view:
-            uns = self._content._uns
-            content._uns = uns if callable(uns) else dict(uns)
+    def _copied(self, own: Callable[[Any], Any] = apart) -> Content:
+        """A content of its own. `own` copies what a view has handed out."""
+        frames = {axis: FRAMES[axis]._of(self._base(axis).apart()) for axis in FRAMES}
+        content = self._content.at(*self._part, frames)
+        for section, values in self._own.items():
+            for key in values.keys() & content.arrays[section].keys():
+                content.arrays[section][key] = InMemory(own(values[key]), section in SQUARE)
+        if self._view_raw is not None:
+            content.raw = own(self._view_raw)
+        uns = self._content._uns if not self.is_view else self._view_uns
+        if uns is None:
+            uns, whole = self._uns_base
+            part = {axis: frame._snapshot().apart() for axis, frame in frames.items()}
+            whole = {axis: columns.apart() for axis, columns in whole.items()}
+            read = partial(contents.uns_of_part, uns, whole, part)
+            content._uns = read if callable(uns) else read()
         else:
-            view = LazyAnnData._of(self._content, part=self._part)
-            view._frames, view._view_uns = dict(self._frames), self._view_uns
-            content._uns = lambda: dict(view._uns())
+            content._uns = uns if callable(uns) else deepcopy(uns)
         return content
+
+    def _as_raw(self) -> LazyAnnData:
+        """A copy of what raw has: X, var, varm, and the names of the cells."""
+        content = self._copied()
+        names = Framed(pd.DataFrame(index=self.obs_names.view()))
+        content.frames["obs"] = FRAMES["obs"]._of(names)
+        for section in ("obsm", "obsp", "varp"):
+            content.arrays[section] = {}
+        content.layers, content.settled, content.uns, content.raw = {}, {}, {}, None
+        return LazyAnnData._of(content)
 
     def _uns(self) -> dict[str, Any]:
         if not self.is_view:
             return self._content.uns
         if self._view_uns is None:
-            frames = {"obs": self.obs, "var": self.var}
-            self._view_uns = contents.uns_of_part(self._content.uns, self._content.frames, frames)
+            part = {axis: self._base(axis) for axis in FRAMES}
+            self._view_uns = contents.uns_of_part(*self._uns_base, part)
         return self._view_uns
 
     @property
     def T(self) -> LazyAnnData:
         """Genes × cells, as lazy as this."""
-        turned = Content(self.shape[::-1])
-        turned.frames = {
-            "obs": FRAMES["obs"]._of(self.var._snapshot()),
-            "var": FRAMES["var"]._of(self.obs._snapshot()),
-        }
-        turned.x = None if self._x is None else self._x.T
-        turned.layers = {k: m._at(*self._part).T for k, m in self._content.layers.items()}
-        for section, other in (("obsm", "varm"), ("obsp", "varp")):
-            for here, there in ((section, other), (other, section)):
-                axis = contents.AXES[there]
-                readers = self._content.arrays[there].items()
-                turned.arrays[here] = {k: contents.within(r, self._part[axis]) for k, r in readers}
-        turned.uns = dict(self._content.uns)
-        return LazyAnnData._of(turned)
+        return LazyAnnData._of(self._copied().turned())
 
     def transpose(self) -> LazyAnnData:
         return self.T
@@ -246,19 +270,24 @@ class LazyAnnData(Members, Exports):
         self._actualise()
 
     def _actualise(self) -> None:
-        obs, var = self.obs, self.var
-        content = self._with_uns(self._content.at(*self._part, obs, var))
+        """Makes a view a handle of its own, with the very frames and values that it
+        has handed out."""
+        content = self._copied(own=lambda value: value)
+        for axis, frame in self._frames.items():
+            frame._detach()
+            content.frames[axis] = frame
+        content._uns = content._uns if self._view_uns is None else self._view_uns
         self._become(content, backend=self.backend)
 
-    def _changed(self, section: str, key: str) -> None:
-        self._content.fresh[section].add(key)
+    def _changed(self, section: str, key: str | None) -> None:
         if self._write_through:
-            self.save(**{section: [key]})
+            from slaf.lazy.save import save_one
+
+            save_one(self, section, key)
 
     def _frame(self, axis: str) -> LazyFrame:
         if axis not in self._frames:
-            rows = self._part[0 if axis == "obs" else 1]
-            self._frames[axis] = self._content.frames[axis]._taken(rows)
+            self._frames[axis] = FRAMES[axis]._of(self._bases[axis])
             self._watch(axis)
         return self._frames[axis]
 
@@ -277,28 +306,43 @@ class LazyAnnData(Members, Exports):
                 f"Length of passed value for {axis}_names is {len(frame)}, but this AnnData has "
                 f"shape: {self.shape}"
             )
+        columns = frame._whole() if isinstance(frame, LazyFrame) else frame.copy()
+        columns.index = as_names(frame.index)
         self._change(axis, None)
-        columns = frame._snapshot() if isinstance(frame, LazyFrame) else Framed(frame.copy())
-        self._own_frame(axis, FRAMES[axis]._of(columns))
+        self._own_frame(axis, FRAMES[axis]._of(Framed(columns)))
+        self._changed(axis, None)
+
+    # Storing --------------------------------------------------------------
 
     def save(self, **sections: Any) -> int:
-        """Stores what was set in the handle in its dataset: as new columns and
-        tables, published at once as a new version, and nothing is rewritten.
+        """Stores what is otherwise in the handle than in its dataset, however it was
+        changed: set, deleted, or written to in place. Only that is written, beside
+        what is there, and published at once as a new version.
+
+        X is never rewritten. If that of the handle is another (`pp.log1p` and the
+        like are pending, or it was set), say where it goes: `save(X="lognorm")`
+        stores it as the layer of that name; `save(X=False)` leaves it out, and with
+        it `uns["log1p"]`, which would say of the dataset's X what is not so. A
+        dataset whose X it is makes :meth:`write_slaf`.
 
         Parameters
         ----------
-        obs, var, obsm, varm, layers, obsp, varp, uns
-            The names to store, or True for all that the dataset lacks or has
-            otherwise.
+        obs, var, obsm, varm, layers, obsp, varp, uns, raw
+            True, or the names to store (or, of those that the handle lacks, to
+            delete); by default all of all sections. False leaves one out.
+        X
+            The name of a layer, or False.
 
         Returns
         -------
-        The number of the version.
+        The number of the version: the newest, if there was nothing to store.
 
         Raises
         ------
         ValueError
             The handle is not all of its dataset, or a section has no such name.
+        SlafError
+            Something cannot be stored; nothing is then.
         OSError
             Somebody else has changed the dataset meanwhile, or it cannot be
             written to.
@@ -306,6 +350,39 @@ class LazyAnnData(Members, Exports):
         from slaf.lazy.save import save
 
         return save(self, sections)
+
+    def write_slaf(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        storage_options: dict[str, str] | None = None,
+    ) -> None:
+        """Writes this handle to a dataset of its own, with X as it is now: pending
+        steps are done. Errors as :meth:`slaf.data.SLAFConverter.convert`."""
+        from slaf.data import SLAFConverter
+
+        SLAFConverter().convert_handle(
+            self, path, overwrite=overwrite, storage_options=storage_options
+        )
+
+    # Copies and other processes -------------------------------------------
+
+    def __copy__(self) -> LazyAnnData:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LazyAnnData:
+        return self.copy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Where the data is, and what the handle holds in memory; of a view, its
+        part, as a handle of its own."""
+        content = self._copied() if self.is_view else self._content
+        options = {"backend": self.backend, "write_through": self._write_through}
+        return {"content": content, **options}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._become(**state)
 
     # Showing --------------------------------------------------------------
 

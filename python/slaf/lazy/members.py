@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -93,7 +94,10 @@ class Members:
     def X(self, value: Any) -> None:
         matrix = None if value is None else as_matrix(value, self, "X")
         self._change("X", None)
-        self._content.x = matrix
+        self._content.x = None if matrix is None else matrix._named(self._content.names)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._x[key] = value
 
     layers = Section(LazyLayersView)
     obsm = Section(LazyObsmView)
@@ -109,21 +113,35 @@ class Members:
         if content.raw is None:
             return None
         content.raw = contents.resolved(content.raw)
-        return content.raw[self._part[0]] if self.is_view else content.raw
+        if not self.is_view:
+            return content.raw
+        if self._view_raw is None:
+            self._view_raw = content.raw[self._part[0]].copy()
+        return self._view_raw
 
     @raw.setter
     def raw(self, value: Any) -> None:
         if value is not None and not isinstance(value, Members):
             raise TypeError("raw of a lazy handle is a lazy handle, such as the handle itself.")
-        copied = None if value is None else value.copy()
+        copied = None if value is None else value._as_raw()
         if copied is not None and copied.n_obs != self.n_obs:
             raise ValueError(f"raw needs the {self.n_obs} cells, and this has {copied.n_obs}.")
         self._change("raw", None)
         self._content.raw = copied
+        self._changed("raw", None)
 
     @raw.deleter
     def raw(self) -> None:
         self.raw = None
+
+    def chunk_X(self, select: int | Sequence[int] = 1000, replace: bool = True) -> np.ndarray:
+        """Rows of X, dense: those of `select`, or so many drawn at random, with
+        `replace` perhaps twice."""
+        if isinstance(select, Integral):
+            select = np.random.choice(self.n_obs, min(int(select), self.n_obs), replace)
+        elif isinstance(select, str) or not isinstance(select, (Sequence, np.ndarray)):
+            raise ValueError("select is a number of rows, or their positions.")
+        return self._x[np.asarray(select)].toarray()
 
     def obs_vector(self, k: str, *, layer: str | None = None) -> np.ndarray:
         """A column of obs, or a gene's values in all cells: 1-d, dense.
@@ -157,7 +175,7 @@ class Members:
 
     @obs_names.setter
     def obs_names(self, names: Iterable[str]) -> None:
-        self.obs.index = pd.Index(names)
+        self.obs.index = names
 
     @property
     def var_names(self) -> pd.Index:
@@ -165,7 +183,12 @@ class Members:
 
     @var_names.setter
     def var_names(self, names: Iterable[str]) -> None:
-        self.var.index = pd.Index(names)
+        self.var.index = names
+
+    @property
+    def isview(self) -> bool:
+        """:attr:`is_view`, as AnnData once called it."""
+        return self.is_view
 
     def obs_names_make_unique(self, join: str = "-") -> None:
         """Appends a number to each name that came before."""
@@ -190,6 +213,33 @@ class Members:
     def uns_keys(self) -> list[str]:
         return sorted(self.uns.keys())
 
+    def rename_categories(self, key: str, categories: Sequence[Any]) -> None:
+        """Renames the categories of a column of obs or var, in the old ones' order,
+        and in what of uns is grouped by it.
+
+        Raises
+        ------
+        ValueError
+            There is no such categorical, or not as many categories.
+        """
+        if isinstance(categories, Mapping):
+            raise ValueError("Only list-like `categories` is supported.")
+        names = list(categories)
+        frame = next((f for f in (self.obs, self.var) if key in f.columns), None)
+        if frame is None:
+            raise ValueError(f"{key!r} is neither a column of obs nor of var.")
+        column = frame[key]
+        if not isinstance(column.dtype, pd.CategoricalDtype):
+            raise ValueError(f"{key!r} is no categorical; its type is {column.dtype}.")
+        old = list(column.cat.categories)
+        frame[key] = column.cat.rename_categories(names)
+        for section, found in self.uns.items():
+            params = found.get("params") if isinstance(found, Mapping) else None
+            if isinstance(params, Mapping) and params.get("groupby") == key:
+                renamed = {k: _regrouped(v, old, names) for k, v in found.items()}
+                if any(renamed[k] is not v for k, v in found.items()):
+                    self.uns[section] = renamed
+
     def strings_to_categoricals(self, df: pd.DataFrame | None = None) -> None:
         """Turns text columns that repeat themselves into categoricals."""
         for frame in (self.obs, self.var) if df is None else (df,):
@@ -203,6 +253,16 @@ class Members:
                         frame[name] = as_category
 
     _sanitize = strings_to_categoricals
+
+
+def _regrouped(value: Any, old: list[Any], new: list[Any]) -> Any:
+    """A record of a field for each group, under the groups' new names."""
+    fields = getattr(getattr(value, "dtype", None), "names", None)
+    if fields is None or list(fields) != old:
+        return value
+    value = value.copy()
+    value.dtype.names = tuple(map(str, new))
+    return value
 
 
 def _unique(names: pd.Index, join: str) -> pd.Index:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from slaf import _axis, _slaf
-from slaf.lazy.content import AXES, StoredVectors
+from slaf.lazy.readers import AXES, InMemory, StoredVectors
 
 if TYPE_CHECKING:
     from slaf.lazy.handle import LazyAnnData
@@ -76,16 +76,16 @@ def search(
     names = (handle.obs_names, handle.var_names)[axis]
     n = handle.shape[axis]
     view = getattr(handle, section)
-    reader = view._found(key)
+    source = _source(view, key)
     queries, single = _queries(view, key, query, names, "obs" if axis == 0 else "var")
     mask = None if among is None else _mask(handle, among, names, axis)
-    if not (isinstance(reader, StoredVectors) and reader.searchable):
+    if source is None:
         if exact is False:
             raise ValueError(f"{section}[{key!r}] is not stored in a dataset, so it has no index.")
         vectors = np.ascontiguousarray(np.asarray(view[key]), dtype=np.float32)
         rows, distances = _slaf.nearest_of(vectors, queries, k, metric, mask)
         return _neighbours(rows, distances, names, single, True)
-    stored = reader.place
+    stored = source.place
     dataset, places = handle.slaf._dataset, (handle._cells, handle._genes)[axis]
     whole = _axis.is_all(places, handle.slaf.shape[axis])
     visited = None
@@ -103,6 +103,17 @@ def search(
     if back is not None:
         rows = np.where(rows >= 0, back[rows], -1)
     return _neighbours(rows, distances, names, single, visited is None)
+
+
+def _source(view: Any, key: str) -> StoredVectors | None:
+    """The column that the vectors are in, if nobody has written to them since."""
+    reader = view._found(key)
+    stored = reader.of if isinstance(reader, InMemory) else reader
+    if not (isinstance(stored, StoredVectors) and stored.searchable):
+        return None
+    held = view._in_memory(key)
+    same = held is None or np.array_equal(held, stored(view._rows), equal_nan=True)
+    return stored if same else None
 
 
 def _neighbours(

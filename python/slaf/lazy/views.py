@@ -4,6 +4,7 @@ read when looked up, and set in the handle."""
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,8 @@ import pandas as pd
 from scipy import sparse
 
 from slaf import _axis
-from slaf.lazy.content import AXES, held, held_pairs
 from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.readers import AXES, SQUARE, InMemory, apart, held, held_pairs
 from slaf.lazy.sources import Held
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class LazyDictionaryViewMixin(MutableMapping):
         self._found(key)
         self.lazy_adata._change(self.section, key)
         del self._held()[key]
+        self.lazy_adata._changed(self.section, key)
 
     def _found(self, key: str) -> Any:
         held = self._held()
@@ -85,7 +87,7 @@ class LazyLayersView(LazyDictionaryViewMixin):
     def __setitem__(self, key: str, value: LazyExpressionMatrix | sparse.spmatrix) -> None:
         matrix = as_matrix(value, self.lazy_adata, f"layers[{key!r}]")
         self.lazy_adata._change(self.section, key)
-        self._held()[key] = matrix
+        self._held()[key] = matrix._named(self.lazy_adata._content.names)
         self.lazy_adata._changed(self.section, key)
 
 
@@ -99,13 +101,46 @@ class _ArraysView(LazyDictionaryViewMixin):
     def _rows(self) -> _axis.Positions:
         return self.lazy_adata._part[AXES[self.section]]
 
+    @property
+    def _dim_names(self) -> pd.Index:
+        return (self.lazy_adata.obs_names, self.lazy_adata.var_names)[AXES[self.section]]
+
     def __getitem__(self, key: str) -> Any:
-        value = self._found(key)(self._rows)
-        if isinstance(value, pd.DataFrame):
-            handle = self.lazy_adata
-            names = (handle.obs_names, handle.var_names)[AXES[self.section]]
-            return value.set_axis(names)
+        """The value: each time the same object, so that what is written into it
+        stays. A view's is a copy of its own."""
+        handle, reader = self.lazy_adata, self._found(key)
+        if handle.is_view:
+            own = handle._own[self.section]
+            if key not in own:
+                own[key] = apart(reader(self._rows))
+            value = own[key]
+        else:
+            if not isinstance(reader, InMemory):
+                value = apart(reader(self._rows))
+                reader = self._held()[key] = InMemory(value, self.section in SQUARE, reader)
+            value = reader.value
+        return self._with_names(value)
+
+    def _with_names(self, value: Any) -> Any:
+        if isinstance(value, pd.DataFrame) and not value.index.is_(self._dim_names):
+            # Rows that `.loc` has added are left for `save` to refuse.
+            if len(value) == len(self._rows):
+                value.index = self._dim_names
         return value
+
+    def _in_memory(self, key: str) -> Any:
+        """The value if it was set or handed out, else None."""
+        reader, handle = self._found(key), self.lazy_adata
+        if handle.is_view and key in handle._own[self.section]:
+            return handle._own[self.section][key]
+        return reader(self._rows) if isinstance(reader, InMemory) else None
+
+    def copy(self) -> dict[str, Any]:
+        """Copies of the values, which the handle does not keep."""
+        held = {key: self._in_memory(key) for key in self.keys()}
+        read = lambda key: self._found(key)(self._rows)  # noqa: E731
+        values = {key: read(key) if value is None else value for key, value in held.items()}
+        return {key: self._with_names(apart(value)) for key, value in values.items()}
 
 
 class LazyMetadataViewMixin(_ArraysView):
@@ -123,6 +158,11 @@ class LazyMetadataViewMixin(_ArraysView):
             )
         if value.ndim == 1 and not isinstance(value, pd.DataFrame):
             value = value[:, None]
+        if isinstance(value, pd.DataFrame) and not value.index.equals(self._dim_names):
+            raise ValueError(
+                f"The index of the frame for {self.section}[{key!r}] is not the handle's "
+                f"{'obs_names' if AXES[self.section] == 0 else 'var_names'}."
+            )
         self.lazy_adata._change(self.section, key)
         self._held()[key] = held(value)
         self.lazy_adata._changed(self.section, key)
@@ -197,7 +237,8 @@ class LazyCooViewBase(_ArraysView):
 
     def __setitem__(self, key: str, value: np.ndarray) -> None:
         n = len(self._rows)
-        value = sparse.csr_matrix(value) if sparse.issparse(value) else np.asarray(value)
+        if not (sparse.issparse(value) and value.format in ("csr", "csc")):
+            value = sparse.csr_matrix(value) if sparse.issparse(value) else np.asarray(value)
         if value.shape != (n, n):
             raise ValueError(
                 f"{self.section}[{key!r}] needs the shape {(n, n)}, and this has {value.shape}."
@@ -235,12 +276,15 @@ class LazyUnsView(LazyDictionaryViewMixin):
         self._held()[key] = value
         self.lazy_adata._changed(self.section, key)
 
+    def copy(self) -> dict[str, Any]:
+        """A copy that shares nothing with the handle."""
+        return deepcopy(dict(self))
+
 
 def as_matrix(value: Any, handle: LazyAnnData, what: str) -> LazyExpressionMatrix:
-    """A value for X or a layer."""
+    """A value for X or a layer; one in memory is copied."""
     if not isinstance(value, LazyExpressionMatrix):
-        names = lambda axis: handle.obs_names if axis == 0 else handle.var_names  # noqa: E731
-        value = LazyExpressionMatrix._of(Held(value), names)
+        value = LazyExpressionMatrix._of(Held(value.copy() if hasattr(value, "copy") else value))
     if value.shape != handle.shape:
         raise ValueError(f"{what} needs the shape {handle.shape}, and this has {value.shape}.")
     return value
