@@ -131,6 +131,7 @@ fn param(py: Python<'_>, value: Option<PyParam>) -> PyResult<Param> {
         Some(PyParam::Tagged(kind, value)) => match kind.as_str() {
             "frame" => Param::Frame(value.extract(py)?),
             "date" => Param::Typed("DATE", value.extract(py)?),
+            "timestamptz" => Param::Typed("TIMESTAMPTZ", value.extract(py)?),
             _ => Param::Typed("TIMESTAMP", value.extract(py)?),
         },
         Some(PyParam::List(items)) => {

@@ -1,11 +1,12 @@
 //! The one place where Python waits for Rust.
 
 use std::future::Future;
+use std::sync::OnceLock;
 
 use pyo3::prelude::*;
 use slaf_core::{Error, Result, runtime};
 
-use crate::errors::to_python;
+use crate::errors::{SlafError, to_python};
 
 /// The same as [`wait`], and `watch` is called each time.
 pub(crate) fn wait_watching<T, F>(
@@ -17,6 +18,7 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,
 {
+    at_home()?;
     let mut raised = None;
     let outcome = py.detach(|| {
         runtime::wait(work, || {
@@ -28,6 +30,20 @@ where
         (Err(Error::Interrupted), Some(error)) => Err(error),
         (outcome, _) => outcome.map_err(to_python),
     }
+}
+
+/// Threads do not survive a fork: a child would wait for ever.
+fn at_home() -> PyResult<()> {
+    /// The process that has used the engine first, and has its threads.
+    static HOME: OnceLock<u32> = OnceLock::new();
+    let here = std::process::id();
+    if *HOME.get_or_init(|| here) == here {
+        return Ok(());
+    }
+    Err(SlafError::new_err(
+        "The engine runs on threads, which a forked process does not have. Start workers by \
+         `spawn` (`multiprocessing.get_context(\"spawn\")`), or use the engine in the child only.",
+    ))
 }
 
 /// Runs `work` without the GIL; a pending signal's handler runs within 40 ms,

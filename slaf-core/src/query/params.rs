@@ -156,6 +156,7 @@ fn literal(name: &str, param: &Param) -> Result<Expr> {
         Param::Typed(kind, text) => {
             let kind = match *kind {
                 "DATE" => DataType::Date,
+                "TIMESTAMPTZ" => DataType::Timestamp(None, sqlparser::ast::TimezoneInfo::Tz),
                 _ => DataType::Timestamp(None, sqlparser::ast::TimezoneInfo::None),
             };
             cast(kind, text)
