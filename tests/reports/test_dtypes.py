@@ -67,9 +67,7 @@ def made(tmp_path_factory):
                 {"group": pd.Categorical(list("ab") * (CELLS // 2))},
                 index=[f"c{i}" for i in range(CELLS)],
             ),
-            var=pd.DataFrame(
-                {"mt": np.arange(GENES) < 4}, index=[f"g{i}" for i in range(GENES)]
-            ),
+            var=pd.DataFrame({"mt": np.arange(GENES) < 4}, index=[f"g{i}" for i in range(GENES)]),
         )
         adata.layers["same"] = adata.X.copy()
         adata.raw = adata.copy()

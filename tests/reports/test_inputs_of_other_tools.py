@@ -165,9 +165,7 @@ def test_quotes_in_features_stand_as_they_are(converted, tmp_path):
     """scverse/scanpy: features.tsv with an odd quote swallows the lines after it"""
     names = ['"5S_rRNA', "3'", '"A" like', *NAMES[3:]]
     folder = trio(tmp_path / "run", genes=lines(IDS, names, ["Gene Expression"] * len(IDS)))
-    want = pd.read_csv(
-        folder / "features.tsv.gz", sep="\t", header=None, quoting=csv.QUOTE_NONE
-    )
+    want = pd.read_csv(folder / "features.tsv.gz", sep="\t", header=None, quoting=csv.QUOTE_NONE)
     got = converted(folder)
     assert list(got.var_names) == list(want[1])
     assert list(got.var["gene_ids"]) == list(want[0])
@@ -176,9 +174,7 @@ def test_quotes_in_features_stand_as_they_are(converted, tmp_path):
 def test_quotes_around_everything_are_of_r(converted, tmp_path):
     """satijalab/seurat: write.table puts text in quotes, and pandas takes them off"""
     quoted = [f'"{name}"' for name in NAMES]
-    folder = trio(
-        tmp_path / "run", genes=lines(IDS, quoted), cells=[f'"{cell}"' for cell in CELLS]
-    )
+    folder = trio(tmp_path / "run", genes=lines(IDS, quoted), cells=[f'"{cell}"' for cell in CELLS])
     got = converted(folder)
     assert list(got.obs_names) == CELLS
     assert list(got.var_names)[1:3] == ["TBCE", "TBCE-1"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 import pytest
@@ -87,7 +86,9 @@ def test_a_file_beside_the_notebook_named_like_a_module(tmp_path, private_ipytho
 
 def test_print_after_stdout_was_put_back(shared):
     """jupyter/notebook#4064 `sys.stdout = sys.__stdout__`"""
-    code = "import sys; keep = sys.stdout; sys.stdout = sys.__stdout__\nprint('put back', flush=True)"
+    code = (
+        "import sys; keep = sys.stdout; sys.stdout = sys.__stdout__\nprint('put back', flush=True)"
+    )
     assert shared.text(code) == "put back\n"
     assert shared.text("print('still', flush=True); sys.stdout = keep") == "still\n"
 
@@ -135,7 +136,7 @@ EVIL = "1 UNION ALL SELECT 99"
 )
 def test_values_became_text_of_the_statement(shared, code, rows):
     """ploomber/jupysql#918 variables are pasted into the statement"""
-    shared.run(f"import polars as pl\nevil, name = {EVIL!r}, \"O'Neil\"")
+    shared.run(f'import polars as pl\nevil, name = {EVIL!r}, "O\'Neil"')
     shared.run(code)
     assert shared.value("pl.DataFrame(r)['v'].to_list()") == str(rows)
 

@@ -23,10 +23,12 @@ anything = st.recursive(
     | st.binary()
     | st.dates()
     | st.datetimes(),
-    lambda inner: st.lists(inner)
-    | st.tuples(inner, inner)
-    | st.dictionaries(
-        st.text() | st.integers() | st.none() | st.tuples(st.text(), st.integers()), inner
+    lambda inner: (
+        st.lists(inner)
+        | st.tuples(inner, inner)
+        | st.dictionaries(
+            st.text() | st.integers() | st.none() | st.tuples(st.text(), st.integers()), inner
+        )
     ),
 )
 

@@ -155,3 +155,61 @@ def test_layers_of_odd_names(tmp_path, key):
     key = key.replace("/", "|")
     np.testing.assert_array_equal(got.layers[key].toarray(), adata.X.toarray() * 3)
     np.testing.assert_array_equal(got.obsp[key].toarray(), np.eye(N))
+
+
+ALIKE = [
+    ("", "_"),
+    ("_", ""),
+    ("a/b", "a|b"),
+    ("a|b", "a/b"),
+    ("a.b", "a_b"),
+    ("*", "_", "", "."),
+    ("_rowid", "_rowid_"),
+    ("cell_integer_id", "cell_integer_id_"),
+]
+SECTIONS = {
+    "layers": lambda n: np.full((N, 2), n, np.float32),
+    "obsm": lambda n: np.full((N, 2), n, np.float32),
+    "varm": lambda n: (
+        pd.DataFrame({"x": [n, n]}, index=["0", "1"]) if n == 2 else np.full((2, 1), n)
+    ),
+    "obsp": lambda n: sparse.csr_matrix(np.eye(N, dtype=np.float32) * n),
+    "uns": lambda n: n,
+}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("keys", ALIKE)
+def test_no_key_takes_the_place_of_another(tmp_path, section, keys):
+    """scverse/anndata#2450: of two keys that are stored as one, one was lost"""
+    adata = ad.AnnData(np.ones((N, 2), np.float32))
+    want = {key: float(2 + n) for n, key in enumerate(keys)}
+    for key, value in want.items():
+        getattr(adata, section)[key] = SECTIONS[section](value)
+    SLAFConverter().convert_anndata(adata, tmp_path / "x.slaf")
+    handle = read_slaf(tmp_path / "x.slaf")
+    handle.write_h5ad(tmp_path / "x.h5ad")
+    for got in (handle, ad.read_h5ad(tmp_path / "x.h5ad")):
+        held = getattr(got, section)
+        found = {key: largest(held[key]) for key in held.keys()}
+        assert sorted(found.values()) == list(want.values())
+        assert all(found[key] == want[key] for key in found.keys() & want.keys())
+
+
+def test_saved_keys_that_are_renamed_take_no_place(tmp_path):
+    """scverse/anndata#2450"""
+    SLAFConverter().convert_anndata(adata_of({"x": [1, 2, 3]}), tmp_path / "x.slaf")
+    handle = read_slaf(tmp_path / "x.slaf")
+    handle.obsm["_"] = np.full((N, 2), 2.0)
+    for key, value in {"": 3, "a/b": 4, "a|b": 5}.items():
+        handle.obsm[key] = np.full((N, 2), value)
+    for _ in range(2):
+        handle.save()
+        held = read_slaf(tmp_path / "x.slaf").obsm
+        found = {key: largest(held[key]) for key in held.keys()}
+        assert found == {"_": 2, "__": 3, "a|b_": 4, "a|b": 5}
+
+
+def largest(value) -> float:
+    value = value.compute() if hasattr(value, "compute") else value
+    return float(np.max(value.toarray() if sparse.issparse(value) else np.asarray(value)))

@@ -8,7 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
-from slaf import SlafError, SLAFArray, concat
+from slaf import SLAFArray, SlafError, concat
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
 from slaf.scanpy import pp

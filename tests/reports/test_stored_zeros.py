@@ -159,7 +159,10 @@ def test_values_below_zero_are_not_expressed(tmp_path):
     obs = pd.DataFrame({"k": pd.Categorical(["a"] * 5 + ["b"] * 15)}, index=map(str, range(20)))
     adata = ad.AnnData(x, obs=obs)
     SLAFConverter().convert_anndata(adata, tmp_path / "x.slaf")
-    for function, limits in (("filter_cells", {"min_genes": 6}), ("filter_genes", {"min_cells": 3})):
+    for function, limits in (
+        ("filter_cells", {"min_genes": 6}),
+        ("filter_genes", {"min_cells": 3}),
+    ):
         handle, want = read_slaf(tmp_path / "x.slaf"), adata.copy()
         getattr(pp, function)(handle, **limits)
         getattr(sc.pp, function)(want, **limits)

@@ -116,7 +116,11 @@ FORMS = {
         "as pandas has it",
     ),
     "int categories": (pd.Categorical([1, 2]), pd.Categorical([1, 2]), None),
-    "mixed categories": (pd.Categorical(["0", 0, 1]), pd.Categorical(["0", "0", "1"]), "categories: "),
+    "mixed categories": (
+        pd.Categorical(["0", 0, 1]),
+        pd.Categorical(["0", "0", "1"]),
+        "categories: ",
+    ),
     "coo": (sparse.coo_matrix(np.eye(2)), np.eye(2), "coo as csr"),
     "records": (
         np.rec.fromarrays([np.array(["A", np.nan], object), np.array([1.0, 2])], names="x,y"),

@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from slaf import SlafError
 from slaf._metadata.decode import decode_column
 from slaf._metadata.names import stored_names, text_names
-from slaf import SlafError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,26 @@ import pandas as pd
 from scipy import sparse
 
 from slaf import SlafError
-from slaf._metadata.forms import h5_value
+from slaf._metadata.forms import h5_mapping
 
 
-def h5_forms(extras: Mapping[str, Any], told: dict[str, str]) -> dict[str, Any]:
-    """Sections as anndata writes them; `told` gets what changes its form.
+def h5_forms(
+    extras: Mapping[str, Mapping[str, Any]],
+    told: dict[str, str],
+    beside: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Sections as anndata writes them; `told` gets what changes its form. `beside`
+    has the names of each section that are kept elsewhere.
 
     Raises
     ------
     SlafError
         An entry, which is named, has no obvious form.
     """
-    return {section: h5_value(value, section, told) for section, value in extras.items()}
+    return {
+        section: h5_mapping(value, section, told, beside.get(section, ()))
+        for section, value in extras.items()
+    }
 
 
 def h5_bytes(extras: Mapping[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ import decimal
 import enum
 import os
 import uuid
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def h5_frame(frame: pd.DataFrame, where: str, told: dict[str, str]) -> pd.DataFr
     index_name, columns = frame.index.name, {}
     index = h5_column(pd.Series(frame.index), f"{where}: its index", told).array
     for number, text in enumerate(texts):
-        name = h5_name(text, {"_index"} | columns.keys(), where, told)
+        name = h5_name(text, {"_index"} | columns.keys() | set(texts) - {text}, where, told)
         column = h5_column(frame.iloc[:, number], f"{where}/{text}", told)
         columns[name] = pd.Series(column.array, dtype=column.dtype)
     plain = pd.DataFrame(columns, index=range(len(frame)))
@@ -76,7 +76,7 @@ def h5_value(value: Any, where: str, told: dict[str, str]) -> Any:
     if isinstance(value, str):
         return _text(str(value), where)
     if isinstance(value, Mapping):
-        return _mapping(value, where, told)
+        return h5_mapping(value, where, told)
     if isinstance(value, pd.DataFrame):
         return h5_frame(value, where, told)
     if isinstance(value, np.ndarray):
@@ -112,11 +112,16 @@ def _text(value: str, where: str) -> str:
     return value
 
 
-def _mapping(value: Mapping[Any, Any], where: str, told: dict[str, str]) -> dict[str, Any]:
+def h5_mapping(
+    value: Mapping[Any, Any], where: str, told: dict[str, str], beside: Iterable[str] = ()
+) -> dict[str, Any]:
+    """A dictionary as anndata writes it; its names are none of `beside`, nor does
+    one that changes take that of another."""
     found: dict[str, Any] = {}
-    for key, name in zip(value, text_names(value, where, told), strict=True):
-        inner = h5_value(value[key], f"{where}/{name}", told)
-        found[h5_name(name, found.keys() | (value.keys() - {key}), where, told)] = inner
+    names = text_names(value, where, told)
+    for key, name in zip(value, names, strict=True):
+        taken = found.keys() | {*beside, *names} - {name}
+        found[h5_name(name, taken, where, told)] = h5_value(value[key], f"{where}/{name}", told)
     return found
 
 

@@ -97,9 +97,7 @@ def text_names(names: Iterable[Any], where: str, told: dict[str, str]) -> list[s
         if text is not name:
             told[f"{where}/{text}"] = f"the name {name!r} as text"
         if text in seen:
-            raise SlafError(
-                f"`{where}` has the name `{text}` twice. Rename one, or leave it out."
-            )
+            raise SlafError(f"`{where}` has the name `{text}` twice. Rename one, or leave it out.")
         seen.add(text)
         texts.append(text)
     return texts

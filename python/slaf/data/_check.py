@@ -41,10 +41,20 @@ def check(source: Source) -> None:
 def _try(parts: Parts | anndata.AnnData) -> None:
     """Encodes what is in memory, and the first rows of what is in a file."""
     for axis in ("obs", "var"):
-        columns = list(getattr(parts, axis).items())
+        frame = getattr(parts, axis)
+        if not isinstance(frame, pd.DataFrame):
+            _some(frame.ids())
+        columns = list(frame.items())
         names = _metadata.text_names([name for name, _ in columns], axis, {})
         for name, (_, column) in zip(names, columns, strict=True):
             _metadata.tried(_some(column), f"{axis}/{name}", {})
+    for key, value in parts.layers.items():
+        kind = getattr(value, "dtype", None)
+        if not (key is None or isinstance(value, Matrix) or getattr(kind, "kind", "O") in "biuf"):
+            raise SlafError(
+                f"`layers/{key}` holds {kind or type(value).__name__}, and only real numbers can "
+                "be stored. Turn it into numbers, or leave it out."
+            )
     extras: dict[str, dict[str, Any]] = {}
     for section in ("obsm", "varm", "layers", "obsp", "varp"):
         for key, value in getattr(parts, section).items():

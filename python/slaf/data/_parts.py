@@ -44,7 +44,7 @@ class PartsWriter:
                 tables[folder.removesuffix(".lance")] = folder
         if len(parts.uns):
             self._extras["uns"] = dict(parts.uns)
-        self._extras = _metadata.h5_forms(self._extras, self.told)
+        self._extras = _metadata.h5_forms(self._extras, self.told, self.notes)
         if self._extras:
             self.notes["extras"] = f"extras{self._suffix}.h5"
             self._writer.write_file(self.notes["extras"], _metadata.h5_bytes(self._extras))

@@ -4,6 +4,8 @@ rest as anndata writes it."""
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,24 +44,53 @@ def export_h5ad(
     FileExistsError
         `path` exists, and `overwrite` is not set.
     OSError
-        It cannot be written.
+        It cannot be written: it is a folder, is in none, and the like.
     """
     address = os.path.expanduser(os.fspath(path))
     if "://" in address:
         _export_away(handle, address, overwrite, compression, storage_options, progress)
         return
     target = Path(address)
+    try:
+        _refuse(address, target, overwrite)
+        partial = target.with_name(f".{target.name}.partial")
+        try:
+            _write(handle, partial, compression, progress)
+            partial.replace(target)
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:
+        # HDF5 puts the number of what it finds last, on closing, into a text only.
+        told = re.search(r"errno = (\d+)", str(error))
+        number = getattr(error, "errno", None) or (told and int(told[1]))
+        if number is None:
+            raise
+        kind = type(error) if isinstance(error, OSError) else OSError
+        raise kind(f"`{target}` cannot be written: {os.strerror(number)}.") from None
+
+
+def _refuse(address: str, target: Path, overwrite: bool) -> None:
+    if target.is_dir() or address.endswith("/"):
+        raise IsADirectoryError(
+            f"`{address or target}` is a folder. Name the file to write, such as `cells.h5ad`."
+        )
     if target.exists() and not overwrite:
         raise FileExistsError(
             f"`{target}` exists already. Choose another name, or overwrite it "
             "(`overwrite=True`, `--overwrite`)."
         )
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        _write(handle, partial, compression, progress)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    if target.exists() and not target.is_file():
+        raise FileExistsError(f"`{target}` is no file to be overwritten. Choose another name.")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"`{target}` cannot be written: there is no folder `{target.parent}`. Make it first."
+        )
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(
+            f"`{target}` cannot be written: you may not write to the folder `{target.parent}`. "
+            "Choose another."
+        )
 
 
 def _export_away(
@@ -101,7 +132,8 @@ def _write(
     raw_rest = {} if raw is None else _rest(raw, told)
     layers: dict[str, Any] = {}
     for key, layer in handle.layers.items():
-        layers[_metadata.h5_name(key, layers, "layers", told)] = layer
+        taken = layers.keys() | set(handle.layers) - {key}
+        layers[_metadata.h5_name(key, taken, "layers", told)] = layer
     _metadata.warn_of(told, stacklevel=4)
     settings = {"compression": compression} if compression else {}
     with h5py.File(path, "w") as file:

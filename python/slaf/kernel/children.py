@@ -19,7 +19,6 @@ _PACKET = 48 << 10
 _HEAD = struct.Struct("<IIQ")
 
 
-
 class Children:
     """Takes messages of forked children and gives them to `publish`."""
 

@@ -121,7 +121,9 @@ class Server:
                 raise NotImplementedError(f"This kernel does not answer {kind}.")
             # A comm's message that is answered while a cell awaits is struck
             # with the cell.
-            reached = contextlib.nullcontext() if comm or not self._main else self._interrupts.reach()
+            reached = (
+                contextlib.nullcontext() if comm or not self._main else self._interrupts.reach()
+            )
             with reached:
                 reply = await handler(request, message)
         except (Exception, KeyboardInterrupt, SystemExit, asyncio.CancelledError) as error:

@@ -94,7 +94,9 @@ def _cleaned(value: Any, depth: int = 0) -> Any:
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, Mapping):
-        return {k if isinstance(k, str) else _key(k): _cleaned(v, depth + 1) for k, v in value.items()}
+        return {
+            k if isinstance(k, str) else _key(k): _cleaned(v, depth + 1) for k, v in value.items()
+        }
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):

@@ -232,4 +232,6 @@ def _same_sparse(a: Any, b: Any) -> bool:
         matrix = sparse.csr_matrix(matrix).copy()
         matrix.sum_duplicates()
         parts.append((matrix.indptr, matrix.indices, matrix.data))
-    return all(np.array_equal(x, y, equal_nan=x.dtype.kind in "fc") for x, y in zip(*parts))
+    return all(
+        np.array_equal(x, y, equal_nan=x.dtype.kind in "fc") for x, y in zip(*parts, strict=True)
+    )

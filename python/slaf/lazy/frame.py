@@ -160,22 +160,24 @@ class LazyFrame(pd.DataFrame):
 
     def __getitem__(self, key: Any) -> Any:
         one = isinstance(key, str)
-        some = isinstance(key, (list, pd.Index)) and len(key) and all(isinstance(k, str) for k in key)
-        for name in [key] if one else key if some else ():
-            self._require(name)
-        if self._lazy is None or not (one or some):
+        names = [key] if one else list(key) if isinstance(key, (list, pd.Index)) else []
+        plain = len(names) > 0 and all(isinstance(name, str) for name in names)
+        if plain:
+            self._require(*names)
+        if self._lazy is None or not plain:
             return super().__getitem__(key)
-        return self._column(key) if one else self._plain(list(key))
+        return self._column(key) if one else self._plain(names)
 
-    def _require(self, name: Any) -> None:
-        names = self.keys()
-        if name in names:
+    def _require(self, *names: Any) -> None:
+        known = self.keys()
+        missing = next((name for name in names if name not in known), None)
+        if missing is None:
             return
         from slaf._slaf import nearest
 
-        near = nearest(str(name), [str(n) for n in names])
+        near = nearest(str(missing), [str(n) for n in known])
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise KeyError(f"{self._called} has no column {name!r}.{hint}")
+        raise KeyError(f"{self._called} has no column {missing!r}.{hint}")
 
     def _column(self, name: str) -> pd.Series:
         """A column as a frame hands it out: what pandas lets one write into it is

@@ -163,7 +163,11 @@ class Members:
             if key in other.index:
                 raise ValueError(f"{key!r} is both a column of {axis} and a name of the other.")
             return frame[key].values
-        matrix = self._x if layer in (None, "X") else self._content.layers[layer]._at(*self._part)
+        if key not in other.index:
+            names = "var_names" if axis == "obs" else "obs_names"
+            raise KeyError(f"{key!r} is neither a column of {axis} nor one of {names}.")
+        plain = layer in (None, "X")
+        matrix = self._x if plain else self.layers._found(layer)._at(*self._part)
         if matrix is None:
             raise KeyError(f"{key!r} is no column of {axis}, and there is no X.")
         part = matrix[:, key] if axis == "obs" else matrix[key]
@@ -260,9 +264,9 @@ def _regrouped(value: Any, old: list[Any], new: list[Any]) -> Any:
     fields = getattr(getattr(value, "dtype", None), "names", None)
     if fields is None or list(fields) != old:
         return value
-    value = value.copy()
-    value.dtype.names = tuple(map(str, new))
-    return value
+    # A dtype of its own: copies of an array share theirs.
+    kinds = [value.dtype[at] for at in range(len(old))]
+    return value.astype(list(zip(map(str, new), kinds, strict=True)))
 
 
 def _unique(names: pd.Index, join: str) -> pd.Index:

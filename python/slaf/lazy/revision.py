@@ -80,7 +80,8 @@ class Revision:
         for section, readers in contents.arrays_of(array).items():
             for key in found.get(section, Change()).put:
                 reader = content.arrays[section][key]
-                if isinstance(reader, InMemory):
+                # What was stored under another name stays as it was put.
+                if isinstance(reader, InMemory) and key in readers:
                     reader.of = readers[key]
         if found.get("raw") and content.raw is not None:
             content.raw = contents.raw_of(array)
@@ -183,7 +184,8 @@ class Revision:
         for key in keys:
             value = getattr(self._handle, section)[key]
             if not _metadata.is_vector(value):
-                extra |= _metadata.h5_forms({section: {key: value}}, self._told)[section]
+                beside = {section: {*extra, *stored, *keys} - {key}}
+                extra |= _metadata.h5_forms({section: {key: value}}, self._told, beside)[section]
                 self._extras_changed = True
                 if key in stored:
                     self._unavailable(section, stored.pop(key))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 @dataclass(frozen=True)
 class Step:
     """One operation on each value: `rows` and `columns` multiply by a number of
-    the value's row or column, `per_row` and `per_column` divide, `subtract` takes its column's number away (and
-    makes the matrix dense); the others are functions of numpy's names."""
+    the value's row or column, `per_row` and `per_column` divide, `subtract` takes
+    its column's number away (and makes the matrix dense); the others are functions
+    of numpy's names."""
 
     name: str
     number: Any = None
@@ -27,14 +29,18 @@ class Step:
     of: str = ""
     #: What it gives, if that does not follow from what it is given.
     dtype: np.dtype | None = None
+    #: A mask of the rows that it is done to; None: all.
+    mask: np.ndarray | None = None
 
     def take(self, rows: _axis.Positions, columns: _axis.Positions) -> Step:
         """The step for a part of its matrix."""
+        number, mask = self.number, self.mask
         if self.name in ("rows", "per_row"):
-            return replace(self, number=_numbers(self.number, rows))
+            number = _numbers(number, rows)
         if self.name in ("columns", "per_column", "subtract", "clip_columns"):
-            return replace(self, number=_numbers(self.number, columns))
-        return self
+            number = _numbers(number, columns)
+        mask = None if mask is None else _axis.take(mask, rows)
+        return replace(self, number=number, mask=mask)
 
     @property
     def dense(self) -> bool:
@@ -58,12 +64,19 @@ def _numbers(values: np.ndarray, positions: _axis.Positions) -> np.ndarray:
 
 def apply_sparse(arrays: Arrays, width: int, steps: list[Step], dtype: np.dtype) -> np.ndarray:
     """The values after `steps`, none of which is dense."""
-    told = [
-        (s.name, float(s.number) if np.ndim(s.number) == 0 and s.number is not None else s.number)
-        for s in steps
-    ]
-    values = engine_values(arrays[2])
-    return _slaf.apply_steps((*arrays[:2], values), width, told, dtype.name)
+    indptr, indices, values = arrays
+    for _, run in groupby(steps, lambda step: id(step.mask)):
+        same = list(run)
+        told = [
+            (s.name, s.number if s.number is None or np.ndim(s.number) else float(s.number))
+            for s in same
+        ]
+        mask = same[0].mask
+        after = _slaf.apply_steps((indptr, indices, engine_values(values)), width, told, dtype.name)
+        if mask is not None:
+            after = np.where(np.repeat(mask, np.diff(indptr)), after, values.astype(dtype))
+        values = after
+    return values
 
 
 #: The same on dense rows, in place.
@@ -87,7 +100,10 @@ _DENSE: dict[str, Callable[[np.ndarray, Any], Any]] = {
 def apply_dense(x: np.ndarray, steps: list[Step]) -> np.ndarray:
     """Changes `x`, rows × columns, by `steps`."""
     for step in steps:
-        _DENSE[step.name](x, step.number)
+        if step.mask is None:
+            _DENSE[step.name](x, step.number)
+        else:
+            x[step.mask] = _DENSE[step.name](x[step.mask], step.number)
     return x
 
 

@@ -3,6 +3,7 @@ gene: it is done to the values when they are read."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from warnings import warn
 
@@ -112,18 +113,22 @@ def scale(
     one pass, which are set in `var["mean"]` and `var["std"]`. A centred matrix
     is dense: it is computed block by block, and whole only if you say so.
 
-    `mask_obs` (a mask, or a column of obs) says of which cells the moments are.
+    With `mask_obs` (a mask, or a column of obs) the moments are of those cells,
+    and only they are scaled; the columns are then "mean of {column}" and "std of
+    {column}", or "mean with mask" and "std with mask".
     """
     require(adata)
     if copy or not inplace:
         adata = adata.copy()
     matrix = matrix_of(adata, layer)
+    mask, suffix = None, ""
     if mask_obs is not None:
         mask = mask_of(adata.obs, mask_obs, "obs")
-        found = reduce.moments(matrix[mask], 0, squares=True)
-    else:
-        found = reduce.moments(matrix, 0, squares=True)
-    mean, std = found.mean(), np.sqrt(found.var(ddof=1))
+        suffix = f" of {mask_obs}" if isinstance(mask_obs, str) else " with mask"
+    scaled = matrix if mask is None else matrix[mask]
+    found = reduce.moments(scaled, 0, squares=True)
+    # Of one cell, the deviations are zero.
+    mean, std = found.mean(), np.sqrt(found.var(ddof=int(len(scaled) > 1)))
     std[std == 0] = 1.0
     steps = [Step("per_column", std, "scale")]
     if zero_center:
@@ -136,8 +141,8 @@ def scale(
             else Step("clip_columns", np.full(matrix.shape[1], limit))
         )
         steps.append(Step(clip.name, clip.number, "scale"))
-    set_matrix(adata, layer, matrix._after(*steps))
-    adata.var["mean"], adata.var["std"] = mean, std
+    set_matrix(adata, layer, matrix._after(*(replace(step, mask=mask) for step in steps)))
+    adata.var[f"mean{suffix}"], adata.var[f"std{suffix}"] = mean, std
     return adata if copy or not inplace else None
 
 

@@ -67,6 +67,26 @@ def is_frame(node: Any) -> bool:
     return is_group(node) and encoding_of(node) == ("dataframe", "0.2.0")
 
 
+def rows_of(frame: Any) -> int:
+    """Rows of obs or var, of a group or of a compound dataset."""
+    if not is_group(frame):
+        return frame.shape[0]
+    names = frame.get(attribute(frame, "_index", "_index"))
+    if is_group(names):
+        # Categories are a group of codes, nullable texts one of values and a mask.
+        names = names.get("codes" if "codes" in names else "values")
+    if not getattr(names, "shape", ()):
+        raise _no_names(frame, frame.name.strip("/"))
+    return names.shape[0]
+
+
+def _no_names(frame: Any, name: str) -> SlafError:
+    return SlafError(
+        f"`{place_of(frame)}` is damaged: `{name}` does not say which of its columns holds "
+        "the names (`_index`), or lacks it. Write the file again with anndata."
+    )
+
+
 def column_order(frame: Any) -> list[str]:
     """Names of the columns of a frame."""
     names = attribute(frame, "column-order", ())
@@ -93,13 +113,15 @@ def read(node: Any, name: str, skip: Collection[str] = ()) -> Any:
         return {k: read(node[k], n, skip) for k, n in below.items() if not left_out(n, skip)}
     if is_frame(node):
         return frame_of(H5Columns(node, name, skip))
-    if is_h5(node) and encoding_of(node)[0] == "categorical":
-        column = H5Column(node, name)
-        return column.rows(0, len(column)).array
     try:
+        if is_h5(node) and encoding_of(node)[0] == "categorical":
+            column = H5Column(node, name)
+            return column.rows(0, len(column)).array
         if _is_text(node):
             return node.asstr("utf-8")[()]
         return as_text(_read_elem(node))
+    except SlafError:
+        raise
     except UnicodeDecodeError as error:
         raise not_utf8(node, name, error) from None
     except Exception as error:  # whatever anndata, h5py and zarr raise
@@ -126,10 +148,7 @@ class H5Columns:
         self._node, self._name, self._skip = node, name, skip
         self._index = attribute(node, "_index")
         if self._index is None or self._index not in node:
-            raise SlafError(
-                f"`{place_of(node)}` is damaged: `{name}` does not say which of its columns holds "
-                "the names (`_index`). Write the file again with anndata."
-            )
+            raise _no_names(node, name)
         self.index_name = None if self._index == "_index" else self._index
 
     def ids(self) -> Column | pd.Series:
@@ -144,13 +163,32 @@ class H5Columns:
             if not left_out(f"{self._name}/{name}", self._skip):
                 yield name, self._column(name)
 
-    def _column(self, name: str) -> H5Column | pd.Series:
-        node, name = self._node[name], f"{self._name}/{name}"
-        if is_h5(node):
-            column = H5Column(node, name)
-            if column.known:
-                return column
-        return pd.Series(read(node, name))
+    def _column(self, key: str) -> H5Column | pd.Series:
+        name, place = f"{self._name}/{key}", place_of(self._node)
+        try:
+            wanted, column = rows_of(self._node), _column_of(self._node[key], name)
+        except SlafError:
+            raise
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise damaged(place, error, name) from None
+        if len(column) != wanted:
+            raise SlafError(
+                f"`{place}` is damaged: `{name}` has {len(column)} values for the {wanted} rows of "
+                f"`{self._name}`. Write the file again, or leave the column out "
+                f'(`skip=["{name}"]`, `--skip {name}`).'
+            )
+        return column
+
+
+def _column_of(node: Any, name: str) -> H5Column | pd.Series:
+    if is_h5(node):
+        column = H5Column(node, name)
+        if column.known:
+            return column
+    values = read(node, name)
+    if np.ndim(values) != 1:
+        raise ValueError("it is no column")
+    return pd.Series(values)
 
 
 class H5Column:
@@ -165,6 +203,9 @@ class H5Column:
             "nullable-boolean": "values",
         }
         self._values = node[values[self._kind]] if self._kind in values else node
+        masked = self._kind in ("nullable-integer", "nullable-boolean")
+        if masked and node["mask"].shape != self._values.shape:
+            raise ValueError("its mask has another length than its values")
         #: Whether `rows` understands it.
         self.known = self._kind in (*values, "array", "string-array") and self._values.ndim == 1
         self.is_text = _is_text(self._values)

@@ -20,24 +20,24 @@ from slaf.data.sources.elements import (
 
 _SECTIONS = ("obsm", "varm", "layers", "obsp", "varp")
 
-#: (name, node)
+#: (name, node); the node is None where a name leads to nothing.
 Entry = tuple[str, Any]
 
 
 def entries(root: Any, prefix: str = "") -> Iterator[Entry]:
     """All that can be left out of the AnnData in the group `root`."""
     if "X" in root:
-        yield f"{prefix}X", root["X"]
+        yield f"{prefix}X", root.get("X")
     for axis in ("obs", "var"):
-        if axis in root and is_frame(root[axis]):
+        if is_frame(root.get(axis)):
             yield from _inside(root[axis], prefix + axis)
     for section in (*_SECTIONS, "uns"):
         if section in root:
-            yield prefix + section, root[section]
-            yield from _inside(root[section], prefix + section)
+            yield prefix + section, root.get(section)
+            yield from _inside(root.get(section), prefix + section)
     if "raw" in root:
-        yield f"{prefix}raw", root["raw"]
-        if is_group(root["raw"]):
+        yield f"{prefix}raw", root.get("raw")
+        if is_group(root.get("raw")):
             yield from entries(root["raw"], f"{prefix}raw/")
 
 
@@ -47,9 +47,8 @@ def _inside(node: Any, name: str) -> Iterator[Entry]:
     else:
         names = list(node.keys()) if is_dict(node) else []
     for key in names:
-        if key in node:
-            yield f"{name}/{key}", node[key]
-            yield from _inside(node[key], f"{name}/{key}")
+        yield f"{name}/{key}", node.get(key)
+        yield from _inside(node.get(key), f"{name}/{key}")
 
 
 def check(root: Any, skip: Collection[str]) -> None:
@@ -69,10 +68,7 @@ def unknown(root: Any, names: list[str], *, needed: bool = False) -> SlafError:
     """Of entries that nobody can read."""
     told = []
     for name in names:
-        kind, version = encoding_of(root[name])
-        what = f"encoded as `{kind or type(root[name]).__name__}` {version}".rstrip()
-        what = "empty (null)" if kind == "null" else what
-        told.append(f"`{name}` is {what}")
+        told.append(f"`{name}` is {_what(name, root.get(name))}")
     listed = ", ".join(f'"{name}"' for name in names)
     advice = "It is needed: write the file again with an anndata that knows it"
     if not needed:
@@ -83,12 +79,44 @@ def unknown(root: Any, names: list[str], *, needed: bool = False) -> SlafError:
     )
 
 
+def _what(name: str, node: Any) -> str:
+    if node is None:
+        return "missing, though the file names it"
+    kind, version = encoding_of(node)
+    if kind == "null":
+        return "empty (null)"
+    if _is_other_group(name, node):
+        return f"a group, not {_wanted(name)}"
+    return f"encoded as `{kind or type(node).__name__}` {version}".rstrip()
+
+
 def readable(name: str, node: Any) -> bool:
     """Whether the entry `name` can be read and stored."""
+    if node is None:
+        return False
     if encoding_of(node)[0] == "null":
         # Nothing is in X, in raw or in a section, or a value of uns is None.
         return "/" not in name or name == "raw/X" or name.startswith(("uns/", "raw/uns/"))
-    return _known(node)
+    return not _is_other_group(name, node) and _known(node)
+
+
+def _wanted(name: str) -> str | None:
+    """What an entry has to be; None: it may be a group of entries."""
+    section, *keys = name.removeprefix("raw/").split("/")
+    if section == "X" or (keys and section in ("layers", "obsp", "varp")):
+        return "a matrix"
+    if len(keys) == 1 and section in ("obsm", "varm"):
+        return "a matrix or a frame"
+    return "a column" if len(keys) == 1 and section in ("obs", "var") else None
+
+
+def _is_other_group(name: str, node: Any) -> bool:
+    """Whether a group of entries is where one entry has to be."""
+    wanted = _wanted(name)
+    if wanted == "a column":
+        return is_frame(node) or is_dict(node)
+    # Other writers do not say of a matrix how it is encoded.
+    return wanted is not None and is_dict(node) and not (wanted == "a matrix" and "data" in node)
 
 
 def _known(node: Any) -> bool:
@@ -120,7 +148,9 @@ def check_skip(skip: Collection[str], names: list[list[str]]) -> None:
         listed = ", ".join(f"`{one}`" for one in near)
         raise SlafError(
             f"There is no `{name}` that could be skipped. "
-            + (f"What can be is {listed}." if known else "Only h5ad, h5mu and zarr inputs have any.")
+            + (
+                f"What can be is {listed}."
+                if known
+                else "Only h5ad, h5mu and zarr inputs have any."
+            )
         )
-
-

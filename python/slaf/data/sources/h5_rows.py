@@ -36,23 +36,61 @@ class H5Rows:
     def __init__(self, root: Any, group: str, shape: tuple[int, int], note: dict[str, Any]):
         self.shape = shape
         self.note = note
+        self._place, self._name = place_of(root), group
         node = root[group]
-        self._indptr = node["indptr"][:].astype(np.int64)
+        for name in ("indptr", "indices", "data"):
+            self._check_array(name, node.get(name))
+        self._indptr = self._whole("indptr", node["indptr"][:]).astype(np.int64)
+        self._check_offsets()
         self._indices = _array(node["indices"])
         self._data = _array(node["data"])
-        self.nnz = int(self._indptr[-1]) if len(self._indptr) else 0
-        if len(self._indptr) != shape[0] + 1:
-            raise SlafError(
-                f"`{place_of(root)}` is damaged: `{group}/indptr` has {len(self._indptr)} entries "
-                f"for {shape[0]} cells."
-            )
+        self.nnz = int(self._indptr[-1])
         for name in ("indices", "data"):
             length = node[name].shape[0]
             if length != self.nnz:
-                raise SlafError(
-                    f"`{place_of(root)}` is damaged: `{group}/{name}` has {length} values where "
-                    f"indptr counts {self.nnz}."
-                )
+                raise self._damaged(name, f"has {length} values where indptr counts {self.nnz}")
+
+    def _check_array(self, name: str, array: Any) -> None:
+        if not hasattr(array, "dtype"):
+            raise self._damaged(name, "is missing" if array is None else "is a group")
+        if array.ndim != 1:
+            raise self._damaged(name, f"has {array.ndim} dimensions where 1 is right")
+        kinds = "biuf" if name == "data" else "iuf"
+        if array.dtype.kind not in kinds:
+            raise self._damaged(name, f"holds {array.dtype}, which are no numbers")
+
+    def _check_offsets(self) -> None:
+        indptr = self._indptr
+        if len(indptr) != self.shape[0] + 1:
+            raise self._damaged("indptr", f"has {len(indptr)} entries for {self.shape[0]} rows")
+        if indptr[0] != 0:
+            raise self._damaged("indptr", f"begins at {indptr[0]}, and not at 0")
+        falls = np.flatnonzero(indptr[1:] < indptr[:-1])
+        if len(falls):
+            at = int(falls[0])
+            raise self._damaged("indptr", f"falls from {indptr[at]} to {indptr[at + 1]}")
+
+    def _whole(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Numbers that count; some tools write them as floats."""
+        if values.dtype.kind != "f":
+            return values
+        wrong = ~(np.isfinite(values) & (values == np.floor(values)))
+        if wrong.any():
+            raise self._damaged(name, f"holds {values[wrong][0]}, which is no whole number")
+        return values.astype(np.int64)
+
+    def _within(self, start: int, end: int) -> np.ndarray:
+        indices, width = self._whole("indices", self._indices(start, end)), self.shape[1]
+        if len(indices) and (indices.min() < 0 or indices.max() >= width):
+            wrong = indices[(indices < 0) | (indices >= width)][0]
+            raise self._damaged("indices", f"holds {wrong}, which is none of 0 to {width - 1}")
+        return indices
+
+    def _damaged(self, name: str, how: str) -> SlafError:
+        return SlafError(
+            f"`{self._place}` is damaged: `{self._name}/{name}` {how}. Copy the file anew, or "
+            "write it again."
+        )
 
     def blocks(self, start: int = 0) -> Iterator[Block]:
         height, at = self.shape[0], start
@@ -62,7 +100,7 @@ class H5Rows:
             end = min(max(end, at + 1), height)
             indptr = self._indptr[at : end + 1]
             span = int(begin), int(indptr[-1])
-            yield canonical(indptr, self._indices(*span), self._data(*span), self.note["dtype"])
+            yield canonical(indptr, self._within(*span), self._data(*span), self.note["dtype"])
             at = end
 
 
@@ -92,22 +130,33 @@ def matrix(root: Any, name: str, shape: tuple[int, int] | None = None) -> Matrix
     """The matrix `name` of a group, dense or sparse. `shape` is that of files
     that do not say it."""
     node = root[name]
+    values = node.get("data") if is_group(node) else node
+    if not hasattr(values, "dtype"):
+        raise SlafError(
+            f"`{place_of(root)}`: `{name}` is no matrix that anndata writes. {_without(name)}"
+        )
+    if values.dtype.kind not in "biuf":
+        raise SlafError(
+            f"`{place_of(root)}`: `{name}` holds {values.dtype}, and only real numbers can be "
+            f"stored. {_without(name)}"
+        )
     if not is_group(node):
         in_chunks = node if is_h5(node) else Window(node)
         return SparseRows(in_chunks, tuple(map(int, node.shape)))
-    if "data" not in node:
-        raise SlafError(f"`{place_of(root)}`: `{name}` is no matrix that anndata writes.")
     encoding = encoding_of(node)[0] or attribute(node, "h5sparse_format", "csr_matrix")
     shape = attribute(node, "shape", attribute(node, "h5sparse_shape", shape))
-    shape = tuple(int(n) for n in shape)
-    dtype = node["data"].dtype
-    if dtype.kind not in "biuf":
+    shape = tuple(int(n) for n in np.ravel(shape)) if shape is not None else ()
+    if len(shape) != 2 or min(shape) < 0:
         raise SlafError(
-            f"`{place_of(root)}`: `{name}` holds {dtype}, and only real numbers can be stored."
+            f"`{place_of(root)}` is damaged: `{name}` does not say its shape. {_without(name)}"
         )
     by_column = encoding.startswith("csc")
-    note = {"dtype": dtype.name, "encoding": "csc" if by_column else "csr"}
+    note = {"dtype": values.dtype.name, "encoding": "csc" if by_column else "csr"}
     return (H5Transposed if by_column else H5Rows)(root, name, shape, note)
+
+
+def _without(name: str) -> str:
+    return f'Write it again, or leave it out (`skip=["{name}"]`, `--skip {name}`).'
 
 
 def _array(dataset: Any) -> Callable[[int, int], np.ndarray]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from slaf import SlafError
@@ -29,7 +30,6 @@ from slaf.data.sources.base import (
 from slaf.data.sources.elements import (
     H5Columns,
     as_names,
-    attribute,
     damaged,
     encoding_of,
     is_frame,
@@ -38,6 +38,7 @@ from slaf.data.sources.elements import (
     left_out,
     place_of,
     read,
+    rows_of,
 )
 from slaf.data.sources.entries import check, entries, readable, unknown
 from slaf.data.sources.h5_rows import matrix
@@ -81,10 +82,8 @@ def group_source(
         with _told(file):
             root = chosen(file, modality)
             for group in ("obs", "var"):
-                if group not in root:
-                    raise SlafError(
-                        f"`{place_of(file)}` is not an h5ad file: it has no `{group}`."
-                    )
+                if root.get(group) is None:
+                    raise SlafError(f"`{place_of(file)}` is not an h5ad file: it has no `{group}`.")
             x, raw = _x(root, skip), _raw(root, name, skip)
     except BaseException:
         close()
@@ -118,18 +117,23 @@ def _told(root: Any) -> Iterator[None]:
 
 def _x(root: Any, skip: Collection[str]) -> Matrix:
     if _lacks_x(root, "X") or left_out("X", skip):
-        return Nothing((_length(root["obs"]), _length(root["var"])))
-    return _known_matrix(root, "X")
+        return Nothing((rows_of(root["obs"]), rows_of(root["var"])))
+    return _known_matrix(root, "X", (rows_of(root["obs"]), rows_of(root["var"])))
 
 
 def _lacks_x(root: Any, name: str) -> bool:
-    return name not in root or encoding_of(root[name])[0] == "null"
+    if name not in root:
+        return True
+    node = root.get(name)
+    return node is not None and encoding_of(node)[0] == "null"
 
 
-def _known_matrix(root: Any, name: str, shape: tuple[int, int] | None = None) -> Matrix:
-    if not readable(name, root[name]):
+def _known_matrix(root: Any, name: str, shape: tuple[int, int]) -> Matrix:
+    if not readable(name, root.get(name)):
         raise unknown(root, [name])
-    return matrix(root, name, shape)
+    found = matrix(root, name, shape)
+    _check_shape(root, name, found.shape, shape)
+    return found
 
 
 def _raw(root: Any, name: str, skip: Collection[str]) -> Source | None:
@@ -137,10 +141,15 @@ def _raw(root: Any, name: str, skip: Collection[str]) -> Source | None:
         return None
     if "raw.X" in root:
         # anndata before 0.7 spread raw over the root.
-        x = matrix(root, "raw.X", (_length(root["obs"]), _length(root["raw.var"])))
-    elif "raw" in root and is_group(root["raw"]) and not _lacks_x(root, "raw/X"):
-        shape = _length(root["obs"]), _length(root["raw/var"])
-        x = Nothing(shape) if left_out("raw/X", skip) else _known_matrix(root, "raw/X")
+        x = matrix(root, "raw.X", (rows_of(root["obs"]), rows_of(root["raw.var"])))
+    elif is_group(root.get("raw")) and not _lacks_x(root, "raw/X"):
+        if root.get("raw/var") is None:
+            raise SlafError(
+                f"`{place_of(root)}` has `raw/X`, but no `raw/var`. Leave raw out "
+                '(`skip=["raw"]`, `--skip raw`).'
+            )
+        shape = rows_of(root["obs"]), rows_of(root["raw/var"])
+        x = Nothing(shape) if left_out("raw/X", skip) else _known_matrix(root, "raw/X", shape)
     else:
         return None
 
@@ -160,7 +169,7 @@ def _raw(root: Any, name: str, skip: Collection[str]) -> Source | None:
             return Parts(
                 obs=pd.DataFrame(index=index_of(_frame(root, "obs", ()))),
                 var=_frame(root, "raw/var", skip),
-                varm=_vectors(root, "raw/varm", _length(root["raw/var"]), skip),
+                varm=_vectors(root, "raw/varm", rows_of(root["raw/var"]), skip),
             )
 
     return Source(name=name, x=x, metadata=metadata, parts=rest)
@@ -171,7 +180,7 @@ def parts(root: Any, skip: Collection[str]) -> Parts | anndata.AnnData:
     if _is_old(root):
         return _metadata(root, skip)
     with _told(root):
-        cells, genes = _length(root["obs"]), _length(root["var"])
+        cells, genes = rows_of(root["obs"]), rows_of(root["var"])
         return Parts(
             obs=_frame(root, "obs", skip),
             var=_frame(root, "var", skip),
@@ -213,7 +222,8 @@ def _vectors(root: Any, section: str, length: int, skip: Collection[str]) -> dic
             found[key] = node if is_h5(node) else Window(node)
         else:
             found[key] = read(node, name, skip)
-        _check_shape(root, name, found[key].shape[0], length)
+        shape = np.shape(found[key])
+        _check_shape(root, name, shape[0] if shape else shape, length)
     return found
 
 
@@ -223,8 +233,9 @@ def _matrices(
     found = {}
     for key, name, node in _section(root, section, skip):
         values = node.get("data") if is_group(node) else node
-        plain = values is not None and values.dtype.kind in "biuf"
-        found[key] = matrix(root, name) if plain else read(node, name, skip)
+        plain = getattr(getattr(values, "dtype", None), "kind", "") in tuple("biuf")
+        needed = plain or section == "layers"
+        found[key] = matrix(root, name) if needed else read(node, name, skip)
         _check_shape(root, name, found[key].shape, shape)
     return found
 
@@ -233,7 +244,8 @@ def _check_shape(root: Any, name: str, found: Any, wanted: Any) -> None:
     if found != wanted:
         raise SlafError(
             f"`{place_of(root)}` is damaged: `{name}` has shape {found}, where obs and var ask "
-            f"for {wanted}."
+            f"for {wanted}. Write the file again, or leave the entry out "
+            f'(`skip=["{name}"]`, `--skip {name}`).'
         )
 
 
@@ -276,17 +288,6 @@ def _backed(root: Any) -> anndata.AnnData:
         # Files of anndata 0.6 and before are read, and said to be old.
         warnings.simplefilter("ignore")
         return anndata.read_h5ad(place_of(root), backed="r")
-
-
-def _length(frame: Any) -> int:
-    """Rows of obs or var, of a group or of a compound dataset."""
-    if not is_group(frame):
-        return frame.shape[0]
-    names = frame[attribute(frame, "_index", "_index")]
-    if is_group(names):
-        # Categories are a group of codes, nullable texts one of values and a mask.
-        names = names["codes" if "codes" in names else "values"]
-    return names.shape[0]
 
 
 def more_filters() -> None:

@@ -302,9 +302,7 @@ class _Unordered(Exception):
     """The entries of a file do not go from cell to cell."""
 
 
-def _check_sizes(
-    path: Path, header: Header, cells: Names, genes: Names, cells_first: bool
-) -> None:
+def _check_sizes(path: Path, header: Header, cells: Names, genes: Names, cells_first: bool) -> None:
     says = (header.rows, header.columns)[:: 1 if cells_first else -1]
     for names, what, count in ((genes, "genes", says[1]), (cells, "cells", says[0])):
         if names.count != count:

@@ -67,5 +67,3 @@ def _check(path: Path, group: Any) -> None:
     if tables is not None and is_group(tables):
         inside = ", ".join(f"`{path / 'tables' / name}`" for name in tables.keys())
         raise SlafError(f"`{path}` is SpatialData. Convert one of its tables: {inside}.")
-
-
