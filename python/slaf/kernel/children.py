@@ -28,7 +28,10 @@ class Children:
         self._counter = itertools.count()
         self._begun: dict[tuple[int, int], list[bytes]] = defaultdict(list)
         self._lock = threading.Lock()
-        threading.Thread(target=self._listen, name="slaf-children", daemon=True).start()
+        listener = threading.Thread(target=self._listen, name="slaf-children", daemon=True)
+        # The debugger stops all others.
+        listener.pydev_do_not_trace = listener.is_pydev_daemon_thread = True
+        listener.start()
 
     def send(self, texts: list[str], buffers: list[bytes]) -> None:
         """In a child: a message for the front ends."""
