@@ -20,8 +20,18 @@ import pandas as pd
 from slaf import SlafError
 from slaf.data.sources.base import Parts, Source
 from slaf.data.sources.mtx import ColumnsOf, MtxRows, Names, read_header
-from slaf.data.sources.names import cells_frame, genes_frame, named_genes, table
+from slaf.data.sources.names import (
+    cells_frame,
+    file_in,
+    genes_frame,
+    named_genes,
+    needed_in,
+    table,
+)
 from slaf.data.sources.tenx_mtx import source_of
+
+#: What to copy if a file is missing.
+_WHOLE = "folder `alevin`"
 
 _NAME = "quants_mat"
 #: alevin-fry's notes of a run, by its version.
@@ -37,14 +47,16 @@ def is_alevin(folder: Path) -> bool:
 def alevin_source(folder: str | Path) -> Source:
     folder = Path(folder)
     place = _place(folder)
-    matrix = None if place is None else _file(place, f"{_NAME}.mtx")
+    matrix = None if place is None else file_in(place, f"{_NAME}.mtx")
     if place is None or matrix is None:
         raise SlafError(
             f"`{folder}` holds counts of alevin in its own binary form, or none. Run `salmon "
             "alevin` with `--dumpMtx` or use `alevin-fry quant`, and convert that; or read it in "
             "R with `tximport(files, type = 'alevin')`."
         )
-    cells, genes = (_need(place, f"{_NAME}_{end}.txt") for end in ("rows", "cols"))
+    cells, genes = (
+        needed_in(place, f"{_NAME}_{end}.txt", whole=_WHOLE) for end in ("rows", "cols")
+    )
     header = read_header(matrix)
     sizes = {header.rows, header.columns}
     barcodes, ids = table(cells, sizes, dtype=str), table(genes, sizes, dtype=str)
@@ -64,14 +76,14 @@ def alevin_source(folder: str | Path) -> Source:
         }
         x = ColumnsOf(x, np.where(part == 1, -1, within), count)
     parts = Parts(obs=cells_frame(barcodes), var=_genes(place, ids), layers=layers)
-    notes = [path for name in _NOTES if (path := _file(place.parent, name))]
+    notes = [path for name in _NOTES if (path := file_in(place.parent, name))]
     return source_of(_called(folder), x, parts, [matrix, cells, genes, *notes], counts=False)
 
 
 def _place(folder: Path) -> Path | None:
     """The folder of the matrix: `folder`, `alevin` in it, or in simpleaf's."""
     for place in (folder, folder / "alevin", folder / "af_quant" / "alevin"):
-        if any(_file(place, f"{_NAME}{end}") for end in (".mtx", "")):
+        if any(file_in(place, f"{_NAME}{end}") for end in (".mtx", "")):
             return place
     return None
 
@@ -106,15 +118,3 @@ def _genes(place: Path, ids: pd.DataFrame) -> pd.DataFrame:
                 names = known.drop_duplicates(0).set_index(0)[1]
                 return named_genes(ids[0], ids[0].map(names).fillna(""))
     return genes_frame(ids)
-
-
-def _file(folder: Path, name: str) -> Path | None:
-    paths = (folder / name, folder / f"{name}.gz")
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _need(folder: Path, name: str) -> Path:
-    path = _file(folder, name)
-    if path is None:
-        raise SlafError(f"`{folder}` lacks `{name}`. Copy the whole folder `alevin`.")
-    return path

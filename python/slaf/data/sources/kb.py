@@ -13,8 +13,18 @@ from pathlib import Path
 from slaf import SlafError
 from slaf.data.sources.base import Parts, Source
 from slaf.data.sources.mtx import MtxRows, Names, read_header
-from slaf.data.sources.names import cells_frame, genes_frame, named_genes, table
+from slaf.data.sources.names import (
+    cells_frame,
+    file_in,
+    genes_frame,
+    named_genes,
+    needed_in,
+    table,
+)
 from slaf.data.sources.tenx_mtx import source_of
+
+#: What to copy if a file is missing.
+_WHOLE = "folder of `kb count`"
 
 _FOLDERS = ("counts_filtered", "counts_unfiltered")
 _STEMS = ("cells_x_genes", "cells_x_features")
@@ -40,13 +50,15 @@ def kb_source(folder: str | Path) -> Source:
             f"`{folder}` is no output of kb: it has no `cells_x_genes.mtx` and no folder "
             "`counts_unfiltered`. Name the folder that was given as `-o`."
         )
-    matrix = next(path for end in _X if (path := _file(place, f"{stem}{end}.mtx")))
-    cells, genes = (_need(place, f"{stem}.{end}.txt") for end in ("barcodes", "genes"))
+    matrix = next(path for end in _X if (path := file_in(place, f"{stem}{end}.mtx")))
+    cells, genes = (
+        needed_in(place, f"{stem}.{end}.txt", whole=_WHOLE) for end in ("barcodes", "genes")
+    )
     header = read_header(matrix)
     sizes = {header.rows, header.columns}
     barcodes, ids = table(cells, sizes, dtype=str), table(genes, sizes, dtype=str)
     sides = Names(cells, len(barcodes)), Names(genes, len(ids))
-    names_file = _file(place, f"{stem}.genes.names.txt")
+    names_file = file_in(place, f"{stem}.genes.names.txt")
     var = genes_frame(ids)
     if names_file is not None and len(ids):
         # A gene without a name is an empty line.
@@ -57,7 +69,7 @@ def kb_source(folder: str | Path) -> Source:
                 f"{len(ids)}. Copy the whole folder anew."
             )
         var = named_genes(ids[0], names[0])
-    found = {layer: _file(place, f"{stem}.{layer}.mtx") for layer in _LAYERS}
+    found = {layer: file_in(place, f"{stem}.{layer}.mtx") for layer in _LAYERS}
     layers = {
         layer: MtxRows(path, *sides, cells_first=True) for layer, path in found.items() if path
     }
@@ -74,18 +86,6 @@ def kb_source(folder: str | Path) -> Source:
 
 def _stem(folder: Path) -> str | None:
     for stem in _STEMS:
-        if any(_file(folder, f"{stem}{end}.mtx") for end in _X):
+        if any(file_in(folder, f"{stem}{end}.mtx") for end in _X):
             return stem
     return None
-
-
-def _file(folder: Path, name: str) -> Path | None:
-    paths = (folder / name, folder / f"{name}.gz")
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _need(folder: Path, name: str) -> Path:
-    path = _file(folder, name)
-    if path is None:
-        raise SlafError(f"`{folder}` lacks `{name}`. Copy the whole folder of `kb count`.")
-    return path

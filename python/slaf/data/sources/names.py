@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from slaf import SlafError
 from slaf.data.sources.mtx import zipped
 from slaf.data.sources.tenx import damaged, unique
 
@@ -27,6 +28,20 @@ _FEATURE_TYPES = {
     "Gene Expression", "Antibody Capture", "CRISPR Guide Capture", "Multiplexing Capture",
     "Peaks", "Custom", "Antigen Capture",
 }  # fmt: skip
+
+
+def file_in(folder: Path, *names: str) -> Path | None:
+    """The first file of these names, plain or gzipped."""
+    paths = (folder / f"{name}{end}" for name in names for end in ("", ".gz"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def needed_in(folder: Path, *names: str, whole: str) -> Path:
+    """The same, which has to be there; `whole` is what to copy if it is not."""
+    path = file_in(folder, *names)
+    if path is None:
+        raise SlafError(f"`{folder}` lacks `{names[0]}`. Copy the whole {whole}.")
+    return path
 
 
 def table(path: Path, sizes: Collection[int] = (), **options: Any) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import pandas as pd
 from slaf import SlafError
 from slaf.data.sources.base import Parts, Source
 from slaf.data.sources.mtx import MtxRows, Names, zipped
-from slaf.data.sources.names import named_genes
+from slaf.data.sources.names import file_in, named_genes, needed_in
 from slaf.data.sources.tenx import damaged
 from slaf.data.sources.tenx_mtx import source_of
 
@@ -25,13 +25,16 @@ _CELLS = ("cell_metadata.csv",)
 
 
 def is_parse(folder: Path) -> bool:
-    return all(_file(folder, names) for names in (_MATRIX, _CELLS))
+    return all(file_in(folder, *names) for names in (_MATRIX, _CELLS))
 
 
 def parse_source(folder: str | Path) -> Source:
     """Genes are called by their names, and cells by their wells (`bc_wells`)."""
     folder = Path(folder)
-    matrix, genes, cells = (_need(folder, names) for names in (_MATRIX, _GENES, _CELLS))
+    matrix, genes, cells = (
+        needed_in(folder, *names, whole="folder of Parse's pipeline")
+        for names in (_MATRIX, _GENES, _CELLS)
+    )
     features, obs = _table(genes), _table(cells)
     if not {"gene_id", "gene_name"} <= set(features.columns):
         raise SlafError(
@@ -63,17 +66,3 @@ def _table(path: Path) -> pd.DataFrame:
         )
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise damaged(path, error) from None
-
-
-def _file(folder: Path, names: tuple[str, ...]) -> Path | None:
-    paths = (folder / f"{name}{end}" for name in names for end in ("", ".gz"))
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _need(folder: Path, names: tuple[str, ...]) -> Path:
-    path = _file(folder, names)
-    if path is None:
-        raise SlafError(
-            f"`{folder}` lacks `{names[0]}`, which Parse's pipeline writes. Copy the whole folder."
-        )
-    return path

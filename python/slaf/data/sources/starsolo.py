@@ -15,7 +15,7 @@ import pandas as pd
 from slaf import SlafError
 from slaf.data.sources.base import Matrix, Parts, Source
 from slaf.data.sources.mtx import MtxRows, Names, read_header, taken
-from slaf.data.sources.names import cells_frame, genes_frame, table
+from slaf.data.sources.names import cells_frame, file_in, genes_frame, table
 from slaf.data.sources.tenx_mtx import matrix_at, source_of, trio_at
 
 _LAYERS = ("spliced", "unspliced", "ambiguous")
@@ -94,18 +94,13 @@ def _name(folder: Path) -> str:
     return folder.resolve().name
 
 
-def _file(folder: Path, name: str) -> Path | None:
-    paths = (folder / f"{name}.gz", folder / name)
-    return next((path for path in paths if path.is_file()), None)
-
-
 def _is_velocyto(folder: Path) -> bool:
-    return _file(folder, "spliced.mtx") is not None or _together(folder) is not None
+    return file_in(folder, "spliced.mtx") is not None or _together(folder) is not None
 
 
 def _together(folder: Path) -> Path | None:
     """The matrix of STAR before 2.7.5, with three numbers an entry."""
-    matrix = _file(folder, "matrix.mtx")
+    matrix = file_in(folder, "matrix.mtx")
     try:
         return matrix if matrix and len(read_header(matrix).first) == 5 else None
     except SlafError:
@@ -117,9 +112,9 @@ def _velocyto(
 ) -> tuple[dict[str, Matrix], pd.DataFrame, pd.DataFrame, list[Path]]:
     """Layers, obs and var of a folder of Velocyto, and its files."""
     together = _together(folder)
-    matrices = {layer: together or _file(folder, f"{layer}.mtx") for layer in _LAYERS}
+    matrices = {layer: together or file_in(folder, f"{layer}.mtx") for layer in _LAYERS}
     matrices = {layer: path for layer, path in matrices.items() if path}
-    cells, genes = _file(folder, "barcodes.tsv"), _file(folder, "features.tsv")
+    cells, genes = file_in(folder, "barcodes.tsv"), file_in(folder, "features.tsv")
     if cells is None or genes is None:
         lacks = "barcodes.tsv" if cells is None else "features.tsv"
         raise SlafError(f"`{folder}` lacks `{lacks}`. Copy the whole folder of STARsolo.")
