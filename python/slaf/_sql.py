@@ -253,8 +253,10 @@ def _scalar(name: str, value: Any) -> Any:
     if value is None or value is pd.NA or value is pd.NaT:
         return None
     if isinstance(value, datetime.datetime):
-        kind = "timestamp" if value.tzinfo is None else "timestamptz"
-        return (kind, value.isoformat(sep=" "))
+        if value.tzinfo is None:
+            return ("timestamp", value.isoformat(sep=" "))
+        moment = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+        return ("timestamptz", moment.isoformat(sep=" "))
     if isinstance(value, datetime.date):
         return ("date", value.isoformat())
     if isinstance(value, int) and not -(2**63) <= value < 2**63:

@@ -153,10 +153,17 @@ fn literal(name: &str, param: &Param) -> Result<Expr> {
             &x.to_string(),
         ),
         Param::Text(text) => value(Value::SingleQuotedString(text.clone())),
+        // A moment, of which the text is the time in UTC.
+        Param::Typed("TIMESTAMPTZ", text) => Expr::AtTimeZone {
+            timestamp: Box::new(cast(
+                DataType::Timestamp(None, sqlparser::ast::TimezoneInfo::None),
+                text,
+            )),
+            time_zone: Box::new(value(Value::SingleQuotedString("UTC".into()))),
+        },
         Param::Typed(kind, text) => {
             let kind = match *kind {
                 "DATE" => DataType::Date,
-                "TIMESTAMPTZ" => DataType::Timestamp(None, sqlparser::ast::TimezoneInfo::Tz),
                 _ => DataType::Timestamp(None, sqlparser::ast::TimezoneInfo::None),
             };
             cast(kind, text)
