@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import make_counts
 from scipy import sparse
 from slaf import SlafError
 from slaf.data import SLAFConverter, _write
@@ -263,3 +264,15 @@ def test_each_file_has_a_fragment_of_its_own(joined, tmp_path, written, monkeypa
     np.testing.assert_array_equal(handle.X.toarray(), want)
     SLAFConverter().append(written(d=made("d"), e=made("e")), tmp_path / "x.slaf")
     assert len(list(fragments.iterdir())) == 5
+
+
+def test_varp_of_appended_files_was_dropped_without_a_word(tmp_path):
+    """What an append leaves out, it says."""
+    first, second = make_counts(), make_counts(20, seed=1)
+    second.obs_names = [f"more-{i}" for i in range(20)]
+    second.varp["alike"] = np.eye(40)
+    second.write_h5ad(tmp_path / "more.h5ad")
+    SLAFConverter().convert_anndata(first, tmp_path / "x.slaf")
+    with pytest.warns(UserWarning, match="varp of `more.h5ad` \\('alike'\\) is left out"):
+        SLAFConverter().append(tmp_path / "more.h5ad", tmp_path / "x.slaf")
+    assert read_slaf(tmp_path / "x.slaf").shape == (80, 40)

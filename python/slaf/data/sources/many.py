@@ -342,6 +342,12 @@ class _Together:
         and with some of its layers."""
         import anndata
 
+        if self.grown and number and len(found.varp):
+            warnings.warn(
+                f"varp of `{self.names[number]}` ({', '.join(map(repr, found.varp))}) is left out: "
+                "graphs of genes stay those of the dataset.",
+                stacklevel=2,
+            )
         places = self.positions[number]
         kept = places >= 0
         obs = frame_of(found.obs)
