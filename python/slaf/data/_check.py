@@ -25,12 +25,10 @@ def check(source: Source) -> None:
     SlafError
         The sentence names the entry.
     """
-    source.check()
     for one in source.inputs or [source]:
         try:
             for part in (one, one.raw):
                 if part is not None:
-                    part.check()
                     _try(part.rest() if part.first is None else part.first())
         except SlafError as error:
             if len(source.inputs) < 2 or f"`{one.name}`" in str(error):

@@ -273,6 +273,7 @@ class SLAFConverter:
         if join not in ("outer", "inner"):
             raise SlafError(f"join is 'outer' or 'inner', not {join!r}.")
         paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+        paths = [os.path.expanduser(path) for path in paths]
         several = not isinstance(inputs, (str, os.PathLike))
         if not several and input_format == "auto" and _is_collection(paths[0]):
             folder, several = paths[0], True

@@ -8,7 +8,6 @@ import contextvars
 import json
 import os
 import sys
-import traceback
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from jupyter_client.session import utcnow
 from slaf.kernel import streams
 from slaf.kernel.interrupt import Interrupts, raise_in
 from slaf.kernel.questions import Questions
-from slaf.kernel.wire import dumps, error_reply, said, text_of
+from slaf.kernel.wire import dumps, error_reply, said
 
 if TYPE_CHECKING:
     from slaf._slaf import Lane, Request
@@ -128,7 +127,7 @@ class Server:
                 reply = await handler(request, message)
         except (Exception, KeyboardInterrupt, SystemExit, asyncio.CancelledError) as error:
             # An interrupt may strike between a cell's end and its reply.
-            reply = error_reply(error, told(error))
+            reply = error_reply(error)
             if not kind.endswith("_request"):
                 print("\n".join(reply["traceback"]), file=sys.stderr)
         if kind == "execute_request" and reply["status"] == "error":
@@ -201,15 +200,7 @@ def answer(content: dict[str, Any]) -> str:
     try:
         return dumps(content)
     except Exception as error:
-        return dumps(error_reply(error, told(error)))
-
-
-def told(error: BaseException) -> list[str]:
-    """The traceback of an error, even if it cannot be said."""
-    try:
-        return traceback.format_exception(error)
-    except Exception:
-        return [f"{type(error).__name__}: {text_of(error)}"]
+        return dumps(error_reply(error))
 
 
 def listen(loop: asyncio.AbstractEventLoop, lane: Lane, woken: Callable[[], None]) -> None:

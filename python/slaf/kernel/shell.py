@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import contextlib
 import sys
-import traceback
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -16,7 +15,7 @@ from IPython.core.error import UsageError
 from slaf.kernel.interrupt import forget_handler
 from slaf.kernel.streams import OutStream
 from slaf.kernel.windows import Windows
-from slaf.kernel.wire import text_of
+from slaf.kernel.wire import text_of, traceback_of
 
 #: What figures and widgets are drawn with inside the notebook.
 _INLINE = ("", "asyncio", "inline", "agg", "widget", "ipympl", "nbagg", "notebook")
@@ -45,10 +44,9 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
             super().showtraceback(exc_tuple, *arguments, **options)
         except Exception:
             self._last_traceback = None
-        etype, value, trace = exc_tuple or sys.exc_info()
+        etype, value, _ = exc_tuple or sys.exc_info()
         if self._last_traceback is None and not isinstance(value, (*_PRINTED, type(None))):
-            frames = traceback.format_tb(trace)
-            self._showtraceback(etype, value, [*frames, f"{etype.__name__}: {text_of(value)}"])
+            self._showtraceback(etype, value, traceback_of(value))
 
     def _format_exception_for_storage(self, exception, *arguments, **options):
         try:

@@ -13,7 +13,7 @@ from ipykernel.control import CONTROL_THREAD_NAME
 from slaf.kernel import streams
 from slaf.kernel.interrupt import run_always
 from slaf.kernel.questions import Questions
-from slaf.kernel.serve import answer, decoded, listen, told
+from slaf.kernel.serve import answer, decoded, listen
 from slaf.kernel.wire import error_reply
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ class Side(threading.Thread):
                 raise NotImplementedError(f"This kernel does not answer {kind}.")
             reply = await handler(request, message)
         except Exception as error:
-            reply = error_reply(error, told(error))
-            print("".join(told(error)), file=streams.log)
+            reply = error_reply(error)
+            print("\n".join(reply["traceback"]), file=streams.log)
         protocol.reply(kind.replace("_request", "_reply"), answer(reply), request)
         protocol.status("idle", request)
 

@@ -8,6 +8,7 @@ import math
 import numbers
 import os
 import re
+import traceback
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -122,13 +123,22 @@ def _key(key: Any) -> str:
     return next(iter(json.loads(json.dumps({key: 0})))) if plain else str(key)
 
 
-def error_reply(error: BaseException | None, lines: list[str]) -> dict[str, Any]:
+def error_reply(error: BaseException | None, lines: list[str] | None = None) -> dict[str, Any]:
+    """The content of a reply; `lines` of a traceback are by default Python's."""
     return {
         "status": "error",
         "ename": type(error).__name__,
         "evalue": text_of(error),
-        "traceback": list(lines),
+        "traceback": traceback_of(error) if lines is None else list(lines),
     }
+
+
+def traceback_of(error: BaseException) -> list[str]:
+    """Lines as Python shows them, even if the error cannot be said."""
+    try:
+        return "".join(traceback.format_exception(error)).splitlines()
+    except Exception:
+        return [f"{type(error).__name__}: {text_of(error)}"]
 
 
 def text_of(error: BaseException | None) -> str:
