@@ -46,6 +46,10 @@ impl Cell {
         let mut cell = Self::default();
         let mut rest = line.trim();
         while let Some(option) = rest.strip_prefix("--") {
+            if !option.starts_with(char::is_alphabetic) {
+                // A comment beside the magic.
+                break;
+            }
             let (name, after) = word(option);
             let flag = match name {
                 "lazy" => Some(&mut cell.lazy),
@@ -137,6 +141,17 @@ mod tests {
         assert_eq!(cell.on.as_deref(), Some("pbmc"));
         assert_eq!(cell.target.as_deref(), Some("top"));
         assert_eq!(cell.sql, "SELECT 1");
+    }
+
+    #[test]
+    fn a_comment_beside_the_magic_is_no_option() {
+        for comment in ["-- what it shows", "--", "--- of last week", "/* 1 */"] {
+            let cell = Cell::parse(&format!("--limit 5 {comment}"), "SELECT 1").unwrap();
+            assert_eq!(cell.limit, Some(5));
+            assert_eq!(cell.sql, format!("{comment}\nSELECT 1"));
+            let cell = Cell::parse(&format!("x << {comment}"), "SELECT 1").unwrap();
+            assert_eq!(cell.target.as_deref(), Some("x"));
+        }
     }
 
     #[test]

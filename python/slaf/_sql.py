@@ -71,7 +71,9 @@ class SqlSession:
         params = {name: _param(name, value, frames) for name, value in values.items()}
         lances = self._gather(statement, frames)
         handles, default = self.handles(on)
-        catalog = (handles, default, list(frames.items()), list(self.views.items()), lances)
+        others = [name for name, value in self.namespace.items() if _may_be_table(name, value)]
+        views = list(self.views.items())
+        catalog = (handles, default, list(frames.items()), views, lances, others)
         return Prepared(text, statement, catalog, params)
 
     def catalog(self, on: str | None = None) -> tuple:
@@ -82,7 +84,7 @@ class SqlSession:
             for name, value in self.namespace.items()
             if not name.startswith("_") and (table := _table(value, schema_only=True)) is not None
         }
-        return (handles, default, list(frames.items()), list(self.views.items()), [])
+        return (handles, default, list(frames.items()), list(self.views.items()), [], [])
 
     def _statement(
         self, text: str, watch: Any, on: str | None = None, **options: Any
@@ -93,13 +95,8 @@ class SqlSession:
             self._drop(statement)
             return None
         if statement.kind == "create_view":
-            if prepared.params:
-                raise SlafError(
-                    f"The view `{statement.name}` would forget its parameters. "
-                    f"Create a table: `CREATE TABLE {statement.name} AS …`."
-                )
             if self._is_free(statement):
-                self.views[statement.name] = statement.query
+                self.views[statement.name] = self._kept(prepared)
             return None
         if statement.kind == "create_table":
             if not self._is_free(statement):
@@ -109,6 +106,16 @@ class SqlSession:
             self.namespace[statement.name] = pl.DataFrame(answer)
             return answer
         return prepared.run(watch=watch, **options)
+
+    def _kept(self, prepared: Prepared) -> str:
+        """The query of a view, with the values that its parameters have now."""
+        for name, value in prepared.params.items():
+            if isinstance(value, tuple) and value[0] == "frame":
+                raise SlafError(
+                    f"A view keeps its values, and `{name}` is a frame or a list of more than "
+                    f"{_FEW}. Create a table: `CREATE TABLE {prepared.statement.name} AS …`."
+                )
+        return _slaf.bound_sql(prepared.text, prepared.params)
 
     def _is_free(self, statement: _slaf.Statement) -> bool:
         """Whether the name is to be given."""
@@ -269,6 +276,11 @@ def _scalar(name: str, value: Any) -> Any:
     )
 
 
+def _may_be_table(name: str, value: Any) -> bool:
+    """Whether a misspelt table may have meant `name`."""
+    return not name.startswith("_") and isinstance(value, (pl.DataFrame, pl.LazyFrame, pd.DataFrame, pa.Table))
+
+
 def _table(value: Any, *, schema_only: bool = False) -> Any:
     """A frame as the engine takes it: an Arrow stream, or a schema with a
     function that opens one; None of anything else."""
@@ -279,12 +291,34 @@ def _table(value: Any, *, schema_only: bool = False) -> Any:
         return value if isinstance(value, _slaf.Answer) else None
     if isinstance(value, (pl.Series, pd.Series, pa.ChunkedArray)):
         return None
-    if schema_only and isinstance(value, pd.DataFrame):
-        schema = pa.Schema.from_pandas(value.head(100), preserve_index=False)
-        return schema, lambda columns: pa.Table.from_pandas(value[columns], preserve_index=False)
     if isinstance(value, pd.DataFrame):
-        return pa.Table.from_pandas(value.rename(columns=str), preserve_index=_names_rows(value))
+        frame = value.rename(columns=str)
+        if schema_only:
+            schema = _of_pandas(frame.head(100), preserve_index=False).schema
+            return schema, lambda columns: _of_pandas(frame[columns], preserve_index=False)
+        return _of_pandas(frame, preserve_index=_names_rows(value))
     return value
+
+
+def _of_pandas(frame: pd.DataFrame, preserve_index: bool | None) -> pa.Table:
+    """Sparse columns become dense, and those of several types become text."""
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=preserve_index)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError):
+        pass
+    columns = {name: _of_series(frame.iloc[:, at]) for at, name in enumerate(frame.columns)}
+    plain = pd.DataFrame(columns, index=frame.index)
+    return pa.Table.from_pandas(plain, preserve_index=preserve_index)
+
+
+def _of_series(column: pd.Series) -> pd.Series:
+    if isinstance(column.dtype, pd.SparseDtype):
+        column = column.sparse.to_dense()
+    try:
+        pa.Array.from_pandas(column)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError):
+        return column.map(str, na_action="ignore").astype(object)
+    return column
 
 
 def _names_rows(frame: pd.DataFrame) -> bool | None:

@@ -2,6 +2,9 @@
 //! runs without the GIL and stays interruptible; arrays and tables are handed
 //! over without a copy.
 
+// Futures of the engine are in each other deeper than the default.
+#![recursion_limit = "256"]
+
 mod arrays;
 mod dataset;
 mod display;
@@ -79,6 +82,7 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(sql::complete_sql, m)?)?;
     m.add_function(wrap_pyfunction!(sql::fill_sql, m)?)?;
     m.add_function(wrap_pyfunction!(sql::inspect_sql, m)?)?;
+    m.add_function(wrap_pyfunction!(sql::bound_sql, m)?)?;
     m.add_function(wrap_pyfunction!(sql::parse_sql, m)?)?;
     m.add_function(wrap_pyfunction!(sql::split_sql, m)?)?;
     m.add_function(wrap_pyfunction!(sql::sql_holes, m)?)?;

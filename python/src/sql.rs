@@ -36,7 +36,8 @@ pub(crate) struct Answer {
 type PyHandle<'py> = (String, PyRef<'py, Dataset>, Axis<'py>, Axis<'py>);
 
 /// Tables that a statement may name: handles, the place of the one whose tables
-/// need no prefix, frames, views and Lance tables, each by its name.
+/// need no prefix, frames, views and Lance tables, each by its name; and the names
+/// of other tables.
 #[derive(FromPyObject)]
 pub(crate) struct PyCatalog<'py>(
     Vec<PyHandle<'py>>,
@@ -44,6 +45,7 @@ pub(crate) struct PyCatalog<'py>(
     Vec<(String, PyFrame)>,
     Vec<(String, String)>,
     Vec<(String, String)>,
+    Vec<String>,
 );
 
 /// A frame in memory, or `(schema, a function from column names to a stream)`.
@@ -55,7 +57,7 @@ pub(crate) enum PyFrame {
 
 impl PyCatalog<'_> {
     fn catalog(self, py: Python<'_>) -> PyResult<Catalog> {
-        let Self(handles, default, frames, views, lances) = self;
+        let Self(handles, default, frames, views, lances, others) = self;
         let mut frames: Vec<Frame> = frames.into_iter().map(frame).collect();
         for (name, uri) in lances {
             frames.push(wait(py, async move { Frame::lance(name, &uri).await })?);
@@ -73,6 +75,7 @@ impl PyCatalog<'_> {
             default,
             frames,
             views,
+            others,
         })
     }
 }
@@ -337,6 +340,16 @@ pub(crate) struct Statement {
     tables: Vec<String>,
     reads: Vec<String>,
     parameters: Vec<String>,
+}
+
+/// The query of a statement with its parameters written out.
+#[pyfunction]
+pub(crate) fn bound_sql(
+    py: Python<'_>,
+    sql: &str,
+    values: HashMap<String, Option<PyParam>>,
+) -> PyResult<Option<String>> {
+    engine::bound(sql, &params(py, values)?).map_err(to_python)
 }
 
 #[pyfunction]

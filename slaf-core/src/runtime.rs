@@ -21,6 +21,10 @@ use crate::{Error, Result};
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread()
         .thread_name("slaf")
+        // Plans of the deepest statements are walked on them; memory is taken as
+        // it is used.
+        .thread_stack_size(STACK)
+        .on_thread_start(|| ASIDE.with(|_| ()))
         // Files are read on these, hundreds of scattered ranges at once: on as
         // many threads as tokio allows, each keeps what its allocator freed.
         .max_blocking_threads(16)
@@ -28,6 +32,42 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         .build()
         .expect("the system refuses to start threads")
 });
+
+const STACK: usize = 64 << 20;
+
+thread_local! {
+    static ASIDE: Aside = Aside::set();
+}
+
+/// A stack for handlers of fatal signals: they run on it when that of the thread
+/// is full, and the log of a process that dies then says so.
+struct Aside(Box<[u8]>);
+
+impl Aside {
+    fn set() -> Self {
+        let mut memory = vec![0; 64 << 10].into_boxed_slice();
+        let stack = libc::stack_t {
+            ss_sp: memory.as_mut_ptr().cast(),
+            ss_flags: 0,
+            ss_size: memory.len(),
+        };
+        // SAFETY: the memory is that large, and freed after it is taken away.
+        unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) };
+        Self(memory)
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        let none = libc::stack_t {
+            ss_sp: std::ptr::null_mut(),
+            ss_flags: libc::SS_DISABLE,
+            ss_size: self.0.len(),
+        };
+        // SAFETY: a valid struct.
+        unsafe { libc::sigaltstack(&raw const none, std::ptr::null_mut()) };
+    }
+}
 
 /// How often a waiting caller looks for an interrupt.
 const TICK: Duration = Duration::from_millis(40);

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectFlavor, SelectItem, Statement,
-    TableAlias, TableFactor, Value, VisitMut, VisitorMut,
+    AccessExpr, Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectFlavor, SelectItem,
+    Statement, Subscript, TableAlias, TableFactor, Value, VisitMut, VisitorMut,
 };
 
 use super::catalog::{Catalog, Named};
@@ -238,6 +238,28 @@ impl VisitorMut for Columns {
                 *expr = Expr::Value(text.into());
             }
             Expr::Identifier(ident) => self.fix_case(ident),
+            // A field of what is no column: its name is no column's either.
+            Expr::CompoundFieldAccess { access_chain, .. } => {
+                for access in access_chain {
+                    match access {
+                        AccessExpr::Dot(Expr::Identifier(field)) => {
+                            let name = Value::SingleQuotedString(field.value.clone());
+                            *access = AccessExpr::Dot(Expr::Value(name.into()));
+                        }
+                        AccessExpr::Subscript(Subscript::Slice {
+                            lower_bound,
+                            upper_bound,
+                            ..
+                        }) => {
+                            let place =
+                                |place: &str| Expr::value(Value::Number(place.into(), false));
+                            lower_bound.get_or_insert_with(|| place("1"));
+                            upper_bound.get_or_insert_with(|| place("-1"));
+                        }
+                        _ => {}
+                    }
+                }
+            }
             Expr::CompoundIdentifier(idents) => {
                 for ident in idents {
                     self.fix_case(ident);

@@ -28,6 +28,9 @@ pub struct Catalog {
     pub frames: Vec<Frame>,
     /// Queries by the names that they were given.
     pub views: Vec<(String, String)>,
+    /// Names of other tables, which a statement that misspells one may have
+    /// meant.
+    pub others: Vec<String>,
 }
 
 /// What a name in a FROM clause stands for.
@@ -207,6 +210,7 @@ impl Catalog {
     fn unknown(&self, name: &str) -> Error {
         let mut known: Vec<String> = self.frames.iter().map(|f| f.name.clone()).collect();
         known.extend(self.views.iter().map(|(name, _)| name.clone()));
+        known.extend(self.others.iter().cloned());
         for (at, handle) in self.handles.iter().enumerate() {
             for table in handle.dataset.tables() {
                 if self.default == Some(at) {

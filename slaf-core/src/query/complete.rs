@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, Field};
 use super::catalog::{Catalog, Named};
 use super::{Engine, Options, Params, engine, run};
 use crate::Result;
+use crate::dataset::Table;
 
 /// Values of a column that are offered, at most.
 const VALUES: usize = 100;
@@ -119,7 +120,10 @@ pub async fn complete(catalog: &Catalog, sql: &str, cursor: usize) -> Result<Com
             .find(|s| s.name.eq_ignore_ascii_case(&qualifier))
         {
             Some(source) => matches.extend(source.columns()),
-            None => matches.extend(tables_of(catalog, &qualifier)),
+            None => {
+                matches.extend(tables_of(catalog, &qualifier));
+                matches.extend(columns_called(catalog, &qualifier));
+            }
         }
     } else if BEFORE_TABLES.contains(&last_word(&before[..start]).to_lowercase().as_str()) {
         matches.extend(tables(catalog, sql));
@@ -129,6 +133,7 @@ pub async fn complete(catalog: &Catalog, sql: &str, cursor: usize) -> Result<Com
         }
         matches.extend(sources.iter().map(|s| (quoted(&s.name), "table")));
         if sources.is_empty() {
+            matches.extend(columns_of_all(catalog));
             matches.extend(tables(catalog, sql));
         }
         let functions = engine::function_names().into_iter();
@@ -143,10 +148,12 @@ pub async fn complete(catalog: &Catalog, sql: &str, cursor: usize) -> Result<Com
         };
         matches.extend(KEYWORDS.iter().map(|word| (keyword(word), "keyword")));
     }
-    let fits = |text: &str| {
+    let begins = |text: &str| {
         let text = text.trim_start_matches('"').to_lowercase();
         text.starts_with(&prefix.to_lowercase())
     };
+    // `n_g` is the beginning of `cells.n_genes` too.
+    let fits = |text: &str| begins(text) || text.split_once('.').is_some_and(|(_, c)| begins(c));
     // What is being typed may look like the alias of a table.
     matches.retain(|(text, kind)| fits(text) && (*kind != "table" || text != prefix));
     let mut seen = std::collections::BTreeSet::new();
@@ -270,6 +277,31 @@ pub(crate) fn fields(named: &Named<'_>) -> Vec<Field> {
         .collect()
 }
 
+/// Before FROM is written: the columns of the dataset whose tables need no
+/// prefix, or those of all tables, each with its table.
+fn columns_of_all(catalog: &Catalog) -> Vec<(String, &'static str)> {
+    let mut found = vec![];
+    let metadata = |table: &&Table| ["cells", "genes", "expression"].contains(&&*table.name);
+    for (at, handle) in catalog.handles.iter().enumerate() {
+        for table in handle.dataset.tables().filter(metadata) {
+            for field in table.schema.fields() {
+                let column = quoted(field.name());
+                if catalog.default == Some(at) {
+                    found.push((column, "column"));
+                } else if catalog.default.is_none() {
+                    found.push((format!("{}.{column}", table.name), "column"));
+                }
+            }
+        }
+    }
+    for frame in &catalog.frames {
+        let columns = frame.schema.fields().iter();
+        let table = quoted(&frame.name);
+        found.extend(columns.map(|f| (format!("{table}.{}", quoted(f.name())), "column")));
+    }
+    found
+}
+
 fn tables(catalog: &Catalog, sql: &str) -> Vec<(String, &'static str)> {
     let mut found: Vec<(String, &'static str)> = vec![];
     if let Some(handle) = catalog.default_handle() {
@@ -295,6 +327,15 @@ fn tables(catalog: &Catalog, sql: &str) -> Vec<(String, &'static str)> {
     let functions = ["knn(", "normalized(", "pseudobulk(", "read('", "sample("];
     found.extend(functions.map(|name| (name.to_owned(), "table function")));
     found
+}
+
+/// The columns of the tables of that name in all datasets.
+fn columns_called(catalog: &Catalog, table: &str) -> Vec<(String, &'static str)> {
+    let handles = catalog.handles.iter();
+    let tables = handles.flat_map(|handle| handle.dataset.tables());
+    let called = tables.filter(|found| found.name.eq_ignore_ascii_case(table));
+    let fields = called.flat_map(|found| found.schema.fields());
+    fields.map(|f| (quoted(f.name()), "column")).collect()
 }
 
 fn tables_of(catalog: &Catalog, handle: &str) -> Vec<(String, &'static str)> {

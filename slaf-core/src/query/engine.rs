@@ -45,6 +45,7 @@ use super::metadata::Metadata;
 use super::nulls::KeepNulls;
 use super::reading::Reading;
 use super::resolve::resolve;
+use super::slices::SliceTexts;
 
 use crate::dataset::Table;
 use crate::suggest::nearest;
@@ -223,6 +224,8 @@ static BASE: LazyLock<SessionState> = LazyLock::new(|| {
     rules.extend(Analyzer::new().rules);
     let mut state = SessionStateBuilder::new()
         .with_config(config)
+        // Before the default ones.
+        .with_expr_planners(vec![Arc::new(SliceTexts)])
         .with_default_features()
         .with_analyzer_rules(rules)
         .build();

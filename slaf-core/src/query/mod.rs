@@ -11,10 +11,12 @@ mod accumulate;
 mod arithmetic;
 mod bind;
 mod catalog;
+mod columns;
 mod complete;
 mod counted;
 mod dense;
 mod dense_scan;
+mod depth;
 mod engine;
 mod expand;
 mod explain;
@@ -26,6 +28,7 @@ mod inspect;
 mod introspect;
 mod kept;
 mod lower;
+mod macros;
 mod metadata;
 mod nulls;
 mod params;
@@ -35,9 +38,11 @@ mod reading;
 mod resolve;
 mod rewrite;
 mod rows;
+mod slices;
 mod star;
 mod sums;
 mod template;
+mod using;
 
 use std::sync::Arc;
 
@@ -176,6 +181,15 @@ async fn run_at(
     }
 }
 
+/// The query of `sql` with its parameters written out.
+pub fn bound(sql: &str, params: &Params) -> Result<Option<String>> {
+    let Some(mut query) = parse(sql)?.query else {
+        return Ok(None);
+    };
+    params::bind(&mut query, params)?;
+    Ok(Some(query.to_string()))
+}
+
 /// A query that is ready to run.
 struct Prepared {
     how: How,
@@ -197,6 +211,7 @@ async fn prepare(
 ) -> Result<Prepared> {
     params::bind(&mut statement, params)?;
     let warnings = bind::names(&mut statement, catalog)?;
+    using::write_out(&mut statement, catalog)?;
     let lowered = match options.engine {
         Some(Engine::DataFusion) => Err("asked for".to_owned()),
         _ => lower::to_polars(&statement, catalog),

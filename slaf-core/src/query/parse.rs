@@ -11,9 +11,9 @@ use sqlparser::ast::{
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Token, Tokenizer};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
-use super::params;
+use super::{depth, params};
 use crate::{Error, Result};
 
 /// What a statement asks for.
@@ -211,8 +211,17 @@ fn summarized(sql: &str) -> Option<String> {
 }
 
 fn one(sql: &str) -> Result<Statement> {
-    let mut statements =
-        Parser::parse_sql(&GenericDialect {}, sql).map_err(|e| explain(sql, &e))?;
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location();
+    let tokens = tokens.map_err(|e| explain(sql, &e.into()))?;
+    depth::with_room(&tokens.clone(), || only(sql, tokens))
+}
+
+fn only(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement> {
+    let mut parser = Parser::new(&GenericDialect {})
+        .with_recursion_limit(depth::DEEPEST)
+        .with_tokens_with_locations(tokens);
+    let parsed = parser.parse_statements();
+    let mut statements = parsed.map_err(|e| explain(sql, &e))?;
     let mut statement = statements.pop().ok_or_else(|| Error::Sql {
         message: "There is no statement.".into(),
         hint: Some("Write one, such as `SELECT * FROM cells LIMIT 5`.".into()),
@@ -226,6 +235,7 @@ fn one(sql: &str) -> Result<Statement> {
             hint: Some("Run them one after the other.".into()),
         });
     }
+    depth::settle(&mut statement)?;
     let _ = VisitMut::visit(&mut statement, &mut SelectAll);
     Ok(statement)
 }
@@ -322,7 +332,7 @@ pub(crate) fn cte_names(statement: &Statement) -> BTreeSet<String> {
 fn explain(sql: &str, error: &ParserError) -> Error {
     let text = match error {
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.clone(),
-        ParserError::RecursionLimitExceeded => "The statement is nested too deeply".into(),
+        ParserError::RecursionLimitExceeded => return depth::too_deep(),
     };
     let (message, place) = match text.rsplit_once(" at Line: ") {
         Some((message, place)) => (message.to_owned(), place.split_once(", Column: ")),
@@ -341,10 +351,20 @@ fn explain(sql: &str, error: &ParserError) -> Error {
 
 /// The line of a place, and a caret under it.
 fn caret(sql: &str, line: usize, column: usize) -> Option<String> {
+    const AROUND: usize = 60;
     let source = sql.lines().nth(line.checked_sub(1)?)?;
-    let indent = " ".repeat(column.saturating_sub(1));
+    let before = column.saturating_sub(1);
+    // Of a long line, what is around the place.
+    let skipped = if before > 2 * AROUND { before - AROUND } else { 0 };
+    let mut shown = String::from(if skipped > 0 { "…" } else { "" });
+    let mut letters = source.chars().skip(skipped);
+    shown.extend(letters.by_ref().take(3 * AROUND));
+    if letters.next().is_some() {
+        shown.push('…');
+    }
+    let indent = " ".repeat(before - skipped + usize::from(skipped > 0));
     Some(format!(
-        " (line {line}, column {column})\n  {source}\n  {indent}^"
+        " (line {line}, column {column})\n  {shown}\n  {indent}^"
     ))
 }
 

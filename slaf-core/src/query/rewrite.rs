@@ -19,10 +19,14 @@ use sqlparser::parser::Parser;
 
 use super::engine::is_aggregate;
 use super::lower::default_name;
+use super::macros;
 use super::parse::parts;
 use crate::{Error, Result};
 
 pub(crate) fn for_datafusion(statement: &mut Statement) -> Result<()> {
+    // By their text as it was written.
+    let _ = statement.visit(&mut NameColumns);
+    macros::expand(statement);
     match statement.visit(&mut Rewrite { unnamed: 0 }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
@@ -30,12 +34,18 @@ pub(crate) fn for_datafusion(statement: &mut Statement) -> Result<()> {
 }
 
 /// Functions that go by another name there.
-const RENAMED: [(&str, &str); 4] = [
-    ("len", "length"),
-    ("variance", "var_samp"),
-    ("approx_count_distinct", "approx_distinct"),
-    ("quantile_cont", "percentile_cont"),
-];
+const RENAMED: [(&str, &str); 2] = [("len", "length"), ("variance", "var_samp")];
+
+struct NameColumns;
+
+impl VisitorMut for NameColumns {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        name_columns(&mut select.projection);
+        ControlFlow::Continue(())
+    }
+}
 
 struct Rewrite {
     /// Subqueries that got a name, which DataFusion tells their columns by.
@@ -97,7 +107,6 @@ impl VisitorMut for Rewrite {
                 _ => {}
             }
         }
-        name_columns(&mut select.projection);
         ControlFlow::Continue(())
     }
 
@@ -151,21 +160,35 @@ fn name_columns(projection: &mut [SelectItem]) {
             _ => None,
         })
         .collect();
+    let mut given = BTreeSet::new();
     let mut plain = BTreeSet::new();
     for item in projection {
-        let SelectItem::UnnamedExpr(expr) = item else {
-            continue;
-        };
-        let name = match &*expr {
-            Expr::Identifier(_) | Expr::CompoundIdentifier(_) if plain.insert(expr.to_string()) => {
+        let (expr, name) = match item {
+            SelectItem::ExprWithAlias { alias, .. } if given.insert(alias.value.clone()) => {
                 continue;
             }
-            Expr::Identifier(ident) => ident.value.clone(),
-            Expr::CompoundIdentifier(idents) => {
-                idents.last().map_or_else(String::new, |i| i.value.clone())
-            }
-            Expr::CompoundFieldAccess { .. } | Expr::Wildcard(_) => continue,
-            other => default_name(other),
+            SelectItem::ExprWithAlias { expr, alias } => (expr, alias.value.clone()),
+            SelectItem::UnnamedExpr(expr) => match &*expr {
+                Expr::Identifier(_) | Expr::CompoundIdentifier(_)
+                    if plain.insert(expr.to_string()) =>
+                {
+                    continue;
+                }
+                Expr::Identifier(ident) => {
+                    let name = ident.value.clone();
+                    (expr, name)
+                }
+                Expr::CompoundIdentifier(idents) => {
+                    let name = idents.last().map_or_else(String::new, |i| i.value.clone());
+                    (expr, name)
+                }
+                Expr::CompoundFieldAccess { .. } | Expr::Wildcard(_) => continue,
+                other => {
+                    let name = default_name(other);
+                    (expr, name)
+                }
+            },
+            _ => continue,
         };
         let numbered = (1..).map(|n| format!("{name}_{n}"));
         let mut names = std::iter::once(name.clone()).chain(numbered);

@@ -109,6 +109,8 @@ fn walk(
                 });
             }
             at = end;
+        } else if let Some(length) = dollar_quoted(rest) {
+            at += length;
         } else if bytes[at] == b'$' {
             let name = rest[1..].find(|c: char| !c.is_alphanumeric() && c != '_');
             let end = at + 1 + name.unwrap_or(rest.len() - 1);
@@ -154,6 +156,22 @@ fn closing(text: &str) -> Result<usize> {
         message: "A `{{` is not closed by `}}`.".into(),
         hint: None,
     })
+}
+
+/// The length of the `$$text$$` or `$tag$text$tag$` at the beginning.
+fn dollar_quoted(text: &str) -> Option<usize> {
+    let tag = text.strip_prefix('$')?;
+    let end = tag.find(|c: char| !c.is_alphanumeric() && c != '_')?;
+    if !tag[end..].starts_with('$') || tag.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let fence = &text[..end + 2];
+    let inside = &text[fence.len()..];
+    Some(
+        inside
+            .find(fence)
+            .map_or(text.len(), |close| close + 2 * fence.len()),
+    )
 }
 
 /// The length of the quoted text at the beginning; a doubled quote is one of it.
@@ -204,6 +222,7 @@ mod tests {
             "SELECT '$x' -- {{y}}",
             "SELECT /* {{x}} */ \"$y\"",
             "SELECT 'it''s'",
+            "SELECT $$it's -- $x {{x}}$$, $q$a $$ {{b}}$q$",
         ] {
             assert_eq!(filled(sql), sql);
         }

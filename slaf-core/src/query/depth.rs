@@ -1,0 +1,317 @@
+//! No statement is too deep for the stack of who walks its tree.
+//!
+//! Chains of AND, OR, `||` and UNION, which filters that programs write are made
+//! of, become trees of little depth: their operators are associative. What is
+//! still nested deeper than [`DEEPEST`] is refused.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    BinaryOperator, Expr, Query, SetExpr, SetOperator, SetQuantifier, Statement, Table, Value,
+    VisitMut, VisitorMut,
+};
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use crate::{Error, Result};
+
+/// Expressions and queries inside of each other, at most; as in DuckDB.
+pub(crate) const DEEPEST: usize = 1000;
+/// Shorter chains stay as they are.
+const SHORT: usize = 64;
+/// Stack that a level takes to be parsed: 20 kB were measured.
+const PARSED: usize = 48 << 10;
+/// Stack that a level of a chain takes to be dropped.
+const DROPPED: usize = 1 << 10;
+/// Words of a statement, at most: a bound for the stack.
+const LONGEST: usize = 1 << 20;
+
+/// Runs `work`, which parses `tokens`, with a stack for all that they can nest.
+pub(crate) fn with_room<T>(
+    tokens: &[TokenWithSpan],
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let nest = |token: &&TokenWithSpan| {
+        !matches!(
+            token.token,
+            Token::Whitespace(_)
+                | Token::Comma
+                | Token::Period
+                | Token::RParen
+                | Token::Number(..)
+                | Token::SingleQuotedString(_)
+        )
+    };
+    let levels = tokens.iter().filter(nest).count();
+    if levels > LONGEST {
+        return Err(Error::Sql {
+            message: format!("The statement has {levels} words, and {LONGEST} are the most."),
+            hint: Some("Put the values into a frame, and join it or use it after IN.".into()),
+        });
+    }
+    // Nothing else limits how deeply these nest.
+    let types = tokens.windows(2).filter(|pair| opens_type(pair)).count();
+    if types > DEEPEST {
+        return Err(too_deep());
+    }
+    let needed = (1 << 18) + levels.min(DEEPEST) * PARSED + levels * DROPPED;
+    stacker::maybe_grow(needed, needed + (1 << 18), work)
+}
+
+/// Whether a type begins that others are in: `ARRAY<`, `STRUCT(`, …
+fn opens_type(pair: &[TokenWithSpan]) -> bool {
+    let Token::Word(word) = &pair[0].token else {
+        return false;
+    };
+    let holds_types = [
+        "array",
+        "struct",
+        "map",
+        "tuple",
+        "nested",
+        "nullable",
+        "lowcardinality",
+    ];
+    matches!(pair[1].token, Token::Lt | Token::LParen)
+        && holds_types.contains(&word.value.to_lowercase().as_str())
+}
+
+/// Takes the depth from `statement`, or refuses it.
+pub(crate) fn settle(statement: &mut Statement) -> Result<()> {
+    match statement.visit(&mut Flatten { depth: 0 }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(too_deep()),
+    }
+}
+
+pub(crate) fn too_deep() -> Error {
+    Error::Sql {
+        message: format!("The statement is nested deeper than {DEEPEST} levels."),
+        hint: Some("Write a long chain as a list (`x IN (…)`), or join a frame of values.".into()),
+    }
+}
+
+struct Flatten {
+    depth: usize,
+}
+
+impl Flatten {
+    fn deeper(&mut self) -> ControlFlow<()> {
+        self.depth += 1;
+        match self.depth > DEEPEST {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
+impl VisitorMut for Flatten {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        flatten_set(&mut query.body);
+        // These are not visited one by one.
+        if set_depth(&query.body) > DEEPEST {
+            return ControlFlow::Break(());
+        }
+        self.deeper()
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        flatten_expr(expr);
+        self.deeper()
+    }
+
+    fn post_visit_expr(&mut self, _: &mut Expr) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+}
+
+fn flatten_expr(expr: &mut Expr) {
+    let Expr::BinaryOp { op, .. } = &*expr else {
+        return;
+    };
+    let op = op.clone();
+    if !matches!(
+        op,
+        BinaryOperator::And | BinaryOperator::Or | BinaryOperator::StringConcat
+    ) {
+        return;
+    }
+    let (mut links, mut next) = (0, &*expr);
+    while let Expr::BinaryOp { left, op: o, .. } = next
+        && *o == op
+    {
+        (links, next) = (links + 1, &**left);
+    }
+    if links < SHORT {
+        return;
+    }
+    let mut terms = vec![];
+    let mut rest = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+    loop {
+        match rest {
+            Expr::BinaryOp { left, op: o, right } if o == op => {
+                terms.push(*right);
+                rest = *left;
+            }
+            first => {
+                terms.push(first);
+                break;
+            }
+        }
+    }
+    let join = |left, right| Expr::BinaryOp {
+        left: Box::new(left),
+        op: op.clone(),
+        right: Box::new(right),
+    };
+    *expr = balanced(terms.len(), &mut terms, &join);
+}
+
+fn flatten_set(body: &mut SetExpr) {
+    let SetExpr::SetOperation {
+        op: SetOperator::Union,
+        set_quantifier: quantifier @ (SetQuantifier::All | SetQuantifier::None),
+        ..
+    } = &*body
+    else {
+        return;
+    };
+    let quantifier = *quantifier;
+    let same = |op: SetOperator, q: SetQuantifier| op == SetOperator::Union && q == quantifier;
+    if set_depth(body) < SHORT {
+        return;
+    }
+    let mut terms = vec![];
+    let nothing = SetExpr::Table(Box::new(Table {
+        table_name: None,
+        schema_name: None,
+    }));
+    let mut rest = std::mem::replace(body, nothing);
+    loop {
+        match rest {
+            SetExpr::SetOperation {
+                left,
+                op,
+                set_quantifier,
+                right,
+            } if same(op, set_quantifier) => {
+                terms.push(*right);
+                rest = *left;
+            }
+            first => {
+                terms.push(first);
+                break;
+            }
+        }
+    }
+    let join = |left, right| SetExpr::SetOperation {
+        left: Box::new(left),
+        op: SetOperator::Union,
+        set_quantifier: quantifier,
+        right: Box::new(right),
+    };
+    *body = balanced(terms.len(), &mut terms, &join);
+}
+
+/// Set operations one in the other.
+fn set_depth(body: &SetExpr) -> usize {
+    let mut deepest = 0;
+    let mut todo = vec![(body, 1)];
+    while let Some((body, depth)) = todo.pop() {
+        deepest = depth.max(deepest);
+        if let SetExpr::SetOperation { left, right, .. } = body {
+            todo.extend([(&**left, depth + 1), (&**right, depth + 1)]);
+        }
+    }
+    deepest
+}
+
+/// The last `n` of `terms`, which are in the order from right to left, as one
+/// tree that keeps their order.
+fn balanced<T>(n: usize, terms: &mut Vec<T>, join: &impl Fn(T, T) -> T) -> T {
+    if n < 2 {
+        #[expect(clippy::expect_used, reason = "`n` counts them")]
+        return terms.pop().expect("one is left");
+    }
+    let left = balanced(n / 2, terms, join);
+    join(left, balanced(n - n / 2, terms, join))
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlparser::ast::Visit;
+
+    use super::*;
+    use crate::query::parse::{Parsed, parse};
+
+    fn depth(sql: &str) -> usize {
+        struct Depth(usize, usize);
+        impl sqlparser::ast::Visitor for Depth {
+            type Break = ();
+            fn pre_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+                self.0 += 1;
+                self.1 = self.1.max(self.0);
+                ControlFlow::Continue(())
+            }
+            fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+                self.0 -= 1;
+                ControlFlow::Continue(())
+            }
+        }
+        let Parsed { query, .. } = parse(sql).unwrap();
+        let mut depth = Depth(0, 0);
+        let _ = query.unwrap().visit(&mut depth);
+        depth.1
+    }
+
+    #[test]
+    fn a_chain_of_an_associative_operator_is_flat_and_in_its_order() {
+        let chain = |op: &str, n: usize| {
+            let terms: Vec<_> = (0..n).map(|i| format!("(a = {i})")).collect();
+            format!("SELECT {}", terms.join(op))
+        };
+        assert!(depth(&chain(" OR ", 100_000)) < 25);
+        assert!(depth(&chain(" AND ", 3_000)) < 20);
+        let long = chain(" || ", 1_000);
+        assert_eq!(parse(&long).unwrap().query().unwrap(), long);
+        let union = vec!["SELECT 1"; 5_000].join(" UNION ALL ");
+        assert_eq!(parse(&union).unwrap().query().unwrap(), union);
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_refused() {
+        for sql in [
+            format!("SELECT {}", vec!["1"; 500_000].join(" + ")),
+            format!("SELECT {}1{}", "(".repeat(100_000), ")".repeat(100_000)),
+            format!("SELECT {}TRUE", "NOT ".repeat(100_000)),
+            format!("SELECT {}1", "- ".repeat(100_000)),
+            format!("SELECT 1{}", "::INT".repeat(100_000)),
+            format!("SELECT 1{}", " IS NULL".repeat(100_000)),
+            format!("SELECT a{}", "[1]".repeat(200_000)),
+            format!("SELECT {}1", "CASE WHEN ".repeat(100_000)),
+            format!("SELECT {}1", "f(".repeat(100_000)),
+            format!("SELECT {}1", "(SELECT ".repeat(100_000)),
+            format!("SELECT * FROM {}t", "(".repeat(100_000)),
+            format!("SELECT CAST(1 AS {}INT", "ARRAY<".repeat(100_000)),
+            format!("SELECT CAST(1 AS {}INT", "STRUCT<a ".repeat(100_000)),
+            format!("SELECT 1::INT{}", "[]".repeat(100_000)),
+            format!("SELECT {}1{}", "[".repeat(100_000), "]".repeat(100_000)),
+            format!("SELECT {}1", "{'a': ".repeat(100_000)),
+            format!("SELECT {}1", "INTERVAL ".repeat(100_000)),
+            format!("SELECT {}", vec!["1"; 100_000].join(" EXCEPT SELECT ")),
+            format!("{}SELECT 1", "WITH a AS (".repeat(100_000)),
+            format!("{}SELECT 1", "EXPLAIN ".repeat(100_000)),
+            "SELECT 1, ".repeat(3_000_000),
+        ] {
+            let error = parse(&sql).map(|_| ()).unwrap_err().for_people();
+            assert!(error.len() < 700, "{}: {error}", &sql[..30]);
+        }
+    }
+}
