@@ -10,13 +10,20 @@
 //! it comes and by bytes, and outlives a crash of the runtime long enough to pass
 //! on its last words.
 
+mod analysis;
+mod cells;
 mod flags;
 mod host;
+mod impls;
 mod interrupt;
+mod macros;
 mod progress;
 mod relay;
 mod report;
 mod runtime;
+mod seed;
+mod source;
+mod world;
 
 fn main() {
     let is = |name: &str| std::env::var_os(name).is_some();

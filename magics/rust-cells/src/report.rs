@@ -1,5 +1,7 @@
 //! What evcxr says, as JSON for the Python side.
 
+use std::collections::HashSet;
+
 use ariadne::sources;
 use evcxr::{CompilationError, Error, EvalOutputs, Theme};
 use serde_json::{Value, json};
@@ -26,18 +28,59 @@ pub(crate) fn outcome(code: &str, result: Result<EvalOutputs, Error>, flags: &Fl
     }
 }
 
+/// Whether some of the errors are about the cell itself, and not about what is
+/// kept of earlier ones.
+pub(crate) fn is_users(errors: &[CompilationError]) -> bool {
+    let mut messages = errors.iter().filter_map(|e| e.primary_spanned_message());
+    messages.any(|message| message.span.is_some())
+}
+
+/// Whether the errors point at some of the lines, which count from 1.
+pub(crate) fn is_in(errors: &[CompilationError], lines: &HashSet<usize>) -> bool {
+    let messages = errors.iter().flat_map(|error| {
+        let others = error.spanned_messages().iter().chain(error.help_spanned());
+        error.primary_spanned_message().into_iter().chain(others)
+    });
+    let mut spans = messages.filter_map(|message| message.span);
+    spans.any(|span| (span.start_line..=span.end_line).any(|line| lines.contains(&line)))
+}
+
+/// Whether an `impl` is there twice.
+pub(crate) fn is_double(errors: &[CompilationError]) -> bool {
+    let mut codes = errors.iter().filter_map(CompilationError::code);
+    codes.any(|code| code == "E0119" || code == "E0592")
+}
+
 fn explained(code: &str, error: &CompilationError) -> Value {
     let span = error
         .primary_spanned_message()
         .and_then(|message| message.span);
     json!({
-        "message": error.message(),
+        "message": message(error),
         "code": error.code(),
         "line": span.map(|span| span.start_line),
         "help": error.help(),
         "hint": error.evcxr_extra_hint(),
         "shown": shown(code, error),
     })
+}
+
+/// rustc's message; of an error in what evcxr wrote to keep a variable, evcxr only
+/// has rustc's help.
+fn message(error: &CompilationError) -> String {
+    if error.level() != "help" {
+        return error.message();
+    }
+    let spans = error.json["spans"].as_array();
+    let mut proposed = spans.into_iter().flatten().filter_map(|span| {
+        let code = span["suggested_replacement"].as_str()?.trim();
+        (!code.is_empty()).then(|| format!(": `{code}`"))
+    });
+    format!(
+        "The type of a variable cannot be written here; {}{}.",
+        error.message(),
+        proposed.next().unwrap_or_default()
+    )
 }
 
 /// rustc's message over the lines of the cell, in colours.

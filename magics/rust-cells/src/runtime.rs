@@ -1,18 +1,26 @@
 //! Where cells run. evcxr's own runtime would do, but leaves what a cell printed
-//! without a line end in the buffer, and does not say where stderr ends.
+//! without a line end in the buffer, does not say where stderr ends, and lets a
+//! cell that reads its stdin wait for ever, or take evcxr's requests from there.
 
 use std::ffi::{OsStr, c_void};
-use std::io::{BufRead, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 
 use libloading::Library;
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::stdio::dup2_stdin;
 
 use crate::flags::{FLAGS, inherited};
 use crate::relay::{DOOR, END};
+use crate::world::World;
 
 /// A function of the prelude, in every cell's library: flushes the stdout that
 /// cells print to, which is not this executable's.
 pub(crate) const FLUSH: &str = "slaf_cell_flush";
+
+/// Another: what must happen once in a process, before its first cell.
+pub(crate) const BEGIN: &str = "slaf_cell_begin";
 
 type Cell = extern "C" fn(*mut c_void) -> *mut c_void;
 
@@ -22,15 +30,20 @@ pub(crate) fn run() -> ! {
         // Commands that a cell runs have no business with them.
         _ = inherited(name).and_then(|fd| Ok(fcntl_setfd(fd, FdFlags::CLOEXEC)?));
     }
-    let mut variables = std::ptr::null_mut();
-    for line in std::io::stdin().lock().lines() {
+    let requests = requests().unwrap_or_else(|error| {
+        eprintln!("The Rust process does not start: {error}.");
+        std::process::exit(98);
+    });
+    let (mut variables, mut world, mut begun) = (std::ptr::null_mut(), World::default(), false);
+    for line in BufReader::new(requests).lines() {
         let Ok(line) = line else { break };
         let mut words = line.rsplitn(2, ' ');
         let (Some(function), Some(path)) = (words.next(), words.next()) else {
             continue;
         };
         let path = path.trim_start_matches("LOAD_AND_RUN ");
-        match load(path.as_ref(), function, variables) {
+        world.follow();
+        match load(path.as_ref(), function, variables, &mut begun) {
             Ok(after) => variables = after,
             Err(error) => {
                 eprintln!("The cell's library does not load: {error}.");
@@ -44,15 +57,27 @@ pub(crate) fn run() -> ! {
     std::process::exit(0)
 }
 
+/// What stdin is, before it becomes one that is at its end.
+fn requests() -> io::Result<File> {
+    let requests = io::stdin().as_fd().try_clone_to_owned()?;
+    dup2_stdin(File::open("/dev/null")?)?;
+    Ok(requests.into())
+}
+
 fn load(
     path: &OsStr,
     function: &str,
     variables: *mut c_void,
+    begun: &mut bool,
 ) -> Result<*mut c_void, libloading::Error> {
     // SAFETY: evcxr compiled it, with a function of this type and this name; the
     // store of variables is passed from one cell to the next.
     unsafe {
         let library = Library::new(path)?;
+        if !*begun && let Ok(begin) = library.get::<extern "C" fn()>(BEGIN) {
+            begin();
+            *begun = true;
+        }
         let after = library.get::<Cell>(function)?(variables);
         if let Ok(flush) = library.get::<extern "C" fn()>(FLUSH) {
             flush();

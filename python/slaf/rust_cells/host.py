@@ -52,7 +52,9 @@ class Host:
         self._pipes = {name: read for name, (read, _) in pipes.items()}
         inherited = {name: write for name, (_, write) in pipes.items() if name != "log"}
         inherited |= {"control": control.fileno(), "door": door.fileno()}
-        environment = _environment()
+        #: The folder and the environment that the process was told of.
+        self._world = (_folder(), _environment())
+        environment = self._world[1] | _of_cells()
         environment |= {f"SLAF_CELL_{name.upper()}": str(fd) for name, fd in inherited.items()}
         try:
             self._process = subprocess.Popen(
@@ -95,6 +97,11 @@ class Host:
         finally:
             compiling.close(self._ready)
         return answer
+
+    def run(self, code: str) -> dict[str, Any]:
+        """The answer to a cell, which runs in this process's folder and environment."""
+        before, self._world = self._world, (_folder(), _environment())
+        return self.request("run", code=code, change=_change(before, self._world))
 
     def request(self, op: str, *, timeout: float | None = None, **content: Any) -> dict[str, Any]:
         """The answer to a request, and `stderr`, the end of what it printed there;
@@ -295,6 +302,7 @@ def _binary() -> str:
 
 
 def _environment() -> dict[str, str]:
+    """This process's environment, with what cells need to be compiled."""
     environment = dict(os.environ)
     cargo = Path(environment.get("CARGO_HOME", Path.home() / ".cargo")) / "bin"
     environment["PATH"] = os.pathsep.join([environment.get("PATH", ""), str(cargo)])
@@ -309,12 +317,44 @@ def _environment() -> dict[str, str]:
     environment.setdefault("CARGO_HTTP_TIMEOUT", "15")
     for name in ("EVCXR_IS_RUNTIME", "EVCXR_RUSTC_WRAPPER", "RUSTC_WRAPPER"):
         environment.pop(name, None)
-    environment["SLAF_CELL_CRATE"] = str(_CRATE)
-    environment["SLAF_CELL_PARENT"] = str(os.getpid())
-    free = _free_memory()
-    if free is not None:
-        environment.setdefault("SLAF_CELL_MEMORY", str(int(_MEMORY * free)))
     return environment
+
+
+def _of_cells() -> dict[str, str]:
+    """What only the process that compiles them is told."""
+    told = {"SLAF_CELL_CRATE": str(_CRATE), "SLAF_CELL_PARENT": str(os.getpid())}
+    free = _free_memory()
+    if free is not None and "SLAF_CELL_MEMORY" not in os.environ:
+        told["SLAF_CELL_MEMORY"] = str(int(_MEMORY * free))
+    return told
+
+
+def _folder() -> str | None:
+    """The current folder, unless it is gone."""
+    with contextlib.suppress(OSError):
+        return os.getcwd()
+    return None
+
+
+_World = tuple[str | None, dict[str, str]]
+
+
+def _change(before: _World, now: _World) -> dict[str, Any] | None:
+    """What is new in `now`, or nothing. A byte is sent as a character: names of
+    files and values need not be UTF-8."""
+
+    def text(value: str) -> str:
+        return os.fsencode(value).decode("latin-1")
+
+    change: dict[str, Any] = {}
+    if now[0] is not None and now[0] != before[0]:
+        change["folder"] = text(now[0])
+    new = {name: value for name, value in now[1].items() if before[1].get(name) != value}
+    if new:
+        change["set"] = {text(name): text(value) for name, value in new.items()}
+    if gone := [text(name) for name in before[1] if name not in now[1]]:
+        change["unset"] = gone
+    return change or None
 
 
 def _free_memory() -> int | None:

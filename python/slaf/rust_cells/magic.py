@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 from slaf import SlafError, _completion, _slaf
@@ -36,19 +37,29 @@ class RustCells:
         `needs` are variables that must be there, `makes` those that the cell must
         put.
         """
-        variables = self._session()
+        if self._host is None or not self._host.is_alive:
+            # It starts while Python looks at its own side.
+            self._start()
         for name in needs:
             from slaf.rust_cells.share import as_frame
 
-            value = variables.find(name)
+            value = self._session().find(name)
             if not hasattr(value, "X") and not hasattr(value, "indptr"):
                 as_frame(name, value)
-        variables.made.clear()
-        answer = self._ready_host().request("run", code=code)
+        if self._variables is not None:
+            self._variables.made.clear()
+        answer = self._ready_host().run(code)
         check(answer, answer["stderr"])
+        for header in answer.get("dropped", []):
+            print(
+                f"`{header}` of an earlier cell does not fit what this cell defines, and is gone: "
+                "run that cell again.",
+                file=sys.stderr,
+            )
+        made = self._variables.made if self._variables is not None else set()
         for name in makes:
-            if name not in variables.made:
-                near = _slaf.nearest(name, list(variables.made))
+            if name not in made:
+                near = _slaf.nearest(name, list(made))
                 hint = f" It made {' and '.join(f'`{n}`' for n in near)}." if near else ""
                 raise RustError(
                     f"The cell did not make `{name}`, which `--out` names.{hint} "
@@ -91,7 +102,8 @@ class RustCells:
 
     def _session(self) -> Any:
         if self._variables is None:
-            # numpy, pandas and polars take a second.
+            # numpy, pandas and polars take a second, which a cell that shares
+            # nothing need not wait for.
             from slaf.rust_cells.share import Variables
 
             self._variables = Variables(self._shell.user_ns)
@@ -104,7 +116,7 @@ class RustCells:
 
         atexit.unregister(self.close)
         self.close()
-        self._host = Host(self._session().answer)
+        self._host = Host(lambda text, fds: self._session().answer(text, fds))
         atexit.register(self.close)
 
     def _ready_host(self) -> Any:

@@ -1,0 +1,133 @@
+//! When rust-analyzer reads the standard library, and the crates that cells share
+//! data by, which takes it seconds: when it must find the type of a variable, or
+//! completes, or when nothing else is to do.
+
+use std::io;
+use std::path::Path;
+
+use evcxr::{CommandContext, Error};
+
+use crate::source::{begin, commands};
+
+/// The variable by which rust-analyzer is told where the library's source is.
+const SOURCE: &str = "RUST_SRC_PATH";
+
+/// What every cell may use, and rust-analyzer need not see before it must.
+const HIDDEN: &str = "\
+    #![allow(unexpected_cfgs)]\n\
+    #[cfg(not(rust_analyzer))] mod slaf_cell_uses { pub use slaf::Array; }\n\
+    use slaf_cell_uses::*;\n";
+/// The same, for it to see: the trait is how it writes the type of a column that
+/// a variable holds.
+const SEEN: &str = "use slaf::Array; ";
+
+#[derive(Debug, Default, PartialEq)]
+enum Stage {
+    #[default]
+    WithoutStd,
+    WithStd,
+    Ready,
+}
+
+/// What rust-analyzer knows.
+#[derive(Debug, Default)]
+pub(crate) struct Analysis {
+    stage: Stage,
+    /// Whether cells use what it needs.
+    seen: bool,
+    /// evcxr's level of optimization. rust-analyzer reads everything anew when
+    /// cargo's manifest changes, and a space beside the level is a change, too.
+    level: String,
+}
+
+impl Analysis {
+    pub(crate) fn without_std(level: &str) -> Self {
+        Self {
+            level: level.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn begin(&self, context: &mut CommandContext) -> Result<(), Error> {
+        context.set_opt_level(&format!(" {}", self.level))
+    }
+
+    /// What a session uses from its beginning.
+    pub(crate) fn uses(&mut self) -> &'static str {
+        self.seen = self.stage != Stage::WithoutStd;
+        if self.seen { SEEN } else { HIDDEN }
+    }
+
+    /// Makes a cell ready for rust-analyzer, if it may ask for a type; what it is
+    /// to use then.
+    pub(crate) fn ready_for(
+        &mut self,
+        code: &str,
+        context: &mut CommandContext,
+    ) -> Result<&'static str, Error> {
+        let has_commands = commands(code).next().is_some();
+        if !has_commands && !code.contains("let") {
+            return Ok("");
+        }
+        self.load(context)?;
+        let is_rust = begin(code) < code.len();
+        Ok(if is_rust && !self.seen { SEEN } else { "" })
+    }
+
+    /// Has rust-analyzer read the standard library the next time, unless it has.
+    fn load(&mut self, context: &mut CommandContext) -> Result<(), Error> {
+        if self.stage == Stage::WithoutStd {
+            context.set_opt_level(&self.level)?;
+            self.stage = Stage::WithStd;
+        }
+        Ok(())
+    }
+
+    /// A cell that was to use something was compiled.
+    pub(crate) fn used(&mut self, uses: &str) {
+        self.seen |= uses == SEEN;
+    }
+
+    /// Has rust-analyzer read all that there is.
+    pub(crate) fn read(&mut self, context: &mut CommandContext) -> Result<(), Error> {
+        self.load(context)?;
+        if !self.seen {
+            context.execute(SEEN)?;
+            self.seen = true;
+        }
+        Ok(())
+    }
+
+    /// Has it learn some more; says whether there was any.
+    pub(crate) fn next(&mut self, context: &mut CommandContext) -> bool {
+        match self.stage {
+            Stage::WithoutStd => _ = self.read(context),
+            Stage::WithStd => {
+                self.stage = Stage::Ready;
+                let code = "let all = vec![1]; all.";
+                _ = context.completions(code, code.len());
+            }
+            Stage::Ready => return false,
+        }
+        true
+    }
+}
+
+/// Does work while rust-analyzer finds a standard library without anything in it.
+pub(crate) fn without_std<T>(folder: &Path, work: impl FnOnce() -> T) -> io::Result<T> {
+    let empty = folder.join("library");
+    // By this folder it takes another for a library.
+    std::fs::create_dir_all(empty.join("core"))?;
+    let before = std::env::var_os(SOURCE);
+    // SAFETY: Rust's own readers take a lock, and this process has no others.
+    unsafe { std::env::set_var(SOURCE, empty) };
+    let done = work();
+    // SAFETY: as above.
+    unsafe {
+        match before {
+            Some(before) => std::env::set_var(SOURCE, before),
+            None => std::env::remove_var(SOURCE),
+        }
+    }
+    Ok(done)
+}
