@@ -28,7 +28,9 @@ __all__ = [
     "get_integrations",
     "get_ml_components",
     "load_ipython_extension",
+    "notebook_path",
     "read_slaf",
+    "scan",
 ]
 
 
@@ -42,6 +44,14 @@ def __getattr__(name: str) -> Any:
         from slaf import integrations
 
         return getattr(integrations, name)
+    if name == "notebook_path":
+        from slaf.kernel.notebook import notebook_path
+
+        return notebook_path
+    if name == "scan":
+        from slaf.lazy.scan import scan
+
+        return scan
     if name in ("ml", "tl"):
         from importlib import import_module
 

@@ -15,6 +15,9 @@ buffers are the engine's own; with `--lazy`, as a LazyFrame.
 
 from __future__ import annotations
 
+import importlib
+import re
+import threading
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,6 +34,9 @@ def load(shell) -> None:
     sessions = Sessions(shell)
     shell.register_magic_function(_sql_cell(sessions), "line_cell", "sql")
     _completion.register(shell, "slaf.sql", lambda text, cursor: _asked(sessions, text, cursor))
+    cleanup = shell.input_transformers_cleanup
+    cleanup[:] = [t for t in cleanup if getattr(t, "__name__", "") != "_without_comments"]
+    cleanup.append(_without_comments)
     shell.configurables[:] = [c for c in shell.configurables if type(c).__name__ != "Slaf"]
     shell.configurables.append(sessions.config)
     shell.slaf_sessions = sessions
@@ -38,6 +44,8 @@ def load(shell) -> None:
     for module, name in (("scipy.sparse._csr", "csr_matrix"), ("scipy.sparse._csr", "csr_array")):
         formatter.for_type_by_name(module, name, _csr_html)
     _variables.load(shell, sessions, rust_cells.load(shell))
+    if hasattr(shell, "extend_slaf"):
+        shell.extend_slaf()  # `%slaf timeout`
 
 
 class Sessions:
@@ -51,7 +59,7 @@ class Sessions:
     @property
     def session(self) -> SqlSession:
         if self._session is None:
-            # numpy, pandas and polars take a second.
+            _import_whole("slaf._sql")
             from slaf._sql import SqlSession
 
             namespace = self.shell.user_ns
@@ -76,6 +84,14 @@ class Sessions:
         from slaf._sql import bytes_of
 
         return bytes_of(self.config.memory) if self.config.memory else None
+
+
+def _import_whole(name: str) -> None:
+    """numpy, pandas and polars take a second, and an interrupt must not leave half
+    a module behind: they are imported in a thread that goes on."""
+    thread = threading.Thread(target=importlib.import_module, args=(name,), name="slaf-import")
+    thread.start()
+    thread.join()
 
 
 class _Scope(ChainMap):
@@ -206,20 +222,28 @@ class _Silent:
         pass
 
 
+#: The magic of a cell of ours, and comments of Python before it.
+_MAGIC = re.compile(r"(?:\s*#[^\n]*\n)*\s*(%%?sql)(?!\w)")
+_COMMENTED = re.compile(r"(?:\s*#[^\n]*\n)+\s*(?=%%(?:sql|rust)\b)")
+
+
+def _without_comments(lines: list[str]) -> list[str]:
+    """A cell of ours without the comments before its magic, which IPython wants
+    in the first line."""
+    code = "".join(lines)
+    found = _COMMENTED.match(code)
+    return lines if found is None else code[found.end() :].splitlines(keepends=True)
+
+
 # Completion and inspection -------------------------------------------------
 
 
 def sql_of(code: str) -> tuple[int, str] | None:
     """Where the statement of a `%%sql` cell begins, and its text."""
-    stripped = code.lstrip()
-    begin = len(code) - len(stripped)
-    for magic in ("%%sql", "%sql"):
-        if stripped.startswith(magic) and not stripped[len(magic) : len(magic) + 1].isalnum():
-            start = begin + len(magic)
-            if magic == "%sql" and "\n" in stripped.rstrip():
-                return None
-            return start, code[start:]
-    return None
+    found = _MAGIC.match(code)
+    if found is None or (found[1] == "%sql" and "\n" in code[found.start(1) :].rstrip()):
+        return None
+    return found.end(), code[found.end() :]
 
 
 def complete(sessions: Sessions, code: str, cursor: int) -> tuple[int, list[tuple[str, str]]]:

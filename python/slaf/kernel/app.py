@@ -13,6 +13,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from ipykernel.kernelapp import IPKernelApp
+from tornado.ioloop import IOLoop
 
 from slaf.kernel import streams
 from slaf.kernel.interrupt import Interrupts, end_tasks, run_always
@@ -66,6 +67,9 @@ class KernelApp(IPKernelApp):
 
     def initialize(self, argv=None) -> None:
         super(IPKernelApp, self).initialize(argv)
+        # Libraries look for the section to know that they are in a notebook;
+        # without a command line there is none.
+        self.config.IPKernelApp.connection_file = self.connection_file
         self.init_pdb()
         self.kernel = kernel = SlafKernel(self.protocol, self)
         self.shell = kernel.shell
@@ -79,6 +83,7 @@ class KernelApp(IPKernelApp):
         self.shell.extension_manager.load_extension("slaf")
         sys.stdout.flush()
         self._loop = asyncio.get_event_loop_policy().get_event_loop()
+        kernel.io_loop = IOLoop.current()
         kernel.server = Server(kernel, self.protocol.main, Interrupts(self._loop))
         Side(kernel).start()
 

@@ -25,6 +25,8 @@ class Interrupts:
         self.answering: asyncio.Task | None = None
         self._cell: asyncio.Task | None = None
         self._cancelled = False
+        #: What the next signal raises.
+        self._error: type[BaseException] = KeyboardInterrupt
         self._listen()
 
     def _listen(self) -> None:
@@ -47,14 +49,22 @@ class Interrupts:
             if self._cancelled and hasattr(cell, "uncancel"):
                 cell.uncancel()
 
+    def strike(self, error: type[BaseException]) -> None:
+        """From another thread: raises `error` as an interrupt would be raised."""
+        self._error = error
+        pid = os.getpid()
+        # As a terminal does it: to children too, if they are ours alone.
+        (os.killpg if os.getpgid(0) == pid else os.kill)(pid, signal.SIGINT)
+
     def _struck(self, _: int, frame: FrameType | None) -> None:
+        error, self._error = self._error, KeyboardInterrupt
         task = asyncio.current_task(self._loop)
         awaits = task is None or task is self.serving or _is_asyncios(frame)
         if awaits and self._cell is not None:
             self._cancelled = True
             self._loop.call_soon_threadsafe(self._cell.cancel)
         elif not awaits and (self._cell is not None or task is not self.answering):
-            raise KeyboardInterrupt
+            raise error
 
 
 def forget_handler(trace: TracebackType | None) -> None:

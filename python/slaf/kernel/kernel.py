@@ -9,6 +9,7 @@ import getpass
 import inspect
 import os
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,10 @@ from jupyter_client.session import extract_header
 
 from slaf import magics
 from slaf.kernel import streams
+from slaf.kernel.limit import Limit
 from slaf.kernel.shell import ZMQInteractiveShell
 from slaf.kernel.subshells import Subshells
+from slaf.kernel.timing import timed, with_clocks
 from slaf.kernel.wire import WireSession, error_reply, said
 
 if TYPE_CHECKING:
@@ -54,10 +57,12 @@ class SlafKernel(IPythonKernel):
         self.subshells = Subshells(self)
         self.kernel_modules = [f for m in [*sys.modules.values()] if (f := _file(m))]
         KernelBase._instance = self
+        self.limit = Limit()
+        # Without a namespace of its own: then `__main__` is a plain module, as
+        # dill wants it.
         self.shell = shell = ZMQInteractiveShell.instance(
             parent=self,
             profile_dir=app.profile_dir,
-            user_ns=self.user_ns,
             kernel=self,
             compiler_class=XCachingCompiler,
         )
@@ -108,8 +113,18 @@ class SlafKernel(IPythonKernel):
         """`getpass.getpass`, asked of the front end that sent the running cell."""
         return self._ask(prompt, password=True)
 
+    def ask_if_answered(self) -> Callable[[str, bool], str] | None:
+        """What asks the front end, if that answers."""
+        return (
+            (lambda prompt, secret: self._ask(prompt, password=secret)) if self._answers else None
+        )
+
+    @property
+    def _answers(self) -> bool:
+        return bool(self.get_parent("shell").get("content", {}).get("allow_stdin"))
+
     def _ask(self, prompt: object, *, password: bool) -> str:
-        if not self.get_parent("shell").get("content", {}).get("allow_stdin"):
+        if not self._answers:
             raise StdinNotImplementedError(
                 "This front end does not answer input requests; set the value in a cell."
             )
@@ -137,7 +152,7 @@ class SlafKernel(IPythonKernel):
         if _CELL_META:
             options["cell_meta"] = cell_meta
         result = await self._run_cell(code, cell_id=cell_id, **options)
-        error = result.error_before_exec or result.error_in_exec
+        error = self.limit.named(result.error_before_exec or result.error_in_exec)
         reply: dict[str, Any] = {"execution_count": shell.execution_count - 1}
         if error is None and not shell._last_traceback_during_displayhook:
             reply["status"] = "ok"
@@ -153,9 +168,9 @@ class SlafKernel(IPythonKernel):
         shell = self.shell
         shell._last_traceback = None
         shell._last_traceback_during_displayhook = False
-        failure = None
+        failure = clocks = None
         try:
-            transformed = shell.transform_cell(code)
+            transformed, clocks = timed(shell, shell.transform_cell(code))
         except Exception:
             transformed, failure = code, sys.exc_info()
         how = {"transformed_cell": transformed, "preprocessing_exc_tuple": failure}
@@ -166,7 +181,8 @@ class SlafKernel(IPythonKernel):
         result = None
         try:
             # Not a task of its own: what it sets in the context stays.
-            result = await shell.run_cell_async(code, **how, **options)
+            with with_clocks(shell, clocks):
+                result = await shell.run_cell_async(code, **how, **options)
         finally:
             shell.events.trigger("post_execute")
             if not options["silent"]:

@@ -8,8 +8,11 @@ import contextvars
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Coroutine
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_client.session import utcnow
@@ -92,15 +95,15 @@ class Server:
             with contextlib.suppress(KeyboardInterrupt):
                 await asyncio.create_task(self._answer(request, comm=True))
 
-    async def interrupt(self, thread: int) -> None:
+    def interrupt(self, thread: int, error: type[BaseException] = KeyboardInterrupt) -> None:
         """From another thread: ends the cell that runs, if one does."""
         if (task := self.running) is None:
             return
         self._loop.call_soon_threadsafe(task.cancel)
-        await asyncio.sleep(0.2)
+        time.sleep(0.2)
         if not task.done():
             # It computes.
-            raise_in(thread, KeyboardInterrupt)
+            raise_in(thread, error)
 
     async def _answer(self, request: Request, *, comm: bool = False) -> None:
         kernel, kind, started = self.kernel, request.msg_type, utcnow()
@@ -176,14 +179,16 @@ class Server:
         if self._main:
             first = said(code.lstrip().partition("\n")[0])
             self.protocol.begin_cell(request, f"cell [{count}]: {first}")
-        return await kernel.do_execute(
-            code,
-            silent,
-            content.get("store_history", not silent),
-            content.get("user_expressions"),
-            cell_meta=message["metadata"],
-            cell_id=message["metadata"].get("cellId"),
-        )
+        strike = partial(self.interrupt, threading.get_ident())
+        with kernel.limit.around(self._interrupts.strike if self._main else strike):
+            return await kernel.do_execute(
+                code,
+                silent,
+                content.get("store_history", not silent),
+                content.get("user_expressions"),
+                cell_meta=message["metadata"],
+                cell_id=message["metadata"].get("cellId"),
+            )
 
     async def _on_comm_open(self, request: Request, message: dict) -> None:
         self.kernel.comm_manager.comm_open(None, None, message)

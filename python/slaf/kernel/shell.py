@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cached_property
 
 from ipykernel import zmqshell
-from IPython.core import history
+from IPython.core import history, interactiveshell
 from IPython.core.error import UsageError
 
+from slaf.kernel import terminal
 from slaf.kernel.interrupt import forget_handler
+from slaf.kernel.limit import add_verb
 from slaf.kernel.streams import OutStream
+from slaf.kernel.timing import Clocks
 from slaf.kernel.windows import Windows
 from slaf.kernel.wire import text_of, traceback_of
 
@@ -32,9 +36,15 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
     def windows(self) -> Windows:
         return Windows()
 
+    @cached_property
+    def clocks(self) -> Clocks:
+        return Clocks()
+
     def _get_exc_info(self, exc_tuple=None):
         etype, value, trace = super()._get_exc_info(exc_tuple)
         forget_handler(trace)
+        if (named := self.kernel.limit.named(value)) is not value:
+            return type(named), named, trace
         return etype, value, trace
 
     def showtraceback(self, exc_tuple=None, *arguments, **options) -> None:
@@ -49,6 +59,7 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
             self._showtraceback(etype, value, traceback_of(value))
 
     def _format_exception_for_storage(self, exception, *arguments, **options):
+        exception = self.kernel.limit.named(exception)
         try:
             return super()._format_exception_for_storage(exception, *arguments, **options)
         except Exception:
@@ -62,6 +73,20 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
         """Windows of a toolkit; `None` for none."""
         if gui not in _INLINE:
             self.windows.enable(gui)
+
+    def system_piped(self, cmd: str) -> None:
+        """`!cmd`; what the command asks is asked of the front end."""
+        if cmd.rstrip().endswith("&"):
+            raise OSError(
+                "A command of `!` cannot go on in the background; `subprocess.Popen` starts one "
+                "that can."
+            )
+        status = terminal.run(self.var_expand(cmd, depth=1), self.kernel.ask_if_answered())
+        self.user_ns["_exit_code"] = status
+        if status != 0 and getattr(self, "system_raise_on_error", False):
+            raise subprocess.CalledProcessError(status, cmd)
+
+    system = system_piped
 
     @contextlib.contextmanager
     def _tee(self, channel: str) -> Iterator[None]:
@@ -81,6 +106,18 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
                 kind = "out_stream" if channel == "stdout" else "err_stream"
                 kept = history.HistoryOutput(output_type=kind, bundle={"stream": [text]})
                 outputs[count].insert(at, kept)
+
+    def extend_slaf(self) -> None:
+        """Adds to `%slaf` what only our kernel can do."""
+        add_verb(self, self.kernel.limit)
+
+    def init_user_ns(self) -> None:
+        super().init_user_ns()
+        # IPython's `open` says that it is Python's, which it is not: dill would
+        # save it with all that its module knows, open files among it.
+        given = self.user_ns.get("open")
+        if getattr(interactiveshell, "_modified_open", None) is given is not None:
+            given.__module__, given.__qualname__ = interactiveshell.__name__, "_modified_open"
 
     def init_sys_modules(self) -> None:
         super().init_sys_modules()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import contextvars
 import io
 import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import wraps
+from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -102,6 +103,52 @@ class OutStream(io.TextIOBase):
     def flush(self) -> None:
         self._protocol.flush()
 
+    # What scripts do with the file that is there outside of notebooks. ------------
+
+    mode, line_buffering, write_through = "w", False, True
+
+    @cached_property
+    def buffer(self) -> _Bytes:
+        return _Bytes(self)
+
+    def detach(self) -> _Bytes:
+        return self.buffer
+
+    def reconfigure(self, **_: object) -> None:
+        """Nothing: front ends are told UTF-8, at once."""
+
+
+class _Bytes(io.BufferedIOBase):
+    """A stream's bytes, in order with its text."""
+
+    mode = "wb"
+
+    def __init__(self, stream: OutStream):
+        self._stream, self.name = stream, stream.name
+        self._decoder = codecs.getincrementaldecoder(stream.encoding)(stream.errors)
+
+    @property
+    def raw(self) -> _Bytes:
+        return self
+
+    def write(self, data) -> int:
+        data = memoryview(data)
+        self._stream.write(self._decoder.decode(data))
+        return data.nbytes
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        """It stays open, whoever has wrapped it and is gone."""
+        self.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def writable(self) -> bool:
+        return True
+
 
 def redirect(protocol: Kernel) -> None:
     """Python's streams are the cells' from here on, and so are the descriptors
@@ -124,14 +171,25 @@ def follow_threads(kernel: SlafKernel) -> None:
 
     @wraps(start)
     def start_in_cell(self):
-        place, run = kernel.place(), self.run
+        place, run, own = kernel.place(), self.run, vars(self).get("run")
+
+        def give_back():
+            # Else a thread holds itself, and only the collector frees it.
+            del self.run
+            if own is not None:
+                self.run = own
 
         def run_in_cell():
+            give_back()
             kernel.return_to(place)
             run()
 
         self.run = run_in_cell
-        start(self)
+        try:
+            start(self)
+        except BaseException:
+            give_back()
+            raise
 
     @wraps(submit)
     def submit_from_cell(self, fn, /, *arguments, **keywords):

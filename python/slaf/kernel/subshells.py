@@ -46,7 +46,7 @@ class Subshells:
         if self._kernel.server.running is not None:
             return
         for thread, server in [*self._running.values()]:
-            await server.interrupt(thread.ident)
+            await asyncio.to_thread(server.interrupt, thread.ident)
 
     def _start(self, name: str, lane: Lane) -> None:
         server = Server(self._kernel, lane)

@@ -18,6 +18,7 @@ from jupyter_client.session import Session
 
 from slaf.kernel import streams
 from slaf.kernel.children import Children
+from slaf.kernel.workers import follow_workers, give_definition
 
 if TYPE_CHECKING:
     from slaf._slaf import Kernel
@@ -31,7 +32,8 @@ class WireSession(Session):
         super().__init__()
         self._protocol = protocol
         self._pid = os.getpid()
-        self.children = Children(self._publish_of_child)
+        self.children = Children(self._publish_of_child, give_definition)
+        follow_workers(self.children.wire)
 
     def send(
         self,

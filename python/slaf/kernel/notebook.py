@@ -1,0 +1,27 @@
+"""Which notebook this is, as far as front ends say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def notebook_path() -> Path:
+    """The file of the notebook whose cell calls this.
+
+    Jupyter's servers say it when they start a kernel, so a notebook that was
+    renamed since has its old name; VS Code says it in a variable. Raises
+    FileNotFoundError if nobody has said it; consoles have only an id.
+    """
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    said = shell.user_ns.get("__vsc_ipynb_file__") if shell is not None else None
+    said = said or os.environ.get("JPY_SESSION_NAME")
+    path = Path(os.path.abspath(said or ""))
+    if not said or not (path.suffix or path.exists()):
+        raise FileNotFoundError(
+            "Who started this kernel has not said which notebook it is for: Jupyter's servers set "
+            "JPY_SESSION_NAME, and VS Code the variable `__vsc_ipynb_file__`."
+        )
+    return path
