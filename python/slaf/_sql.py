@@ -278,7 +278,9 @@ def _scalar(name: str, value: Any) -> Any:
 
 def _may_be_table(name: str, value: Any) -> bool:
     """Whether a misspelt table may have meant `name`."""
-    return not name.startswith("_") and isinstance(value, (pl.DataFrame, pl.LazyFrame, pd.DataFrame, pa.Table))
+    return not name.startswith("_") and isinstance(
+        value, (pl.DataFrame, pl.LazyFrame, pd.DataFrame, pa.Table)
+    )
 
 
 def _table(value: Any, *, schema_only: bool = False) -> Any:

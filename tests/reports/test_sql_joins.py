@@ -148,9 +148,7 @@ def chains(draw) -> str:
     kind = draw(st.sampled_from(KINDS))
     common = {"p"} if "c" not in (left, right) else set()
     how = draw(st.sampled_from(["USING (k)", "NATURAL", "USING (k, p)" if common else "USING (k)"]))
-    chain = (
-        f"{left} NATURAL {kind} {right}" if how == "NATURAL" else f"{left} {kind} {right} {how}"
-    )
+    chain = f"{left} NATURAL {kind} {right}" if how == "NATURAL" else f"{left} {kind} {right} {how}"
     if draw(st.booleans()):
         kind = draw(st.sampled_from(KINDS))
         chain += f" {kind} {third[0]} USING (k)"
@@ -171,13 +169,17 @@ def selects(draw) -> str:
     if shape == 1:
         return f"SELECT k % 2 AS o, SUM(k) AS s FROM {chain} {where} GROUP BY o HAVING COUNT(*) > 1"
     if shape == 2:
-        return f"WITH t AS (SELECT * FROM {chain} {where}) SELECT k, COUNT(*) AS n FROM t GROUP BY k"
+        return (
+            f"WITH t AS (SELECT * FROM {chain} {where}) SELECT k, COUNT(*) AS n FROM t GROUP BY k"
+        )
     if shape == 3:
         operator = draw(st.sampled_from(["UNION", "UNION ALL", "EXCEPT", "INTERSECT"]))
         return f"SELECT k FROM {chain} {where} {operator} SELECT k FROM {draw(chains())}"
     if shape == 4:
         return f"FROM {chain} SELECT k {where}"
-    return f"SELECT t.k, u.s FROM (SELECT k FROM {chain} {where}) AS t LEFT JOIN c AS u ON t.k = u.k"
+    return (
+        f"SELECT t.k, u.s FROM (SELECT k FROM {chain} {where}) AS t LEFT JOIN c AS u ON t.k = u.k"
+    )
 
 
 @given(sql=selects())

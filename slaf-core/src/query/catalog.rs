@@ -3,6 +3,8 @@
 //! (`pbmc.cells`), and a sliced handle shows only its slice. A frame is a table
 //! by its variable's name.
 
+use std::collections::BTreeSet;
+
 use arrow::datatypes::SchemaRef;
 use sqlparser::ast::Ident;
 
@@ -219,6 +221,8 @@ impl Catalog {
                 known.push(format!("{}.{}", handle.name, table.name));
             }
         }
+        let mut seen = BTreeSet::new();
+        known.retain(|name| seen.insert(name.clone()));
         let mut near = nearest(name, known.iter().map(String::as_str));
         if near.is_empty() {
             near = known.into_iter().take(4).collect();

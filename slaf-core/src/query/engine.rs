@@ -398,13 +398,14 @@ fn restrict(
 }
 
 /// What DataFusion puts before what it has to say.
-const PREFIXES: [&str; 6] = [
+const PREFIXES: [&str; 7] = [
     "Error during planning: ",
     "This feature is not implemented: ",
     "External error: ",
     "Query Execution error: ",
     "Execution error: ",
     "Arrow error: ",
+    "Internal error: ",
 ];
 
 pub(crate) fn function_names() -> Vec<String> {
@@ -427,10 +428,18 @@ fn explain(error: &DataFusionError, uri: &str) -> Error {
             valid_fields,
         } = &**schema_error
     {
+        let mut near = nearest(&field.name, valid_fields.iter().map(|f| f.name.as_str()));
+        let mut name = field.name.clone();
+        if near.contains(&name) {
+            // It is of another table.
+            let of_name = valid_fields.iter().filter(|f| f.name == name);
+            near = of_name.map(datafusion::common::Column::flat_name).collect();
+            name = field.flat_name();
+        }
         return Error::Unknown {
             kind: "column",
-            name: field.name.clone(),
-            near: nearest(&field.name, valid_fields.iter().map(|f| f.name.as_str())),
+            name,
+            near,
         };
     }
     let text = root.strip_backtrace();
@@ -449,8 +458,22 @@ fn explain(error: &DataFusionError, uri: &str) -> Error {
         text = text.split('(').next().unwrap_or(text);
     }
     let text = crate::error::first_line(text);
+    if let Some(call) = text.strip_prefix("Function '")
+        && let Some((name, _)) = call.split_once("' failed to match any signature")
+    {
+        return Error::Sql {
+            message: format!("`{name}` takes no arguments of this number or these types."),
+            hint: Some("Cast them: `CAST(x AS DOUBLE)`.".into()),
+        };
+    }
     if let Some(name) = text.strip_prefix("Invalid function '") {
         let name = name.split('\'').next().unwrap_or(name).to_owned();
+        if BASE.window_functions().contains_key(&name.to_lowercase()) {
+            return Error::Sql {
+                message: format!("`{name}` is a window function, and has no OVER."),
+                hint: Some(format!("Write `{name}() OVER (ORDER BY …)`.")),
+            };
+        }
         let known = function_names();
         let near = nearest(&name, known.iter().map(String::as_str));
         return Error::Unknown {

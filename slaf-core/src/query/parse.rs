@@ -355,7 +355,11 @@ fn caret(sql: &str, line: usize, column: usize) -> Option<String> {
     let source = sql.lines().nth(line.checked_sub(1)?)?;
     let before = column.saturating_sub(1);
     // Of a long line, what is around the place.
-    let skipped = if before > 2 * AROUND { before - AROUND } else { 0 };
+    let skipped = if before > 2 * AROUND {
+        before - AROUND
+    } else {
+        0
+    };
     let mut shown = String::from(if skipped > 0 { "…" } else { "" });
     let mut letters = source.chars().skip(skipped);
     shown.extend(letters.by_ref().take(3 * AROUND));
