@@ -200,13 +200,16 @@ class Prepared:
         ) -> Iterator[pl.DataFrame]:
             wanted = list(schema) if columns is None else list(columns)
             needed = wanted if predicate is None else [*wanted, *predicate.meta.root_names()]
+            # Without a column nobody counts the rows.
+            needed = needed or list(schema)[:1]
             names = ", ".join('"' + n.replace('"', '""') + '"' for n in dict.fromkeys(needed))
-            limit = f" LIMIT {rows}" if rows is not None and predicate is None else ""
+            # The rows are counted before the predicate.
+            limit = f" LIMIT {rows}" if rows is not None else ""
             frame = pl.DataFrame(self._ask(f"SELECT {names} FROM ({text}\n){limit}", options))
             if predicate is not None:
                 frame = frame.filter(predicate)
-                frame = frame if rows is None else frame.head(rows)
-            yield from frame.select(wanted).iter_slices(batch or 100_000)
+            frame = frame.select(wanted) if wanted else frame.drop(frame.columns)
+            yield from frame.iter_slices(batch or 100_000)
 
         return register_io_source(source, schema=schema)
 

@@ -154,6 +154,14 @@ class SLAFArray:
             warnings.warn(warning, stacklevel=2)
         return pl.DataFrame(answer)
 
+    def scan(
+        self, table: str = "expression", *, obs: Any = (), var: Any = (), layer: str | None = None
+    ) -> pl.LazyFrame:
+        """A table as a `polars.LazyFrame`; see :func:`slaf.scan`."""
+        from slaf.lazy.scan import scan
+
+        return scan(self, table, obs=obs, var=var, layer=layer)
+
     def filter_cells(self, **filters: Any) -> pl.DataFrame:
         """Rows of the cells table that meet every filter, in its order, without
         embeddings.

@@ -269,3 +269,21 @@ def test_columns_are_offered_before_from_is_written(shell, path, tmp_path):
     shell.user_ns["other"] = SLAFArray(tmp_path / "b.slaf")
     assert "cells.n_genes" in matches(shell, "%%sql\nSELECT n_g")
     assert "n_genes" in matches(shell, "%%sql\nSELECT cells.n_g")
+
+
+def test_a_lazy_statement_is_asked_as_polars_means_it(shell, capsys):
+    shell.user_ns["t"] = pl.DataFrame({"a": range(20), "b": [1, 2] * 10})
+    shell.run_cell_magic("sql", "--lazy plan <<", "SELECT a, b FROM t")
+    plan, whole = shell.user_ns["plan"], shell.user_ns["t"].lazy()
+    for ask in (
+        lambda p: p.head(10).filter(pl.col("a") > 2),
+        lambda p: p.filter(pl.col("a") > 2).head(3),
+        lambda p: p.select(pl.len()),
+        lambda p: p.filter(pl.col("b") == 1).select(pl.len()),
+        lambda p: p.filter(pl.col("b") == 1).select("a"),
+        lambda p: p.with_row_index().filter(pl.col("a") > 5),
+        lambda p: p.slice(3, 4).select("b"),
+        lambda p: p.group_by("b").agg(pl.col("a").sum()).sort("b"),
+    ):
+        for engine in ("in-memory", "streaming"):
+            assert ask(plan).collect(engine=engine).equals(ask(whole).collect())

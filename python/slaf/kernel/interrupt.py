@@ -33,7 +33,10 @@ class Interrupts:
         # A program may have embedded the kernel in another thread than the main
         # one, which gets no signals.
         with contextlib.suppress(ValueError):
-            signal.signal(signal.SIGINT, self._struck)
+            # Setting it anew would take out who hangs on to it, as polars does
+            # while it collects.
+            if signal.getsignal(signal.SIGINT) != self._struck:
+                signal.signal(signal.SIGINT, self._struck)
 
     @contextlib.contextmanager
     def reach(self) -> Iterator[None]:

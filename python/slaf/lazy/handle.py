@@ -26,6 +26,8 @@ from slaf.lazy.members import Members
 from slaf.lazy.readers import AXES, SQUARE, InMemory, apart, part_of
 
 if TYPE_CHECKING:
+    import polars
+
     from slaf.array import SLAFArray
 
 
@@ -252,6 +254,14 @@ class LazyAnnData(Members, Exports):
     def chunked_X(self, chunk_size: int | None = None) -> Iterator[tuple[Any, int, int]]:
         """`(block, start, end)` of X."""
         return self._x.chunked(chunk_size or 6000)
+
+    def lazy(
+        self, table: str = "X", *, obs: Any = (), var: Any = (), layer: str | None = None
+    ) -> polars.LazyFrame:
+        """A table of this handle as a `polars.LazyFrame`; see :func:`slaf.scan`."""
+        from slaf.lazy.scan import lazy_table
+
+        return lazy_table(self, table, obs=obs, var=var, layer=layer)
 
     # Changing -------------------------------------------------------------
 

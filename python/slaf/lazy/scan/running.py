@@ -1,0 +1,62 @@
+"""Batches that polars fetches in threads of its own. One may still be fetched when
+a plan has all the rows that it needs, and the interpreter may end meanwhile, which
+would take the process down: it waits for the batch."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections.abc import Iterator
+
+import polars as pl
+
+#: Seconds that the interpreter waits for a batch at its end, and for polars to let
+#: go of it.
+_PATIENCE, _LAST = 10.0, 0.05
+
+
+class Batches:
+    """An iterator that is at its end when the interpreter is."""
+
+    def __init__(self, batches: Iterator[pl.DataFrame]):
+        self._batches = batches
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> pl.DataFrame:
+        with _FETCHES:
+            return next(self._batches)
+
+
+class _Fetches:
+    """How many batches are being fetched."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._number, self._ending = 0, False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._ending:
+                raise StopIteration
+            self._number += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._number -= 1
+
+    def end(self) -> None:
+        """No more are fetched; those that are come to their end first."""
+        with self._lock:
+            self._ending, some = True, self._number > 0
+        deadline = time.monotonic() + _PATIENCE
+        while self._number and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if some:
+            time.sleep(_LAST)
+
+
+_FETCHES = _Fetches()
+atexit.register(_FETCHES.end)
