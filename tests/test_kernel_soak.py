@@ -3,20 +3,48 @@
 from __future__ import annotations
 
 import os
+import random
+import time
+from collections import Counter
 
 import psutil
-from kernels import fresh, private_ipython  # noqa: F401
+import pytest
+from kernels import Kernel, fresh, only, private_ipython, stream  # noqa: F401
 
 CELLS = 20_000
+#: Cells of all kinds; a whole day has 20,000.
+MIXED = int(os.environ.get("SLAF_SOAK_CELLS", "1500"))
+SEED = int(os.environ.get("SLAF_SOAK_SEED", "1"))
+ROUNDS = 20
+#: Of code that computes, and of code that awaits.
+INTERRUPTED = {"KeyboardInterrupt", "CancelledError"}
+
+
+class Sizes:
+    """What a kernel takes, round for round."""
+
+    def __init__(self, kernel: Kernel):
+        self.process = psutil.Process(kernel.pid)
+        self.memory, self.descriptors, self.threads = [], [], []
+
+    def look(self) -> None:
+        self.memory.append(self.process.memory_info().rss)
+        self.descriptors.append(len(os.listdir(f"/proc/{self.process.pid}/fd")))
+        self.threads.append(self.process.num_threads())
+
+    def check(self) -> None:
+        # The first rounds fill caches.
+        assert self.memory[-1] - self.memory[5] < 8 << 20, self.memory
+        assert max(self.descriptors[5:]) - min(self.descriptors[5:]) <= 4, self.descriptors
+        assert max(self.threads[5:]) - min(self.threads[5:]) <= 2, self.threads
 
 
 def test_twenty_thousand_cells_in_flat_memory(fresh):
-    process = psutil.Process(fresh.pid)
-    sizes, descriptors, threads = [], [], []
-    for _ in range(20):
+    sizes = Sizes(fresh)
+    for _ in range(ROUNDS):
         requests = {
             fresh.client.execute("x = 1; print(x)", store_history=False)
-            for _ in range(CELLS // 20)
+            for _ in range(CELLS // ROUNDS)
         }
         while requests:
             message = fresh.client.get_iopub_msg(timeout=60)
@@ -24,10 +52,156 @@ def test_twenty_thousand_cells_in_flat_memory(fresh):
                 requests.discard(message["parent_header"].get("msg_id"))
         while fresh.client.shell_channel.msg_ready():
             assert fresh.client.get_shell_msg(timeout=1)["content"]["status"] == "ok"
-        sizes.append(process.memory_info().rss)
-        descriptors.append(len(os.listdir(f"/proc/{process.pid}/fd")))
-        threads.append(process.num_threads())
-    # The first rounds fill caches.
-    assert sizes[-1] - sizes[5] < 8 << 20
-    assert max(descriptors[5:]) - min(descriptors[5:]) <= 4
-    assert max(threads[5:]) - min(threads[5:]) <= 2
+        sizes.look()
+    sizes.check()
+
+
+def expression(n: int):
+    return (
+        f"{n} * 2",
+        "ok",
+        lambda outs: only(outs, "execute_result")["data"]["text/plain"] == str(n * 2),
+    )
+
+
+def printed(n: int):
+    code = f"for i in range({n % 50}): print(i, 'größe')"
+    return code, "ok", lambda outs: stream(outs).count("größe\n") == n % 50
+
+
+def failed(n: int):
+    code, name = [
+        (f"{n} / 0", "ZeroDivisionError"),
+        ("def f(:", "SyntaxError"),
+        ("def f(): return nothing\nf()", "NameError"),
+        ("class Odd(Exception): pass\nraise Odd('x' * 100)", "Odd"),
+    ][n % 4]
+    return code, name, lambda outs: only(outs, "error")["ename"] == name
+
+
+def displayed(n: int):
+    code = (
+        f"from IPython.display import HTML, display\nfor i in range(3): display(HTML('<b>{n}</b>'))"
+    )
+    return (
+        code,
+        "ok",
+        lambda outs: (
+            [m["content"]["data"]["text/html"] for m in outs if m["msg_type"] == "display_data"]
+            == [f"<b>{n}</b>"] * 3
+        ),
+    )
+
+
+def awaited(n: int):
+    code = f"import asyncio\nprint('before')\nawait asyncio.sleep({n % 3 / 1000})\n{n}"
+    return (
+        code,
+        "ok",
+        lambda outs: (
+            only(outs, "execute_result")["data"]["text/plain"] == str(n)
+            and stream(outs) == "before\n"
+        ),
+    )
+
+
+def queried(n: int):
+    code = f"%%sql\nSELECT sum(a) AS total, count(*) AS n FROM small WHERE a >= {n % 100}"
+    total = str(sum(range(n % 100, 100)))
+    return code, "ok", lambda outs: total in only(outs, "execute_result")["data"]["text/plain"]
+
+
+def timed(n: int):
+    return (
+        f"%time {n} + 1",
+        "ok",
+        lambda outs: (
+            "Wall time" in stream(outs)
+            and only(outs, "execute_result")["data"]["text/plain"] == str(n + 1)
+        ),
+    )
+
+
+def shelled(n: int):
+    return f"!echo word {n}", "ok", lambda outs: stream(outs).split() == ["word", str(n)]
+
+
+def computed(n: int):
+    return f"sum(i * i for i in range({n} * 5000))", "ok", lambda outs: only(outs, "execute_result")
+
+
+KINDS = [expression, printed, failed, displayed, awaited, queried, timed, shelled, computed]
+#: The library that finds the lines of tracebacks keeps the tree of each file in
+#: which something was ever struck.
+FORGET = """
+import executing
+for name in ("__source_cache", "__source_cache_with_lines", "__executing_cache"):
+    executing.Source._class_local(name, {}).clear()
+"""
+ENDLESS = [
+    "while True: pass",
+    "import time; time.sleep(1000)",
+    "import asyncio; await asyncio.sleep(1000)",
+    "import subprocess; subprocess.run(['sleep', '1000'])",
+]
+
+
+@pytest.mark.timeout(0 if MIXED > 2000 else 300)
+def test_mixed_cells_and_interrupts_in_flat_memory(fresh):
+    rng, sizes, ends = random.Random(SEED), Sizes(fresh), Counter()
+    fresh.run("import polars as pl\nsmall = pl.DataFrame({'a': range(100)})")
+    for number in range(MIXED):
+        if number % 10 < 9:
+            kind, struck = rng.choice(KINDS), False
+        else:
+            kind, struck = rng.choice([*KINDS, *ENDLESS]), True
+        if kind in ENDLESS:
+            reply = end_of(fresh, kind, rng.random() * 0.03)
+            assert reply.get("ename") in INTERRUPTED, (number, kind, reply)
+            ends["endless"] += 1
+        else:
+            # Few different codes: IPython keeps the lines of each for tracebacks.
+            code, status, right = kind(rng.randrange(20))
+            reply, outputs = run(fresh, code, rng.random() * 0.01 if struck else None)
+            end = reply.get("ename", reply["status"])
+            if not struck or end not in INTERRUPTED:
+                assert end == status, (number, code, reply)
+                # Who takes the interrupt itself, as a shell does, has said less.
+                assert struck or right(outputs), (number, code, outputs)
+            ends[kind.__name__, "struck" if struck else "alone", end] += 1
+        if (number + 1) % (MIXED // ROUNDS) == 0:
+            assert fresh.text(FORGET) == ""
+            sizes.look()
+    print(f"{MIXED} cells: {dict(ends)}")
+    print(f"memory {sizes.memory}, descriptors {sizes.descriptors}, threads {sizes.threads}")
+    sizes.check()
+
+
+def run(kernel: Kernel, code: str, strike: float | None) -> tuple[dict, list[dict]]:
+    """A cell, which an interrupt follows after some time, if it is still there."""
+    request = kernel.send(code, store_history=False)
+    if strike is not None:
+        time.sleep(strike)
+        interrupt(kernel)
+    return kernel.reply(request), kernel.outputs(request)
+
+
+def end_of(kernel: Kernel, code: str, strike: float) -> dict:
+    """The reply of a cell that only an interrupt ends, some time after it began."""
+    request = kernel.send(code, store_history=False)
+    while True:
+        message = kernel.client.get_iopub_msg(timeout=60)
+        about = message["parent_header"].get("msg_id"), message["msg_type"]
+        if about == (request, "execute_input"):
+            break
+    time.sleep(strike)
+    interrupt(kernel)
+    reply = kernel.reply(request)
+    kernel.outputs(request)
+    return reply
+
+
+def interrupt(kernel: Kernel) -> None:
+    # Its reply is waited for: one that is late strikes nobody.
+    strike = kernel.request("interrupt_request", {}, "control")
+    assert kernel.reply(strike, channel="control")["status"] == "ok"

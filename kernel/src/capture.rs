@@ -244,7 +244,7 @@ impl Source {
 }
 
 /// How many of the bytes are whole characters; the rest may become one.
-fn whole_characters(bytes: &[u8]) -> usize {
+pub(crate) fn whole_characters(bytes: &[u8]) -> usize {
     let tail = bytes.len().saturating_sub(3);
     for at in (tail..bytes.len()).rev() {
         let length = match bytes[at] {

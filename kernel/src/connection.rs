@@ -63,9 +63,14 @@ impl Connection {
             path: shown.clone(),
             source,
         })?;
+        Self::parse(&text, &shown)
+    }
+
+    /// What the text of the file at `path` says.
+    pub(crate) fn parse(text: &str, path: &str) -> Result<Self, ConnectionError> {
         let connection: Self =
-            serde_json::from_str(&text).map_err(|source| ConnectionError::Invalid {
-                path: shown,
+            serde_json::from_str(text).map_err(|source| ConnectionError::Invalid {
+                path: path.to_owned(),
                 source,
             })?;
         let unsupported = |what: &str| {

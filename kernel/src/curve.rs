@@ -151,14 +151,24 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn seal(between: &SalsaBox, name: &[u8], nonce: &[u8], plain: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn seal(
+    between: &SalsaBox,
+    name: &[u8],
+    nonce: &[u8],
+    plain: &[u8],
+) -> io::Result<Vec<u8>> {
     let nonce = Nonce::clone_from_slice(&[name, nonce].concat());
     between
         .encrypt(&nonce, plain)
         .map_err(|_| InvalidData.into())
 }
 
-fn open(between: &SalsaBox, name: &[u8], nonce: &[u8], sealed: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn open(
+    between: &SalsaBox,
+    name: &[u8],
+    nonce: &[u8],
+    sealed: &[u8],
+) -> io::Result<Vec<u8>> {
     let nonce = Nonce::clone_from_slice(&[name, nonce].concat());
     between
         .decrypt(&nonce, sealed)

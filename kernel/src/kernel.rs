@@ -12,9 +12,9 @@ use tokio::runtime::Runtime;
 use crate::connection::Connection;
 use crate::iopub::IoPub;
 use crate::lane::{Lane, Lanes};
-use crate::log::log;
 use crate::message::{Channel, Message, Parent, Signer};
 use crate::processes::Usage;
+use crate::refusals::Refusals;
 use crate::router::Router;
 use crate::stdin::{Input, Stdin};
 use crate::{control, death};
@@ -231,8 +231,10 @@ impl Shared {
     pub(crate) fn answer(&self, message: &Message, content: &Value) {
         let parent = &message.parent;
         self.iopub.status("busy", &parent.header);
-        let msg_type = message.header.msg_type.replace("_request", "_reply");
-        self.send(&msg_type, parent, "{}", &content.to_string());
+        // What asks nothing gets no reply.
+        if let Some(kind) = message.header.msg_type.strip_suffix("_request") {
+            self.send(&format!("{kind}_reply"), parent, "{}", &content.to_string());
+        }
         self.iopub.status("idle", &parent.header);
     }
 
@@ -351,10 +353,11 @@ fn listen(
     signer: Signer,
     inbox: mpsc::Sender<Message>,
 ) -> impl Fn(&Router, Vec<Bytes>) + Clone + Send + Sync + 'static {
+    let refusals = Arc::new(Refusals::default());
     move |_, frames| match signer.decode(channel, frames) {
         Ok(message) => {
             let _ = inbox.send(message);
         }
-        Err(refused) => log(&format!("refused {refused}")),
+        Err(refused) => refusals.tell(&refused),
     }
 }

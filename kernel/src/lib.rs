@@ -10,6 +10,9 @@ mod connection;
 mod control;
 mod curve;
 mod death;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod iopub;
 mod kernel;
 mod lane;
@@ -18,6 +21,7 @@ mod message;
 mod peer;
 mod processes;
 mod publisher;
+mod refusals;
 mod router;
 mod stdin;
 mod zmtp;

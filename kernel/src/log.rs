@@ -21,8 +21,22 @@ pub(crate) fn fd() -> RawFd {
 
 pub(crate) fn log(line: &str) {
     let line = format!("slaf kernel: {line}\n");
+    if !has_room() {
+        return;
+    }
     let _ = match STDERR.get() {
         Some(mut kept) => kept.write_all(line.as_bytes()),
         None => std::io::stderr().write_all(line.as_bytes()),
     };
+}
+
+/// Who keeps the log in a pipe and does not read it misses lines: nothing waits.
+fn has_room() -> bool {
+    let mut polled = libc::pollfd {
+        fd: fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: one pollfd.
+    unsafe { libc::poll(&mut polled, 1, 0) != 0 }
 }

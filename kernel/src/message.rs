@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use hmac::{Hmac, Mac};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use sha2::Sha256;
 
@@ -23,16 +23,27 @@ const REMEMBERED: usize = 1 << 16;
 pub struct Header {
     pub msg_id: String,
     pub msg_type: String,
-    #[serde(default)]
+    // Of others' messages these say nothing to us, and may be anything.
+    #[serde(skip_deserializing)]
     pub session: String,
-    #[serde(default)]
+    #[serde(skip_deserializing)]
     pub username: String,
-    #[serde(default)]
+    #[serde(skip_deserializing)]
     pub date: String,
-    #[serde(default)]
+    #[serde(skip_deserializing)]
     pub version: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "name"
+    )]
     pub subshell_id: Option<String>,
+}
+
+/// What is no string is a name by its JSON, of nobody.
+fn name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let told = Option::<Box<RawValue>>::deserialize(from)?;
+    Ok(told.map(|told| serde_json::from_str(told.get()).unwrap_or(told.get().to_owned())))
 }
 
 /// The socket that a message came by, and its answer leaves by.
@@ -79,12 +90,14 @@ pub enum WireError {
     },
 }
 
+type Digest = [u8; 32];
+
 /// Signs and checks with the connection's key. Clones share the memory of what
 /// has been seen.
 #[derive(Clone)]
 pub struct Signer {
     mac: Option<Hmac<Sha256>>,
-    seen: Arc<Mutex<(HashSet<Vec<u8>>, VecDeque<Vec<u8>>)>>,
+    seen: Arc<Mutex<(HashSet<Digest>, VecDeque<Digest>)>>,
     session: Arc<str>,
 }
 
@@ -165,7 +178,7 @@ impl Signer {
         })
     }
 
-    fn sign(&self, parts: &[Bytes]) -> Bytes {
+    pub(crate) fn sign(&self, parts: &[Bytes]) -> Bytes {
         let Some(mut mac) = self.mac.clone() else {
             return Bytes::new();
         };
@@ -179,13 +192,14 @@ impl Signer {
         let Some(mut mac) = self.mac.clone() else {
             return Ok(());
         };
-        let digest = unhex(signature).ok_or(WireError::BadSignature)?;
+        let digest = unhex(signature).and_then(|bytes| Digest::try_from(bytes).ok());
+        let digest = digest.ok_or(WireError::BadSignature)?;
         parts.iter().for_each(|part| mac.update(part));
         // Compares in constant time.
         mac.verify_slice(&digest)
             .map_err(|_| WireError::BadSignature)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if !seen.0.insert(digest.clone()) {
+        if !seen.0.insert(digest) {
             return Err(WireError::Replayed);
         }
         seen.1.push_back(digest);

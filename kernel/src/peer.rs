@@ -21,6 +21,8 @@ pub(crate) struct Peer {
     state: Mutex<State>,
     /// The queue has something, or the peer is to go.
     wake: Notify,
+    /// The peer has taken something.
+    taken: Notify,
 }
 
 struct State {
@@ -114,6 +116,7 @@ impl Peers {
             }
             peer.state().behind -= std::mem::take(&mut written);
             self.shorter.notify_all();
+            peer.taken.notify_one();
         }
     }
 }
@@ -128,6 +131,7 @@ impl Peer {
                 gone: false,
             }),
             wake: Notify::new(),
+            taken: Notify::new(),
         })
     }
 
@@ -139,6 +143,14 @@ impl Peer {
         state.behind += size(&message);
         state.queue.push_back(message);
         self.wake.notify_one();
+    }
+
+    /// Waits until the peer is no more than `bytes` behind: who does not take what
+    /// it is told is not listened to either. For one task at a time.
+    pub(crate) async fn keeps_up(&self, bytes: usize) {
+        while self.state().behind > bytes {
+            self.taken.notified().await;
+        }
     }
 
     /// A write that took place, unless the peer is to go before.

@@ -15,6 +15,8 @@ pub(crate) struct Usage {
 
 impl Usage {
     pub(crate) fn new() -> Self {
+        // By default it keeps a file open for each process of the machine.
+        sysinfo::set_open_files_limit(0);
         Self {
             system: System::new_with_specifics(RefreshKind::nothing()),
         }
@@ -22,7 +24,10 @@ impl Usage {
 
     /// The content of a `usage_reply`, as ipykernel's.
     pub(crate) fn reply(&mut self) -> Value {
-        let kinds = ProcessRefreshKind::nothing().with_cpu().with_memory();
+        let kinds = ProcessRefreshKind::nothing()
+            .with_cpu()
+            .with_memory()
+            .without_tasks();
         let system = &mut self.system;
         system.refresh_processes_specifics(ProcessesToUpdate::All, true, kinds);
         system.refresh_cpu_usage();
@@ -60,7 +65,7 @@ pub(crate) fn end_children() {
     let own = Pid::from_u32(std::process::id());
     let mut system = System::new_with_specifics(RefreshKind::nothing());
     let mut found = |signal: libc::c_int| {
-        let kinds = ProcessRefreshKind::nothing();
+        let kinds = ProcessRefreshKind::nothing().without_tasks();
         system.refresh_processes_specifics(ProcessesToUpdate::All, true, kinds);
         let children = descendants(&system, own);
         for child in &children {
@@ -86,9 +91,8 @@ fn descendants(system: &System, root: Pid) -> Vec<Pid> {
     let mut parents = vec![root];
     while let Some(parent) = parents.pop() {
         for (pid, process) in system.processes() {
-            let is_thread = process.thread_kind().is_some();
             let dead = process.status() == sysinfo::ProcessStatus::Zombie;
-            if process.parent() == Some(parent) && !is_thread && !dead {
+            if process.parent() == Some(parent) && !dead {
                 found.push(*pid);
                 parents.push(*pid);
             }

@@ -16,6 +16,9 @@ use crate::zmtp::{self, Reader, Writer, read_message, shake_hands};
 
 /// Bytes that a subscriber may be behind before producers wait for it.
 const BEHIND: usize = 64 << 20;
+/// No front end asks for nearly as much.
+const MOST_TOPICS: usize = 1000;
+const LONGEST_TOPIC: usize = 1000;
 
 /// What a new subscriber to a topic is told.
 type Greeting = dyn Fn(&[u8]) -> Vec<Vec<Bytes>> + Send + Sync;
@@ -42,18 +45,37 @@ impl Publisher {
         keys: Option<Arc<Keys>>,
         greeting: impl Fn(&[u8]) -> Vec<Vec<Bytes>> + Send + Sync + 'static,
     ) -> io::Result<Self> {
+        let publisher = Self::new(keys, greeting);
+        let serving = publisher.clone();
+        zmtp::accept(endpoint, move |read, write| {
+            serving.clone().serve(read, write)
+        })
+        .await?;
+        Ok(publisher)
+    }
+
+    /// One that is bound nowhere.
+    pub(crate) fn new(
+        keys: Option<Arc<Keys>>,
+        greeting: impl Fn(&[u8]) -> Vec<Vec<Bytes>> + Send + Sync + 'static,
+    ) -> Self {
         let shared = Arc::new(Shared {
             peers: Peers::default(),
             topics: Mutex::default(),
             greeting: Box::new(greeting),
             keys,
         });
-        let serving = Arc::clone(&shared);
-        zmtp::accept(endpoint, move |read, write| {
-            Arc::clone(&serving).serve(read, write)
-        })
-        .await?;
-        Ok(Self { shared })
+        Self { shared }
+    }
+
+    /// Serves one peer until it goes.
+    pub(crate) async fn serve(self, read: Reader, write: Writer) -> io::Result<()> {
+        self.shared.serve(read, write).await
+    }
+
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.shared.peers.list().is_empty() && self.shared.topics().is_empty()
     }
 
     /// Sends to all who have subscribed to the topic, the first frame. Blocks
@@ -81,7 +103,7 @@ impl Publisher {
 }
 
 impl Shared {
-    async fn serve(self: Arc<Self>, mut read: Reader, mut write: Writer) -> io::Result<()> {
+    async fn serve(&self, mut read: Reader, mut write: Writer) -> io::Result<()> {
         shake_hands(&mut read, &mut write, "XPUB", self.keys.as_deref()).await?;
         let peer = Peer::new();
         self.peers.list().push(Arc::clone(&peer));
@@ -96,6 +118,7 @@ impl Shared {
 
     async fn subscriptions(&self, peer: &Arc<Peer>, read: &mut Reader) -> io::Result<()> {
         loop {
+            peer.keeps_up(BEHIND).await;
             let message = read_message(read).await?;
             let Some((kind, topic)) = message[0].split_first() else {
                 continue;
@@ -106,6 +129,9 @@ impl Shared {
             let topics = topics.entry(key(peer)).or_default();
             match kind {
                 1 => {
+                    if topics.len() >= MOST_TOPICS || topic.len() > LONGEST_TOPIC {
+                        return Err(io::ErrorKind::InvalidData.into());
+                    }
                     for frames in (self.greeting)(topic) {
                         peer.push(frames.into());
                     }

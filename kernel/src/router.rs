@@ -13,6 +13,9 @@ use crate::curve::Keys;
 use crate::peer::{Peer, Peers};
 use crate::zmtp::{self, Reader, Writer, read_message, shake_hands};
 
+/// Bytes of answers that a peer may leave unread and go on asking.
+const UNREAD: usize = 8 << 20;
+
 /// Clones share the socket.
 #[derive(Clone)]
 pub(crate) struct Router {
@@ -85,6 +88,7 @@ impl Router {
         let receive = async {
             loop {
                 let mut frames = vec![identity.clone()];
+                peer.keeps_up(UNREAD).await;
                 frames.extend(read_message(&mut read).await?);
                 take(&self, frames);
             }

@@ -60,8 +60,8 @@ impl Stdin {
         loop {
             match replies.recv_timeout(TICK) {
                 Ok(message) if message.header.msg_type == "input_reply" => {
-                    if let Ok(reply) = serde_json::from_slice::<Reply>(&message.content) {
-                        return Input::Line(reply.value);
+                    if let Some(line) = line(&message.content) {
+                        return Input::Line(line);
                     }
                 }
                 Ok(_) => {}
@@ -71,4 +71,10 @@ impl Stdin {
             }
         }
     }
+}
+
+/// The line in the content of an answer, if it is one.
+pub(crate) fn line(content: &[u8]) -> Option<String> {
+    let reply: Reply = serde_json::from_slice(content).ok()?;
+    Some(reply.value)
 }

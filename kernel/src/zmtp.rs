@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::io::{self, ErrorKind::InvalidData};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -17,14 +18,18 @@ use crate::curve::{self, Half, Keys};
 /// A message that claims to be larger is refused.
 const LARGEST: u64 = 4 << 30;
 const MOST_FRAMES: usize = 1 << 16;
+/// Who has not introduced itself by then is no peer. libzmq waits as long.
+const INTRODUCTION: Duration = Duration::from_secs(30);
+/// Until a connection is accepted again for which no descriptor was left.
+const PAUSE: Duration = Duration::from_millis(50);
 
-const MORE: u8 = 1;
-const LONG: u8 = 2;
+pub(crate) const MORE: u8 = 1;
+pub(crate) const LONG: u8 = 2;
 pub(crate) const COMMAND: u8 = 4;
 
 /// What comes from a peer.
 pub(crate) struct Reader {
-    stream: Box<dyn AsyncRead + Send + Unpin>,
+    pub(crate) stream: Box<dyn AsyncRead + Send + Unpin>,
     opening: Option<Half>,
 }
 
@@ -49,33 +54,37 @@ where
         let listener = UnixListener::bind(path)?;
         tokio::spawn(async move {
             loop {
-                if let Ok((stream, _)) = listener.accept().await {
-                    let (read, write) = stream.into_split();
-                    tokio::spawn(serve(reader(read), writer(write)));
-                }
+                let Ok((stream, _)) = listener.accept().await else {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                };
+                let (read, write) = stream.into_split();
+                tokio::spawn(serve(reader(read), writer(write)));
             }
         });
     } else {
         let listener = TcpListener::bind(endpoint.trim_start_matches("tcp://")).await?;
         tokio::spawn(async move {
             loop {
-                if let Ok((stream, _)) = listener.accept().await {
-                    let _ = stream.set_nodelay(true);
-                    let (read, write) = stream.into_split();
-                    tokio::spawn(serve(reader(read), writer(write)));
-                }
+                let Ok((stream, _)) = listener.accept().await else {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                };
+                let _ = stream.set_nodelay(true);
+                let (read, write) = stream.into_split();
+                tokio::spawn(serve(reader(read), writer(write)));
             }
         });
     }
     Ok(())
 }
 
-fn reader(stream: impl AsyncRead + Send + Unpin + 'static) -> Reader {
+pub(crate) fn reader(stream: impl AsyncRead + Send + Unpin + 'static) -> Reader {
     let (stream, opening) = (Box::new(stream), None);
     Reader { stream, opening }
 }
 
-fn writer(stream: impl AsyncWrite + Send + Unpin + 'static) -> Writer {
+pub(crate) fn writer(stream: impl AsyncWrite + Send + Unpin + 'static) -> Writer {
     let (stream, sealing) = (Box::new(stream), None);
     Writer { stream, sealing }
 }
@@ -83,6 +92,15 @@ fn writer(stream: impl AsyncWrite + Send + Unpin + 'static) -> Writer {
 /// Greetings and READY commands of both sides, encrypted from then on if there
 /// are `keys`; gives the peer's identity, which may be empty.
 pub(crate) async fn shake_hands(
+    read: &mut Reader,
+    write: &mut Writer,
+    socket: &str,
+    keys: Option<&Keys>,
+) -> io::Result<Bytes> {
+    tokio::time::timeout(INTRODUCTION, introduce(read, write, socket, keys)).await?
+}
+
+async fn introduce(
     read: &mut Reader,
     write: &mut Writer,
     socket: &str,
@@ -232,7 +250,9 @@ mod tests {
     use super::*;
 
     fn blocking<T>(work: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
         runtime.unwrap().block_on(work)
     }
 

@@ -58,4 +58,4 @@ def test_a_random_statement_is_answered(start):
     lines = child.stdout.split("\n")
     assert child.returncode == 0, f"seed {lines[-2]}: {child.stderr[-1500:]}"
     # Enough of them are questions, and not complaints of the parser alone.
-    assert int(lines[-2].split()[1]) > (end - begin) // 20
+    assert int(lines[-2].split()[1]) > (end - begin) // 50

@@ -119,6 +119,7 @@ class Server:
         handler = getattr(self, f"_on_{kind}", None) or self._questions.handler(kind)
         waiting: list[Request] = []
         try:
+            message.check()
             if handler is None:
                 raise NotImplementedError(f"This kernel does not answer {kind}.")
             # A comm's message that is answered while a cell awaits is struck
@@ -222,20 +223,30 @@ class Decoded(dict[str, Any]):
     """A message as jupyter_client's sessions give it, which knows its request."""
 
     request: Request
+    #: Why it cannot be answered as it asks; then the part in question is empty.
+    wrong: Exception | None = None
+
+    def check(self) -> None:
+        if self.wrong is not None:
+            raise self.wrong
 
 
 def decoded(request: Request) -> Decoded:
-    header = json.loads(request.header)
-    message = Decoded(
-        header=header,
-        msg_id=header["msg_id"],
-        msg_type=header["msg_type"],
-        parent_header={},
-        content=json.loads(request.content),
-        metadata=json.loads(request.metadata),
-        buffers=request.buffers,
-    )
+    """Never fails: whatever a request holds, it gets an answer."""
+    message = Decoded(parent_header={}, buffers=request.buffers)
     message.request = request
+    for part in ("header", "content", "metadata"):
+        message[part] = {}
+        try:
+            said = json.loads(getattr(request, part))
+            if not isinstance(said, dict):
+                raise TypeError(f"The {part} of a message is an object, not {type(said).__name__}.")
+            message[part] = said
+        # Python reads no number of thousands of digits, and nothing deep.
+        except (ValueError, TypeError, RecursionError) as error:
+            message.wrong = error
+    message["msg_id"] = message["header"].setdefault("msg_id", "")
+    message["msg_type"] = message["header"].setdefault("msg_type", request.msg_type)
     return message
 
 

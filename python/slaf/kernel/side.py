@@ -81,13 +81,15 @@ class Side(threading.Thread):
         self._kernel.set_parent(request.identities, message, channel="control")
         protocol.status("busy", request)
         try:
+            message.check()
             if handler is None:
                 raise NotImplementedError(f"This kernel does not answer {kind}.")
             reply = await handler(request, message)
         except Exception as error:
             reply = error_reply(error)
             print("\n".join(reply["traceback"]), file=streams.log)
-        protocol.reply(kind.replace("_request", "_reply"), answer(reply), request)
+        if kind.endswith("_request"):
+            protocol.reply(kind.replace("_request", "_reply"), answer(reply), request)
         protocol.status("idle", request)
 
     async def _on_debug_request(self, request: Request, message: dict) -> dict[str, Any]:

@@ -1,0 +1,429 @@
+"""Hostile and broken messages at all sockets of a living kernel: it stays alive,
+answers a good client all the time, does not grow, and gives every signed request
+a reply and idle."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+from collections import Counter
+
+import psutil
+import pytest
+import zmq
+from jupyter_client.session import Session
+from kernels import Kernel, fresh, only, private_ipython  # noqa: F401
+
+MESSAGES = int(os.environ.get("SLAF_FUZZ_MESSAGES", "20000"))
+SEED = int(os.environ.get("SLAF_FUZZ_SEED", "1"))
+#: Messages between two looks at the kernel, and signed ones without their answer.
+ROUND, WINDOW = 500, 100
+
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
+CODES = ["1", "x = 1", "print('y')", "1 / 0", "def", "%nosuch", "await nothing", "[1] * 9", "'"]
+#: What real front ends ask, and which types its fields have.
+SHELL = {
+    "execute_request": {
+        "code": CODES,
+        "silent": [False, True],
+        "store_history": [False],
+        "user_expressions": [{}, {"a": "1 + 1", "b": "nothing"}],
+        "allow_stdin": [False],
+        "stop_on_error": [False, True],
+    },
+    "complete_request": {"code": ["pri", "import o", "%", "x."], "cursor_pos": [0, 1, 3]},
+    "inspect_request": {"code": ["print", "x", "(("], "cursor_pos": [0, 3], "detail_level": [0, 1]},
+    "is_complete_request": {"code": CODES},
+    "history_request": {
+        "hist_access_type": ["tail", "range", "search"],
+        "output": [False],
+        "raw": [True],
+        "n": [1, 3],
+        "session": [0],
+        "start": [0],
+        "stop": [2],
+        "pattern": ["*x*"],
+        "unique": [False],
+    },
+    "comm_info_request": {"target_name": ["jupyter.widget", None]},
+    "kernel_info_request": {},
+    "connect_request": {},
+    "comm_open": {"comm_id": ["a", "b"], "target_name": ["none"], "data": [{}]},
+    "comm_msg": {"comm_id": ["a", "b"], "data": [{}]},
+    "comm_close": {"comm_id": ["a", "b"], "data": [{}]},
+    "no_such_request": {"x": [1]},
+    "no_such_message": {"x": [1]},
+    "_request": {},
+    "handler": {},
+    "größe_request": {},
+}
+CONTROL = {
+    "kernel_info_request": {},
+    "connect_request": {},
+    "usage_request": {},
+    "list_subshell_request": {},
+    "delete_subshell_request": {"subshell_id": ["none"]},
+    "debug_request": {"type": ["request"], "seq": [1], "command": ["nosuch", "debugInfo"]},
+    "no_such_request": {},
+    "comm_msg": {"comm_id": ["a"], "data": [{}]},
+}
+ODD = [None, True, 0, -1, 2**40, 2**90, 1.5, 1e300, "", "x", "größe 🙂", [], [[]], {}, {"": []}]
+STATUSES = {"ok", "error", "aborted", "complete", "incomplete", "invalid", "unknown"}
+#: Texts that are JSON, and that not every reader of JSON takes.
+RAW = [
+    b"[" * 5000 + b"]" * 5000,
+    b'{"code":' * 3000 + b"1" + b"}" * 3000,
+    b"1" * 6000,
+    b"-0.0e-0",
+    b"1e999",
+    b'"\\ud800"',
+    b'{"code": "\\ud800 = 1"}',
+    b'{"code": "1", "code": 2}',
+    b' \n{"code": "1"}\t ',
+    b'"' + b"x" * 200_000 + b'"',
+]
+
+
+class Attackers:
+    """Peers of one kernel, who say what a seed tells."""
+
+    def __init__(self, kernel: Kernel, seed: int):
+        self.rng, self.of = random.Random(seed), kernel.connection
+        self.session = Session(key=self.of["key"].encode())
+        self.context = zmq.Context()
+        # Each answers its own requests' sender.
+        self.friends = {c: self.dealer(c) for c in ("shell", "control")}
+        self.strangers = {c: self.dealer(c) for c in ("shell", "control", "stdin", "hb", "iopub")}
+        self.iopub = self.context.socket(zmq.SUB)
+        self.iopub.rcvhwm = 0
+        self.iopub.subscribe(b"")
+        self.iopub.connect(self.address("iopub"))
+        assert self.iopub.poll(10_000)
+        #: Requests without their reply, and without idle.
+        self.unanswered: dict[str, str] = {}
+        self.busy: dict[str, str] = {}
+        self.asked: dict[str, list[bytes]] = {}
+        #: One that has been answered: whoever says it again is refused.
+        self.last: list[bytes] = [b"<IDS|MSG>", b"x"]
+        self.hanging: list[socket.socket] = []
+        self.count = Counter()
+
+    def close(self) -> None:
+        for sock in self.hanging:
+            sock.close()
+        self.context.destroy(linger=0)
+
+    def address(self, channel: str) -> str:
+        return f"tcp://{self.of['ip']}:{self.of[f'{channel}_port']}"
+
+    def dealer(self, channel: str) -> zmq.Socket:
+        # libzmq speaks only to fitting sockets.
+        sock = self.context.socket(zmq.XSUB if channel == "iopub" else zmq.DEALER)
+        sock.sndhwm = sock.rcvhwm = 0
+        sock.connect(self.address(channel))
+        return sock
+
+    def attack(self) -> None:
+        kind = self.rng.choices(["signed", "forged", "raw"], [5, 4, 1])[0]
+        self.count[kind] += 1
+        getattr(self, kind)()
+
+    # Requests that are signed ------------------------------------------------
+
+    def signed(self) -> None:
+        channel = self.rng.choices(["shell", "control"], [6, 1])[0]
+        kind, header, parts = self.request(SHELL if channel == "shell" else CONTROL)
+        buffers = [self.rng.randbytes(9) for _ in range(self.rng.choice([0, 0, 0, 3]))]
+        frames = [b"<IDS|MSG>", self.session.sign(parts), *parts, *buffers]
+        name = header["msg_id"]
+        if kind.endswith("_request"):
+            self.unanswered[name] = kind.replace("_request", "_reply")
+        self.busy[name] = kind
+        self.asked[name] = frames
+        self.friends[channel].send_multipart(frames)
+        if len(self.busy) >= WINDOW:
+            self.wait(WINDOW // 2)
+
+    def request(self, kinds: dict) -> tuple[str, dict, list[bytes]]:
+        rng = self.rng
+        kind = rng.choice([*kinds])
+        header = self.session.msg_header(kind)
+        content = {name: rng.choice(values) for name, values in kinds[kind].items()}
+        metadata: object = {}
+        what = rng.random()
+        if what < 0.5 and content:
+            content[rng.choice([*content])] = self.odd()
+        elif what < 0.6 and content:
+            del content[rng.choice([*content])]
+        elif what < 0.65:
+            content = self.odd()
+        elif what < 0.75:
+            metadata = rng.choice([self.odd(), {"cellId": self.odd(), "deletedCells": self.odd()}])
+        elif what < 0.85:
+            header[rng.choice(["session", "username", "date", "version", "more"])] = self.odd()
+        elif what < 0.87:
+            header["subshell_id"] = rng.choice([None, "none", ""])
+        elif what < 0.88:
+            header["msg_id"] += rng.choice(["\n", "🙂", '"', "\0"])
+        parts = [json.dumps(p, default=str).encode() for p in (header, {}, metadata, content)]
+        if rng.random() < 0.03:
+            parts[rng.choice([1, 2, 3, 3])] = rng.choice(RAW)
+        return kind, header, parts
+
+    def odd(self):
+        return self.rng.choice([*ODD, {"x": self.rng.choice(ODD)}, [self.rng.choice(ODD)] * 3])
+
+    def wait(self, left: int = 0) -> None:
+        """Takes answers until no more than that many requests wait for theirs."""
+        poller = zmq.Poller()
+        for sock in (*self.friends.values(), self.iopub):
+            poller.register(sock, zmq.POLLIN)
+        while len(self.busy) > left or len(self.unanswered) > left:
+            ready = poller.poll(30_000)
+            waiting = [self.asked[name][2:6] for name in {*self.busy, *self.unanswered}][:3]
+            assert ready, f"never answered: {[[p[:300] for p in w] for w in waiting]}"
+            for sock, _ in ready:
+                while sock.poll(0):
+                    self.take(sock)
+
+    def take(self, sock: zmq.Socket) -> None:
+        frames = sock.recv_multipart()
+        at = frames.index(b"<IDS|MSG>")
+        parts = frames[at + 2 : at + 6]
+        header, parent, _, content = (json.loads(p) for p in parts)
+        assert frames[at + 1] == self.session.sign(parts)
+        name = parent.get("msg_id")
+        if sock is not self.iopub:
+            asked = self.asked.get(name)
+            assert header["msg_type"] == self.unanswered.pop(name, None), (parent, content, asked)
+            # The debugger's own have none.
+            assert content.get("status", "ok") in STATUSES, (self.asked[name], content)
+        elif content.get("execution_state") == "idle" and name in self.busy:
+            del self.busy[name]
+        if name not in self.busy and name not in self.unanswered:
+            self.last = self.asked.pop(name, self.last)
+
+    # Who does not know the key ------------------------------------------------
+
+    def forged(self) -> None:
+        """Frames of a real message with something wrong."""
+        rng = self.rng
+        channel = rng.choice([*self.strangers])
+        frames = list(self.last)
+        match rng.randrange(6):
+            case 0:
+                frames = frames[: rng.randrange(1, len(frames))]
+            case 1:
+                at = rng.randrange(len(frames))
+                frames[at] = mutated(rng, frames[at])
+            case 2:
+                frames[1] = rng.choice([b"", b"zz", rng.randbytes(32), frames[1][:-2] + b"xx"])
+            case 3:
+                _, _, parts = self.request(SHELL)
+                frames = [b"<IDS|MSG>", Session(key=b"guess").sign(parts), *parts]
+            case 4:
+                frames = [rng.randbytes(rng.randrange(60)) for _ in range(rng.randrange(1, 12))]
+            case 5:
+                pass  # Once more, word for word.
+        self.strangers[channel].send_multipart(frames)
+        if channel in ("hb", "iopub"):
+            while self.strangers[channel].poll(0):
+                self.strangers[channel].recv_multipart()
+
+    def raw(self) -> None:
+        """Bytes that are no ZeroMQ, or nearly."""
+        rng = self.rng
+        channel = rng.choice(["shell", "control", "stdin", "hb", "iopub"])
+        said = rng.choice([b"", GREETING, GREETING + ready(b"DEALER"), GREETING + ready(b"SUB")])
+        match rng.randrange(5):
+            case 0:
+                said += rng.randbytes(rng.choice([0, 1, 9, 64, 300, 5000]))
+            case 1:
+                said += b"\x02" + rng.choice([2**63, 2**40, 2**32, 2**31]).to_bytes(8, "big") + b"x"
+            case 2:
+                said += b"".join(frame(rng, f) for f in self.last)
+            case 3:
+                said = mutated(rng, said + b"".join(frame(rng, f) for f in self.last))
+            case 4:
+                said += b"".join(frame(rng, rng.randbytes(3)) for _ in range(rng.randrange(200)))
+        address = self.of["ip"], self.of[f"{channel}_port"]
+        sock = socket.create_connection(address, timeout=5)
+        try:
+            sock.sendall(said)
+        except OSError:
+            pass
+        # Some stay, and say no more.
+        self.hanging.append(sock)
+        if len(self.hanging) > 30:
+            self.hanging.pop(rng.randrange(30)).close()
+
+
+def ready(kind: bytes) -> bytes:
+    body = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
+    return bytes([4, len(body)]) + body
+
+
+def frame(rng: random.Random, body: bytes) -> bytes:
+    flags = rng.choice([0, 1, 1, 1, 4, 0x80])
+    return bytes([flags | 2]) + len(body).to_bytes(8, "big") + body
+
+
+def mutated(rng: random.Random, said: bytes) -> bytes:
+    changed = bytearray(said)
+    for _ in range(rng.randrange(1, 4)):
+        at = rng.randrange(len(changed) + 1)
+        match rng.randrange(3):
+            case 0:
+                changed[at : at + 1] = rng.randbytes(1)
+            case 1:
+                del changed[at : at + rng.randrange(1, 20)]
+            case 2:
+                changed[at:at] = rng.randbytes(rng.randrange(1, 20))
+    return bytes(changed)
+
+
+@pytest.mark.timeout(0 if MESSAGES > 20_000 else 300)
+def test_hostile_messages(private_ipython, tmp_path):
+    with open(tmp_path / "log", "w") as log:
+        kernel = Kernel(log=log)
+        attackers = Attackers(kernel, SEED)
+        try:
+            looks = besiege(kernel, attackers)
+        finally:
+            attackers.close()
+            kernel.stop()
+    warm = looks[len(looks) // 4 :]
+    figures = {name: [look[name] for look in warm] for name in warm[0]}
+    print(f"{MESSAGES} messages: {dict(attackers.count)}")
+    for name, values in figures.items():
+        print(f"{name}: {values[0]} at first, at most {max(values)}, {values[-1]} at last")
+    assert figures["memory"][-1] - figures["memory"][0] < 8 << 20
+    assert max(figures["threads"]) - min(figures["threads"]) <= 2
+    # The sockets of who hangs on, a quarter of an hour at most, are open.
+    assert figures["descriptors"][-1] - figures["descriptors"][0] <= 60
+
+
+def besiege(kernel: Kernel, attackers: Attackers) -> list[dict[str, int]]:
+    process, looks = psutil.Process(kernel.pid), []
+    for sent in range(0, MESSAGES, ROUND):
+        for _ in range(ROUND):
+            attackers.attack()
+        # In the middle of it, a good client, whose cells a failing one before them
+        # may abort.
+        reply, outputs = kernel.run(f"{sent} + 1")
+        while reply["status"] == "aborted":
+            reply, outputs = kernel.run(f"{sent} + 1")
+        assert only(outputs, "execute_result")["data"]["text/plain"] == str(sent + 1)
+        assert kernel.ask("kernel_info_request", {}, "control")["status"] == "ok"
+        assert kernel.client.hb_channel.is_beating()
+        attackers.wait()
+        looks.append(
+            {
+                "memory": process.memory_info().rss,
+                "threads": process.num_threads(),
+                "descriptors": len(os.listdir(f"/proc/{kernel.pid}/fd")),
+            }
+        )
+    return looks
+
+
+@pytest.fixture(scope="module")
+def kernel(private_ipython, tmp_path_factory):
+    path = tmp_path_factory.mktemp("log") / "log"
+    with open(path, "w") as log:
+        kernel = Kernel(log=log)
+        kernel.log = path
+        yield kernel
+        kernel.stop()
+
+
+def connect(kernel: Kernel, channel: str) -> socket.socket:
+    of = kernel.connection
+    return socket.create_connection((of["ip"], of[f"{channel}_port"]), timeout=5)
+
+
+def pour(sock: socket.socket, said: bytes, most: int) -> int:
+    """Sends it again and again and reads nothing, until nobody takes more or has
+    hung up; gives how much was taken."""
+    sock.settimeout(2)
+    taken = 0
+    try:
+        while taken < most:
+            taken += sock.send(said)
+    except OSError:
+        pass
+    return taken
+
+
+@pytest.mark.parametrize("channel", ["hb", "iopub"])
+def test_who_does_not_read_is_not_listened_to(kernel, channel):
+    """What is owed to a peer is bounded: echoes of heartbeats, welcomes of topics."""
+    process = psutil.Process(kernel.pid)
+    before = process.memory_info().rss
+    said = {
+        "hb": (b"\x02" + (1 << 16).to_bytes(8, "big") + bytes(1 << 16)) * 16,
+        "iopub": b"\x00\x01\x01" * 10_000,
+    }[channel]
+    with connect(kernel, channel) as sock:
+        sock.sendall(GREETING + ready(b"SUB" if channel == "iopub" else b"DEALER"))
+        taken = pour(sock, said, 400 << 20)
+        assert process.memory_info().rss - before < 150 << 20
+        assert taken < 300 << 20
+        assert kernel.value("1 + 1") == "2"
+        assert kernel.client.hb_channel.is_beating()
+
+
+def test_header_fields_of_any_type_are_echoed_and_answered(kernel):
+    for odd in (None, 5, [], {"a": [1]}):
+        fields = dict.fromkeys(("session", "username", "date", "version", "more"), odd)
+        for request, channel in (("kernel_info_request", "shell"), ("usage_request", "control")):
+            assert kernel.ask(request, {}, channel, **fields)["status"] == "ok"
+        reply = kernel.ask("execute_request", {"code": "1"}, subshell_id=[odd])
+        assert reply["ename"] == "NoSuchSubshell"
+
+
+def test_the_log_is_not_filled_by_strangers(kernel):
+    with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
+        stranger.linger = 0
+        stranger.sndhwm = 0
+        stranger.connect(f"tcp://{kernel.connection['ip']}:{kernel.connection['shell_port']}")
+        for _ in range(20_000):
+            stranger.send_multipart([b"<IDS|MSG>", b"00", b"{}", b"{}", b"{}", b"{}"])
+        # Until all have been looked at.
+        stranger.send_multipart([b"<IDS|MSG>", b"the last"])
+        while "with 1 of the 5 frames" not in kernel.log.read_text():
+            assert kernel.value("1 + 1") == "2"
+    refused = kernel.log.read_text().count("a wrong signature")
+    assert 0 < refused < 5000
+
+
+def test_usage_leaves_no_descriptors_open(fresh):
+    def count() -> int:
+        return len(os.listdir(f"/proc/{fresh.pid}/fd"))
+
+    before = count()
+    assert fresh.ask("usage_request", {}, "control")["status"] == "ok"
+    assert count() - before <= 2
+
+
+def test_connections_while_no_descriptor_is_left(kernel):
+    """They are accepted once there are some again; nothing spins meanwhile."""
+    kernel.run(
+        "import os, resource, time\n"
+        "limits = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (128, limits[1]))\n"
+        "taken = []\n"
+        "try:\n"
+        "    while True: taken.append(os.dup(0))\n"
+        "except OSError: pass"
+    )
+    with connect(kernel, "shell") as sock:
+        code = "before = time.process_time(); time.sleep(1); time.process_time() - before"
+        assert float(kernel.value(code)) < 0.2
+        kernel.run(
+            "for fd in taken: os.close(fd)\nresource.setrlimit(resource.RLIMIT_NOFILE, limits)"
+        )
+        assert sock.recv(64)[:1] == b"\xff"
+    assert kernel.value("1 + 1") == "2"
