@@ -43,6 +43,7 @@ use super::functions;
 use super::kept::Kept;
 use super::metadata::Metadata;
 use super::nulls::KeepNulls;
+use super::patterns;
 use super::reading::Reading;
 use super::resolve::resolve;
 use super::slices::SliceTexts;
@@ -229,7 +230,7 @@ static BASE: LazyLock<SessionState> = LazyLock::new(|| {
         .with_default_features()
         .with_analyzer_rules(rules)
         .build();
-    for function in functions::all() {
+    for function in functions::all().into_iter().chain(patterns::all()) {
         // There is none of that name yet.
         let _ = state.register_udf(function);
     }

@@ -34,6 +34,7 @@ mod nulls;
 mod params;
 mod parse;
 mod path;
+mod patterns;
 mod reading;
 mod resolve;
 mod rewrite;
