@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 # Files beside a notebook may be called as modules are: IPython puts the folder
@@ -15,6 +16,9 @@ from slaf.kernel.sockets import bind  # noqa: E402
 
 def main() -> None:
     arguments = sys.argv[1:]
+    # From here on front ends may ask; an interrupt before the first cell strikes
+    # nobody.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         sockets = bind(arguments)
     except (ValueError, OSError, RuntimeError) as error:

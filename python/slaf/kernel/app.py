@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 def run(sockets: Sockets, arguments: list[str]) -> None:
     """Serves until shutdown, and ends as a script does: what was registered with
     `atexit` runs, threads are waited for, files are closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Registered first, it comes last.
     atexit.register(sockets.kernel.leave)
     code = 0

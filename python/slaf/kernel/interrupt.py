@@ -20,9 +20,9 @@ class Interrupts:
 
     def __init__(self, loop: asyncio.AbstractEventLoop):
         self._loop = loop
-        #: The task that takes requests, and the one that answers one now.
+        #: The task that takes requests, and those that answer one now.
         self.serving: asyncio.Task | None = None
-        self.answering: asyncio.Task | None = None
+        self._answering: set[asyncio.Task] = set()
         self._cell: asyncio.Task | None = None
         self._cancelled = False
         #: What the next signal raises.
@@ -38,18 +38,28 @@ class Interrupts:
             if signal.getsignal(signal.SIGINT) != self._struck:
                 signal.signal(signal.SIGINT, self._struck)
 
+    def spare(self, task: asyncio.Task) -> asyncio.Task:
+        """`task`, which has not begun, answers a request: it is struck only where
+        it is in :meth:`reach`, since nobody else would answer."""
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+        return task
+
     @contextlib.contextmanager
     def reach(self) -> Iterator[None]:
-        """The current task is a cell's, or other code of a user's."""
+        """The current task is a cell's, or other code of a user's: of a message to a
+        comm also while a cell awaits."""
         # A cell may have put a handler of its own there.
         self._listen()
+        around = self._cell, self._cancelled
         self._cell, self._cancelled = asyncio.current_task(), False
         try:
             yield
         finally:
-            cell, self._cell = self._cell, None
+            cell, cancelled = self._cell, self._cancelled
+            self._cell, self._cancelled = around
             # The cell has been told; what answers for it goes on. (Python 3.11)
-            if self._cancelled and hasattr(cell, "uncancel"):
+            if cancelled and hasattr(cell, "uncancel"):
                 cell.uncancel()
 
     def strike(self, error: type[BaseException]) -> None:
@@ -62,12 +72,12 @@ class Interrupts:
     def _struck(self, _: int, frame: FrameType | None) -> None:
         error, self._error = self._error, KeyboardInterrupt
         task = asyncio.current_task(self._loop)
-        awaits = task is None or task is self.serving or _is_asyncios(frame)
-        if awaits and self._cell is not None:
+        answers = task in self._answering and task is not self._cell
+        if not (task is None or task is self.serving or answers or _is_asyncios(frame)):
+            raise error
+        if self._cell is not None:
             self._cancelled = True
             self._loop.call_soon_threadsafe(self._cell.cancel)
-        elif not awaits and (self._cell is not None or task is not self.answering):
-            raise error
 
 
 def forget_handler(trace: TracebackType | None) -> None:

@@ -151,7 +151,8 @@ class SlafKernel(IPythonKernel):
         options = {"silent": silent, "store_history": store_history and not silent}
         if _CELL_META:
             options["cell_meta"] = cell_meta
-        result = await self._run_cell(code, cell_id=cell_id, **options)
+        with shell.forgetting(not options["store_history"]):
+            result = await self._run_cell(code, cell_id=cell_id, **options)
         error = self.limit.named(result.error_before_exec or result.error_in_exec)
         reply: dict[str, Any] = {"execution_count": shell.execution_count - 1}
         if error is None and not shell._last_traceback_during_displayhook:

@@ -58,7 +58,7 @@ class Server:
                 await rung.wait()
                 rung.clear()
                 continue
-            self.running = _in_context(self._context, self._answer(request))
+            self.running = self._spared(_in_context(self._context, self._answer(request)))
             # One that came too late for its cell is nobody's; whoever cancels the
             # answering task has had its answer.
             with contextlib.suppress(KeyboardInterrupt):
@@ -93,7 +93,10 @@ class Server:
     async def answer_comms(self) -> None:
         while request := self.lane.next_comm():
             with contextlib.suppress(KeyboardInterrupt):
-                await asyncio.create_task(self._answer(request, comm=True))
+                await self._spared(asyncio.create_task(self._answer(request, comm=True)))
+
+    def _spared(self, task: asyncio.Task) -> asyncio.Task:
+        return self._interrupts.spare(task) if self._main else task
 
     def interrupt(self, thread: int, error: type[BaseException] = KeyboardInterrupt) -> None:
         """From another thread: ends the cell that runs, if one does."""
@@ -113,8 +116,6 @@ class Server:
             streams.begin(request)
         if not comm:
             self._cell = request, message
-            if self._main:
-                self._interrupts.answering = asyncio.current_task()
         self.protocol.status("busy", request)
         handler = getattr(self, f"_on_{kind}", None) or self._questions.handler(kind)
         waiting: list[Request] = []
@@ -122,12 +123,7 @@ class Server:
             message.check()
             if handler is None:
                 raise NotImplementedError(f"This kernel does not answer {kind}.")
-            # A comm's message that is answered while a cell awaits is struck
-            # with the cell.
-            reached = (
-                contextlib.nullcontext() if comm or not self._main else self._interrupts.reach()
-            )
-            with reached:
+            with self._interrupts.reach() if self._main else contextlib.nullcontext():
                 reply = await handler(request, message)
         except (Exception, KeyboardInterrupt, SystemExit, asyncio.CancelledError) as error:
             # An interrupt may strike between a cell's end and its reply.

@@ -107,6 +107,20 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
                 kept = history.HistoryOutput(output_type=kind, bundle={"stream": [text]})
                 outputs[count].insert(at, kept)
 
+    @contextlib.contextmanager
+    def forgetting(self, forget: bool) -> Iterator[None]:
+        """What a cell shows that is not to be remembered is not kept for `%notebook`
+        either; IPython keeps it for ever."""
+        kept, count = getattr(self.history_manager, "outputs", {}), self.execution_count
+        before = len(kept.get(count, ()))
+        try:
+            yield
+        finally:
+            if forget and len(kept.get(count, ())) > before:
+                del kept[count][before:]
+                if not before:
+                    del kept[count]
+
     def extend_slaf(self) -> None:
         """Adds to `%slaf` what only our kernel can do."""
         add_verb(self, self.kernel.limit)

@@ -7,8 +7,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, Query, SetExpr, SetOperator, SetQuantifier, Statement, Table, Value,
-    VisitMut, VisitorMut,
+    BinaryOperator, Expr, Query, Select, SetExpr, SetOperator, SetQuantifier, Statement, Table,
+    Value, VisitMut, VisitorMut,
 };
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -60,8 +60,11 @@ pub(crate) fn with_room<T>(
     stacker::maybe_grow(needed, needed + (1 << 18), work)
 }
 
-/// Whether a type begins that others are in: `ARRAY<`, `STRUCT(`, …
+/// Whether a type begins that others are in: `ARRAY<`, `STRUCT(`, …, or `[]`.
 fn opens_type(pair: &[TokenWithSpan]) -> bool {
+    if (&pair[0].token, &pair[1].token) == (&Token::LBracket, &Token::RBracket) {
+        return true;
+    }
     let Token::Word(word) = &pair[0].token else {
         return false;
     };
@@ -146,8 +149,22 @@ impl VisitorMut for Flatten {
         ControlFlow::Continue(())
     }
 
+    /// Joins are planned one in the other.
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        let joins = select.from.iter().map(|tables| tables.joins.len() + 1);
+        match joins.sum::<usize>() > DEEPEST {
+            true => ControlFlow::Break(too_deep()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         flatten_expr(expr);
+        if let Expr::CompoundFieldAccess { access_chain, .. } = expr
+            && access_chain.len() > DEEPEST
+        {
+            return ControlFlow::Break(too_deep());
+        }
         self.subqueries += usize::from(has_subquery(expr));
         if self.subqueries > DEEPEST_SUBQUERY {
             return ControlFlow::Break(too_nested());
@@ -339,9 +356,14 @@ mod tests {
             format!("{}SELECT 1", "WITH a AS (".repeat(100_000)),
             format!("{}SELECT 1", "EXPLAIN ".repeat(100_000)),
             format!("SELECT {}1{}", "(SELECT ".repeat(13), ")".repeat(13)),
+            format!("SELECT 1 FROM t{}", ", u".repeat(100_000)),
+            format!("SELECT 1 FROM t{}", " JOIN u ON 1 = 1".repeat(100_000)),
             "SELECT 1, ".repeat(3_000_000),
         ] {
-            let error = parse(&sql).map(|_| ()).unwrap_err().for_people();
+            let Err(error) = parse(&sql) else {
+                panic!("{} is taken", &sql[..30]);
+            };
+            let error = error.for_people();
             assert!(error.len() < 700, "{}: {error}", &sql[..30]);
         }
     }

@@ -70,7 +70,7 @@ impl ScalarUDFImpl for Pieces {
             };
             if self.matches {
                 lists.append_value(regex.find_iter(text).map(|found| Some(found.as_str())));
-            } else if pattern.is_empty() && !text.is_empty() {
+            } else if pattern.is_empty() {
                 // Letter by letter.
                 lists.append_value(text.split("").filter(|letter| !letter.is_empty()).map(Some));
             } else {
