@@ -149,6 +149,27 @@ def fresh(private_ipython):
     kernel.stop()
 
 
+@pytest.fixture(scope="module")
+def logged(private_ipython, tmp_path_factory):
+    """A kernel whose log is in the file `log`."""
+    path = tmp_path_factory.mktemp("log") / "log"
+    with open(path, "w") as log:
+        kernel = Kernel(log=log)
+        kernel.log = path
+        yield kernel
+        kernel.stop()
+
+
+#: What a peer of ZMTP says first, without keys.
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
+
+
+def ready(kind: bytes) -> bytes:
+    """How a socket of some kind introduces itself."""
+    body = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
+    return bytes([4, len(body)]) + body
+
+
 @pytest.fixture
 def by_hand(tmp_path, monkeypatch):
     """Starts a program that becomes a kernel, and gives a client of it, which knows

@@ -8,28 +8,16 @@ import socket
 
 import pytest
 from jupyter_client.session import Session
-from kernels import Kernel, private_ipython  # noqa: F401
-
-GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
+from kernels import GREETING, logged, private_ipython, ready  # noqa: F401
 
 
 @pytest.fixture(scope="module")
-def kernel(private_ipython, tmp_path_factory):
-    path = tmp_path_factory.mktemp("log") / "log"
-    with open(path, "w") as log:
-        kernel = Kernel(log=log)
-        kernel.log = path
-        yield kernel
-        kernel.stop()
+def kernel(logged):
+    return logged
 
 
 def port(kernel, channel: str) -> tuple[str, int]:
     return kernel.connection["ip"], kernel.connection[f"{channel}_port"]
-
-
-def ready(kind: bytes) -> bytes:
-    body = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
-    return bytes([4, len(body)]) + body
 
 
 @pytest.mark.parametrize("channel", ["shell", "control", "stdin", "iopub", "hb"])

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -187,31 +187,9 @@ class Prepared:
     def lazy(self, **options: Any) -> pl.LazyFrame:
         """The rows as a polars plan: the columns and rows that it asks for go
         into the statement, and nothing is read before it is collected."""
-        from polars.io.plugins import register_io_source
+        from slaf.lazy.scan.statement import of_statement
 
-        text = self.text.rstrip().rstrip(";")
-        schema = pl.DataFrame(self._ask(f"SELECT * FROM ({text}\n) LIMIT 0", options)).schema
-
-        def source(
-            columns: list[str] | None,
-            predicate: pl.Expr | None,
-            rows: int | None,
-            batch: int | None,
-        ) -> Iterator[pl.DataFrame]:
-            wanted = list(schema) if columns is None else list(columns)
-            needed = wanted if predicate is None else [*wanted, *predicate.meta.root_names()]
-            # Without a column nobody counts the rows.
-            needed = needed or list(schema)[:1]
-            names = ", ".join('"' + n.replace('"', '""') + '"' for n in dict.fromkeys(needed))
-            # The rows are counted before the predicate.
-            limit = f" LIMIT {rows}" if rows is not None else ""
-            frame = pl.DataFrame(self._ask(f"SELECT {names} FROM ({text}\n){limit}", options))
-            if predicate is not None:
-                frame = frame.filter(predicate)
-            frame = frame.select(wanted) if wanted else frame.drop(frame.columns)
-            yield from frame.iter_slices(batch or 100_000)
-
-        return register_io_source(source, schema=schema)
+        return of_statement(self.text, lambda text: pl.DataFrame(self._ask(text, options)))
 
     def _ask(self, text: str, options: dict[str, Any]) -> _slaf.Answer:
         return _slaf.query(text, self.catalog, self.params, **options)
@@ -305,11 +283,15 @@ def _table(value: Any, *, schema_only: bool = False) -> Any:
     return value
 
 
+#: What Arrow says of columns of pandas that it does not know.
+_UNKNOWN_TO_ARROW = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError)
+
+
 def _of_pandas(frame: pd.DataFrame, preserve_index: bool | None) -> pa.Table:
     """Sparse columns become dense, and those of several types become text."""
     try:
         return pa.Table.from_pandas(frame, preserve_index=preserve_index)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError):
+    except _UNKNOWN_TO_ARROW:
         pass
     columns = {name: _of_series(frame.iloc[:, at]) for at, name in enumerate(frame.columns)}
     plain = pd.DataFrame(columns, index=frame.index)
@@ -321,7 +303,7 @@ def _of_series(column: pd.Series) -> pd.Series:
         column = column.sparse.to_dense()
     try:
         pa.Array.from_pandas(column)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError):
+    except _UNKNOWN_TO_ARROW:
         return column.map(str, na_action="ignore").astype(object)
     return column
 

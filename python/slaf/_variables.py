@@ -4,6 +4,7 @@ each cell, and in answer to any message."""
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -69,9 +70,11 @@ def _shared(variable: Variable) -> str:
 
 
 def load(shell: Any, sessions: Any, rust: Any) -> None:
-    """Registers `%slaf`, and the comm in kernels."""
+    """Registers `%slaf` with its verbs and those of the shell, and the comm in
+    kernels."""
     look = lambda: variables(shell, sessions, rust)  # noqa: E731
-    shell.register_magic_function(_magic(look), "line", "slaf")
+    verbs = {"vars": _vars(look), **getattr(shell, "slaf_verbs", {})}
+    shell.register_magic_function(_magic(verbs), "line", "slaf")
     if hasattr(shell, "kernel"):
         feed = _Feed(look)
         previous = getattr(shell, "slaf_feed", None)
@@ -82,16 +85,30 @@ def load(shell: Any, sessions: Any, rust: Any) -> None:
         feed.listen()
 
 
-def _magic(look: Callable[[], Variables]):
+def _magic(verbs: dict[str, Callable[[str], Any]]):
     def slaf(line: str):
+        from IPython.core.error import UsageError
+
+        verb, _, said = line.strip().partition(" ")
+        if verb not in verbs:
+            known = " and ".join(f"`%slaf {name}`" for name in verbs)
+            raise UsageError(f"%slaf knows {known}.")
+        return verbs[verb](said.strip())
+
+    slaf.__doc__ = "\n\n".join(filter(None, map(inspect.getdoc, verbs.values())))
+    return slaf
+
+
+def _vars(look: Callable[[], Variables]) -> Callable[[str], Variables]:
+    def verb(said: str) -> Variables:
         """`%slaf vars`: variables of Python, SQL and Rust, and which are shared."""
         from IPython.core.error import UsageError
 
-        if line.strip() != "vars":
-            raise UsageError("%slaf knows `%slaf vars`.")
+        if said:
+            raise UsageError("`%slaf vars` takes nothing.")
         return look()
 
-    return slaf
+    return verb
 
 
 class _Feed:

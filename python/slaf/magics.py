@@ -44,8 +44,6 @@ def load(shell) -> None:
     for module, name in (("scipy.sparse._csr", "csr_matrix"), ("scipy.sparse._csr", "csr_array")):
         formatter.for_type_by_name(module, name, _csr_html)
     _variables.load(shell, sessions, rust_cells.load(shell))
-    if hasattr(shell, "extend_slaf"):
-        shell.extend_slaf()  # `%slaf timeout`
 
 
 class Sessions:

@@ -14,14 +14,21 @@ import psutil
 import pytest
 import zmq
 from jupyter_client.session import Session
-from kernels import Kernel, fresh, only, private_ipython  # noqa: F401
+from kernels import (  # noqa: F401
+    GREETING,
+    Kernel,
+    fresh,
+    logged,
+    only,
+    private_ipython,
+    ready,
+)
 
 MESSAGES = int(os.environ.get("SLAF_FUZZ_MESSAGES", "20000"))
 SEED = int(os.environ.get("SLAF_FUZZ_SEED", "1"))
 #: Messages between two looks at the kernel, and signed ones without their answer.
 ROUND, WINDOW = 500, 100
 
-GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
 CODES = ["1", "x = 1", "print('y')", "1 / 0", "def", "%nosuch", "await nothing", "[1] * 9", "'"]
 #: What real front ends ask, and which types its fields have.
 SHELL = {
@@ -260,11 +267,6 @@ class Attackers:
             self.hanging.pop(rng.randrange(30)).close()
 
 
-def ready(kind: bytes) -> bytes:
-    body = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
-    return bytes([4, len(body)]) + body
-
-
 def frame(rng: random.Random, body: bytes) -> bytes:
     flags = rng.choice([0, 1, 1, 1, 4, 0x80])
     return bytes([flags | 2]) + len(body).to_bytes(8, "big") + body
@@ -330,13 +332,8 @@ def besiege(kernel: Kernel, attackers: Attackers) -> list[dict[str, int]]:
 
 
 @pytest.fixture(scope="module")
-def kernel(private_ipython, tmp_path_factory):
-    path = tmp_path_factory.mktemp("log") / "log"
-    with open(path, "w") as log:
-        kernel = Kernel(log=log)
-        kernel.log = path
-        yield kernel
-        kernel.stop()
+def kernel(logged):
+    return logged
 
 
 def connect(kernel: Kernel, channel: str) -> socket.socket:

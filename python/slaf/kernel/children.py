@@ -12,6 +12,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 
+from slaf.kernel.aside import Aside
 from slaf.kernel.worker import HEAD, PACKET, packets
 
 #: A descriptor, and the room for one.
@@ -34,10 +35,7 @@ class Children:
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._begun: dict[tuple[int, int], list[bytes]] = defaultdict(list)
         self._lock = threading.Lock()
-        listener = threading.Thread(target=self._listen, name="slaf-children", daemon=True)
-        # The debugger stops all others.
-        listener.pydev_do_not_trace = listener.is_pydev_daemon_thread = True
-        listener.start()
+        Aside(self._listen, name="slaf-children").start()
 
     def send(self, texts: list[str], buffers: list[bytes]) -> None:
         """In a forked child: a message for the front ends."""

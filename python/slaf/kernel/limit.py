@@ -9,6 +9,8 @@ from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from slaf.kernel.aside import Aside
+
 #: Seconds until a cell that goes on is struck again.
 _AGAIN = 5.0
 _SENTENCE = "The cell ran longer than {:g} s; `%slaf timeout off` lets cells run on."
@@ -53,10 +55,7 @@ class Limit:
                         CellTimeout.sentence = _SENTENCE.format(seconds)
                         strike(CellTimeout)
 
-        watcher = threading.Thread(target=watch, name="slaf-timeout", daemon=True)
-        # The debugger stops all others.
-        watcher.pydev_do_not_trace = watcher.is_pydev_daemon_thread = True
-        watcher.start()
+        Aside(watch, name="slaf-timeout").start()
         try:
             yield
         finally:
@@ -70,37 +69,21 @@ class Limit:
             return CellTimeout().with_traceback(error.__traceback__)
         return error
 
+    def verb(self, said: str) -> None:
+        """`%slaf timeout 60`: later cells that run longer than 60 seconds are ended;
+        `%slaf timeout off`: cells run as long as they take."""
+        from IPython.core.error import UsageError
 
-def add_verb(shell: Any, limit: Limit) -> None:
-    """Teaches `%slaf` its verb `timeout`."""
-    from IPython.core.error import UsageError
-
-    others = shell.find_line_magic("slaf")
-
-    def slaf(line: str) -> Any:
-        verb, _, said = line.strip().partition(" ")
-        if verb == "vars":
-            return others(line)
-        if verb != "timeout":
-            raise UsageError("%slaf knows `%slaf vars` and `%slaf timeout`.")
         try:
-            if said.strip():
-                limit.seconds = _seconds(said.strip())
+            if said:
+                self.seconds = _seconds(said)
         except ValueError:
             raise UsageError(
-                f"`{said.strip()}` is no time limit: `%slaf timeout 60` gives each later cell 60 "
+                f"`{said}` is no time limit: `%slaf timeout 60` gives each later cell 60 "
                 "seconds, `%slaf timeout off` as long as it takes."
             ) from None
-        allowed = "as long as they take" if limit.seconds is None else f"{limit.seconds:g} s"
+        allowed = "as long as they take" if self.seconds is None else f"{self.seconds:g} s"
         print(f"Cells may run {allowed}.")
-        return None
-
-    slaf.__doc__ = f"""{others.__doc__}
-
-    `%slaf timeout 60`: later cells that run longer than 60 seconds are ended;
-    `%slaf timeout off`: cells run as long as they take.
-    """
-    shell.register_magic_function(slaf, "line", "slaf")
 
 
 def _seconds(said: str) -> float | None:

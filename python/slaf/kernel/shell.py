@@ -6,8 +6,9 @@ import builtins
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import Any
 
 from ipykernel import zmqshell
 from IPython.core import history, interactiveshell
@@ -15,7 +16,6 @@ from IPython.core.error import UsageError
 
 from slaf.kernel import terminal
 from slaf.kernel.interrupt import forget_handler
-from slaf.kernel.limit import add_verb
 from slaf.kernel.streams import OutStream
 from slaf.kernel.timing import Clocks
 from slaf.kernel.windows import Windows
@@ -121,9 +121,10 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
                 if not before:
                     del kept[count]
 
-    def extend_slaf(self) -> None:
-        """Adds to `%slaf` what only our kernel can do."""
-        add_verb(self, self.kernel.limit)
+    @property
+    def slaf_verbs(self) -> dict[str, Callable[[str], Any]]:
+        """What `%slaf` can do in our kernel only."""
+        return {"timeout": self.kernel.limit.verb}
 
     def init_user_ns(self) -> None:
         super().init_user_ns()

@@ -4,13 +4,13 @@ computes, the debugger, subshells."""
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ipykernel.control import CONTROL_THREAD_NAME
 
 from slaf.kernel import streams
+from slaf.kernel.aside import Aside
 from slaf.kernel.interrupt import run_always
 from slaf.kernel.questions import Questions
 from slaf.kernel.serve import answer, decoded, listen
@@ -24,14 +24,12 @@ if TYPE_CHECKING:
 Handler = Callable[["Request", dict[str, Any]], Coroutine]
 
 
-class Side(threading.Thread):
+class Side(Aside):
     """Answers the requests of the side lane, several at a time."""
 
     def __init__(self, kernel: SlafKernel):
         # Libraries know ipykernel's control thread by its name.
-        super().__init__(name=CONTROL_THREAD_NAME, daemon=True)
-        # The debugger stops all others.
-        self.pydev_do_not_trace = self.is_pydev_daemon_thread = True
+        super().__init__(name=CONTROL_THREAD_NAME)
         self._kernel = kernel
         self._lane = kernel.protocol.side
         self._questions = Questions(kernel, quick=True)

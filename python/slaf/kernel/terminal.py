@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from slaf.kernel.aside import Aside
 from slaf.kernel.interrupt import raise_in
 from slaf.kernel.reading import Reading, hides, who_reads
 
@@ -177,8 +178,7 @@ class _Command:
                     struck = True
                     raise_in(asking, _Gone)
 
-        watcher = threading.Thread(target=watch, name="slaf-asks", daemon=True)
-        watcher.pydev_do_not_trace = watcher.is_pydev_daemon_thread = True
+        watcher = Aside(watch, name="slaf-asks")
         watcher.start()
         try:
             return ask()

@@ -1,0 +1,44 @@
+"""The answer of a SQL statement as a polars LazyFrame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import polars as pl
+
+from slaf.lazy.scan.source import Source, registered
+
+#: Rows that polars is given at once.
+_BATCH = 100_000
+
+
+def of_statement(text: str, ask: Callable[[str], pl.DataFrame]) -> pl.LazyFrame:
+    """The answer of `text` as a plan; `ask` runs a statement."""
+    return registered(_Statement(text.rstrip().rstrip(";"), ask))
+
+
+class _Statement(Source):
+    title = "SQL statement"
+
+    def __init__(self, text: str, ask: Callable[[str], pl.DataFrame]):
+        self._text, self._ask = text, ask
+        self.schema = dict(ask(f"SELECT * FROM ({text}\n) LIMIT 0").schema)
+
+    def batches(
+        self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None
+    ) -> Iterator[pl.DataFrame]:
+        frame = self._ask(self._asked(columns, predicate, n_rows))
+        if predicate is not None:
+            frame = frame.filter(predicate)
+        return frame.select(columns).iter_slices(_BATCH)
+
+    def told(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> list[str]:
+        told = [self._asked(columns, predicate, n_rows)]
+        return told if predicate is None else [*told, f"filtered: {predicate}"]
+
+    def _asked(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> str:
+        needed = columns if predicate is None else [*columns, *predicate.meta.root_names()]
+        names = ", ".join('"' + n.replace('"', '""') + '"' for n in dict.fromkeys(needed))
+        # The rows are counted before the predicate.
+        limit = "" if n_rows is None else f" LIMIT {n_rows}"
+        return f"SELECT {names} FROM ({self._text}\n){limit}"
