@@ -145,6 +145,8 @@ def test_a_statement_of_any_shape(session, duck, sql):
         "SELECT * FROM " + "(" * 50_000 + "t",
         "SELECT CAST(1 AS " + "ARRAY<" * 50_000 + "INT" + ">" * 50_000 + ")",
         "SELECT " + "[" * 50_000 + "]" * 50_000,
+        "SELECT " + "INTERVAL " * 100_000 + "1",
+        "SELECT CAST(1 AS " + "ARRAY <" * 50_000 + "INT" + ">" * 50_000 + ")",
         "SELECT 1::INT" + "[]" * 50_000,
         "SELECT l" + "[1]" * 50_000 + " FROM t",
         "SELECT 1" + " IS NULL" * 50_000,

@@ -10,7 +10,7 @@ use sqlparser::ast::{
     BinaryOperator, Expr, Query, Select, SetExpr, SetOperator, SetQuantifier, Statement, Table,
     Value, VisitMut, VisitorMut,
 };
-use sqlparser::tokenizer::{Token, TokenWithSpan};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use crate::{Error, Result};
 
@@ -30,21 +30,24 @@ const LONGEST: usize = 1 << 20;
 
 /// Runs `work`, which parses `tokens`, with a stack for all that they can nest.
 pub(crate) fn with_room<T>(
-    tokens: &[TokenWithSpan],
-    work: impl FnOnce() -> Result<T>,
+    tokens: Vec<TokenWithSpan>,
+    work: impl FnOnce(Vec<TokenWithSpan>) -> Result<T>,
 ) -> Result<T> {
-    let nest = |token: &&TokenWithSpan| {
+    let words = tokens.iter().map(|token| &token.token);
+    let words: Vec<&Token> = words
+        .filter(|token| !matches!(token, Token::Whitespace(_)))
+        .collect();
+    let nest = |token: &&&Token| {
         !matches!(
-            token.token,
-            Token::Whitespace(_)
-                | Token::Comma
+            token,
+            Token::Comma
                 | Token::Period
                 | Token::RParen
                 | Token::Number(..)
                 | Token::SingleQuotedString(_)
         )
     };
-    let levels = tokens.iter().filter(nest).count();
+    let levels = words.iter().filter(nest).count();
     if levels > LONGEST {
         return Err(Error::Sql {
             message: format!("The statement has {levels} words, and {LONGEST} are the most."),
@@ -52,23 +55,18 @@ pub(crate) fn with_room<T>(
         });
     }
     // Nothing else limits how deeply these nest.
-    let types = tokens.windows(2).filter(|pair| opens_type(pair)).count();
-    if types > DEEPEST {
+    let unlimited = words.windows(2).filter(|pair| nests(pair)).count();
+    if unlimited > DEEPEST {
         return Err(too_deep());
     }
     let needed = (1 << 18) + levels.min(DEEPEST) * PARSED + levels * DROPPED;
-    stacker::maybe_grow(needed, needed + (1 << 18), work)
+    stacker::maybe_grow(needed, needed + (1 << 18), || work(tokens))
 }
 
-/// Whether a type begins that others are in: `ARRAY<`, `STRUCT(`, …, or `[]`.
-fn opens_type(pair: &[TokenWithSpan]) -> bool {
-    if (&pair[0].token, &pair[1].token) == (&Token::LBracket, &Token::RBracket) {
-        return true;
-    }
-    let Token::Word(word) = &pair[0].token else {
-        return false;
-    };
-    let holds_types = [
+/// Whether something begins whose depth the parser does not limit: a type that
+/// others are in (`ARRAY<`, `STRUCT(`, … `[]`), or an interval of an interval.
+fn nests(pair: &[&Token]) -> bool {
+    const TYPES: [&str; 7] = [
         "array",
         "struct",
         "map",
@@ -77,8 +75,15 @@ fn opens_type(pair: &[TokenWithSpan]) -> bool {
         "nullable",
         "lowcardinality",
     ];
-    matches!(pair[1].token, Token::Lt | Token::LParen)
-        && holds_types.contains(&word.value.to_lowercase().as_str())
+    let is = |word: &Word, of: &[&str]| of.contains(&word.value.to_lowercase().as_str());
+    match (pair[0], pair[1]) {
+        (Token::LBracket, Token::RBracket) => true,
+        (Token::Word(word), Token::Lt | Token::LParen) => is(word, &TYPES),
+        (Token::Word(one), Token::Word(other)) => {
+            is(one, &["interval"]) && is(other, &["interval"])
+        }
+        _ => false,
+    }
 }
 
 /// Takes the depth from `statement`, or refuses it.
@@ -190,35 +195,16 @@ fn flatten_expr(expr: &mut Expr) {
     ) {
         return;
     }
-    let (mut links, mut next) = (0, &*expr);
-    while let Expr::BinaryOp { left, op: o, .. } = next
-        && *o == op
-    {
-        (links, next) = (links + 1, &**left);
-    }
-    if links < SHORT {
-        return;
-    }
-    let mut terms = vec![];
-    let mut rest = std::mem::replace(expr, Expr::Value(Value::Null.into()));
-    loop {
-        match rest {
-            Expr::BinaryOp { left, op: o, right } if o == op => {
-                terms.push(*right);
-                rest = *left;
-            }
-            first => {
-                terms.push(first);
-                break;
-            }
-        }
-    }
+    let split = |expr| match expr {
+        Expr::BinaryOp { left, op: o, right } if o == op => Ok((*left, *right)),
+        other => Err(other),
+    };
     let join = |left, right| Expr::BinaryOp {
         left: Box::new(left),
         op: op.clone(),
         right: Box::new(right),
     };
-    *expr = balanced(terms.len(), &mut terms, &join);
+    flatten(expr, Expr::Value(Value::Null.into()), split, &join);
 }
 
 fn flatten_set(body: &mut SetExpr) {
@@ -231,40 +217,57 @@ fn flatten_set(body: &mut SetExpr) {
         return;
     };
     let quantifier = *quantifier;
-    let same = |op: SetOperator, q: SetQuantifier| op == SetOperator::Union && q == quantifier;
-    if set_depth(body) < SHORT {
-        return;
-    }
-    let mut terms = vec![];
     let nothing = SetExpr::Table(Box::new(Table {
         table_name: None,
         schema_name: None,
     }));
-    let mut rest = std::mem::replace(body, nothing);
-    loop {
-        match rest {
-            SetExpr::SetOperation {
-                left,
-                op,
-                set_quantifier,
-                right,
-            } if same(op, set_quantifier) => {
-                terms.push(*right);
-                rest = *left;
-            }
-            first => {
-                terms.push(first);
-                break;
-            }
-        }
-    }
+    let split = |body| match body {
+        SetExpr::SetOperation {
+            left,
+            op: SetOperator::Union,
+            set_quantifier,
+            right,
+        } if set_quantifier == quantifier => Ok((*left, *right)),
+        other => Err(other),
+    };
     let join = |left, right| SetExpr::SetOperation {
         left: Box::new(left),
         op: SetOperator::Union,
         set_quantifier: quantifier,
         right: Box::new(right),
     };
-    *body = balanced(terms.len(), &mut terms, &join);
+    flatten(body, nothing, split, &join);
+}
+
+/// Makes a chain, which `split` takes its last term from, flat if it is long;
+/// `nothing` is in its place meanwhile.
+fn flatten<T>(
+    chain: &mut T,
+    nothing: T,
+    split: impl Fn(T) -> std::result::Result<(T, T), T>,
+    join: &impl Fn(T, T) -> T,
+) {
+    let mut terms = vec![];
+    let mut rest = std::mem::replace(chain, nothing);
+    loop {
+        match split(rest) {
+            Ok((before, last)) => {
+                terms.push(last);
+                rest = before;
+            }
+            Err(first) => {
+                terms.push(first);
+                break;
+            }
+        }
+    }
+    let whole = match terms.len() > SHORT {
+        true => Some(balanced(terms.len(), &mut terms, join)),
+        false => terms.into_iter().rev().reduce(join),
+    };
+    if let Some(whole) = whole {
+        *chain = whole;
+    }
 }
 
 /// Set operations one in the other.
@@ -347,6 +350,7 @@ mod tests {
             format!("SELECT {}1", "(SELECT ".repeat(100_000)),
             format!("SELECT * FROM {}t", "(".repeat(100_000)),
             format!("SELECT CAST(1 AS {}INT", "ARRAY<".repeat(100_000)),
+            format!("SELECT CAST(1 AS {}INT", "ARRAY <".repeat(100_000)),
             format!("SELECT CAST(1 AS {}INT", "STRUCT<a ".repeat(100_000)),
             format!("SELECT 1::INT{}", "[]".repeat(100_000)),
             format!("SELECT {}1{}", "[".repeat(100_000), "]".repeat(100_000)),

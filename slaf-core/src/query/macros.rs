@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Select,
-    SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
+    SelectItem, SetExpr, Statement, UnaryOperator, VisitMut, VisitorMut,
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
@@ -13,7 +13,13 @@ use sqlparser::parser::Parser;
 use super::parse::parts;
 
 /// The name, and what it stands for: `_1` is the first argument, `_2` the second.
-const MACROS: [(&str, usize, &str); 47] = [
+const MACROS: [(&str, usize, &str); 51] = [
+    ("if", 3, "CASE WHEN _1 THEN _2 ELSE _3 END"),
+    ("len", 1, "length(_1)"),
+    ("distance", 2, "distance(_1, _2, 'l2')"),
+    ("variance", 1, "var_samp(_1)"),
+    // One of integers would be cut to an integer.
+    ("median", 1, "median(CAST(_1 AS DOUBLE))"),
     ("ceiling", 1, "ceil(_1)"),
     ("mod", 2, "_1 % _2"),
     ("strlen", 1, "octet_length(_1)"),
@@ -23,11 +29,7 @@ const MACROS: [(&str, usize, &str); 47] = [
     ("suffix", 2, "ends_with(_1, _2)"),
     ("regexp_matches", 2, "regexp_like(_1, _2)"),
     ("regexp_matches", 3, "regexp_like(_1, _2, _3)"),
-    (
-        "regexp_full_match",
-        2,
-        "regexp_like(_1, '^(?:' || _2 || ')$')",
-    ),
+    ("regexp_full_match", 2, WHOLE),
     (
         "regexp_extract",
         2,
@@ -76,7 +78,6 @@ const MACROS: [(&str, usize, &str); 47] = [
     ("count_if", 1, "count(CASE WHEN _1 THEN 1 END)"),
     ("countif", 1, "count(CASE WHEN _1 THEN 1 END)"),
     ("favg", 1, "avg(_1)"),
-    ("mean", 1, "avg(_1)"),
     ("fsum", 1, "sum(CAST(_1 AS DOUBLE))"),
     ("sumkahan", 1, "sum(CAST(_1 AS DOUBLE))"),
     ("kahan_sum", 1, "sum(CAST(_1 AS DOUBLE))"),
@@ -86,6 +87,9 @@ const MACROS: [(&str, usize, &str); 47] = [
     ("approx_count_distinct", 1, "approx_distinct(_1)"),
     ("quantile_cont", 2, "percentile_cont(_1, _2)"),
 ];
+
+/// All of the text matches.
+const WHOLE: &str = "regexp_like(_1, '^(?:' || _2 || ')$')";
 
 /// An empty text is split into one, and not into none.
 const SPLIT: &str = "CASE WHEN _1 = '' THEN make_array('') ELSE string_to_array(_1, _2) END";
@@ -126,12 +130,15 @@ impl VisitorMut for Expander {
                 escape_char: None,
             } => {
                 let arguments = [(**text).clone(), (**pattern).clone()];
-                let template = match negated {
-                    false => "regexp_like(_1, '^(?:' || _2 || ')$')",
-                    true => "NOT regexp_like(_1, '^(?:' || _2 || ')$')",
-                };
-                if let Some(matches) = filled(template, &arguments) {
-                    *expr = matches;
+                let negated = *negated;
+                if let Some(matches) = filled(WHOLE, &arguments) {
+                    *expr = match negated {
+                        false => matches,
+                        true => Expr::UnaryOp {
+                            op: UnaryOperator::Not,
+                            expr: Box::new(matches),
+                        },
+                    };
                 }
             }
             // A place below 0 is counted from the end.

@@ -213,7 +213,7 @@ fn summarized(sql: &str) -> Option<String> {
 fn one(sql: &str) -> Result<Statement> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location();
     let tokens = tokens.map_err(|e| explain(sql, &e.into()))?;
-    depth::with_room(&tokens.clone(), || only(sql, tokens))
+    depth::with_room(tokens, |tokens| only(sql, tokens))
 }
 
 fn only(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement> {

@@ -6,13 +6,12 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, Cte, DataType, ExactNumberInfo, Expr, Fetch, Function,
-    FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident,
-    JoinOperator, LimitClause, ObjectName, OrderBy, OrderByExpr, OrderByKind, OrderByOptions,
-    Query, Select, SelectItem, SetExpr, Statement, TableAlias, TableFactor, Value, ValueWithSpan,
-    VisitMut, VisitorMut, visit_expressions,
+    BinaryOperator, CastKind, Cte, DataType, ExactNumberInfo, Expr, Fetch, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, JoinOperator,
+    LimitClause, ObjectName, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, Query, Select,
+    SelectItem, SetExpr, Statement, TableAlias, TableFactor, Value, ValueWithSpan, VisitMut,
+    VisitorMut, visit_expressions,
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
@@ -32,9 +31,6 @@ pub(crate) fn for_datafusion(statement: &mut Statement) -> Result<()> {
         ControlFlow::Break(error) => Err(error),
     }
 }
-
-/// Functions that go by another name there.
-const RENAMED: [(&str, &str); 2] = [("len", "length"), ("variance", "var_samp")];
 
 struct NameColumns;
 
@@ -128,10 +124,8 @@ impl VisitorMut for Rewrite {
                 ..
             } => escape_by_backslash(pattern, escape_char),
             Expr::Function(function) => {
-                if let Some(case) = if_to_case(function) {
-                    *expr = case;
-                } else {
-                    rename(function);
+                if let Some(descending) = extreme(&parts(&function.name).join(".").to_lowercase()) {
+                    first_by(function, descending);
                 }
             }
             Expr::InSubquery { .. } => {
@@ -376,26 +370,6 @@ fn arguments(function: &mut Function) -> Vec<&mut Expr> {
         .collect()
 }
 
-fn rename(function: &mut Function) {
-    let name = parts(&function.name).join(".").to_lowercase();
-    if let Some(descending) = extreme(&name) {
-        first_by(function, descending);
-    }
-    if name == "distance" && arguments(function).len() == 2 {
-        let metric = Expr::Value(Value::SingleQuotedString("l2".into()).into());
-        if let FunctionArguments::List(list) = &mut function.args {
-            list.args
-                .push(FunctionArg::Unnamed(FunctionArgExpr::Expr(metric)));
-        }
-    }
-    if name == "median" {
-        arguments(function).into_iter().for_each(as_double);
-    }
-    if let Some((_, known)) = RENAMED.iter().find(|(ours, _)| *ours == name) {
-        function.name = ObjectName::from(vec![Ident::new(*known)]);
-    }
-}
-
 /// Whether a function picks the value beside the greatest or least other one.
 fn extreme(name: &str) -> Option<bool> {
     match name {
@@ -436,27 +410,6 @@ fn first_by(function: &mut Function, descending: bool) {
                 with_fill: None,
             }]));
     }
-}
-
-/// `IF(condition, a, b)`.
-fn if_to_case(function: &mut Function) -> Option<Expr> {
-    if !parts(&function.name).join(".").eq_ignore_ascii_case("if") {
-        return None;
-    }
-    let arguments = arguments(function);
-    let [condition, then, otherwise] = arguments.as_slice() else {
-        return None;
-    };
-    Some(Expr::Case {
-        case_token: AttachedToken::empty(),
-        end_token: AttachedToken::empty(),
-        operand: None,
-        conditions: vec![CaseWhen {
-            condition: (**condition).clone(),
-            result: (**then).clone(),
-        }],
-        else_result: Some(Box::new((**otherwise).clone())),
-    })
 }
 
 /// DataFusion 54 answers `x > ALL (SELECT …)` and `x = ANY (SELECT …)` wrongly.

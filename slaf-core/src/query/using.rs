@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     Expr, Ident, JoinConstraint, JoinOperator, Query, Select, SelectItem, SetExpr, Statement,
-    TableAlias, TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    TableAlias, TableFactor, TableWithJoins, VisitMut, Visitor, VisitorMut,
 };
 
 use super::catalog::Catalog;
@@ -19,6 +19,10 @@ use super::lower::default_name;
 use crate::{Error, Result};
 
 pub(crate) fn write_out(statement: &mut Statement, catalog: &Catalog) -> Result<()> {
+    // The columns of all tables are looked up only for those who need them.
+    if sqlparser::ast::Visit::visit(&*statement, &mut HasKeys).is_continue() {
+        return Ok(());
+    }
     let mut writer = Writer {
         scope: Scope {
             catalog,
@@ -30,6 +34,19 @@ pub(crate) fn write_out(statement: &mut Statement, catalog: &Catalog) -> Result<
     match statement.visit(&mut writer) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
+    }
+}
+
+struct HasKeys;
+
+impl Visitor for HasKeys {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        match select.from.iter().any(|tables| has_keys(tables, false)) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     }
 }
 
