@@ -169,10 +169,10 @@ def test_a_pool_of_threads_writes_to_the_cell_that_gave_it_work(shared):
     assert shared.text("pool.submit(print, 'second').result()") == "second\n"
 
 
-def test_displays_of_threads_and_tasks_belong_to_their_cell(shared):
+def test_what_threads_and_tasks_of_earlier_cells_say_is_shown_in_the_running_one(shared):
     first = shared.send(
         "import asyncio, threading, time\nfrom IPython.display import display\n"
-        "def late(): time.sleep(0.5); display('of a thread')\n"
+        "def late(): time.sleep(0.5); print('of a thread'); display('of a thread')\n"
         "async def later(): await asyncio.sleep(0.5); display('of a task')\n"
         "threading.Thread(target=late).start(); task = asyncio.create_task(later())"
     )
@@ -183,8 +183,18 @@ def test_displays_of_threads_and_tasks_belong_to_their_cell(shared):
     texts = lambda r: sorted(  # noqa: E731
         m["content"]["data"]["text/plain"] for m in found[r] if m["msg_type"] == "display_data"
     )
-    assert texts(first) == ["'of a task'", "'of a thread'"]
-    assert texts(second) == ["'own'"]
+    assert texts(first) == []
+    assert texts(second) == ["'of a task'", "'of a thread'", "'own'"]
+    assert stream(found[second]) == "of a thread\n"
+
+
+def test_a_thread_shows_in_its_own_cell_while_that_runs(shared):
+    outputs = shared.outputs(
+        shared.send(
+            "t = threading.Thread(target=display, args=('of a thread',)); t.start(); t.join()"
+        )
+    )
+    assert only(outputs, "display_data")["data"]["text/plain"] == "'of a thread'"
 
 
 def test_two_clients_see_everything(fresh):

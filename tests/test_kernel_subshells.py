@@ -88,6 +88,20 @@ def test_an_interrupt_reaches_a_subshell_if_no_other_cell_runs(shared, subshell,
     assert only(outputs, "execute_result")["data"]["text/plain"] == "2"
 
 
+def test_an_interrupt_at_the_end_of_a_subshells_cell_takes_no_reply(shared, subshell):
+    """However near the end it strikes."""
+    for wait in range(12):
+        content = {"code": "x = sum(range(3_000_000))", "silent": False, "allow_stdin": False}
+        request = shared.request("execute_request", content, subshell_id=subshell)
+        time.sleep(wait / 100)
+        shared.request("interrupt_request", {}, "control")
+        reply = shared.reply(request, timeout=20)
+        assert reply["status"] == "ok" or reply["ename"] in ("KeyboardInterrupt", "CancelledError")
+        shared.outputs(request)
+    _, outputs = run_in(shared, subshell, "1 + 1")
+    assert only(outputs, "execute_result")["data"]["text/plain"] == "2"
+
+
 def test_comms_of_a_subshell_are_the_main_threads(shared, subshell):
     shared.run(
         "import comm, threading\nthreads = []\n"

@@ -7,6 +7,8 @@ import contextlib
 import ctypes
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType, TracebackType
 
@@ -80,6 +82,49 @@ class Interrupts:
             self._loop.call_soon_threadsafe(self._cell.cancel)
 
 
+class ThreadInterrupts:
+    """Interrupts of a subshell's thread, which gets no signals: as
+    :class:`Interrupts`, they strike where code of a cell runs, and nowhere else."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        #: The task that runs a user's code, and its thread.
+        self._cell: tuple[asyncio.Task, int] | None = None
+
+    @contextlib.contextmanager
+    def reach(self) -> Iterator[None]:
+        """The current task runs code of a user's."""
+        self._cell = asyncio.current_task(), threading.get_ident()
+        try:
+            yield
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Nothing strikes from here on, also what is on its way: it came too late for
+        its cell, and is nobody's. Called once more by who answers, as it may strike
+        where this begins."""
+        self._cell = None
+        with self._lock:
+            raise_in(threading.get_ident(), None)
+
+    def strike(self, error: type[BaseException] = KeyboardInterrupt) -> None:
+        """From another thread: cancels the cell if it awaits, and raises `error`
+        in it if it computes."""
+        if (cell := self._cell) is None:
+            return
+        task, thread = cell
+        task.get_loop().call_soon_threadsafe(self._cancel, cell)
+        time.sleep(0.2)
+        with self._lock:
+            if self._cell is cell:
+                raise_in(thread, error)
+
+    def _cancel(self, cell: tuple[asyncio.Task, int]) -> None:
+        if self._cell is cell:
+            cell[0].cancel()
+
+
 def forget_handler(trace: TracebackType | None) -> None:
     """Ends a traceback where the interrupt struck, before our handler's frame."""
     while trace is not None:
@@ -127,6 +172,8 @@ def end_tasks(loop: asyncio.AbstractEventLoop) -> None:
             loop.run_until_complete(asyncio.wait(left, timeout=1))
 
 
-def raise_in(thread_id: int, error: type[BaseException]) -> None:
-    """Raises `error` in another thread, once it runs Python code."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(error))
+def raise_in(thread_id: int, error: type[BaseException] | None) -> None:
+    """Raises `error` in another thread, once it runs Python code; with None,
+    nothing that is still to be raised there."""
+    raised = ctypes.py_object() if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), raised)

@@ -8,17 +8,14 @@ import contextvars
 import json
 import os
 import sys
-import threading
-import time
 from collections.abc import Callable, Coroutine
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_client.session import utcnow
 
 from slaf.kernel import streams
-from slaf.kernel.interrupt import Interrupts, raise_in
+from slaf.kernel.interrupt import Interrupts, ThreadInterrupts
 from slaf.kernel.questions import Questions
 from slaf.kernel.wire import dumps, error_reply, said
 
@@ -33,7 +30,7 @@ class Server:
 
     def __init__(self, kernel: SlafKernel, lane: Lane, interrupts: Interrupts | None = None):
         self.kernel, self.lane = kernel, lane
-        self._interrupts, self._main = interrupts, interrupts is not None
+        self.interrupts, self._main = interrupts or ThreadInterrupts(), interrupts is not None
         self.protocol = kernel.protocol
         self._questions = Questions(kernel)
         #: The task of the request that is being answered.
@@ -44,14 +41,14 @@ class Server:
 
     async def serve(self) -> None:
         """Until the lane ends."""
-        loop = self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         rung = asyncio.Event()
         # A cell may have cancelled whoever served before, and go on itself.
         if self.running is not None:
             await asyncio.wait({self.running})
         listen(loop, self.lane, rung.set)
         if self._main:
-            self._interrupts.serving = asyncio.current_task()
+            self.interrupts.serving = asyncio.current_task()
         while not self.ended:
             request = self.lane.next()
             if request is None:
@@ -96,17 +93,7 @@ class Server:
                 await self._spared(asyncio.create_task(self._answer(request, comm=True)))
 
     def _spared(self, task: asyncio.Task) -> asyncio.Task:
-        return self._interrupts.spare(task) if self._main else task
-
-    def interrupt(self, thread: int, error: type[BaseException] = KeyboardInterrupt) -> None:
-        """From another thread: ends the cell that runs, if one does."""
-        if (task := self.running) is None:
-            return
-        self._loop.call_soon_threadsafe(task.cancel)
-        time.sleep(0.2)
-        if not task.done():
-            # It computes.
-            raise_in(thread, error)
+        return self.interrupts.spare(task) if self._main else task
 
     async def _answer(self, request: Request, *, comm: bool = False) -> None:
         kernel, kind, started = self.kernel, request.msg_type, utcnow()
@@ -123,13 +110,15 @@ class Server:
             message.check()
             if handler is None:
                 raise NotImplementedError(f"This kernel does not answer {kind}.")
-            with self._interrupts.reach() if self._main else contextlib.nullcontext():
+            with self.interrupts.reach():
                 reply = await handler(request, message)
         except (Exception, KeyboardInterrupt, SystemExit, asyncio.CancelledError) as error:
             # An interrupt may strike between a cell's end and its reply.
             reply = error_reply(error)
             if not kind.endswith("_request"):
                 print("\n".join(reply["traceback"]), file=sys.stderr)
+        if not self._main:
+            self.interrupts.end()
         if kind == "execute_request" and reply["status"] == "error":
             # Before the reply: a cell sent after it is a new beginning.
             if message["content"].get("stop_on_error", True):
@@ -176,8 +165,7 @@ class Server:
         if self._main:
             first = said(code.lstrip().partition("\n")[0])
             self.protocol.begin_cell(request, f"cell [{count}]: {first}")
-        strike = partial(self.interrupt, threading.get_ident())
-        with kernel.limit.around(self._interrupts.strike if self._main else strike):
+        with kernel.limit.around(self.interrupts.strike):
             return await kernel.do_execute(
                 code,
                 silent,

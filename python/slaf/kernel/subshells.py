@@ -45,8 +45,8 @@ class Subshells:
         interrupt was for a cell of the main thread."""
         if self._kernel.server.running is not None:
             return
-        for thread, server in [*self._running.values()]:
-            await asyncio.to_thread(server.interrupt, thread.ident)
+        for _, server in [*self._running.values()]:
+            await asyncio.to_thread(server.interrupts.strike)
 
     def _start(self, name: str, lane: Lane) -> None:
         server = Server(self._kernel, lane)

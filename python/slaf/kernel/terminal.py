@@ -59,8 +59,12 @@ class _Command:
         name = os.environ.get("SHELL", "sh")
         if (shell := shutil.which(name)) is None:
             raise OSError(f"The shell `{name}`, which SHELL names, was not found.")
-        self._master, slave = pty.openpty()
+        #: What the command has open here. Until it has the terminal, somebody must.
+        self._fds: list[int] = []
+        self._process: subprocess.Popen | None = None
         try:
+            self._master, slave = pty.openpty()
+            self._fds += self._master, slave
             fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
             self._terminal = os.ttyname(slave)
             where, how = slave, [shell, "-c", command]
@@ -74,12 +78,10 @@ class _Command:
                 stderr=where,
                 start_new_session=True,
             )
-            # Until it has the terminal, somebody must.
-            self._slave = slave
             self._ended = _end_of(self._process.pid)
+            self._fds += self._ended
         except BaseException:
-            os.close(self._master)
-            os.close(slave)
+            self._end()
             raise
 
     def run(self) -> int:
@@ -214,13 +216,16 @@ class _Command:
                 os.killpg(group, number)
 
     def _end(self) -> None:
-        self._show(self._decoder.decode(b"", True))
-        if self._process.poll() is None:
-            self._signal(signal.SIGHUP)
-            self._signal(signal.SIGKILL)
-            self._process.wait()
-        for fd in (self._slave, self._master, *self._ended):
-            os.close(fd)
+        """Leaves nothing behind, also if an interrupt strikes meanwhile."""
+        try:
+            if self._process is not None and self._process.poll() is None:
+                self._signal(signal.SIGHUP)
+                self._signal(signal.SIGKILL)
+                self._process.wait()
+            self._show(self._decoder.decode(b"", True))
+        finally:
+            while self._fds:
+                os.close(self._fds.pop())
 
 
 def _end_of(process: int) -> list[int]:

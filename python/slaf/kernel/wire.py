@@ -56,6 +56,9 @@ class WireSession(Session):
         said = [dumps(message[part]) for part in ("content", "parent_header", "metadata")]
         plain = [b if isinstance(b, bytes) else bytes(b) for b in buffers or []]
         if os.getpid() == self._pid:
+            if kind in _SHOWN and (request := streams.current()) is not None:
+                # A thread of an earlier cell, perhaps: as what it prints.
+                said[1] = request.header
             self._protocol.publish(kind, *said, plain)
         else:
             self.children.send([kind, *said], plain)
@@ -86,6 +89,9 @@ def said(text: str) -> str:
     files that are not UTF-8 have them."""
     return text if text.isascii() else _HALVES.sub("\N{REPLACEMENT CHARACTER}", text)
 
+
+#: Messages that are part of a cell's output.
+_SHOWN = {"display_data", "update_display_data", "clear_output"}
 
 _HALVES = re.compile("[\ud800-\udfff]")
 
