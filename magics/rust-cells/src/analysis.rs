@@ -6,8 +6,9 @@ use std::io;
 use std::path::Path;
 
 use evcxr::{CommandContext, Error};
+use ra_ap_syntax::ast::{self, AstNode, LiteralKind, UnaryOp};
 
-use crate::source::{begin, commands};
+use crate::source::{begin, commands, statements};
 
 /// The variable by which rust-analyzer is told where the library's source is.
 const SOURCE: &str = "RUST_SRC_PATH";
@@ -65,12 +66,12 @@ impl Analysis {
         code: &str,
         context: &mut CommandContext,
     ) -> Result<&'static str, Error> {
-        let has_commands = commands(code).next().is_some();
-        if !has_commands && !code.contains("let") {
+        let rust = &code[begin(code)..];
+        if commands(code).next().is_none() && !asks_for_types(rust) {
             return Ok("");
         }
         self.load(context)?;
-        let is_rust = begin(code) < code.len();
+        let is_rust = !rust.is_empty();
         Ok(if is_rust && !self.seen { SEEN } else { "" })
     }
 
@@ -113,6 +114,42 @@ impl Analysis {
     }
 }
 
+/// Whether some Rust keeps a variable whose type only the standard library tells.
+fn asks_for_types(rust: &str) -> bool {
+    let kept = statements(rust)
+        .into_iter()
+        .filter_map(|(_, node)| ast::LetStmt::cast(node));
+    let is_plain = |kept: ast::LetStmt| {
+        matches!(kept.pat(), Some(ast::Pat::IdentPat(name)) if name.pat().is_none())
+            && match kept.ty() {
+                Some(written) => is_primitive(&written),
+                None => kept.initializer().is_some_and(|value| is_literal(&value)),
+            }
+    };
+    !kept.map(is_plain).all(|plain| plain)
+}
+
+fn is_primitive(written: &ast::Type) -> bool {
+    const NAMES: [&str; 16] = [
+        "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16",
+        "u32", "u64", "u128", "usize",
+    ];
+    NAMES.contains(&written.syntax().text().to_string().as_str())
+}
+
+fn is_literal(value: &ast::Expr) -> bool {
+    match value {
+        ast::Expr::Literal(literal) => !matches!(literal.kind(), LiteralKind::CString(_)),
+        ast::Expr::PrefixExpr(signed) => {
+            signed.op_kind() == Some(UnaryOp::Neg)
+                && signed.expr().is_some_and(|of| is_literal(&of))
+        }
+        ast::Expr::ParenExpr(inner) => inner.expr().is_some_and(|of| is_literal(&of)),
+        ast::Expr::TupleExpr(tuple) => tuple.fields().all(|of| is_literal(&of)),
+        _ => false,
+    }
+}
+
 /// Does work while rust-analyzer finds a standard library without anything in it.
 pub(crate) fn without_std<T>(folder: &Path, work: impl FnOnce() -> T) -> io::Result<T> {
     let empty = folder.join("library");
@@ -130,4 +167,35 @@ pub(crate) fn without_std<T>(folder: &Path, work: impl FnOnce() -> T) -> io::Res
         }
     }
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_and_written_primitives_have_types_without_a_library() {
+        for code in [
+            "1 + 1",
+            "let a = 5; a",
+            "let mut a = -1.5f32;",
+            "let a = (1, 'x', \"text\");",
+            "let n: u64 = (0..10).sum();",
+            "fn f() { let v = vec![1]; }",
+            "if let Some(x) = None::<u8> {}",
+        ] {
+            assert!(!asks_for_types(code), "{code}");
+        }
+        for code in [
+            "let v = vec![1];",
+            "let a = 5; let b = a + 1;",
+            "let (a, b) = (1, 2);",
+            "let s: String = \"x\".into();",
+            "let s = c\"x\";",
+            "let x;",
+            "let Some(x) = f() else { return };",
+        ] {
+            assert!(asks_for_types(code), "{code}");
+        }
+    }
 }
