@@ -89,6 +89,9 @@ def test_a_lazy_answer_goes_on(shell, monkeypatch):
     )
     assert plan.select("n_genes").head(3).collect().shape == (3, 1)
     assert asked[-1].startswith('SELECT "n_genes" FROM') and asked[-1].endswith("LIMIT 3")
+    batches = plan.filter(pl.col("n_genes") > 90, pl.col("batch").str.ends_with("1"))
+    assert batches.collect()["n_genes"].min() > 90
+    assert asked[-1].endswith('WHERE "n_genes" > 90')
     with pytest.raises(UsageError, match="gives a plan to a variable"):
         cell(shell, "SELECT 1", "--lazy")
 

@@ -269,7 +269,7 @@ def _table(value: Any, *, schema_only: bool = False) -> Any:
     function that opens one; None of anything else."""
     if isinstance(value, pl.LazyFrame):
         schema = pl.DataFrame(schema=value.collect_schema()).to_arrow().schema
-        return schema, lambda columns: _stream(value, schema, columns)
+        return schema, lambda columns, told: _stream(value, schema, columns, told)
     if isinstance(value, (type, _slaf.Answer)) or not hasattr(value, "__arrow_c_stream__"):
         return value if isinstance(value, _slaf.Answer) else None
     if isinstance(value, (pl.Series, pd.Series, pa.ChunkedArray)):
@@ -278,7 +278,7 @@ def _table(value: Any, *, schema_only: bool = False) -> Any:
         frame = value.rename(columns=str)
         if schema_only:
             schema = _of_pandas(frame.head(100), preserve_index=False).schema
-            return schema, lambda columns: _of_pandas(frame[columns], preserve_index=False)
+            return schema, lambda columns, told: _of_pandas(frame[columns], preserve_index=False)
         return _of_pandas(frame, preserve_index=_names_rows(value))
     return value
 
@@ -313,7 +313,38 @@ def _names_rows(frame: pd.DataFrame) -> bool | None:
     return None if frame.index.name is not None else False
 
 
-def _stream(frame: pl.LazyFrame, schema: pa.Schema, columns: list[str]) -> pa.RecordBatchReader:
+#: A condition of a statement on a column: its name, a sign, and values.
+_Told = tuple[str, str, list[Any]]
+
+_SIGNS: dict[str, Callable[[pl.Expr, list[Any]], pl.Expr]] = {
+    "=": lambda column, values: column == values[0],
+    "<": lambda column, values: column < values[0],
+    "<=": lambda column, values: column <= values[0],
+    ">": lambda column, values: column > values[0],
+    ">=": lambda column, values: column >= values[0],
+    "in": lambda column, values: column.is_in(values),
+    "null": lambda column, _: column.is_null(),
+    "not null": lambda column, _: column.is_not_null(),
+}
+
+
+def _filtered(frame: pl.LazyFrame, told: list[_Told]) -> pl.LazyFrame:
+    """The rows that the statement may ask for. It filters them again, so what polars
+    might take otherwise (codes for texts, -0.0) is left to it."""
+    schema = frame.collect_schema()
+    for name, sign, values in told:
+        kinds, dtype = {type(value) for value in values}, schema[name]
+        same = (kinds <= {int} and dtype.is_integer()) or (kinds <= {str} and dtype == pl.String)
+        floats = kinds == {float} and dtype == pl.Float64 and 0.0 not in values
+        if same or floats or sign in ("null", "not null"):
+            frame = frame.filter(_SIGNS[sign](pl.col(name), values))
+    return frame
+
+
+def _stream(
+    frame: pl.LazyFrame, schema: pa.Schema, columns: list[str], told: list[_Told]
+) -> pa.RecordBatchReader:
+    frame = _filtered(frame, told)
     schema = pa.schema([schema.field(name) for name in columns])
     batches = (
         batch

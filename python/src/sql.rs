@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatchReader;
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
@@ -13,7 +14,7 @@ use pyo3_arrow::{PyRecordBatchReader, PySchema, PyTable};
 use slaf_core::Error;
 use slaf_core::query::{
     self as engine, Catalog, Command, Engine, Frame, Handle, Open, Options, Param, Params, Rows,
-    Taken,
+    Taken, Told, Value,
 };
 use slaf_magics::{Cell, TableView};
 
@@ -100,9 +101,19 @@ fn frame((name, frame): (String, PyFrame)) -> Frame {
 
 /// Opens a frame by calling Python.
 fn opener(open: Py<PyAny>) -> Open {
-    Arc::new(move |columns: &[String]| {
+    Arc::new(move |columns: &[String], told: &[Told]| {
         Python::attach(|py| {
-            let stream = open.call1(py, (columns.to_vec(),))?;
+            let told = told.iter().map(|told| {
+                let values = told.values.iter().map(|value| match value {
+                    Value::Int(n) => n.into_py_any(py),
+                    Value::Float(x) => x.into_py_any(py),
+                    Value::Text(text) => text.into_py_any(py),
+                });
+                let values = values.collect::<PyResult<Vec<_>>>()?;
+                Ok((&*told.column, told.sign, values))
+            });
+            let told = told.collect::<PyResult<Vec<_>>>()?;
+            let stream = open.call1(py, (columns.to_vec(), told))?;
             let reader: PyRecordBatchReader = stream.extract(py)?;
             Ok(reader.into_reader()? as Box<dyn RecordBatchReader + Send>)
         })

@@ -5,7 +5,8 @@ use std::mem::transmute;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, StructArray, make_array};
-use arrow::datatypes::{Field, Schema};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi, to_ffi};
 use polars::prelude::{Column, CompatLevel, DataFrame, IntoColumn, PlSmallStr, Series};
 use polars_arrow::ffi as polars_ffi;
@@ -24,6 +25,7 @@ pub(crate) fn to_polars(batch: &RecordBatch) -> Result<DataFrame> {
     Ok(DataFrame::new(batch.num_rows(), columns)?)
 }
 
+/// A column over an array's buffers.
 fn column_to_polars(field: &Field, array: &ArrayRef) -> Result<Column> {
     let (array, _) = to_ffi(&array.to_data())?;
     let schema = FFI_ArrowSchema::try_from(field)?;
@@ -37,6 +39,16 @@ fn column_to_polars(field: &Field, array: &ArrayRef) -> Result<Column> {
     };
     let name = PlSmallStr::from_str(field.name());
     Ok(Series::try_from((name, array))?.into_column())
+}
+
+/// The same of values as they are, not of codes for them.
+pub(crate) fn plain_to_polars(name: &str, array: &ArrayRef) -> Result<Column> {
+    let plain = match array.data_type() {
+        DataType::Dictionary(_, values) => cast(array, values)?,
+        _ => Arc::clone(array),
+    };
+    let field = Field::new(name, plain.data_type().clone(), true);
+    column_to_polars(&field, &plain)
 }
 
 /// A batch over the frame's buffers; a column in several chunks is joined.

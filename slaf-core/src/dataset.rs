@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
@@ -13,8 +13,10 @@ use lance::dataset::builder::DatasetBuilder;
 use lance::dataset::cleanup::CleanupPolicyBuilder;
 use lance::dataset::statistics::DatasetStatisticsExt;
 use lance::io::RecordBatchStream;
+use polars::prelude::Column;
 use tokio::sync::OnceCell;
 
+use crate::bridge::plain_to_polars;
 use crate::companions::Companions;
 use crate::coo::Parts;
 use crate::error::is_storage_failure;
@@ -33,9 +35,17 @@ pub struct Table {
     pub rows: u64,
     pub schema: SchemaRef,
     place: Place,
-    kept: Arc<Mutex<HashMap<String, ArrayRef>>>,
+    kept: Arc<Mutex<HashMap<String, Kept>>>,
     /// Of a coordinate table: see [`crate::coo`].
     pub(crate) parts: Arc<OnceCell<Parts>>,
+}
+
+/// A whole column, in memory.
+#[derive(Debug, Clone)]
+struct Kept {
+    array: ArrayRef,
+    /// The same for Polars, once it has asked.
+    series: Arc<OnceLock<Column>>,
 }
 
 /// A SLAF dataset. Cheap to clone: clones share their caches.
@@ -267,8 +277,26 @@ impl Table {
 
     /// Whole columns, which are kept for who asks next.
     pub(crate) async fn kept(&self, columns: &[&str]) -> Result<Vec<ArrayRef>> {
+        let kept = self.keep(columns).await?;
+        Ok(kept.into_iter().map(|column| column.array).collect())
+    }
+
+    /// The same over the same buffers, for Polars.
+    pub(crate) async fn kept_in_polars(&self, columns: &[&str]) -> Result<Vec<Column>> {
+        let kept = self.keep(columns).await?;
+        let in_polars = kept.iter().zip(columns).map(|(kept, name)| {
+            if let Some(known) = kept.series.get() {
+                return Ok(known.clone());
+            }
+            let new = plain_to_polars(name, &kept.array)?;
+            Ok(kept.series.get_or_init(|| new).clone())
+        });
+        in_polars.collect()
+    }
+
+    async fn keep(&self, columns: &[&str]) -> Result<Vec<Kept>> {
         let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found: HashMap<String, ArrayRef> = lock().clone();
+        let mut found: HashMap<String, Kept> = lock().clone();
         let known = |column: &&&str| !found.contains_key(**column);
         let missing: Vec<&str> = columns.iter().filter(known).copied().collect();
         if !missing.is_empty() {
@@ -276,12 +304,16 @@ impl Table {
             let size = |column: &ArrayRef| column.get_array_memory_size();
             let new: usize = read.columns().iter().map(size).sum();
             let mut kept = lock();
-            if kept.values().map(size).sum::<usize>() + new > KEPT {
+            if kept.values().map(|kept| size(&kept.array)).sum::<usize>() + new > KEPT {
                 kept.clear();
             }
-            for (name, column) in missing.iter().zip(read.columns()) {
-                kept.insert((*name).to_owned(), Arc::clone(column));
-                found.insert((*name).to_owned(), Arc::clone(column));
+            for (name, array) in missing.iter().zip(read.columns()) {
+                let column = Kept {
+                    array: Arc::clone(array),
+                    series: Arc::default(),
+                };
+                kept.insert((*name).to_owned(), column.clone());
+                found.insert((*name).to_owned(), column);
             }
         }
         let columns = columns.iter().filter_map(|name| found.get(*name).cloned());

@@ -37,14 +37,14 @@ pub struct Catalog {
 
 /// What a name in a FROM clause stands for.
 pub(crate) enum Named<'a> {
-    Table(&'a Handle, &'a Table),
+    Table(&'a Table),
     Frame(&'a Frame),
 }
 
 impl<'a> Named<'a> {
     pub(crate) fn schema(&self) -> &'a SchemaRef {
         match self {
-            Self::Table(_, table) => &table.schema,
+            Self::Table(table) => &table.schema,
             Self::Frame(frame) => &frame.schema,
         }
     }
@@ -163,7 +163,7 @@ impl Catalog {
                 let table = table_of(&handle.dataset, table)
                     .ok_or_else(|| self.unknown(&parts.join(".")))?;
                 let parts = vec![handle.name.clone(), table.name.clone()];
-                Ok((parts, Named::Table(handle, table)))
+                Ok((parts, Named::Table(table)))
             }
             _ => Err(self.unknown(&parts.join("."))),
         }
@@ -188,9 +188,7 @@ impl Catalog {
                 })
             }
             (Some(frame), _) => Ok((vec![frame.name.clone()], Named::Frame(frame))),
-            (None, Some((handle, table))) => {
-                Ok((vec![table.name.clone()], Named::Table(handle, table)))
-            }
+            (None, Some((_, table))) => Ok((vec![table.name.clone()], Named::Table(table))),
             (None, None) => Err(self.ambiguous(name).unwrap_or_else(|| self.unknown(name))),
         }
     }

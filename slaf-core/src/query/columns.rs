@@ -9,7 +9,6 @@ use sqlparser::ast::{
 };
 
 use super::catalog::Catalog;
-use super::lower::default_name;
 use super::parse::parts;
 use crate::{Error, Result};
 
@@ -360,6 +359,16 @@ fn only(name: &ObjectName) -> Result<Vec<&str>> {
     match parts(name).as_slice() {
         [name] => Ok(vec![*name]),
         _ => Err(unknown()),
+    }
+}
+
+/// The name of a column that was not given one: its text, the function in small
+/// letters.
+pub(crate) fn default_name(expr: &Expr) -> String {
+    let text = expr.to_string();
+    match text.split_once('(') {
+        Some((function, rest)) => format!("{}({rest}", function.to_lowercase()),
+        None => text,
     }
 }
 

@@ -10,7 +10,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field};
 
 use super::catalog::{Catalog, Named};
-use super::{Engine, Options, Params, engine, run};
+use super::{Engine, Options, Params, run, session};
 use crate::Result;
 use crate::dataset::Table;
 
@@ -136,7 +136,7 @@ pub async fn complete(catalog: &Catalog, sql: &str, cursor: usize) -> Result<Com
             matches.extend(columns_of_all(catalog));
             matches.extend(tables(catalog, sql));
         }
-        let functions = engine::function_names().into_iter();
+        let functions = session::function_names().into_iter();
         matches.extend(functions.map(|name| (format!("{name}("), "function")));
         let shouted = prefix.chars().next().is_some_and(char::is_uppercase);
         let keyword = |word: &&str| {

@@ -2,28 +2,21 @@
 //! projections, filters and limits down to the scan.
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use datafusion::catalog::{
-    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
-    MemorySchemaProvider, TableProvider,
-};
+use datafusion::catalog::{MemorySchemaProvider, TableProvider};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
-use datafusion::execution::FunctionRegistry;
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{JoinType, LogicalPlanBuilder};
-use datafusion::optimizer::Analyzer;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{JoinType, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
-use datafusion::prelude::{DataFrame, SessionConfig, SessionContext, col, lit};
+use datafusion::prelude::{DataFrame, SessionContext, col, lit};
 use datafusion::sql::TableReference;
 use datafusion::sql::parser::Statement as DfStatement;
 use futures::TryStreamExt;
@@ -31,35 +24,38 @@ use lance::datafusion::LanceTableProvider;
 use sqlparser::ast::{Query, Statement, Visit, Visitor};
 
 use super::Options;
-use super::arithmetic::OurArithmetic;
 use super::catalog::{Catalog, Handle};
 use super::counted::Counted;
 use super::dense_scan::DenseAggregate;
 use super::explain::grouped;
 use super::expression::{Expression, Wanted};
 use super::expression_scan::ExpressionScan;
+use super::failure::explain;
 use super::frame::Held;
-use super::functions;
 use super::kept::Kept;
 use super::metadata::Metadata;
-use super::nulls::KeepNulls;
-use super::patterns;
+use super::polars::{Leaves, Lowered};
 use super::reading::Reading;
 use super::resolve::resolve;
-use super::slices::SliceTexts;
+use super::session::{self, CATALOG, SCHEMA, task};
 
+use crate::bridge::to_arrow;
 use crate::dataset::Table;
-use crate::suggest::nearest;
 use crate::{Error, Result, Selection};
 
-const SCHEMA: &str = "public";
-
-/// A statement that is ready to run.
+/// A statement with all its names, types and what is pushed down settled: what
+/// both executors are given.
 pub(crate) struct Planned {
     state: SessionState,
     pub(crate) schema: SchemaRef,
-    physical: Arc<dyn ExecutionPlan>,
+    plan: LogicalPlan,
     uri: String,
+}
+
+/// A statement in DataFusion's operators.
+pub(crate) struct Running {
+    planned: Planned,
+    physical: Arc<dyn ExecutionPlan>,
 }
 
 /// Plans `statement`, which reads; what it joins to `expression` is read here.
@@ -70,9 +66,9 @@ pub(crate) async fn plan(
     options: &Options,
     sorted_joins: bool,
 ) -> Result<Planned> {
-    let context = context(options.memory, sorted_joins, is_recursive(&statement))?;
     let uri = catalog.uri();
     let outcome = async {
+        let context = session::context(options.memory, sorted_joins, is_recursive(&statement))?;
         register(&context, catalog, &options.reading)?;
         let state = context.state();
         let statement = DfStatement::Statement(Box::new(statement));
@@ -85,59 +81,119 @@ pub(crate) async fn plan(
             None => plan,
         };
         let plan = resolve(state.optimize(&plan)?, &state).await?;
-        let planner = state.query_planner();
-        let physical = planner.create_physical_plan(&plan, &state).await?;
-        Ok((state, schema, yielding(physical)?))
+        Ok((state, schema, plan))
     };
-    let (state, schema, physical) = outcome
+    let (state, schema, plan) = outcome
         .await
         .map_err(|e: DataFusionError| explain(&e, &uri))?;
     Ok(Planned {
         state,
         schema,
-        physical,
+        plan,
         uri,
     })
 }
 
 impl Planned {
+    /// What Polars reads to run it, or why Polars does not run it.
+    pub(crate) async fn leaves(&self) -> Lowered<Leaves> {
+        Leaves::of(&self.plan, &self.state).await
+    }
+
+    /// The answer by Polars; none: Polars cannot say it, and DataFusion may.
+    pub(crate) async fn run_in_polars(
+        &self,
+        leaves: &Leaves,
+        memory: usize,
+    ) -> Result<Lowered<(SchemaRef, Vec<RecordBatch>)>> {
+        let answer = leaves.run(&self.state, memory).await;
+        let rows = match answer.map_err(|e| explain(&e, &self.uri))? {
+            Ok(rows) => to_arrow(rows)?,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        // What rules made of the types, under the names that were asked for.
+        let columns = rows.columns().iter().zip(self.plan.schema().fields());
+        let columns = columns.map(|(column, field)| as_planned(column, field.data_type()));
+        let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
+        let named = self.schema.fields().iter().zip(&columns);
+        let named = named.map(|(f, c)| Field::new(f.name(), c.data_type().clone(), true));
+        let schema = Arc::new(Schema::new(named.collect::<Vec<_>>()));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let rows = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
+        Ok(Ok(uniform(schema, vec![rows])?))
+    }
+
+    /// The plan in DataFusion's operators.
+    pub(crate) async fn in_datafusion(self) -> Result<Running> {
+        let planner = self.state.query_planner();
+        let physical = planner.create_physical_plan(&self.plan, &self.state).await;
+        let physical = physical.and_then(yielding);
+        Ok(Running {
+            physical: physical.map_err(|e| explain(&e, &self.uri))?,
+            planned: self,
+        })
+    }
+}
+
+/// Texts as they are, whichever way Arrow stores them.
+fn as_planned(column: &ArrayRef, planned: &DataType) -> Result<ArrayRef, ArrowError> {
+    let text = |dtype: &DataType| {
+        matches!(
+            dtype,
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+        )
+    };
+    match text(column.data_type()) && text(planned) {
+        true => Ok(Arc::clone(column)),
+        false => cast(column, planned),
+    }
+}
+
+/// What the scans of `expression` below some operators will read, a line each.
+pub(crate) async fn reads(
+    plans: impl Iterator<Item = &Arc<dyn ExecutionPlan>>,
+) -> Result<Vec<String>> {
+    let mut scans = vec![];
+    plans.for_each(|plan| gather(plan, &mut scans));
+    let mut lines = vec![];
+    for scan in scans {
+        let Some(scan) = scan else {
+            lines.push("reads: stored sums, and no row of expression".to_owned());
+            continue;
+        };
+        let (rows, of) = scan.rows();
+        let bytes = scan.bytes().await?;
+        lines.push(format!(
+            "reads: {} of {} rows of expression, about {:.1} MB",
+            grouped(rows),
+            grouped(of),
+            bytes as f64 / 1e6
+        ));
+    }
+    Ok(lines)
+}
+
+impl Running {
     pub(crate) async fn run(&self, memory: usize) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         let outcome = async {
-            let mut rows = execute_stream(Arc::clone(&self.physical), self.state.task_ctx())?;
+            let mut rows = execute_stream(Arc::clone(&self.physical), task(&self.planned.state))?;
             let mut kept = Kept::new(memory);
             while let Some(batch) = rows.try_next().await? {
                 kept.push(batch)?;
             }
-            Ok(uniform(Arc::clone(&self.schema), kept.finish()?)?)
+            Ok(uniform(Arc::clone(&self.planned.schema), kept.finish()?)?)
         };
         outcome.await.map_err(|e: DataFusionError| {
             match matches!(e.find_root(), DataFusionError::ResourcesExhausted(_)) {
                 true => Error::Memory { bytes: memory },
-                false => explain(&e, &self.uri),
+                false => explain(&e, &self.planned.uri),
             }
         })
     }
 
     /// What the scans of `expression` will read, a line each.
     pub(crate) async fn reads(&self) -> Result<Vec<String>> {
-        let mut scans = vec![];
-        gather(&self.physical, &mut scans);
-        let mut lines = vec![];
-        for scan in scans {
-            let Some(scan) = scan else {
-                lines.push("reads: stored sums, and no row of expression".to_owned());
-                continue;
-            };
-            let (rows, of) = scan.rows();
-            let bytes = scan.bytes().await?;
-            lines.push(format!(
-                "reads: {} of {} rows of expression, about {:.1} MB",
-                grouped(rows),
-                grouped(of),
-                bytes as f64 / 1e6
-            ));
-        }
-        Ok(lines)
+        reads(std::iter::once(&self.physical)).await
     }
 
     /// The plan, a line an operator.
@@ -208,66 +264,6 @@ fn uniform(
     Ok((schema, batches))
 }
 
-/// What all sessions have in common: functions, rules and settings.
-static BASE: LazyLock<SessionState> = LazyLock::new(|| {
-    let mut config = SessionConfig::new()
-        .with_information_schema(true)
-        .with_default_catalog_and_schema("slaf", SCHEMA);
-    let options = config.options_mut();
-    // `nCount_RNA` is a column's name as it stands, and NULLs sort last.
-    options.sql_parser.enable_ident_normalization = false;
-    options.sql_parser.default_null_ordering = "nulls_last".into();
-    // The side of metadata is built once, and the values are not shuffled.
-    options.optimizer.hash_join_single_partition_threshold = 256 << 20;
-    options.optimizer.hash_join_single_partition_threshold_rows = 20 << 20;
-    let mut rules: Vec<Arc<dyn datafusion::optimizer::AnalyzerRule + Send + Sync>> =
-        vec![Arc::new(OurArithmetic), Arc::new(KeepNulls)];
-    rules.extend(Analyzer::new().rules);
-    let mut state = SessionStateBuilder::new()
-        .with_config(config)
-        // Before the default ones.
-        .with_expr_planners(vec![Arc::new(SliceTexts)])
-        .with_default_features()
-        .with_analyzer_rules(rules)
-        .build();
-    for function in functions::all().into_iter().chain(patterns::all()) {
-        // There is none of that name yet.
-        let _ = state.register_udf(function);
-    }
-    state
-});
-
-/// A session with no tables that may take `memory` bytes, and then spills.
-fn context(memory: usize, sorted_joins: bool, recursive: bool) -> Result<SessionContext> {
-    let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(FairSpillPool::new(memory)))
-        .build_arc()
-        .map_err(|e| explain(&e, ""))?;
-    let tables = MemoryCatalogProvider::new();
-    let catalogs = MemoryCatalogProviderList::new();
-    tables
-        .register_schema(SCHEMA, Arc::new(MemorySchemaProvider::new()))
-        .map_err(|e| explain(&e, ""))?;
-    catalogs.register_catalog("slaf".to_owned(), Arc::new(tables));
-    let mut state = SessionStateBuilder::new_from_existing(BASE.clone())
-        .with_runtime_env(runtime)
-        .with_catalog_list(Arc::new(catalogs));
-    let mut config = BASE.config().clone();
-    let settings = config.options_mut();
-    let reserved = &mut settings.execution.sort_spill_reservation_bytes;
-    *reserved = (*reserved).min(memory / 8);
-    settings.optimizer.prefer_hash_join = !sorted_joins;
-    state = state.with_config(config);
-    if recursive {
-        // It takes away columns that the recursive term refers to by place.
-        let rules = BASE.optimizers().iter();
-        let rules = rules.filter(|rule| rule.name() != "optimize_projections");
-        state = state.with_optimizer_rules(rules.cloned().collect());
-    }
-    let state = state.build();
-    Ok(SessionContext::new_with_state(state))
-}
-
 fn is_recursive(statement: &Statement) -> bool {
     struct Recursive;
     impl Visitor for Recursive {
@@ -282,11 +278,6 @@ fn is_recursive(statement: &Statement) -> bool {
     statement.visit(&mut Recursive).is_break()
 }
 
-/// Whether a function of that name, in lower case, makes one value of many.
-pub(crate) fn is_aggregate(name: &str) -> bool {
-    BASE.aggregate_functions().contains_key(name)
-}
-
 /// Registers every table under the names that [`Catalog::resolve`] gives.
 fn register(
     context: &SessionContext,
@@ -294,7 +285,7 @@ fn register(
     reading: &Arc<Reading>,
 ) -> Result<(), DataFusionError> {
     let names = context
-        .catalog("slaf")
+        .catalog(CATALOG)
         .ok_or_else(|| DataFusionError::Internal("the session has no catalog".into()))?;
     for (at, handle) in catalog.handles.iter().enumerate() {
         names.register_schema(&handle.name, Arc::new(MemorySchemaProvider::new()))?;
@@ -396,95 +387,4 @@ fn restrict(
         batches: vec![ids],
     }))?;
     frame.join(ids, JoinType::LeftSemi, &[column], &["_selected"], None)
-}
-
-/// What DataFusion puts before what it has to say.
-const PREFIXES: [&str; 7] = [
-    "Error during planning: ",
-    "This feature is not implemented: ",
-    "External error: ",
-    "Query Execution error: ",
-    "Execution error: ",
-    "Arrow error: ",
-    "Internal error: ",
-];
-
-pub(crate) fn function_names() -> Vec<String> {
-    let state = &*BASE;
-    let scalar = state.scalar_functions().keys();
-    let aggregate = state.aggregate_functions().keys();
-    scalar
-        .chain(aggregate)
-        .chain(state.window_functions().keys())
-        .cloned()
-        .collect()
-}
-
-/// DataFusion's complaint in our words, with near misses for a column.
-fn explain(error: &DataFusionError, uri: &str) -> Error {
-    let root = error.find_root();
-    if let DataFusionError::SchemaError(schema_error, _) = root
-        && let datafusion::common::SchemaError::FieldNotFound {
-            field,
-            valid_fields,
-        } = &**schema_error
-    {
-        let mut near = nearest(&field.name, valid_fields.iter().map(|f| f.name.as_str()));
-        let mut name = field.name.clone();
-        if near.contains(&name) {
-            // It is of another table.
-            let of_name = valid_fields.iter().filter(|f| f.name == name);
-            near = of_name.map(datafusion::common::Column::flat_name).collect();
-            name = field.flat_name();
-        }
-        return Error::Unknown {
-            kind: "column",
-            name,
-            near,
-        };
-    }
-    let text = root.strip_backtrace();
-    if crate::error::is_storage_failure(&text) {
-        return Error::storage(uri, &text);
-    }
-    let mut text = text.as_str();
-    for prefix in PREFIXES {
-        text = text.trim_start_matches(prefix);
-    }
-    if text.contains("does not support logical expression") {
-        text = "An aggregate, a window or a subquery stands where none can be computed";
-    }
-    // A dump of the syntax tree tells nobody anything.
-    if text.contains(" { ") {
-        text = text.split('(').next().unwrap_or(text);
-    }
-    let text = crate::error::first_line(text);
-    if let Some(call) = text.strip_prefix("Function '")
-        && let Some((name, _)) = call.split_once("' failed to match any signature")
-    {
-        return Error::Sql {
-            message: format!("`{name}` takes no arguments of this number or these types."),
-            hint: Some("Cast them: `CAST(x AS DOUBLE)`.".into()),
-        };
-    }
-    if let Some(name) = text.strip_prefix("Invalid function '") {
-        let name = name.split('\'').next().unwrap_or(name).to_owned();
-        if BASE.window_functions().contains_key(&name.to_lowercase()) {
-            return Error::Sql {
-                message: format!("`{name}` is a window function, and has no OVER."),
-                hint: Some(format!("Write `{name}() OVER (ORDER BY …)`.")),
-            };
-        }
-        let known = function_names();
-        let near = nearest(&name, known.iter().map(String::as_str));
-        return Error::Unknown {
-            kind: "function",
-            name,
-            near,
-        };
-    }
-    Error::Sql {
-        message: format!("{text}."),
-        hint: None,
-    }
 }

@@ -7,7 +7,8 @@ use std::time::Instant;
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::{Answer, Engine, How, Options, Prepared};
+use super::engine::reads;
+use super::{Answer, Engine, Options, Prepared};
 use crate::{Error, Result};
 
 pub(crate) async fn explain(
@@ -15,48 +16,52 @@ pub(crate) async fn explain(
     analyze: bool,
     options: &Options,
 ) -> Result<Answer> {
-    let (engine, reason, warnings) = (
-        prepared.engine(),
-        prepared.reason.clone(),
-        prepared.warnings.clone(),
-    );
+    let engine = prepared.engine();
+    let Prepared {
+        planned,
+        leaves,
+        reason,
+        warnings,
+        statement: _,
+    } = prepared;
     let mut lines = vec![format!("engine: {} ({reason})", engine.name())];
-    match prepared.how {
-        How::Polars(frame) => {
-            if analyze {
-                let begun = Instant::now();
-                let frame = frame.clone();
-                let rows = tokio::task::spawn_blocking(move || frame.collect()).await;
-                let rows = rows
-                    .map_err(|e| Error::Engine {
-                        message: e.to_string(),
-                    })??
-                    .height();
-                lines.push(format!(
-                    "answered: {} rows in {}",
-                    grouped(rows as u64),
-                    since(begun)
-                ));
-            }
-            lines.extend(frame.explain(true)?.lines().map(str::to_owned));
+    let begun = Instant::now();
+    let (rows, described) = match leaves {
+        Some(leaves) => {
+            lines.extend(reads(leaves.scans()).await?);
+            let rows = match analyze {
+                true => Some(
+                    planned
+                        .run_in_polars(&leaves, options.memory)
+                        .await?
+                        .map_err(engine_failed)?
+                        .1,
+                ),
+                false => None,
+            };
+            (rows, leaves.described().map_err(engine_failed)?)
         }
-        How::DataFusion(planned, _) => {
-            lines.extend(planned.reads().await?);
-            if analyze {
-                let begun = Instant::now();
-                let (_, batches) = planned.run(options.memory).await?;
-                let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-                let (read, _) = options.reading.rows();
-                lines.push(format!("read: {} rows of expression", grouped(read)));
-                lines.push(format!(
-                    "answered: {} rows in {}",
-                    grouped(rows as u64),
-                    since(begun)
-                ));
-            }
-            lines.extend(planned.describe(analyze).lines().map(str::to_owned));
+        None => {
+            let running = planned.in_datafusion().await?;
+            lines.extend(running.reads().await?);
+            let rows = match analyze {
+                true => Some(running.run(options.memory).await?.1),
+                false => None,
+            };
+            (rows, running.describe(analyze))
         }
+    };
+    if let Some(batches) = rows {
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let (read, _) = options.reading.rows();
+        lines.push(format!("read: {} rows of expression", grouped(read)));
+        lines.push(format!(
+            "answered: {} rows in {}",
+            grouped(rows as u64),
+            since(begun)
+        ));
     }
+    lines.extend(described.lines().map(str::to_owned));
     let schema = Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, false)]));
     let column = Arc::new(StringArray::from(lines));
     Ok(Answer {
@@ -66,6 +71,10 @@ pub(crate) async fn explain(
         reason,
         warnings,
     })
+}
+
+fn engine_failed(message: String) -> Error {
+    Error::Engine { message }
 }
 
 fn since(begun: Instant) -> String {

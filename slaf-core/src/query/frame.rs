@@ -13,19 +13,22 @@ use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 
 use super::counted::Counted;
+use super::told::{Told, told};
 use crate::dataset::Table;
 use crate::storage::Place;
 use lance::datafusion::LanceTableProvider;
 
-/// Opens a frame for some of its columns, by their names.
-pub type Open =
-    Arc<dyn Fn(&[String]) -> crate::Result<Box<dyn RecordBatchReader + Send>> + Send + Sync>;
+/// Opens a frame for some of its columns, by their names, and for the rows of which
+/// all that it is told is true, or more.
+pub type Open = Arc<
+    dyn Fn(&[String], &[Told]) -> crate::Result<Box<dyn RecordBatchReader + Send>> + Send + Sync,
+>;
 
 /// A frame under the name of the variable that holds it.
 #[derive(Clone)]
@@ -83,6 +86,7 @@ impl Frame {
                 schema: Arc::clone(&self.schema),
                 first: self.schema.fields().first().map(|f| f.name().clone()),
                 open: Arc::clone(open),
+                told: vec![],
             }),
             Rows::Lance(table) => {
                 let lance = Arc::clone(&table.lance);
@@ -141,6 +145,7 @@ struct Elsewhere {
     /// A column to count the rows by when none is asked for.
     first: Option<String>,
     open: Open,
+    told: Vec<Told>,
 }
 
 impl fmt::Debug for Elsewhere {
@@ -159,11 +164,24 @@ impl TableProvider for Elsewhere {
         TableType::Base
     }
 
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let supported = filters
+            .iter()
+            .map(|filter| match told(filter, &self.schema) {
+                Some(_) => TableProviderFilterPushDown::Inexact,
+                None => TableProviderFilterPushDown::Unsupported,
+            });
+        Ok(supported.collect())
+    }
+
     async fn scan(
         &self,
         _: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _: &[Expr],
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = match projection {
@@ -174,6 +192,10 @@ impl TableProvider for Elsewhere {
             schema: Arc::clone(&schema),
             first: self.first.clone(),
             open: Arc::clone(&self.open),
+            told: filters
+                .iter()
+                .filter_map(|f| told(f, &self.schema))
+                .collect(),
         });
         Ok(Arc::new(StreamingTableExec::try_new(
             schema,
@@ -195,13 +217,15 @@ impl PartitionStream for Elsewhere {
         let mut stream = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), 2);
         let (batches, open) = (stream.tx(), Arc::clone(&self.open));
         let (schema, first) = (Arc::clone(&self.schema), self.first.clone());
+        let told = self.told.clone();
         stream.spawn_blocking(move || {
             let mut columns: Vec<String> =
                 schema.fields().iter().map(|f| f.name().clone()).collect();
             if columns.is_empty() {
                 columns.extend(first);
             }
-            let reader = open(&columns).map_err(|e| DataFusionError::External(Box::new(e)))?;
+            let reader =
+                open(&columns, &told).map_err(|e| DataFusionError::External(Box::new(e)))?;
             for batch in reader {
                 let batch = batch?;
                 let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

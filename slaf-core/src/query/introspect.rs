@@ -8,7 +8,7 @@ use sqlparser::ast::{Ident, Statement};
 
 use super::catalog::Catalog;
 use super::params::Params;
-use super::{Answer, Engine, How, Options, prepare};
+use super::{Answer, Engine, Options, prepare};
 use crate::query::parse::parse;
 use crate::{Error, Result};
 
@@ -122,9 +122,7 @@ pub(crate) async fn columns(
         engine: Some(Engine::DataFusion),
         ..options.clone()
     };
-    let How::DataFusion(planned, _) = prepare(catalog, query, params, &options).await?.how else {
-        return Err(nothing());
-    };
+    let planned = prepare(catalog, query, params, &options).await?.planned;
     let fields = planned.schema.fields().iter();
     Ok(fields
         .map(|f| (f.name().clone(), f.data_type().clone()))

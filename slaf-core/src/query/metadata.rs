@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider};
@@ -28,7 +28,7 @@ const KEPT: usize = 1 << 30;
 /// Rows that an operator takes at once.
 const MORSEL: usize = 1 << 16;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Metadata {
     pub(crate) table: Table,
     pub(crate) wanted: Mask,
@@ -42,7 +42,12 @@ impl Metadata {
         }
     }
 
-    fn size(&self, schema: &SchemaRef) -> usize {
+    /// Whether whole columns are read and kept, also for another executor.
+    pub(crate) fn is_kept(&self, schema: &Schema) -> bool {
+        self.wanted.is_none() && self.size(schema) <= KEPT
+    }
+
+    fn size(&self, schema: &Schema) -> usize {
         fn width(dtype: &DataType) -> usize {
             match dtype {
                 DataType::FixedSizeList(item, n) => width(item.data_type()) * *n as usize,

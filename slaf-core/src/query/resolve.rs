@@ -29,9 +29,10 @@ use super::dense;
 use super::expression::{CELL, Expression, GENE, Wanted};
 use super::frame::Held;
 use super::metadata::Metadata;
+use super::session::task;
 
 /// The name of a table that stands for a part of a plan.
-const RESOLVED: &str = "_resolved";
+pub(crate) const RESOLVED: &str = "_resolved";
 /// Rows of tables that are read ahead, at most.
 const SMALL: usize = 20_000_000;
 
@@ -308,7 +309,7 @@ impl Materialised {
         let planner = state.query_planner();
         let physical = planner.create_physical_plan(plan, state).await?;
         Ok(Self {
-            batches: collect(physical, state.task_ctx()).await?,
+            batches: collect(physical, task(state)).await?,
             plan: plan.clone(),
         })
     }

@@ -14,8 +14,7 @@ use sqlparser::ast::{
 };
 
 use super::catalog::Catalog;
-use super::columns::{Given, Scope, joined, starred, unknown};
-use super::lower::default_name;
+use super::columns::{Given, Scope, default_name, joined, starred, unknown};
 use crate::{Error, Result};
 
 pub(crate) fn write_out(statement: &mut Statement, catalog: &Catalog) -> Result<()> {

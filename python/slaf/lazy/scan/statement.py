@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import polars as pl
 
+from slaf.lazy.scan.condition import quoted, where
 from slaf.lazy.scan.source import Source, registered
 
 #: Rows that polars is given at once.
@@ -38,7 +39,10 @@ class _Statement(Source):
 
     def _asked(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> str:
         needed = columns if predicate is None else [*columns, *predicate.meta.root_names()]
-        names = ", ".join('"' + n.replace('"', '""') + '"' for n in dict.fromkeys(needed))
-        # The rows are counted before the predicate.
-        limit = "" if n_rows is None else f" LIMIT {n_rows}"
-        return f"SELECT {names} FROM ({self._text}\n){limit}"
+        names = ", ".join(quoted(name) for name in dict.fromkeys(needed))
+        asked = f"SELECT {names} FROM ({self._text}\n)"
+        if n_rows is not None:
+            # The rows are counted before the predicate.
+            return f"{asked} LIMIT {n_rows}"
+        conditions = [] if predicate is None else where(predicate, self.schema)
+        return f"{asked} WHERE {' AND '.join(conditions)}" if conditions else asked

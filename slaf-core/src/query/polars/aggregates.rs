@@ -1,0 +1,147 @@
+//! Aggregate functions: what Polars computes of a group, without anything in it
+//! that keeps it from doing so in parallel, and what is made of that.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
+use polars::prelude::{
+    DataType as PlDataType, Expr as PlExpr, NULL, QuantileMethod, len, lit, when,
+};
+
+use super::expressions::{dtype, is_constant, is_float};
+use super::{Lowered, Scope, refuse};
+
+/// An aggregate.
+pub(super) struct Measure {
+    /// Of the values of a group.
+    pub(super) parts: Vec<PlExpr>,
+    whole: Whole,
+    gives: PlDataType,
+}
+
+/// What is made of the parts.
+enum Whole {
+    /// The only one.
+    Part,
+    /// The first, or NULL where the second, a number of values, is 0.
+    OfSome,
+}
+
+impl Measure {
+    pub(super) fn of(&self, parts: Vec<PlExpr>) -> Lowered<PlExpr> {
+        let mut parts = parts.into_iter();
+        let (Some(found), n) = (parts.next(), parts.next()) else {
+            return refuse("an aggregate of nothing");
+        };
+        let found = match (&self.whole, n) {
+            (Whole::OfSome, Some(n)) => when(n.gt(lit(0))).then(found).otherwise(lit(NULL)),
+            _ => found,
+        };
+        Ok(found.cast(self.gives.clone()))
+    }
+}
+
+impl Scope<'_> {
+    pub(super) fn aggregate(&self, expr: &Expr) -> Lowered<Measure> {
+        let call = match expr {
+            Expr::Alias(alias) => return self.aggregate(&alias.expr),
+            Expr::AggregateFunction(call) => call,
+            _ => return refuse("what is no aggregate"),
+        };
+        let AggregateFunction { func, params } = call;
+        let AggregateFunctionParams {
+            args,
+            distinct,
+            filter,
+            order_by,
+            null_treatment: None,
+        } = params
+        else {
+            return refuse("an aggregate with IGNORE NULLS");
+        };
+        // Of a constant Polars makes one value, however many rows there are.
+        if filter.as_deref().is_some_and(is_constant) {
+            return refuse("a filter that is constant");
+        }
+        let filter = filter.as_deref().map(|filter| self.expr(filter));
+        let filter = filter.transpose()?;
+        let by_itself =
+            matches!(order_by.as_slice(), [by] if Some(&by.expr) == args.first() && by.asc);
+        if !order_by.is_empty() && !(func.name() == "percentile_cont" && by_itself) {
+            return refuse("an aggregate with ORDER BY");
+        }
+        let gives = dtype(&self.dtype(&Expr::AggregateFunction(call.clone()))?)?;
+        let measure = |(whole, parts)| Measure {
+            parts,
+            whole,
+            gives: gives.clone(),
+        };
+        let rows = func.name() == "count"
+            && args
+                .iter()
+                .all(|arg| matches!(arg, Expr::Literal(value, _) if !value.is_null()));
+        if rows && !distinct {
+            let counted = filter.map_or_else(len, PlExpr::sum);
+            return Ok(measure((Whole::Part, vec![counted])));
+        }
+        let (Some(argument), true) = (args.first(), args.len() <= 2) else {
+            return refuse("an aggregate of several arguments");
+        };
+        if is_constant(argument) {
+            return refuse("an aggregate of a constant");
+        }
+        let of = self.dtype(argument)?;
+        let mut values = self.expr(argument)?;
+        if let Some(filter) = filter {
+            values = when(filter).then(values).otherwise(lit(NULL));
+        }
+        if *distinct {
+            values = values.drop_nulls().unique();
+        }
+        let found = match args.get(1) {
+            None => of_values(func.name(), values, &of)?,
+            Some(Expr::Literal(ScalarValue::Float64(Some(part)), _))
+                if func.name() == "percentile_cont" && is_float(&of) =>
+            {
+                let quantile = values.quantile(lit(*part), QuantileMethod::Linear);
+                (Whole::Part, vec![quantile])
+            }
+            Some(_) => return refuse("an aggregate of several arguments"),
+        };
+        Ok(measure(found))
+    }
+}
+
+/// Polars leaves NULLs out, too; but of no values at all it knows a sum.
+fn of_values(name: &str, values: PlExpr, of: &DataType) -> Lowered<(Whole, Vec<PlExpr>)> {
+    let some = |found: PlExpr| (Whole::OfSome, vec![found, values.clone().count()]);
+    let number = of.is_numeric();
+    let wide = if is_float(of) {
+        PlDataType::Float64
+    } else {
+        PlDataType::Int64
+    };
+    let ordered = of.is_integer() || *of == DataType::Utf8;
+    let part = match name {
+        "sum" if number && *of != DataType::UInt64 => {
+            return Ok(some(values.clone().cast(wide).sum()));
+        }
+        "bool_and" => return Ok(some(values.clone().all(true))),
+        "bool_or" => return Ok(some(values.clone().any(true))),
+        "count" => values.count(),
+        "avg" if number => values.cast(PlDataType::Float64).mean(),
+        "min" if ordered => values.min(),
+        "max" if ordered => values.max(),
+        // NaN is the greatest.
+        "min" if is_float(of) => values.min(),
+        "max" if is_float(of) => values.nan_max(),
+        "stddev" if is_float(of) => values.std(1),
+        "stddev_pop" if is_float(of) => values.std(0),
+        "var" if is_float(of) => values.var(1),
+        "var_pop" if is_float(of) => values.var(0),
+        "median" if is_float(of) => values.median(),
+        other => return refuse(format!("the aggregate {other} of {of}")),
+    };
+    Ok((Whole::Part, vec![part]))
+}

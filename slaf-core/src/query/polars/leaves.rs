@@ -1,0 +1,353 @@
+//! The rows that a plan in Polars begins with: tables, and what is done to the
+//! values themselves (their aggregates, and their joins with cells and genes),
+//! read by the operators that both executors share and handed over without a copy.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
+use datafusion::arrow::datatypes::Schema;
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::datasource::source_as_provider;
+use datafusion::error::Result as DfResult;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{
+    Expr, Filter, LogicalPlan, Projection, Sort, Subquery, SubqueryAlias, TableScan,
+};
+use datafusion::physical_plan::{ExecutionPlan, collect, displayable, execute_stream};
+use futures::TryStreamExt;
+use polars::prelude::{Column, DataFrame, Engine};
+
+use super::{Lowered, is_column, lower, refuse};
+use crate::bridge;
+use crate::query::expression::{CELL, GENE, external};
+use crate::query::expression_scan::ExpressionScan;
+use crate::query::frame::Held;
+use crate::query::metadata::Metadata;
+use crate::query::resolve::{RESOLVED, expression_of};
+use crate::query::session::task;
+
+/// Rows in memory that Polars is given, at most: more stream through DataFusion.
+const MOST: usize = 20_000_000;
+
+/// From so many rows on Polars' streaming engine is the quicker: it groups a
+/// million rows in half the time, and fifty thousand not faster.
+const MANY: usize = 200_000;
+
+/// The leaves of a plan that Polars runs.
+pub(crate) struct Leaves {
+    plan: LogicalPlan,
+    leaves: Vec<Leaf>,
+    /// Subqueries that stand for one value, which are asked first.
+    values: Vec<Arc<dyn ExecutionPlan>>,
+}
+
+enum Leaf {
+    /// Whole columns of cells or genes, which stay in memory as they are.
+    Kept(Metadata, Vec<String>),
+    /// Rows that are in memory.
+    Held(Vec<RecordBatch>),
+    Read(Arc<dyn ExecutionPlan>),
+}
+
+impl Leaves {
+    /// Those of `plan`, or why Polars does not run it.
+    pub(crate) async fn of(plan: &LogicalPlan, state: &SessionState) -> Lowered<Self> {
+        let mut asked = vec![];
+        let without = with_values(plan, &mut |subquery| {
+            asked.push(subquery.clone());
+            no_value(subquery)
+        });
+        let without = without.map_err(|e| e.to_string())?;
+        let mut found = vec![];
+        _ = lower(&without, &mut |leaf| {
+            found.push(leaf.clone());
+            frame(leaf.schema().as_arrow(), &[])
+        })?;
+        let mut leaves = vec![];
+        for leaf in found {
+            leaves.push(match here(&leaf) {
+                Some(here) => here,
+                None => Leaf::Read(physical(&leaf, state).await?),
+            });
+        }
+        let mut values = vec![];
+        for subquery in asked {
+            values.push(physical(&subquery.subquery, state).await?);
+        }
+        if is_passed_on(plan) && matches!(leaves.as_slice(), [Leaf::Read(_)]) {
+            return refuse("its rows are the answer as they are read");
+        }
+        Ok(Self {
+            plan: plan.clone(),
+            leaves,
+            values,
+        })
+    }
+
+    /// A shape that DataFusion answers faster, if the plan has it.
+    pub(crate) fn slower(&self) -> Option<&'static str> {
+        let first_rows = |node: &LogicalPlan| matches!(node, LogicalPlan::Sort(Sort { fetch: Some(_), input, .. }) if is_of_rows(input));
+        let found = self.plan.exists(|node| Ok(first_rows(node)));
+        found
+            .unwrap_or(false)
+            .then_some("it finds the first rows in an order faster")
+    }
+
+    /// What reads those that are not kept.
+    pub(crate) fn scans(&self) -> impl Iterator<Item = &Arc<dyn ExecutionPlan>> {
+        let leaves = self.leaves.iter();
+        let read = leaves.filter_map(|leaf| match leaf {
+            Leaf::Kept(..) | Leaf::Held(_) => None,
+            Leaf::Read(physical) => Some(physical),
+        });
+        read.chain(&self.values)
+    }
+
+    /// Reads the rows, no more than `memory` bytes, and asks Polars.
+    pub(crate) async fn run(
+        &self,
+        state: &SessionState,
+        memory: usize,
+    ) -> DfResult<Lowered<DataFrame>> {
+        let mut frames = VecDeque::new();
+        let (mut rows, mut bytes) = (0, 0);
+        for leaf in &self.leaves {
+            let read = match leaf {
+                Leaf::Kept(metadata, names) => {
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                    let columns = metadata.table.kept_in_polars(&names).await;
+                    let columns = columns.map_err(external)?;
+                    let whole = DataFrame::new(metadata.table.rows as usize, columns);
+                    bytes += whole.as_ref().map_or(0, DataFrame::estimated_size);
+                    whole.map_err(|e| e.to_string())
+                }
+                Leaf::Held(batches) => frame(&batches[0].schema(), batches),
+                Leaf::Read(physical) => {
+                    let mut stream = execute_stream(Arc::clone(physical), task(state))?;
+                    let mut batches = vec![];
+                    while let Some(batch) = stream.try_next().await? {
+                        rows += batch.num_rows();
+                        for column in batch.columns() {
+                            bytes += column.to_data().get_slice_memory_size()?;
+                        }
+                        batches.push(batch);
+                        if rows > MOST || bytes > memory {
+                            break;
+                        }
+                    }
+                    frame(&physical.schema(), &batches)
+                }
+            };
+            if rows > MOST || bytes > memory {
+                return Ok(refuse("more rows than it should hold in memory"));
+            }
+            frames.push_back(read);
+        }
+        let mut values = VecDeque::new();
+        for physical in &self.values {
+            let batches = collect(Arc::clone(physical), task(state)).await?;
+            let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+            let first = batches.iter().find(|batch| batch.num_rows() > 0);
+            values.push_back(match (rows, first) {
+                (1, Some(batch)) => ScalarValue::try_from_array(batch.column(0), 0)?,
+                (0, _) => ScalarValue::try_new_null(physical.schema().field(0).data_type())?,
+                _ => return Ok(refuse("a subquery of several rows")),
+            });
+        }
+        let plan = with_values(&self.plan, &mut |subquery| {
+            values.pop_front().map_or_else(|| no_value(subquery), Ok)
+        })?;
+        let total: usize = frames.iter().flatten().map(DataFrame::height).sum();
+        let engine = match total >= MANY && !has_windows(&self.plan) {
+            true => Engine::Streaming,
+            false => Engine::InMemory,
+        };
+        let lowered = lower(&plan, &mut |_| {
+            let unknown = || refuse("a leaf of which nobody knew");
+            frames.pop_front().unwrap_or_else(unknown)
+        });
+        let lowered = match lowered {
+            Ok(lowered) => lowered,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let answer = tokio::task::spawn_blocking(move || lowered.collect_with_engine(engine)).await;
+        Ok(match answer {
+            Ok(Ok(answer)) => Ok(answer.unwrap_single()),
+            Ok(Err(error)) => refuse(error.to_string()),
+            Err(stopped) => refuse(stopped.to_string()),
+        })
+    }
+
+    /// The plan without rows, to be shown, and what reads them.
+    pub(crate) fn described(&self) -> Lowered<String> {
+        let plan = with_values(&self.plan, &mut no_value).map_err(|e| e.to_string())?;
+        let plan = lower(&plan, &mut |leaf| frame(leaf.schema().as_arrow(), &[]))?;
+        let mut text = plan.explain(true).map_err(|e| e.to_string())?;
+        for (number, leaf) in self.leaves.iter().enumerate() {
+            let told = match leaf {
+                Leaf::Kept(metadata, names) => {
+                    format!("{}, kept: {}", metadata.table.name, names.join(", "))
+                }
+                Leaf::Held(_) => "rows in memory".to_owned(),
+                Leaf::Read(physical) => displayable(&**physical).indent(false).to_string(),
+            };
+            text += &format!("\nframe {}: {}", number + 1, told.trim_end());
+        }
+        for physical in &self.values {
+            let told = displayable(&**physical).indent(false).to_string();
+            text += &format!("\na value: {}", told.trim_end());
+        }
+        Ok(text)
+    }
+}
+
+/// `plan` with values for the subqueries that are one value, the same for each row.
+fn with_values(
+    plan: &LogicalPlan,
+    value: &mut dyn FnMut(&Subquery) -> DfResult<ScalarValue>,
+) -> DfResult<LogicalPlan> {
+    let known = |expr: Expr, value: &mut dyn FnMut(&Subquery) -> DfResult<ScalarValue>| match &expr
+    {
+        Expr::ScalarSubquery(subquery) if subquery.outer_ref_columns.is_empty() => {
+            Ok(Transformed::yes(Expr::Literal(value(subquery)?, None)))
+        }
+        _ => Ok(Transformed::no(expr)),
+    };
+    let replaced = plan.clone().transform_down(|node| {
+        node.map_expressions(|expr| expr.transform_down(|expr| known(expr, value)))
+    })?;
+    Ok(replaced.data)
+}
+
+/// The value of a subquery that has not been asked.
+fn no_value(subquery: &Subquery) -> DfResult<ScalarValue> {
+    let (_, field) = subquery.subquery.schema().qualified_field(0);
+    ScalarValue::try_new_null(field.data_type())
+}
+
+/// Whether `plan`, which is no table, is read as a whole: it works on the values.
+pub(super) fn is_of_values(plan: &LogicalPlan) -> bool {
+    plan.inputs().into_iter().any(|input| match input {
+        LogicalPlan::Aggregate(_) => false,
+        LogicalPlan::TableScan(scan) => expression_of(scan).is_some(),
+        other => is_of_values(other),
+    })
+}
+
+/// Whether `plan` has the rows of a table, one by one.
+fn is_of_rows(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(Projection { input, .. })
+        | LogicalPlan::Filter(Filter { input, .. })
+        | LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => is_of_rows(input),
+        LogicalPlan::TableScan(scan) => scan.table_name.table() != RESOLVED,
+        _ => false,
+    }
+}
+
+/// Windows rely on the order that their rows were put in.
+fn has_windows(plan: &LogicalPlan) -> bool {
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::Window(_))))
+        .unwrap_or(true)
+}
+
+/// Whether `plan` is a leaf with its columns in some order.
+fn is_passed_on(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(Projection { expr, input, .. }) => {
+            expr.iter().all(is_column) && is_passed_on(input)
+        }
+        LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => is_passed_on(input),
+        LogicalPlan::TableScan(_) => true,
+        LogicalPlan::Aggregate(_) | LogicalPlan::Join(_) => is_of_values(plan),
+        _ => false,
+    }
+}
+
+/// A table that is in memory, or stays there. Filters are not lost: such a table
+/// leaves them to who asks.
+fn here(leaf: &LogicalPlan) -> Option<Leaf> {
+    let LogicalPlan::TableScan(scan) = leaf else {
+        return None;
+    };
+    let provider = source_as_provider(&scan.source).ok()?;
+    let schema = scan.projected_schema.as_arrow();
+    if let Some(metadata) = provider.downcast_ref::<Metadata>() {
+        let names = schema.fields().iter().map(|field| field.name().clone());
+        let whole = metadata.is_kept(schema) && !schema.fields().is_empty();
+        return whole.then(|| Leaf::Kept(metadata.clone(), names.collect()));
+    }
+    let held = provider.downcast_ref::<Held>()?;
+    let batches = held.batches.iter().map(|batch| match &scan.projection {
+        Some(columns) => batch.project(columns),
+        None => Ok(batch.clone()),
+    });
+    let batches = batches.collect::<Result<Vec<_>, _>>().ok()?;
+    (!batches.is_empty()).then_some(Leaf::Held(batches))
+}
+
+async fn physical(leaf: &LogicalPlan, state: &SessionState) -> Lowered<Arc<dyn ExecutionPlan>> {
+    let planner = state.query_planner();
+    let physical = planner.create_physical_plan(leaf, state).await;
+    let physical = physical.map_err(|e| e.to_string())?;
+    let rows = match leaf {
+        // An aggregate's rows are few; else it is stopped.
+        LogicalPlan::Aggregate(_) => 0,
+        _ => values_of(&physical),
+    };
+    match rows > MOST {
+        true => refuse("more rows than it should hold in memory"),
+        false => Ok(physical),
+    }
+}
+
+/// Rows that a plan gives: those of its scans of values, if it knows no better.
+fn values_of(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    if let Some(scan) = plan.downcast_ref::<ExpressionScan>() {
+        return scan.rows().0 as usize;
+    }
+    let counted = plan.partition_statistics(None).ok();
+    match counted.and_then(|counted| counted.num_rows.get_value().copied()) {
+        Some(rows) => rows,
+        None => plan
+            .children()
+            .into_iter()
+            .map(values_of)
+            .max()
+            .unwrap_or(0),
+    }
+}
+
+/// Batches as one frame, a chunk each.
+pub(super) fn frame(schema: &Schema, batches: &[RecordBatch]) -> Lowered<DataFrame> {
+    let empty = RecordBatch::new_empty(Arc::new(schema.clone()));
+    let mut whole: Option<DataFrame> = None;
+    for batch in batches.iter().chain(batches.is_empty().then_some(&empty)) {
+        // Two columns of a leaf may have one name.
+        let columns = batch.columns().iter().enumerate();
+        let columns = columns.map(|(at, array)| column(&at.to_string(), array));
+        let columns = columns.collect::<Lowered<Vec<_>>>()?;
+        let part = DataFrame::new(batch.num_rows(), columns).map_err(|e| e.to_string())?;
+        match &mut whole {
+            Some(whole) => {
+                whole.vstack_mut(&part).map_err(|e| e.to_string())?;
+            }
+            None => whole = Some(part),
+        }
+    }
+    whole.ok_or_else(|| "a leaf without a schema".to_owned())
+}
+
+/// A column over the buffers of an array.
+pub(super) fn column(name: &str, array: &ArrayRef) -> Lowered<Column> {
+    bridge::plain_to_polars(name, array).map_err(|e| e.to_string())
+}
+
+/// Whether each row of a scan has another value of that column.
+pub(super) fn is_id_of(scan: &TableScan, name: &str) -> bool {
+    let metadata = source_as_provider(&scan.source);
+    let metadata = metadata.is_ok_and(|provider| provider.is::<Metadata>());
+    metadata && (name == CELL || name == GENE)
+}

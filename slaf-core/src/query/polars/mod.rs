@@ -1,0 +1,366 @@
+//! Polars as an executor: the typed plan of a statement as a `LazyFrame`.
+//!
+//! The plan is the one that names, types and pushdown are settled in, so that
+//! both executors are asked the same. Every node and every expression is taken
+//! apart by name: what a later release adds does not compile until somebody has
+//! decided about it. Whatever is not known to mean the same in Polars is an `Err`
+//! with the reason, and DataFusion runs the statement.
+
+mod aggregates;
+mod expressions;
+mod functions;
+mod joins;
+mod leaves;
+mod windows;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::{
+    Aggregate, Distinct, EmptyRelation, Expr, Filter, Limit, LogicalPlan, Projection, Sort,
+    SortExpr, SubqueryAlias, Union, Values, Window,
+};
+use polars::prelude::{
+    Column, DataFrame, Expr as PlExpr, IntoLazy, LazyFrame, PlSmallStr, SortMultipleOptions,
+    UnionArgs, UniqueKeepStrategy, col, concat,
+};
+
+pub(crate) use leaves::Leaves;
+
+/// Why Polars does not run a statement.
+pub(crate) type Reason = String;
+pub(crate) type Lowered<T> = Result<T, Reason>;
+
+pub(crate) fn refuse<T>(reason: impl Into<String>) -> Lowered<T> {
+    Err(reason.into())
+}
+
+/// `plan` as a frame, whose columns are those of the plan's schema, in its order.
+/// `leaf` gives the rows of a part of it that is read as a whole.
+pub(crate) fn lower(
+    plan: &LogicalPlan,
+    leaf: &mut dyn FnMut(&LogicalPlan) -> Lowered<DataFrame>,
+) -> Lowered<LazyFrame> {
+    let part = Lowering { leaf, named: 0 }.node(plan)?;
+    for field in plan.schema().fields() {
+        if field.data_type().is_null() {
+            return refuse("a column of nothing but NULL");
+        }
+    }
+    if part.names.is_empty() {
+        return refuse("an answer without columns");
+    }
+    let columns = part.names.iter().map(|name| col(name.clone()));
+    Ok(part.frame.select(columns.collect::<Vec<_>>()))
+}
+
+struct Lowering<'a> {
+    leaf: &'a mut dyn FnMut(&LogicalPlan) -> Lowered<DataFrame>,
+    named: usize,
+}
+
+/// A part of the plan: no two columns of a statement have the same name.
+struct Part {
+    /// It has at least one column, by which its rows count.
+    frame: LazyFrame,
+    /// Of each column of the plan's schema.
+    names: Vec<PlSmallStr>,
+}
+
+/// What the columns of an expression are called.
+struct Scope<'a> {
+    schema: &'a DFSchema,
+    names: &'a [PlSmallStr],
+}
+
+impl Part {
+    fn scope<'a>(&'a self, of: &'a LogicalPlan) -> Scope<'a> {
+        Scope {
+            schema: of.schema(),
+            names: &self.names,
+        }
+    }
+}
+
+impl Lowering<'_> {
+    fn fresh(&mut self) -> PlSmallStr {
+        self.named += 1;
+        PlSmallStr::from_string(format!("#{}", self.named))
+    }
+
+    fn node(&mut self, plan: &LogicalPlan) -> Lowered<Part> {
+        match plan {
+            LogicalPlan::TableScan(_) => self.leaf(plan),
+            LogicalPlan::Aggregate(_) | LogicalPlan::Join(_) if leaves::is_of_values(plan) => {
+                self.leaf(plan)
+            }
+            LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => self.node(input),
+            LogicalPlan::Projection(Projection { expr, input, .. }) => self.project(expr, input),
+            LogicalPlan::Filter(Filter {
+                predicate, input, ..
+            }) => {
+                let part = self.node(input)?;
+                let predicate = part.scope(input).expr(predicate)?;
+                Ok(Part {
+                    frame: part.frame.filter(predicate),
+                    names: part.names,
+                })
+            }
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Sort(Sort { expr, input, fetch }) => {
+                let part = self.node(input)?;
+                let frame = sorted(part.frame.clone(), expr, &part.scope(input))?;
+                let frame = match fetch {
+                    Some(rows) => frame.limit(*rows as u64),
+                    None => frame,
+                };
+                Ok(Part {
+                    frame,
+                    names: part.names,
+                })
+            }
+            LogicalPlan::Limit(Limit { skip, fetch, input }) => {
+                let part = self.node(input)?;
+                let skip = number(skip.as_deref())?.unwrap_or(0);
+                let rows = number(fetch.as_deref())?.unwrap_or(i64::MAX);
+                Ok(Part {
+                    frame: part.frame.slice(skip, rows as u64),
+                    names: part.names,
+                })
+            }
+            LogicalPlan::Distinct(Distinct::All(input)) => {
+                let part = self.node(input)?;
+                if part.names.is_empty() {
+                    return refuse("DISTINCT without columns");
+                }
+                let columns: Vec<PlExpr> = part.names.iter().map(|n| col(n.clone())).collect();
+                let frame = part.frame.select(columns);
+                Ok(Part {
+                    frame: frame.unique(None, UniqueKeepStrategy::Any),
+                    names: part.names,
+                })
+            }
+            LogicalPlan::Union(Union { inputs, schema }) => self.union(inputs, schema),
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Window(Window {
+                input, window_expr, ..
+            }) => self.window(input, window_expr),
+            LogicalPlan::Values(Values { schema, values }) => self.values(schema, values),
+            LogicalPlan::EmptyRelation(EmptyRelation {
+                produce_one_row,
+                schema,
+            }) if schema.fields().is_empty() => {
+                self.of_rows(DataFrame::empty_with_height(usize::from(*produce_one_row)))
+            }
+            LogicalPlan::EmptyRelation(EmptyRelation {
+                produce_one_row: false,
+                schema,
+            }) => self.of_rows(leaves::frame(schema.as_arrow(), &[])?),
+            LogicalPlan::EmptyRelation(_) => refuse("a row of nothing but NULL"),
+            LogicalPlan::Distinct(Distinct::On(_)) => refuse("DISTINCT ON"),
+            LogicalPlan::RecursiveQuery(_) => refuse("WITH RECURSIVE"),
+            LogicalPlan::Unnest(_) => refuse("lists that are unnested"),
+            LogicalPlan::Subquery(_) => refuse("a subquery of each row"),
+            LogicalPlan::Extension(_)
+            | LogicalPlan::Repartition(_)
+            | LogicalPlan::Statement(_)
+            | LogicalPlan::Explain(_)
+            | LogicalPlan::Analyze(_)
+            | LogicalPlan::Dml(_)
+            | LogicalPlan::Ddl(_)
+            | LogicalPlan::Copy(_)
+            | LogicalPlan::DescribeTable(_) => refuse("a statement that is no question"),
+        }
+    }
+
+    fn leaf(&mut self, plan: &LogicalPlan) -> Lowered<Part> {
+        let rows = (self.leaf)(plan)?;
+        self.of_rows(rows)
+    }
+
+    /// Rows under fresh names.
+    fn of_rows(&mut self, mut rows: DataFrame) -> Lowered<Part> {
+        let width = rows.width();
+        if width == 0 {
+            let name = self.fresh();
+            let column = Column::new_scalar(name, 0i32.into(), rows.height());
+            rows = DataFrame::new(rows.height(), vec![column]).map_err(|e| e.to_string())?;
+            return Ok(Part {
+                frame: rows.lazy(),
+                names: vec![],
+            });
+        }
+        let names: Vec<PlSmallStr> = (0..width).map(|_| self.fresh()).collect();
+        rows.set_column_names(names.as_slice())
+            .map_err(|e| e.to_string())?;
+        Ok(Part {
+            frame: rows.lazy(),
+            names,
+        })
+    }
+
+    /// A literal is as long as the frame, not one row.
+    fn project(&mut self, exprs: &[Expr], input: &LogicalPlan) -> Lowered<Part> {
+        let part = self.node(input)?;
+        if exprs.is_empty() {
+            return Ok(Part {
+                frame: part.frame,
+                names: vec![],
+            });
+        }
+        let scope = part.scope(input);
+        let mut names = vec![];
+        let mut columns = vec![];
+        for expr in exprs {
+            let name = self.fresh();
+            columns.push(scope.expr(expr)?.alias(name.clone()));
+            names.push(name);
+        }
+        let wanted: Vec<PlExpr> = names.iter().map(|n| col(n.clone())).collect();
+        let frame = match exprs.iter().all(is_column) {
+            true => part.frame.select(columns),
+            false => part.frame.with_columns(columns).select(wanted),
+        };
+        Ok(Part { frame, names })
+    }
+
+    fn aggregate(&mut self, aggregate: &Aggregate) -> Lowered<Part> {
+        let Aggregate {
+            input,
+            group_expr,
+            aggr_expr,
+            ..
+        } = aggregate;
+        let part = self.node(input)?;
+        let scope = part.scope(input);
+        let mut names = vec![];
+        let mut keys = vec![];
+        for expr in group_expr {
+            if matches!(expr, Expr::GroupingSet(_)) {
+                return refuse("ROLLUP, CUBE or GROUPING SETS");
+            }
+            if expressions::is_constant(expr) {
+                return refuse("GROUP BY a constant");
+            }
+            let name = self.fresh();
+            keys.push(scope.expr(expr)?.alias(name.clone()));
+            names.push(name);
+        }
+        let (mut parts, mut measures) = (vec![], vec![]);
+        for expr in aggr_expr {
+            let measure = scope.aggregate(expr)?;
+            let mut found = vec![];
+            for part in &measure.parts {
+                let name = self.fresh();
+                parts.push(part.clone().alias(name.clone()));
+                found.push(col(name));
+            }
+            let name = self.fresh();
+            measures.push(measure.of(found)?.alias(name.clone()));
+            names.push(name);
+        }
+        let frame = match (keys.is_empty(), parts.is_empty()) {
+            (true, _) => part.frame.select(parts),
+            (false, true) => {
+                let wanted: Vec<PlExpr> = names.iter().map(|n| col(n.clone())).collect();
+                let keyed = part.frame.with_columns(keys).select(wanted);
+                keyed.unique(None, UniqueKeepStrategy::Any)
+            }
+            (false, false) => part.frame.group_by(keys).agg(parts),
+        };
+        let frame = frame.with_columns(measures);
+        Ok(Part { frame, names })
+    }
+
+    fn union(
+        &mut self,
+        inputs: &[std::sync::Arc<LogicalPlan>],
+        schema: &DFSchema,
+    ) -> Lowered<Part> {
+        if schema.fields().is_empty() {
+            return refuse("a union without columns");
+        }
+        let names: Vec<PlSmallStr> = schema.fields().iter().map(|_| self.fresh()).collect();
+        let mut frames = vec![];
+        for input in inputs {
+            let part = self.node(input)?;
+            let columns = part.names.iter().zip(&names).zip(schema.fields());
+            let columns = columns.map(|((from, to), field)| {
+                let dtype = expressions::dtype(field.data_type())?;
+                Ok(col(from.clone()).cast(dtype).alias(to.clone()))
+            });
+            frames.push(part.frame.select(columns.collect::<Lowered<Vec<_>>>()?));
+        }
+        let frame = concat(frames, UnionArgs::default()).map_err(|e| e.to_string())?;
+        Ok(Part { frame, names })
+    }
+
+    fn values(&mut self, schema: &DFSchema, rows: &[Vec<Expr>]) -> Lowered<Part> {
+        let mut columns = vec![];
+        for (place, field) in schema.fields().iter().enumerate() {
+            let values = rows.iter().map(|row| match &row[place] {
+                Expr::Literal(value, _) => Ok(value.clone()),
+                _ => refuse("VALUES that are computed"),
+            });
+            let values = values.collect::<Lowered<Vec<ScalarValue>>>()?;
+            let array = ScalarValue::iter_to_array(values).map_err(|e| e.to_string())?;
+            let name = self.fresh();
+            let column = leaves::column(name.as_str(), &array)?;
+            columns.push(
+                column
+                    .cast(&expressions::dtype(field.data_type())?)
+                    .map_err(|e| e.to_string())?,
+            );
+        }
+        let names = columns.iter().map(|c| c.name().clone()).collect();
+        let rows = DataFrame::new(rows.len(), columns).map_err(|e| e.to_string())?;
+        Ok(Part {
+            frame: rows.lazy(),
+            names,
+        })
+    }
+}
+
+fn is_column(expr: &Expr) -> bool {
+    match expr {
+        Expr::Column(_) => true,
+        Expr::Alias(alias) => is_column(&alias.expr),
+        _ => false,
+    }
+}
+
+fn sorted(frame: LazyFrame, by: &[SortExpr], scope: &Scope<'_>) -> Lowered<LazyFrame> {
+    let mut keys = vec![];
+    let mut options = SortMultipleOptions::default();
+    (options.descending, options.nulls_last) = (vec![], vec![]);
+    for SortExpr {
+        expr,
+        asc,
+        nulls_first,
+    } in by
+    {
+        if scope.dtype(expr)?.is_nested() {
+            return refuse("ORDER BY a list");
+        }
+        keys.push(scope.expr(expr)?);
+        options.descending.push(!asc);
+        options.nulls_last.push(!nulls_first);
+    }
+    Ok(frame.sort_by_exprs(keys, options))
+}
+
+fn number(expr: Option<&Expr>) -> Lowered<Option<i64>> {
+    match expr {
+        None => Ok(None),
+        Some(Expr::Literal(ScalarValue::Int64(number), _)) => Ok(*number),
+        Some(_) => refuse("a LIMIT that is computed"),
+    }
+}
+
+/// Texts are texts, whichever way Arrow stores them.
+fn plain(dtype: &DataType) -> DataType {
+    match dtype {
+        DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::Dictionary(_, values) => plain(values),
+        other => other.clone(),
+    }
+}
