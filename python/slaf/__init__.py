@@ -31,6 +31,7 @@ __all__ = [
     "notebook_path",
     "read_slaf",
     "scan",
+    "sink",
 ]
 
 
@@ -52,6 +53,10 @@ def __getattr__(name: str) -> Any:
         from slaf.lazy.scan import scan
 
         return scan
+    if name == "sink":
+        from slaf.data.long import sink
+
+        return sink
     if name in ("ml", "tl"):
         from importlib import import_module
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from typing import Any
 
 import polars as pl
 
@@ -15,6 +17,13 @@ class SlafNamespace:
 
     def __init__(self, plan: pl.LazyFrame):
         self._plan = plan
+
+    def sink(self, path: str | os.PathLike[str], **options: Any) -> None:
+        """Writes a frame with a row for each stored value as a dataset; see
+        :func:`slaf.sink`."""
+        from slaf.data.long import sink
+
+        sink(self._plan, path, **options)
 
     def explain(self) -> str:
         """polars' plan, and, for each table of a dataset in it, what of its filters
