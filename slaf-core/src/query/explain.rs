@@ -7,8 +7,9 @@ use std::time::Instant;
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::engine::reads;
 use super::{Answer, Engine, Options, Prepared};
+use crate::query::datafusion::plan::reads;
+use crate::query::figures::grouped;
 use crate::{Error, Result};
 
 pub(crate) async fn explain(
@@ -79,18 +80,4 @@ fn engine_failed(message: String) -> Error {
 
 fn since(begun: Instant) -> String {
     format!("{:.1} ms", begun.elapsed().as_secs_f64() * 1e3)
-}
-
-/// `1234567` as `1,234,567`.
-pub(crate) fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let first = digits.len() % 3;
-    let mut out = digits[..first].to_owned();
-    for at in (first..digits.len()).step_by(3) {
-        if !out.is_empty() {
-            out.push(',');
-        }
-        out.push_str(&digits[at..at + 3]);
-    }
-    out
 }

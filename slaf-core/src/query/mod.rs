@@ -1,52 +1,26 @@
 //! SQL over datasets, through one front door:
-//! parse → bind names and parameters → choose an engine → run.
 //!
-//! No engine sees the text. DataFusion runs all statements; those that [`lower`]
-//! can translate clause by clause into a `LazyFrame` Polars runs as well, when it
-//! is asked for, and the two are held against each other.
-//! Meaning is DuckDB's where the two differ from it: `/` divides to a
-//! float, NULLs sort last, arithmetic on small integers does not wrap.
+//! ```text
+//! language     text → statement: parse, bind names and values, write out
+//!    ↓
+//! datafusion   statement → plan: names, types, what is pushed down
+//!    ↓
+//! polars       plan → LazyFrame, if every node of it means the same there;
+//! datafusion   plan → operators, of all others
+//!    ↓
+//! sources      the rows that both begin with
+//! ```
+//!
+//! No engine sees the text. Meaning is DuckDB's where the two differ from it: `/`
+//! divides to a float, NULLs sort last, arithmetic on small integers does not wrap.
+//! Where a predicate turns into ranges of rows: [`sources::path`].
 
-mod accumulate;
-mod arithmetic;
-mod bind;
-mod catalog;
-mod columns;
-mod complete;
-mod counted;
-mod dense;
-mod dense_scan;
-mod depth;
-mod engine;
-mod expand;
+mod datafusion;
 mod explain;
-mod expression;
-mod expression_scan;
-mod failure;
-mod frame;
-mod functions;
-mod inspect;
-mod introspect;
-mod kept;
-mod macros;
-mod metadata;
-mod nulls;
-mod params;
-mod parse;
-mod path;
-mod patterns;
+mod figures;
+mod language;
 mod polars;
-mod reading;
-mod resolve;
-mod rewrite;
-mod rows;
-mod session;
-mod slices;
-mod star;
-mod sums;
-mod template;
-mod told;
-mod using;
+mod sources;
 
 use std::sync::Arc;
 
@@ -54,19 +28,20 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use sqlparser::ast::Statement;
 
-pub use catalog::{Catalog, Handle};
-pub use complete::{Completion, complete};
-pub use frame::{Frame, Open, Rows};
-pub use inspect::inspect;
-pub use params::{FEW, Param, Params};
-pub use parse::{Command, Parsed, Taken, parse, split};
-pub use reading::Reading;
-pub use template::{Hole, fill, holes};
-pub use told::{Told, Value};
-
-use self::engine::Planned;
+use self::datafusion::plan::{self, Planned};
+use self::language::{bind, introspect, params, parse as parsing, rewrite, using};
 use self::polars::Leaves;
 use crate::{Error, Result};
+
+pub use self::language::complete::{Completion, complete};
+pub use self::language::inspect::inspect;
+pub use self::language::params::{FEW, Param, Params};
+pub use self::language::parse::{Command, Parsed, Taken, parse, split};
+pub use self::language::template::{Hole, fill, holes};
+pub use self::sources::catalog::{Catalog, Handle};
+pub use self::sources::frame::{Frame, Open, Rows};
+pub use self::sources::reading::Reading;
+pub use self::sources::told::{Told, Value};
 
 /// What a statement answered, and how.
 #[derive(Debug, Clone)]
@@ -144,7 +119,7 @@ pub async fn run(
 ) -> Result<Answer> {
     let answered = run_at(catalog, sql, params, options).await;
     answered.map_err(|error| match &error {
-        Error::Unknown { name, .. } => match parse::place(sql, name) {
+        Error::Unknown { name, .. } => match parsing::place(sql, name) {
             Some(place) => Error::Placed {
                 message: error.for_people(),
                 place,
@@ -216,7 +191,7 @@ async fn prepare(
     let warnings = bind::names(&mut statement, catalog)?;
     using::write_out(&mut statement, catalog)?;
     rewrite::for_datafusion(&mut statement)?;
-    let planned = engine::plan(catalog, statement.clone(), options, false).await?;
+    let planned = plan::plan(catalog, statement.clone(), options, false).await?;
     let lowered = match options.engine {
         Some(Engine::DataFusion) => Err("asked for".to_owned()),
         _ => planned.leaves().await,
@@ -276,7 +251,7 @@ impl Prepared {
             Some(answered) => answered,
             None => match planned.in_datafusion().await?.run(options.memory).await {
                 Err(Error::Memory { .. }) => {
-                    let planned = engine::plan(catalog, statement, options, true).await?;
+                    let planned = plan::plan(catalog, statement, options, true).await?;
                     planned.in_datafusion().await?.run(options.memory).await?
                 }
                 answered => answered?,

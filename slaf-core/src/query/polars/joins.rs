@@ -9,7 +9,7 @@ use polars::prelude::{JoinArgs, JoinCoalesce, JoinType as PlJoinType, LazyFrame,
 
 use super::expressions::is_float;
 use super::{Lowered, Lowering, Part, Scope, refuse};
-use crate::query::resolve::plain_column;
+use crate::query::sources::resolve::plain_column;
 
 impl Lowering<'_> {
     pub(super) fn join(&mut self, join: &Join) -> Lowered<Part> {

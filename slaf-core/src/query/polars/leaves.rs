@@ -21,12 +21,12 @@ use polars::prelude::{Column, DataFrame, Engine};
 
 use super::{Lowered, is_column, lower, refuse};
 use crate::bridge;
-use crate::query::expression::{CELL, GENE, external};
-use crate::query::expression_scan::ExpressionScan;
-use crate::query::frame::Held;
-use crate::query::metadata::Metadata;
-use crate::query::resolve::{RESOLVED, expression_of};
-use crate::query::session::task;
+use crate::query::sources::expression::{CELL, GENE, external};
+use crate::query::sources::expression_scan::ExpressionScan;
+use crate::query::sources::frame::Held;
+use crate::query::sources::metadata::Metadata;
+use crate::query::sources::resolve::{RESOLVED, expression_of};
+use crate::query::sources::task::task;
 
 /// Rows in memory that Polars is given, at most: more stream through DataFusion.
 const MOST: usize = 20_000_000;

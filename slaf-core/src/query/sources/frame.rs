@@ -18,9 +18,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 
-use super::counted::Counted;
-use super::told::{Told, told};
 use crate::dataset::Table;
+use crate::query::sources::counted::Counted;
+use crate::query::sources::told::{Told, told};
 use crate::storage::Place;
 use lance::datafusion::LanceTableProvider;
 

@@ -8,16 +8,16 @@ use datafusion::catalog::{
 };
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder, TaskContext};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use super::arithmetic::OurArithmetic;
-use super::functions;
-use super::nulls::KeepNulls;
-use super::patterns;
-use super::slices::SliceTexts;
+use crate::query::datafusion::arithmetic::OurArithmetic;
+use crate::query::datafusion::functions;
+use crate::query::datafusion::nulls::KeepNulls;
+use crate::query::datafusion::patterns;
+use crate::query::datafusion::slices::SliceTexts;
 
 pub(crate) const CATALOG: &str = "slaf";
 pub(crate) const SCHEMA: &str = "public";
@@ -81,15 +81,6 @@ pub(crate) fn context(
     *state.config_mut() = config;
     state.register_catalog_list(Arc::new(catalogs));
     Ok(SessionContext::new_with_state(state))
-}
-
-/// Where a session's operators run: within its memory.
-pub(crate) fn task(state: &SessionState) -> Arc<TaskContext> {
-    let task = TaskContext::from(state);
-    Arc::new(match state.config().get_extension::<RuntimeEnv>() {
-        Some(runtime) => task.with_runtime(runtime),
-        None => task,
-    })
 }
 
 /// Whether a function of that name, in lower case, makes one value of many.

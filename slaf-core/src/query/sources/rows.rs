@@ -10,9 +10,9 @@ use arrow::datatypes::{DataType, Schema, SchemaRef, UInt32Type};
 use datafusion::error::{DataFusionError, Result};
 use futures::{StreamExt, stream};
 
-use super::expression::{CELL, Expression, GENE, VALUE, external};
-use super::path::Path;
 use crate::Result as OurResult;
+use crate::query::sources::expression::{CELL, Expression, GENE, VALUE, external};
+use crate::query::sources::path::Path;
 use crate::ranges::{Rows, first_of, read_stream};
 
 pub(crate) type Batches = stream::BoxStream<'static, Result<RecordBatch>>;

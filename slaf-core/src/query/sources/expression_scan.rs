@@ -17,10 +17,10 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::expression::{CELL, Expression};
-use super::path::Path;
-use super::rows::{Batches, read};
 use crate::Result as OurResult;
+use crate::query::sources::expression::{CELL, Expression};
+use crate::query::sources::path::Path;
+use crate::query::sources::rows::{Batches, read};
 
 /// Reads the wanted rows of `expression`.
 #[derive(Debug, Clone)]

@@ -17,10 +17,10 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::Reading;
-use super::expression_scan::ExpressionScan;
-use super::path::Path;
 use crate::dataset::{Dataset, Table};
+use crate::query::sources::reading::Reading;
+use crate::query::sources::expression_scan::ExpressionScan;
+use crate::query::sources::path::Path;
 use crate::{Result as OurResult, Selection};
 
 pub(crate) const CELL: &str = "cell_integer_id";

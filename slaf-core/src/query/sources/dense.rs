@@ -22,11 +22,11 @@ use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams}
 use datafusion::logical_expr::{Aggregate, Cast, Expr, ExprSchemable, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::accumulate::{Accumulator, Kind};
-use super::dense_scan::DenseScan;
-use super::expression::{Expression, Wanted};
-use super::resolve::{numbered, provided};
-use super::star::{NAMES, Side, Star, star};
+use crate::query::sources::accumulate::{Accumulator, Kind};
+use crate::query::sources::dense_scan::DenseScan;
+use crate::query::sources::expression::{Expression, Wanted};
+use crate::query::sources::resolve::{numbered, provided};
+use crate::query::sources::star::{NAMES, Side, Star, star};
 
 /// Bytes that the groups may take in all threads together.
 const ROOM: usize = 2 << 30;

@@ -15,8 +15,10 @@ use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan, Projection, Subq
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::expression::{CELL, Expression, GENE, VALUE};
-use super::resolve::{Materialised, expression_of, is_small, mentions_expression, plain_column};
+use crate::query::sources::expression::{CELL, Expression, GENE, VALUE};
+use crate::query::sources::resolve::{
+    Materialised, expression_of, is_small, mentions_expression, plain_column,
+};
 
 /// The columns of `expression` in the expressions of a [`Star`].
 pub(crate) const NAMES: [(&str, &str); 3] = [(CELL, "#c"), (GENE, "#g"), (VALUE, "#v")];

@@ -13,7 +13,8 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
-use super::{depth, params};
+use crate::query::language::depth;
+use crate::query::language::params;
 use crate::{Error, Result};
 
 /// What a statement asks for.

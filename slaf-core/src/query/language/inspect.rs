@@ -3,12 +3,12 @@
 use arrow::datatypes::Field;
 use arrow::util::display::array_value_to_string;
 
-use super::catalog::Catalog;
-use super::complete::{Source, fields, floor, last_word, quiet, quoted, sources};
-use super::explain::grouped;
-use super::introspect::sql_type;
-use super::{Params, run};
 use crate::Result;
+use crate::query::figures::grouped;
+use crate::query::language::complete::{Source, fields, floor, last_word, quiet, quoted, sources};
+use crate::query::language::introspect::sql_type;
+use crate::query::sources::catalog::Catalog;
+use crate::query::{Params, run};
 
 /// What the name at byte `cursor` of `sql` means: the schema of a table, or the
 /// type, counts and commonest values of a column.

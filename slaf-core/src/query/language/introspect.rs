@@ -6,10 +6,10 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt32Array};
 use arrow::datatypes::DataType;
 use sqlparser::ast::{Ident, Statement};
 
-use super::catalog::Catalog;
-use super::params::Params;
-use super::{Answer, Engine, Options, prepare};
-use crate::query::parse::parse;
+use crate::query::language::params::Params;
+use crate::query::language::parse::parse;
+use crate::query::sources::catalog::Catalog;
+use crate::query::{Answer, Engine, Options, prepare};
 use crate::{Error, Result};
 
 fn answer(columns: Vec<(&str, ArrayRef)>) -> Result<Answer> {

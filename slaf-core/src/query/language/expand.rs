@@ -15,8 +15,8 @@ use sqlparser::ast::{
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 
-use super::catalog::{Catalog, Named};
-use super::parse::{parts, read_argument};
+use crate::query::language::parse::{parts, read_argument};
+use crate::query::sources::catalog::{Catalog, Named};
 use crate::suggest::nearest;
 use crate::{Error, Result};
 

@@ -19,9 +19,9 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::scalar::ScalarValue;
 use lance::datafusion::LanceTableProvider;
 
-use super::expression::{Mask, external};
 use crate::dataset::Table;
 use crate::missing;
+use crate::query::sources::expression::{Mask, external};
 
 /// Bytes of columns that one query may have kept.
 const KEPT: usize = 1 << 30;

@@ -1,4 +1,4 @@
-//! Runs what [`super::dense`] planned: reads the values on all cores, each into
+//! Runs what [`crate::query::sources::dense`] planned: reads the values on all cores, each into
 //! slots of its own, and adds them up; or adds up the sums that are stored.
 
 use std::fmt;
@@ -25,12 +25,12 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, stream};
 use tokio::task::JoinSet;
 
-use super::accumulate::Accumulator;
-use super::dense::{Axis, Measure};
-use super::expression::{CELL, Expression, GENE, VALUE};
-use super::expression_scan::ExpressionScan;
-use super::star::Side;
-use super::sums::{Sums, of_stored_sums, stored_sums};
+use crate::query::sources::accumulate::Accumulator;
+use crate::query::sources::dense::{Axis, Measure};
+use crate::query::sources::expression::{CELL, Expression, GENE, VALUE};
+use crate::query::sources::expression_scan::ExpressionScan;
+use crate::query::sources::star::Side;
+use crate::query::sources::sums::{Sums, of_stored_sums, stored_sums};
 
 /// Rows that are taken at once: they and their groups stay in a core's cache.
 const MORSEL: usize = 1 << 14;

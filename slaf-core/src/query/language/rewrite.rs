@@ -16,10 +16,10 @@ use sqlparser::ast::{
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 
-use super::columns::default_name;
-use super::macros;
-use super::parse::parts;
-use super::session::is_aggregate;
+use crate::query::datafusion::session::is_aggregate;
+use crate::query::language::columns::default_name;
+use crate::query::language::macros;
+use crate::query::language::parse::parts;
 use crate::{Error, Result};
 
 pub(crate) fn for_datafusion(statement: &mut Statement) -> Result<()> {

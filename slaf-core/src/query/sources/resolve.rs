@@ -25,11 +25,11 @@ use datafusion::physical_plan::collect;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::dense;
-use super::expression::{CELL, Expression, GENE, Wanted};
-use super::frame::Held;
-use super::metadata::Metadata;
-use super::session::task;
+use crate::query::sources::dense;
+use crate::query::sources::expression::{CELL, Expression, GENE, Wanted};
+use crate::query::sources::frame::Held;
+use crate::query::sources::metadata::Metadata;
+use crate::query::sources::task::task;
 
 /// The name of a table that stands for a part of a plan.
 pub(crate) const RESOLVED: &str = "_resolved";

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use arrow::datatypes::SchemaRef;
 use sqlparser::ast::Ident;
 
-use super::frame::Frame;
 use crate::dataset::Table;
+use crate::query::sources::frame::Frame;
 use crate::suggest::nearest;
 use crate::{Dataset, Error, Result, Selection};
 

@@ -3,9 +3,9 @@
 use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 
-use super::session::{function_names, is_window};
 use crate::Error;
 use crate::error::{first_line, is_storage_failure};
+use crate::query::datafusion::session::{function_names, is_window};
 use crate::suggest::nearest;
 
 /// What DataFusion puts before what it has to say.

@@ -9,10 +9,11 @@ use arrow::array::AsArray;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field};
 
-use super::catalog::{Catalog, Named};
-use super::{Engine, Options, Params, run, session};
 use crate::Result;
 use crate::dataset::Table;
+use crate::query::datafusion::session;
+use crate::query::sources::catalog::{Catalog, Named};
+use crate::query::{Engine, Options, Params, run};
 
 /// Values of a column that are offered, at most.
 const VALUES: usize = 100;

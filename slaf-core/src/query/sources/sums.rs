@@ -4,10 +4,10 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::error::{DataFusionError, Result};
 
-use super::accumulate::{Kind, Sum};
-use super::dense::{Axis, Measure};
-use super::expression::{Expression, external};
-use super::star::Side;
+use crate::query::sources::accumulate::{Kind, Sum};
+use crate::query::sources::dense::{Axis, Measure};
+use crate::query::sources::expression::{Expression, external};
+use crate::query::sources::star::Side;
 
 /// Whether stored sums tell a measure.
 pub(crate) fn of_stored_sums(measure: &Measure) -> bool {

@@ -299,7 +299,7 @@ mod tests {
     use sqlparser::ast::Visit;
 
     use super::*;
-    use crate::query::parse::{Parsed, parse};
+    use crate::query::language::parse::{Parsed, parse};
 
     fn depth(sql: &str) -> usize {
         struct Depth(usize, usize);
