@@ -3,7 +3,9 @@ runs it, and whichever way it is read."""
 
 from __future__ import annotations
 
+import datetime as dt
 import math
+from decimal import Decimal
 
 import duckdb
 import numpy as np
@@ -204,6 +206,55 @@ def test_generated_questions(array, duck, where, group, data):
     compare(array, duck, sql, engines=("polars", "datafusion"))
     sql = f"SELECT cell_id, donor AS d FROM cells WHERE {where} ORDER BY cell_id LIMIT 9"
     compare(array, duck, sql, ordered=True, engines=("polars", "datafusion"))
+
+
+of_any_type = {
+    "decimal": pl.Series([Decimal("1.5"), None, Decimal("3")]),
+    "categorical": pl.Series(["a", "b", None], dtype=pl.Categorical),
+    "enum": pl.Series(["b", "a", None], dtype=pl.Enum(["b", "a"])),
+    "struct": pl.Series([{"x": 1, "y": "a"}, {"x": 2, "y": None}, None]),
+    "list": pl.Series([[1, 2], [], None]),
+    "array": pl.Series([[1.0, 2.0], [3.0, 4.0], None], dtype=pl.Array(pl.Float64, 2)),
+    "datetime": pl.Series([dt.datetime(2024, 1, 1)] * 3),
+    "with a zone": pl.Series([dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)] * 3),
+    "date": pl.Series([dt.date(2024, 1, 1), None, dt.date(2024, 2, 1)]),
+    "time": pl.Series([dt.time(1, 2)] * 3),
+    "duration": pl.Series([dt.timedelta(1)] * 3),
+    "binary": pl.Series([b"a", b"", None]),
+    "null": pl.Series([None] * 3),
+    "int128": pl.Series([2**70, 2, None], dtype=pl.Int128),
+    "uint64": pl.Series([1, 2**63, None], dtype=pl.UInt64),
+    "float32": pl.Series([0.1, float("nan"), None], dtype=pl.Float32),
+}
+
+
+@pytest.mark.parametrize("kind", of_any_type)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT n, v FROM f WHERE n > 1",
+        "SELECT v, COUNT(*) AS c FROM f GROUP BY v",
+        "SELECT DISTINCT v FROM f UNION SELECT v FROM f",
+        "SELECT MAX(v), MIN(v), COUNT(v), COUNT(DISTINCT v) FROM f",
+        "SELECT n, v IS NULL, ROW_NUMBER() OVER (PARTITION BY v ORDER BY n) FROM f",
+        "SELECT x.n FROM f x JOIN f y ON x.v = y.v AND x.n = y.n ORDER BY x.v, x.n",
+        "SELECT COALESCE(v, v), CASE WHEN n > 1 THEN v END FROM f",
+    ],
+)
+def test_frames_with_columns_of_any_type(array, kind, sql):
+    """Both engines give the same, or the same sentence."""
+
+    def answer(frame, engine):
+        try:
+            got = array.query(sql, f=frame, engine=engine)
+        except SlafError as error:
+            return str(error)
+        return sorted(map(repr, got.rows())), got.dtypes
+
+    frame = pl.DataFrame({"n": [1, 2, 3], "v": of_any_type[kind]})
+    want = answer(frame, "datafusion")
+    assert answer(frame, None) == want and "panicked" not in str(want)
+    assert answer(frame.lazy(), None) == want
 
 
 def test_quotients_are_rounded_once(array, duck):

@@ -267,6 +267,8 @@ def _may_be_table(name: str, value: Any) -> bool:
 def _table(value: Any, *, schema_only: bool = False) -> Any:
     """A frame as the engine takes it: an Arrow stream, or a schema with a
     function that opens one; None of anything else."""
+    if isinstance(value, (pl.DataFrame, pl.LazyFrame)):
+        value = _of_polars(value)
     if isinstance(value, pl.LazyFrame):
         schema = pl.DataFrame(schema=value.collect_schema()).to_arrow().schema
         return schema, lambda columns, told: _stream(value, schema, columns, told)
@@ -281,6 +283,19 @@ def _table(value: Any, *, schema_only: bool = False) -> Any:
             return schema, lambda columns, told: _of_pandas(frame[columns], preserve_index=False)
         return _of_pandas(frame, preserve_index=_names_rows(value))
     return value
+
+
+#: Types of polars that Arrow has under no name, and what holds their values.
+_WIDER = {pl.Null: pl.Int32, pl.Int128: pl.Decimal(38, 0)}
+
+
+def _of_polars(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame | pl.LazyFrame:
+    """Columns of nothing but null become numbers, as DuckDB takes them, and those of
+    wide integers decimals."""
+    wider = {
+        name: _WIDER[dtype] for name, dtype in frame.collect_schema().items() if dtype in _WIDER
+    }
+    return frame.cast(wider) if wider else frame
 
 
 #: What Arrow says of columns of pandas that it does not know.

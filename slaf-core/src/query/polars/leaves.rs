@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::source_as_provider;
@@ -342,7 +342,37 @@ pub(super) fn frame(schema: &Schema, batches: &[RecordBatch]) -> Lowered<DataFra
 
 /// A column over the buffers of an array.
 pub(super) fn column(name: &str, array: &ArrayRef) -> Lowered<Column> {
+    if !is_known(array.data_type()) {
+        return refuse(format!("values of type {}", array.data_type()));
+    }
     bridge::plain_to_polars(name, array).map_err(|e| e.to_string())
+}
+
+/// Whether Polars was built for values of that type: of others it panics.
+fn is_known(dtype: &DataType) -> bool {
+    match dtype {
+        DataType::Boolean
+        | DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::UInt8
+        | DataType::UInt16
+        | DataType::UInt32
+        | DataType::UInt64
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Utf8
+        | DataType::LargeUtf8
+        | DataType::Utf8View
+        | DataType::Date32
+        | DataType::Timestamp(..) => true,
+        DataType::Dictionary(_, of) => is_known(of),
+        DataType::List(of) | DataType::LargeList(of) | DataType::FixedSizeList(of, _) => {
+            is_known(of.data_type())
+        }
+        _ => false,
+    }
 }
 
 /// Whether each row of a scan has another value of that column.
