@@ -30,6 +30,7 @@ use crate::query::sources::task::task;
 
 /// Rows in memory that Polars is given, at most: more stream through DataFusion.
 const MOST: usize = 20_000_000;
+const TOO_MANY: &str = "more rows than it should hold in memory";
 
 /// From so many rows on Polars' streaming engine is the quicker: it groups a
 /// million rows in half the time, and fifty thousand not faster.
@@ -51,6 +52,46 @@ enum Leaf {
     Read(Arc<dyn ExecutionPlan>),
 }
 
+impl Leaf {
+    /// How many rows it has, as far as that is known before they are read.
+    fn rows(&self) -> usize {
+        match self {
+            Self::Kept(metadata, _) => metadata.table.rows as usize,
+            Self::Held(batches) => batches.iter().map(RecordBatch::num_rows).sum(),
+            Self::Read(physical) => values_of(physical),
+        }
+    }
+
+    /// Its rows; it stops when they are too many.
+    async fn read(&self, state: &SessionState, memory: usize) -> DfResult<Lowered<DataFrame>> {
+        Ok(match self {
+            Self::Kept(metadata, names) => {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let columns = metadata.table.kept_in_polars(&names).await;
+                let columns = columns.map_err(external)?;
+                let whole = DataFrame::new(metadata.table.rows as usize, columns);
+                whole.map_err(|e| e.to_string())
+            }
+            Self::Held(batches) => frame(&batches[0].schema(), batches),
+            Self::Read(physical) => {
+                let mut stream = execute_stream(Arc::clone(physical), task(state))?;
+                let (mut batches, mut rows, mut bytes) = (vec![], 0, 0);
+                while let Some(batch) = stream.try_next().await? {
+                    rows += batch.num_rows();
+                    for column in batch.columns() {
+                        bytes += column.to_data().get_slice_memory_size()?;
+                    }
+                    if rows > MOST || bytes > memory {
+                        return Ok(refuse(TOO_MANY));
+                    }
+                    batches.push(batch);
+                }
+                frame(&physical.schema(), &batches)
+            }
+        })
+    }
+}
+
 impl Leaves {
     /// Those of `plan`, or why Polars does not run it.
     pub(crate) async fn of(plan: &LogicalPlan, state: &SessionState) -> Lowered<Self> {
@@ -66,11 +107,20 @@ impl Leaves {
             frame(leaf.schema().as_arrow(), &[])
         })?;
         let mut leaves = vec![];
-        for leaf in found {
-            leaves.push(match here(&leaf) {
+        for leaf in &found {
+            leaves.push(match here(leaf) {
                 Some(here) => here,
-                None => Leaf::Read(physical(&leaf, state).await?),
+                None => Leaf::Read(physical(leaf, state).await?),
             });
+        }
+        // An aggregate's rows are few; if not, the reading stops.
+        let rows = found.iter().zip(&leaves);
+        let rows = rows.map(|(plan, leaf)| match plan {
+            LogicalPlan::Aggregate(_) => 0,
+            _ => leaf.rows(),
+        });
+        if rows.fold(0, usize::saturating_add) > MOST {
+            return refuse(TOO_MANY);
         }
         let mut values = vec![];
         for subquery in asked {
@@ -88,11 +138,16 @@ impl Leaves {
 
     /// A shape that DataFusion answers faster, if the plan has it.
     pub(crate) fn slower(&self) -> Option<&'static str> {
-        let first_rows = |node: &LogicalPlan| matches!(node, LogicalPlan::Sort(Sort { fetch: Some(_), input, .. }) if is_of_rows(input));
-        let found = self.plan.exists(|node| Ok(first_rows(node)));
-        found
-            .unwrap_or(false)
-            .then_some("it finds the first rows in an order faster")
+        let found = self.plan.exists(|node| {
+            Ok(match node {
+                LogicalPlan::Sort(Sort { fetch, input, .. }) => {
+                    fetch.is_some() && is_of_rows(input)
+                }
+                _ => false,
+            })
+        });
+        let found = found.unwrap_or(false);
+        found.then_some("it finds the first rows in an order faster")
     }
 
     /// What reads those that are not kept.
@@ -111,66 +166,40 @@ impl Leaves {
         state: &SessionState,
         memory: usize,
     ) -> DfResult<Lowered<DataFrame>> {
-        let mut frames = VecDeque::new();
-        let (mut rows, mut bytes) = (0, 0);
+        let (mut frames, mut rows, mut bytes) = (VecDeque::new(), 0, 0);
         for leaf in &self.leaves {
-            let read = match leaf {
-                Leaf::Kept(metadata, names) => {
-                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                    let columns = metadata.table.kept_in_polars(&names).await;
-                    let columns = columns.map_err(external)?;
-                    let whole = DataFrame::new(metadata.table.rows as usize, columns);
-                    bytes += whole.as_ref().map_or(0, DataFrame::estimated_size);
-                    whole.map_err(|e| e.to_string())
-                }
-                Leaf::Held(batches) => frame(&batches[0].schema(), batches),
-                Leaf::Read(physical) => {
-                    let mut stream = execute_stream(Arc::clone(physical), task(state))?;
-                    let mut batches = vec![];
-                    while let Some(batch) = stream.try_next().await? {
-                        rows += batch.num_rows();
-                        for column in batch.columns() {
-                            bytes += column.to_data().get_slice_memory_size()?;
-                        }
-                        batches.push(batch);
-                        if rows > MOST || bytes > memory {
-                            break;
-                        }
-                    }
-                    frame(&physical.schema(), &batches)
-                }
+            let frame = match leaf.read(state, memory - bytes).await? {
+                Ok(frame) => frame,
+                Err(reason) => return Ok(Err(reason)),
             };
+            rows += frame.height();
+            bytes += frame.estimated_size();
             if rows > MOST || bytes > memory {
-                return Ok(refuse("more rows than it should hold in memory"));
+                return Ok(refuse(TOO_MANY));
             }
-            frames.push_back(read);
+            frames.push_back(frame);
         }
         let mut values = VecDeque::new();
         for physical in &self.values {
-            let batches = collect(Arc::clone(physical), task(state)).await?;
-            let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-            let first = batches.iter().find(|batch| batch.num_rows() > 0);
-            values.push_back(match (rows, first) {
-                (1, Some(batch)) => ScalarValue::try_from_array(batch.column(0), 0)?,
-                (0, _) => ScalarValue::try_new_null(physical.schema().field(0).data_type())?,
-                _ => return Ok(refuse("a subquery of several rows")),
-            });
+            match value_of(physical, state).await? {
+                Ok(value) => values.push_back(value),
+                Err(reason) => return Ok(Err(reason)),
+            }
         }
         let plan = with_values(&self.plan, &mut |subquery| {
             values.pop_front().map_or_else(|| no_value(subquery), Ok)
         })?;
-        let total: usize = frames.iter().flatten().map(DataFrame::height).sum();
-        let engine = match total >= MANY && !has_windows(&self.plan) {
-            true => Engine::Streaming,
-            false => Engine::InMemory,
-        };
         let lowered = lower(&plan, &mut |_| {
             let unknown = || refuse("a leaf of which nobody knew");
-            frames.pop_front().unwrap_or_else(unknown)
+            frames.pop_front().map_or_else(unknown, Ok)
         });
         let lowered = match lowered {
             Ok(lowered) => lowered,
             Err(reason) => return Ok(Err(reason)),
+        };
+        let engine = match rows >= MANY && !has_windows(&plan) {
+            true => Engine::Streaming,
+            false => Engine::InMemory,
         };
         let answer = tokio::task::spawn_blocking(move || lowered.collect_with_engine(engine)).await;
         Ok(match answer {
@@ -288,19 +317,27 @@ fn here(leaf: &LogicalPlan) -> Option<Leaf> {
     (!batches.is_empty()).then_some(Leaf::Held(batches))
 }
 
-async fn physical(leaf: &LogicalPlan, state: &SessionState) -> Lowered<Arc<dyn ExecutionPlan>> {
+async fn physical(plan: &LogicalPlan, state: &SessionState) -> Lowered<Arc<dyn ExecutionPlan>> {
     let planner = state.query_planner();
-    let physical = planner.create_physical_plan(leaf, state).await;
-    let physical = physical.map_err(|e| e.to_string())?;
-    let rows = match leaf {
-        // An aggregate's rows are few; else it is stopped.
-        LogicalPlan::Aggregate(_) => 0,
-        _ => values_of(&physical),
-    };
-    match rows > MOST {
-        true => refuse("more rows than it should hold in memory"),
-        false => Ok(physical),
-    }
+    let physical = planner.create_physical_plan(plan, state).await;
+    physical.map_err(|e| e.to_string())
+}
+
+/// The only value of a subquery; NULL if it has no row.
+async fn value_of(
+    physical: &Arc<dyn ExecutionPlan>,
+    state: &SessionState,
+) -> DfResult<Lowered<ScalarValue>> {
+    let batches = collect(Arc::clone(physical), task(state)).await?;
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let first = batches.iter().find(|batch| batch.num_rows() > 0);
+    Ok(match (rows, first) {
+        (1, Some(batch)) => Ok(ScalarValue::try_from_array(batch.column(0), 0)?),
+        (0, _) => Ok(ScalarValue::try_new_null(
+            physical.schema().field(0).data_type(),
+        )?),
+        _ => refuse("a subquery of several rows"),
+    })
 }
 
 /// Rows that a plan gives: those of its scans of values, if it knows no better.
