@@ -259,7 +259,7 @@ def test_a_sql_cell_shows_a_table(with_pbmc):
     )
     data = only(outputs, "execute_result")["data"]
     assert data["text/plain"].startswith(
-        "louvain    n\n0        130\n1        123\n2 rows × 2 columns · datafusion"
+        "louvain    n\n0        130\n1        123\n2 rows × 2 columns · polars"
     )
     assert "<table>" in data["text/html"]
 

@@ -4,6 +4,7 @@ at Notebook 7."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -123,6 +124,18 @@ def opened(browser, lab, path: str) -> Notebook:
     return Notebook(page, folder)
 
 
+def is_connected(address: str, name: str) -> None:
+    """Waits for a notebook's kernel: before, its page calls it idle, and runs nothing."""
+    deadline = time.monotonic() + 60
+    while True:
+        with urllib.request.urlopen(f"{address}/api/sessions", timeout=5) as answer:
+            kernels = [s["kernel"] for s in json.load(answer) if s["path"].endswith(name)]
+        if any(k["connections"] and k["execution_state"] == "idle" for k in kernels):
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 @pytest.fixture
 def notebook(browser, lab):
     notebook = opened(browser, lab, "lab/tree/session.ipynb?reset")
@@ -216,7 +229,9 @@ def test_a_session(notebook, pbmc_slaf):
     notebook.type("'a_rather_long_name' in globals()")
     output = notebook.run().locator(".jp-OutputArea-executeResult")
     expect(output).to_contain_text("False")
-    expect(notebook.cells.nth(notebook.cells.count() - 2).locator(".jp-InputPrompt")).to_have_text("[1]:")
+    expect(notebook.cells.nth(notebook.cells.count() - 2).locator(".jp-InputPrompt")).to_have_text(
+        "[1]:"
+    )
 
 
 def test_notebook_7(browser, lab, pbmc_slaf):
@@ -224,6 +239,7 @@ def test_notebook_7(browser, lab, pbmc_slaf):
     page = notebook.page
     ready = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
     expect(ready).to_be_attached()
+    is_connected(lab[0], "classic.ipynb")
     assert notebook.answer("6 * 7") == "42"
     notebook.run(f"from slaf import read_slaf\npbmc = read_slaf({str(pbmc_slaf)!r})")
     output = notebook.run("%%sql\nSELECT louvain, COUNT(*) AS n FROM cells GROUP BY louvain")
