@@ -130,7 +130,7 @@ fn has_unique(plan: &LogicalPlan, places: &[usize]) -> bool {
         }
         LogicalPlan::TableScan(scan) => places.iter().any(|place| {
             let name = scan.projected_schema.field(*place).name();
-            super::leaves::is_id_of(scan, name)
+            super::shapes::is_id_of(scan, name)
         }),
         _ => false,
     }

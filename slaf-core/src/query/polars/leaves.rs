@@ -12,20 +12,18 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{
-    Expr, Filter, LogicalPlan, Projection, Sort, Subquery, SubqueryAlias, TableScan,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::physical_plan::{ExecutionPlan, collect, displayable, execute_stream};
 use futures::TryStreamExt;
 use polars::prelude::{Column, DataFrame, Engine};
 
-use super::{Lowered, is_column, lower, refuse};
+use super::shapes::{has_windows, is_of_first_rows, is_passed_on};
+use super::{Lowered, lower, refuse};
 use crate::bridge;
-use crate::query::sources::expression::{CELL, GENE, external};
+use crate::query::sources::expression::external;
 use crate::query::sources::expression_scan::ExpressionScan;
 use crate::query::sources::frame::Held;
 use crate::query::sources::metadata::Metadata;
-use crate::query::sources::resolve::{RESOLVED, expression_of};
 use crate::query::sources::task::task;
 
 /// Rows in memory that Polars is given, at most: more stream through DataFusion.
@@ -138,16 +136,7 @@ impl Leaves {
 
     /// A shape that DataFusion answers faster, if the plan has it.
     pub(crate) fn slower(&self) -> Option<&'static str> {
-        let found = self.plan.exists(|node| {
-            Ok(match node {
-                LogicalPlan::Sort(Sort { fetch, input, .. }) => {
-                    fetch.is_some() && is_of_rows(input)
-                }
-                _ => false,
-            })
-        });
-        let found = found.unwrap_or(false);
-        found.then_some("it finds the first rows in an order faster")
+        is_of_first_rows(&self.plan).then_some("it finds the first rows in an order faster")
     }
 
     /// What reads those that are not kept.
@@ -254,45 +243,6 @@ fn with_values(
 fn no_value(subquery: &Subquery) -> DfResult<ScalarValue> {
     let (_, field) = subquery.subquery.schema().qualified_field(0);
     ScalarValue::try_new_null(field.data_type())
-}
-
-/// Whether `plan`, which is no table, is read as a whole: it works on the values.
-pub(super) fn is_of_values(plan: &LogicalPlan) -> bool {
-    plan.inputs().into_iter().any(|input| match input {
-        LogicalPlan::Aggregate(_) => false,
-        LogicalPlan::TableScan(scan) => expression_of(scan).is_some(),
-        other => is_of_values(other),
-    })
-}
-
-/// Whether `plan` has the rows of a table, one by one.
-fn is_of_rows(plan: &LogicalPlan) -> bool {
-    match plan {
-        LogicalPlan::Projection(Projection { input, .. })
-        | LogicalPlan::Filter(Filter { input, .. })
-        | LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => is_of_rows(input),
-        LogicalPlan::TableScan(scan) => scan.table_name.table() != RESOLVED,
-        _ => false,
-    }
-}
-
-/// Windows rely on the order that their rows were put in.
-fn has_windows(plan: &LogicalPlan) -> bool {
-    plan.exists(|node| Ok(matches!(node, LogicalPlan::Window(_))))
-        .unwrap_or(true)
-}
-
-/// Whether `plan` is a leaf with its columns in some order.
-fn is_passed_on(plan: &LogicalPlan) -> bool {
-    match plan {
-        LogicalPlan::Projection(Projection { expr, input, .. }) => {
-            expr.iter().all(is_column) && is_passed_on(input)
-        }
-        LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => is_passed_on(input),
-        LogicalPlan::TableScan(_) => true,
-        LogicalPlan::Aggregate(_) | LogicalPlan::Join(_) => is_of_values(plan),
-        _ => false,
-    }
 }
 
 /// A table that is in memory, or stays there. Filters are not lost: such a table
@@ -410,11 +360,4 @@ fn is_known(dtype: &DataType) -> bool {
         }
         _ => false,
     }
-}
-
-/// Whether each row of a scan has another value of that column.
-pub(super) fn is_id_of(scan: &TableScan, name: &str) -> bool {
-    let metadata = source_as_provider(&scan.source);
-    let metadata = metadata.is_ok_and(|provider| provider.is::<Metadata>());
-    metadata && (name == CELL || name == GENE)
 }

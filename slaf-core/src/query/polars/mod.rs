@@ -11,7 +11,10 @@ mod expressions;
 mod functions;
 mod joins;
 mod leaves;
+mod shapes;
 mod windows;
+
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ScalarValue};
@@ -49,8 +52,7 @@ pub(crate) fn lower(
     if part.names.is_empty() {
         return refuse("an answer without columns");
     }
-    let columns = part.names.iter().map(|name| col(name.clone()));
-    Ok(part.frame.select(columns.collect::<Vec<_>>()))
+    Ok(part.frame.select(columns(&part.names)))
 }
 
 struct Lowering<'a> {
@@ -90,7 +92,7 @@ impl Lowering<'_> {
     fn node(&mut self, plan: &LogicalPlan) -> Lowered<Part> {
         match plan {
             LogicalPlan::TableScan(_) => self.leaf(plan),
-            LogicalPlan::Aggregate(_) | LogicalPlan::Join(_) if leaves::is_of_values(plan) => {
+            LogicalPlan::Aggregate(_) | LogicalPlan::Join(_) if shapes::is_of_values(plan) => {
                 self.leaf(plan)
             }
             LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => self.node(input),
@@ -132,8 +134,7 @@ impl Lowering<'_> {
                 if part.names.is_empty() {
                     return refuse("DISTINCT without columns");
                 }
-                let columns: Vec<PlExpr> = part.names.iter().map(|n| col(n.clone())).collect();
-                let frame = part.frame.select(columns);
+                let frame = part.frame.select(columns(&part.names));
                 Ok(Part {
                     frame: frame.unique(None, UniqueKeepStrategy::Any),
                     names: part.names,
@@ -209,16 +210,15 @@ impl Lowering<'_> {
         }
         let scope = part.scope(input);
         let mut names = vec![];
-        let mut columns = vec![];
+        let mut found = vec![];
         for expr in exprs {
             let name = self.fresh();
-            columns.push(scope.expr(expr)?.alias(name.clone()));
+            found.push(scope.expr(expr)?.alias(name.clone()));
             names.push(name);
         }
-        let wanted: Vec<PlExpr> = names.iter().map(|n| col(n.clone())).collect();
         let frame = match exprs.iter().all(is_column) {
-            true => part.frame.select(columns),
-            false => part.frame.with_columns(columns).select(wanted),
+            true => part.frame.select(found),
+            false => part.frame.with_columns(found).select(columns(&names)),
         };
         Ok(Part { frame, names })
     }
@@ -261,8 +261,7 @@ impl Lowering<'_> {
         let frame = match (keys.is_empty(), parts.is_empty()) {
             (true, _) => part.frame.select(parts),
             (false, true) => {
-                let wanted: Vec<PlExpr> = names.iter().map(|n| col(n.clone())).collect();
-                let keyed = part.frame.with_columns(keys).select(wanted);
+                let keyed = part.frame.with_columns(keys).select(columns(&names));
                 keyed.unique(None, UniqueKeepStrategy::Any)
             }
             (false, false) => part.frame.group_by(keys).agg(parts),
@@ -271,11 +270,7 @@ impl Lowering<'_> {
         Ok(Part { frame, names })
     }
 
-    fn union(
-        &mut self,
-        inputs: &[std::sync::Arc<LogicalPlan>],
-        schema: &DFSchema,
-    ) -> Lowered<Part> {
+    fn union(&mut self, inputs: &[Arc<LogicalPlan>], schema: &DFSchema) -> Lowered<Part> {
         if schema.fields().is_empty() {
             return refuse("a union without columns");
         }
@@ -318,6 +313,10 @@ impl Lowering<'_> {
             names,
         })
     }
+}
+
+fn columns(names: &[PlSmallStr]) -> Vec<PlExpr> {
+    names.iter().map(|name| col(name.clone())).collect()
 }
 
 fn is_column(expr: &Expr) -> bool {

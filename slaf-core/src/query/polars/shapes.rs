@@ -1,0 +1,67 @@
+//! What plans look like: by it is chosen what is read as a whole, and who runs it.
+
+use datafusion::common::tree_node::TreeNode;
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::{Filter, LogicalPlan, Projection, Sort, SubqueryAlias, TableScan};
+
+use super::is_column;
+use crate::query::sources::expression::{CELL, GENE};
+use crate::query::sources::metadata::Metadata;
+use crate::query::sources::resolve::{RESOLVED, expression_of};
+
+/// Whether `plan`, which is no table, is read as a whole: it works on the values.
+pub(super) fn is_of_values(plan: &LogicalPlan) -> bool {
+    plan.inputs().into_iter().any(|input| match input {
+        LogicalPlan::Aggregate(_) => false,
+        LogicalPlan::TableScan(scan) => expression_of(scan).is_some(),
+        other => is_of_values(other),
+    })
+}
+
+/// Whether `plan` has the rows of a table, one by one.
+fn is_of_rows(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(Projection { input, .. })
+        | LogicalPlan::Filter(Filter { input, .. })
+        | LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => is_of_rows(input),
+        LogicalPlan::TableScan(scan) => scan.table_name.table() != RESOLVED,
+        _ => false,
+    }
+}
+
+/// Windows rely on the order that their rows were put in.
+pub(super) fn has_windows(plan: &LogicalPlan) -> bool {
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::Window(_))))
+        .unwrap_or(true)
+}
+
+/// Whether `plan` is a leaf with its columns in some order.
+pub(super) fn is_passed_on(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(Projection { expr, input, .. }) => {
+            expr.iter().all(is_column) && is_passed_on(input)
+        }
+        LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => is_passed_on(input),
+        LogicalPlan::TableScan(_) => true,
+        LogicalPlan::Aggregate(_) | LogicalPlan::Join(_) => is_of_values(plan),
+        _ => false,
+    }
+}
+
+/// Whether it puts the rows of a table in an order for the first of them.
+pub(super) fn is_of_first_rows(plan: &LogicalPlan) -> bool {
+    let found = plan.exists(|node| {
+        Ok(match node {
+            LogicalPlan::Sort(Sort { fetch, input, .. }) => fetch.is_some() && is_of_rows(input),
+            _ => false,
+        })
+    });
+    found.unwrap_or(false)
+}
+
+/// Whether each row of a scan has another value of that column.
+pub(super) fn is_id_of(scan: &TableScan, name: &str) -> bool {
+    let metadata = source_as_provider(&scan.source);
+    let metadata = metadata.is_ok_and(|provider| provider.is::<Metadata>());
+    metadata && (name == CELL || name == GENE)
+}
