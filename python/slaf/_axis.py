@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from slaf._hints import did_you_mean
+
 Positions = range | np.ndarray
 
 #: The columns by which a frame selects on each axis.
@@ -161,8 +163,7 @@ def _missing(names: list[str], index: pd.Index, axis: str) -> str:
     from slaf._slaf import nearest
 
     near = nearest(names[0], [str(n) for n in index[:50_000]])
-    hint = f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
-    return f"Values {names} are not valid {axis} names or indices.{hint}"
+    return f"Values {names} are not valid {axis} names or indices.{did_you_mean(near)}"
 
 
 def _column_of_frame(key: Any, axis: str) -> Any:

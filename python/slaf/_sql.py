@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from slaf import SlafError, _slaf
+from slaf._hints import did_you_mean
 
 #: Longer lists of ids are joined as a table.
 _FEW = 200
@@ -208,7 +209,7 @@ def _evaluated(expression: str, scope: Mapping[str, Any]) -> Any:
 
 def _hint(name: str, known: Any) -> str:
     near = _slaf.nearest(name, [n for n in known if isinstance(n, str)])
-    return f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
+    return did_you_mean(near)
 
 
 def _param(name: str, value: Any, frames: dict[str, Any]) -> Any:

@@ -24,6 +24,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from slaf import _completion, _slaf, _variables, rust_cells
+from slaf._hints import did_you_mean
 
 if TYPE_CHECKING:
     from slaf._sql import SqlSession
@@ -288,8 +289,7 @@ def _handles(namespace: Mapping[str, Any], on: str | None):
     }
     if on is not None and on not in found:
         near = _slaf.nearest(on, list(found)) or list(found)
-        hint = f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
-        raise NameError(f"There is no open dataset `{on}`.{hint}")
+        raise NameError(f"There is no open dataset `{on}`.{did_you_mean(near)}")
     handles = [(name, *_parts(value)) for name, value in found.items()]
     if on is not None:
         return handles, list(found).index(on)

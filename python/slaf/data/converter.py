@@ -131,11 +131,7 @@ class SLAFConverter:
             The storage cannot be reached or is full.
         """
         target = os.fspath(output_path)
-        if not overwrite and _slaf.exists(target, storage_options):
-            raise FileExistsError(
-                f"`{target}` exists already. Choose another name, or overwrite it "
-                "(`overwrite=True`, `--overwrite`)."
-            )
+        refuse_existing(target, overwrite, storage_options)
         source = self._open(
             input_path,
             input_format,
@@ -322,6 +318,15 @@ class SLAFConverter:
             fragment_rows=self._fragment_rows,
             options=options,
             progress=progress or in_notebook() or _silent,
+        )
+
+
+def refuse_existing(target: str, overwrite: bool, options: dict[str, str] | None) -> None:
+    """Raises FileExistsError before any work is done."""
+    if not overwrite and _slaf.exists(target, options):
+        raise FileExistsError(
+            f"`{target}` exists already. Choose another name, or overwrite it "
+            "(`overwrite=True`, `--overwrite`)."
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from slaf import SlafError, _slaf
+from slaf._hints import did_you_mean
 
 if TYPE_CHECKING:
     import anndata
@@ -60,13 +61,10 @@ def sink(
         a column of obs, a value is there twice, or the plan gives other rows each
         time.
     """
-    from slaf.data.converter import SLAFConverter
+    from slaf.data.converter import SLAFConverter, refuse_existing
 
     target = os.fspath(path)
-    if not overwrite and _slaf.exists(target, options.get("storage_options")):
-        raise FileExistsError(
-            f"`{target}` exists already. Choose another name, or overwrite it (`overwrite=True`)."
-        )
+    refuse_existing(target, overwrite, options.get("storage_options"))
     SLAFConverter().convert_anndata(
         _matrix(plan, cell, gene, value, list(obs), list(var)),
         target,
@@ -86,8 +84,7 @@ def _matrix(
     for name in (cell, gene, value, *obs, *var):
         if name not in schema:
             near = _slaf.nearest(name, schema.names())
-            hint = f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
-            raise SlafError(f"The frame has no column `{name}`.{hint}")
+            raise SlafError(f"The frame has no column `{name}`.{did_you_mean(near)}")
     if not schema[value].is_numeric():
         raise SlafError(f"`{value}` is {schema[value]}, and values are numbers.")
     cells, genes = _axis(plan, cell, obs, "cell"), _axis(plan, gene, var, "gene")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from slaf import _axis
+from slaf._hints import did_you_mean
 from slaf.array import SLAFArray
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ class Part:
             from slaf._slaf import nearest
 
             near = nearest(name, [str(c) for c in obs.columns])
-            hint = f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
-            raise ValueError(f"obs has no column `{name}`.{hint}")
+            raise ValueError(f"obs has no column `{name}`.{did_you_mean(near)}")
         return _axis.take(obs[name], self.rows)
 
 

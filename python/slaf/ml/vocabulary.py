@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slaf._hints import did_you_mean
+
 if TYPE_CHECKING:
     from slaf.array import SLAFArray
 
@@ -107,8 +109,7 @@ def match(
         from slaf._slaf import nearest
 
         near = nearest(key, list(columns)) or [c for c in candidates if c in columns]
-        hint = f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
-        raise ValueError(f"The genes have no column `{key}`.{hint}")
+        raise ValueError(f"The genes have no column `{key}`.{did_you_mean(near)}")
     keys = [key] if key is not None else [c for c in (*candidates, "gene_id") if c in columns]
     best: tuple[int, np.ndarray, list, str] | None = None
     for name in keys:

@@ -1,0 +1,10 @@
+"""What was meant, perhaps: the end of a sentence that refuses a name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def did_you_mean(near: Sequence[str]) -> str:
+    """Of the names that are near; nothing, if there are none."""
+    return f" Did you mean {' or '.join(f'`{name}`' for name in near)}?" if near else ""
