@@ -21,13 +21,13 @@ from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.error import StdinNotImplementedError
 from jupyter_client.session import extract_header
 
-from slaf import magics
 from slaf.kernel import streams
 from slaf.kernel.limit import Limit
 from slaf.kernel.shell import ZMQInteractiveShell
 from slaf.kernel.subshells import Subshells
 from slaf.kernel.timing import timed, with_clocks
 from slaf.kernel.wire import WireSession, error_reply, said
+from slaf.notebook import magics
 
 if TYPE_CHECKING:
     from slaf._slaf import Kernel, Request

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
