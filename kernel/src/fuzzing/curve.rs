@@ -7,10 +7,11 @@ use bytes::Bytes;
 use crypto_box::{PublicKey, SalsaBox, SecretKey};
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex, split};
 
-use super::{Input, blocking};
-use crate::curve::{Keys, open, seal};
-use crate::zmtp::{COMMAND, MORE, Reader, Writer, read_frame, read_message, reader, shake_hands};
-use crate::zmtp::{LONG, writer};
+use super::input::{Input, blocking};
+use crate::transport::curve::{Keys, open, seal};
+use crate::transport::handshake::shake_hands;
+use crate::transport::zmtp::{COMMAND, LONG, MORE, Reader, Writer};
+use crate::transport::zmtp::{read_frame, read_message, reader, writer};
 
 const GREETING: usize = 64;
 /// Past the name, version and padding of HELLO, and the name of INITIATE, every

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::log;
+use super::log;
 
 const SIGNALS: [(libc::c_int, &str); 5] = [
     (libc::SIGSEGV, "a segmentation fault"),

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::message::{Channel, Message};
+use super::message::{Channel, Message};
 
 /// What can be answered beside a cell.
 const QUESTIONS: [&str; 5] = [

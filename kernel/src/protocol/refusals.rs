@@ -6,8 +6,8 @@ use std::mem::{Discriminant, discriminant};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::log::log;
-use crate::message::WireError;
+use super::signer::WireError;
+use crate::process::log::log;
 
 const SPAN: Duration = Duration::from_secs(1);
 /// Lines of one kind in that time.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::sync::Notify;
 
-use crate::zmtp::{Writer, encode};
+use super::zmtp::{Writer, encode};
 
 /// A peer that others wait for and that takes nothing for so long is
 /// disconnected.

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::curve::Keys;
-use crate::peer::{Peer, Peers};
-use crate::zmtp::{self, Reader, Writer, read_message, shake_hands};
+use super::curve::Keys;
+use super::handshake::shake_hands;
+use super::listener::accept;
+use super::peers::{Peer, Peers};
+use super::zmtp::{Reader, Writer, read_message};
 
 /// Bytes that a subscriber may be behind before producers wait for it.
 const BEHIND: usize = 64 << 20;
@@ -47,7 +49,7 @@ impl Publisher {
     ) -> io::Result<Self> {
         let publisher = Self::new(keys, greeting);
         let serving = publisher.clone();
-        zmtp::accept(endpoint, move |read, write| {
+        accept(endpoint, move |read, write| {
             serving.clone().serve(read, write)
         })
         .await?;

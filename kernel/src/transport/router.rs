@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::curve::Keys;
-use crate::peer::{Peer, Peers};
-use crate::zmtp::{self, Reader, Writer, read_message, shake_hands};
+use super::curve::Keys;
+use super::handshake::shake_hands;
+use super::listener::accept;
+use super::peers::{Peer, Peers};
+use super::zmtp::{Reader, Writer, read_message};
 
 /// Bytes of answers that a peer may leave unread and go on asking.
 const UNREAD: usize = 8 << 20;
@@ -45,7 +47,7 @@ impl Router {
             }),
         };
         let serving = router.clone();
-        zmtp::accept(endpoint, move |read, write| {
+        accept(endpoint, move |read, write| {
             serving.clone().serve(read, write, take.clone())
         })
         .await?;
