@@ -30,7 +30,8 @@ impl IoPub {
         keys: Option<Arc<Keys>>,
         signer: Signer,
     ) -> std::io::Result<Self> {
-        let publisher = Publisher::bind(endpoint, keys, greeting(signer.clone())).await?;
+        let publisher = Publisher::new(keys, greeting(signer.clone()));
+        publisher.listen(endpoint).await?;
         let iopub = Self {
             streams: Streams::new(signer, publisher),
             capture: Arc::default(),

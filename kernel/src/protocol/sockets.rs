@@ -98,10 +98,13 @@ async fn bind_router(
     take: impl Fn(&Router, Vec<Bytes>) + Clone + Send + Sync + 'static,
 ) -> Result<Router, KernelError> {
     let endpoint = connection.endpoint(port);
-    let bound = Router::bind(&endpoint, connection.curve.clone(), take).await;
-    bound.map_err(|source| KernelError::Bind {
-        socket,
-        endpoint,
-        source,
-    })
+    let router = Router::new(connection.curve.clone());
+    match router.listen(&endpoint, take).await {
+        Ok(_) => Ok(router),
+        Err(source) => Err(KernelError::Bind {
+            socket,
+            endpoint,
+            source,
+        }),
+    }
 }

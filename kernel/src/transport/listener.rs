@@ -12,11 +12,12 @@ use super::zmtp::{Reader, Writer, reader, writer};
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts connections at `tcp://IP:PORT` or `ipc://PATH`; each is served by a
-/// task of its own, whose errors are its peer's.
-pub(crate) async fn accept<F>(
+/// task of its own, whose errors are its peer's. Gives the endpoint, in which the
+/// port 0 has become the one that was chosen.
+pub(super) async fn accept<F>(
     endpoint: &str,
     serve: impl Fn(Reader, Writer) -> F + Send + 'static,
-) -> io::Result<()>
+) -> io::Result<String>
 where
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
@@ -34,8 +35,10 @@ where
                 tokio::spawn(serve(reader(read), writer(write)));
             }
         });
+        Ok(endpoint.to_owned())
     } else {
         let listener = TcpListener::bind(endpoint.trim_start_matches("tcp://")).await?;
+        let bound = format!("tcp://{}", listener.local_addr()?);
         tokio::spawn(async move {
             loop {
                 let Ok((stream, _)) = listener.accept().await else {
@@ -47,6 +50,6 @@ where
                 tokio::spawn(serve(reader(read), writer(write)));
             }
         });
+        Ok(bound)
     }
-    Ok(())
 }

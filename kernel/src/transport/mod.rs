@@ -8,5 +8,7 @@ pub(crate) mod handshake;
 mod listener;
 mod peers;
 pub(crate) mod publisher;
+#[cfg(test)]
+mod reserved;
 pub(crate) mod router;
 pub(crate) mod zmtp;

@@ -176,6 +176,22 @@ impl Peer {
     }
 }
 
+/// What a message takes of memory. Empty frames count too: who sends nothing else
+/// is behind, and must be flushed.
 fn size(message: &[Bytes]) -> usize {
-    message.iter().map(Bytes::len).sum()
+    message.iter().map(|f| f.len() + size_of::<Bytes>()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_behind_with_empty_messages_too() {
+        let peer = Peer::new();
+        for _ in 0..1000 {
+            peer.push([Bytes::new()].into());
+        }
+        assert!(peer.state().behind >= 1000);
+    }
 }

@@ -42,21 +42,6 @@ struct Shared {
 impl Publisher {
     /// `greeting` makes the messages that a new subscription to a topic gets
     /// before all others.
-    pub(crate) async fn bind(
-        endpoint: &str,
-        keys: Option<Arc<Keys>>,
-        greeting: impl Fn(&[u8]) -> Vec<Vec<Bytes>> + Send + Sync + 'static,
-    ) -> io::Result<Self> {
-        let publisher = Self::new(keys, greeting);
-        let serving = publisher.clone();
-        accept(endpoint, move |read, write| {
-            serving.clone().serve(read, write)
-        })
-        .await?;
-        Ok(publisher)
-    }
-
-    /// One that is bound nowhere.
     pub(crate) fn new(
         keys: Option<Arc<Keys>>,
         greeting: impl Fn(&[u8]) -> Vec<Vec<Bytes>> + Send + Sync + 'static,
@@ -68,6 +53,15 @@ impl Publisher {
             keys,
         });
         Self { shared }
+    }
+
+    /// Gives where it listens.
+    pub(crate) async fn listen(&self, endpoint: &str) -> io::Result<String> {
+        let serving = self.clone();
+        accept(endpoint, move |read, write| {
+            serving.clone().serve(read, write)
+        })
+        .await
     }
 
     /// Serves one peer until it goes.
@@ -156,4 +150,172 @@ impl Shared {
 
 fn key(peer: &Arc<Peer>) -> usize {
     Arc::as_ptr(peer) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Runtime;
+    use zeromq::{Socket, SocketRecv, SubSocket};
+
+    use super::*;
+
+    /// A publisher that greets each subscription to `topic` with `topic welcome`.
+    struct Station {
+        /// Has the tasks of its connections, which end with it.
+        _runtime: Runtime,
+        endpoint: String,
+        publisher: Publisher,
+    }
+
+    impl Station {
+        fn start(endpoint: &str) -> Self {
+            let runtime = Runtime::new().unwrap();
+            let publisher = Publisher::new(None, |topic| {
+                vec![vec![Bytes::from([topic, b" welcome"].concat())]]
+            });
+            let endpoint = runtime.block_on(publisher.listen(endpoint)).unwrap();
+            Self {
+                _runtime: runtime,
+                endpoint,
+                publisher,
+            }
+        }
+
+        fn say(&self, message: &str) {
+            self.publisher.publish(&[Bytes::from(message.to_owned())]);
+        }
+
+        /// A subscriber that has been greeted.
+        async fn subscriber(&self, topics: &[&str]) -> SubSocket {
+            let mut subscriber = SubSocket::new();
+            subscriber.connect(&self.endpoint).await.unwrap();
+            for topic in topics {
+                subscriber.subscribe(topic).await.unwrap();
+                let welcome = format!("{topic} welcome");
+                assert_eq!(hear(&mut subscriber).await, [welcome]);
+            }
+            subscriber
+        }
+    }
+
+    async fn hear(socket: &mut SubSocket) -> Vec<Bytes> {
+        socket.recv().await.unwrap().into_vec()
+    }
+
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
+        Runtime::new().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn a_subscriber_is_greeted_and_then_misses_nothing_over_tcp_and_ipc() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = format!("ipc://{}/socket", folder.path().display());
+        for endpoint in ["tcp://127.0.0.1:0", &path] {
+            let station = Station::start(endpoint);
+            station.say("to nobody");
+            block_on(async {
+                let mut subscriber = station.subscriber(&[""]).await;
+                for i in 0..2000 {
+                    station.say(&i.to_string());
+                }
+                for i in 0..2000 {
+                    assert_eq!(hear(&mut subscriber).await, [i.to_string()]);
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_topic_is_the_beginning_of_the_first_frame() {
+        let station = Station::start("tcp://127.0.0.1:0");
+        block_on(async {
+            let mut streams = station.subscriber(&["stream"]).await;
+            let mut both = station.subscriber(&["stream.stdout", "status"]).await;
+            for message in ["stream.stdout", "stream.stderr", "strea", "status"] {
+                station.say(message);
+            }
+            station.say("stream end");
+            station.say("status end");
+            for expected in ["stream.stdout", "stream.stderr", "stream end"] {
+                assert_eq!(hear(&mut streams).await, [expected]);
+            }
+            for expected in ["stream.stdout", "status", "status end"] {
+                assert_eq!(hear(&mut both).await, [expected]);
+            }
+        });
+    }
+
+    #[test]
+    fn who_unsubscribes_hears_no_more_of_it() {
+        let station = Station::start("tcp://127.0.0.1:0");
+        block_on(async {
+            let mut subscriber = station.subscriber(&["a", "b"]).await;
+            subscriber.unsubscribe("a").await.unwrap();
+            // When this is greeted, the word before it has been heard.
+            subscriber.subscribe("c").await.unwrap();
+            assert_eq!(hear(&mut subscriber).await, ["c welcome"]);
+            for message in ["a", "b", "a", "c"] {
+                station.say(message);
+            }
+            assert_eq!(hear(&mut subscriber).await, ["b"]);
+            assert_eq!(hear(&mut subscriber).await, ["c"]);
+        });
+    }
+
+    #[test]
+    fn large_messages_reach_all_whole() {
+        let station = Station::start("tcp://127.0.0.1:0");
+        let frame = |length: usize| Bytes::from_iter((0..length).map(|i| (i % 251) as u8));
+        let message = [
+            Bytes::from_static(b"display"),
+            frame(24 << 20),
+            frame(70_000),
+        ];
+        block_on(async {
+            let mut subscribers = [
+                station.subscriber(&["display"]).await,
+                station.subscriber(&[""]).await,
+            ];
+            station.publisher.publish(&message);
+            for subscriber in &mut subscribers {
+                assert!(hear(subscriber).await == message);
+            }
+        });
+    }
+
+    #[test]
+    fn who_leaves_is_forgotten() {
+        let station = Station::start("tcp://127.0.0.1:0");
+        block_on(async {
+            drop(station.subscriber(&["a", "b"]).await);
+            while !station.publisher.is_deserted() {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    /// A kernel that is started again has the same port, and its front ends say
+    /// again what they want to hear.
+    #[test]
+    fn a_subscriber_finds_a_publisher_that_is_started_again() {
+        let front_end = Runtime::new().unwrap();
+        let station = Station::start("tcp://127.0.0.1:0");
+        let endpoint = station.endpoint.clone();
+        let mut subscriber = front_end.block_on(station.subscriber(&["topic"]));
+        station.say("topic before");
+        assert_eq!(front_end.block_on(hear(&mut subscriber)), ["topic before"]);
+        drop(station);
+        let again = Station::start(&endpoint);
+        let welcome = front_end.block_on(async {
+            loop {
+                // The end of the connection is told as an error.
+                if let Ok(message) = subscriber.recv().await {
+                    return message.into_vec();
+                }
+            }
+        });
+        assert_eq!(welcome, ["topic welcome"]);
+        again.say("topic after");
+        assert_eq!(front_end.block_on(hear(&mut subscriber)), ["topic after"]);
+    }
 }

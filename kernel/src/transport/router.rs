@@ -32,26 +32,29 @@ struct Shared {
 }
 
 impl Router {
-    /// Feeds `take` with the frames of every message; it must not block.
-    pub(crate) async fn bind(
-        endpoint: &str,
-        keys: Option<Arc<Keys>>,
-        take: impl Fn(&Router, Vec<Bytes>) + Clone + Send + Sync + 'static,
-    ) -> io::Result<Self> {
-        let router = Self {
+    pub(crate) fn new(keys: Option<Arc<Keys>>) -> Self {
+        Self {
             shared: Arc::new(Shared {
                 peers: Peers::default(),
                 keys,
                 by_identity: Mutex::default(),
                 nameless: AtomicU32::default(),
             }),
-        };
-        let serving = router.clone();
+        }
+    }
+
+    /// Feeds `take` with the frames of every message; it must not block. Gives
+    /// where it listens.
+    pub(crate) async fn listen(
+        &self,
+        endpoint: &str,
+        take: impl Fn(&Router, Vec<Bytes>) + Clone + Send + Sync + 'static,
+    ) -> io::Result<String> {
+        let serving = self.clone();
         accept(endpoint, move |read, write| {
             serving.clone().serve(read, write, take.clone())
         })
-        .await?;
-        Ok(router)
+        .await
     }
 
     /// Sends to the peer of the first frame; who has left gets nothing.
@@ -110,5 +113,182 @@ impl Router {
     fn by_identity(&self) -> MutexGuard<'_, HashMap<Bytes, Arc<Peer>>> {
         let known = self.shared.by_identity.lock();
         known.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Runtime;
+    use zeromq::util::PeerIdentity;
+    use zeromq::{DealerSocket, ReqSocket, Socket, SocketOptions, SocketRecv, SocketSend};
+
+    use super::*;
+
+    /// A router that sends everything back to whom it came from.
+    struct Echo {
+        /// Has the tasks of its connections, which end with it.
+        _runtime: Runtime,
+        endpoint: String,
+        router: Router,
+    }
+
+    impl Echo {
+        fn start(endpoint: &str) -> Self {
+            let runtime = Runtime::new().unwrap();
+            let router = Router::new(None);
+            let echo = |router: &Router, frames: Vec<Bytes>| router.send(&frames);
+            let endpoint = runtime.block_on(router.listen(endpoint, echo)).unwrap();
+            Self {
+                _runtime: runtime,
+                endpoint,
+                router,
+            }
+        }
+
+        async fn dealer(&self, name: &str) -> DealerSocket {
+            let mut options = SocketOptions::default();
+            if !name.is_empty() {
+                options.peer_identity(name.parse::<PeerIdentity>().unwrap());
+            }
+            let mut dealer = DealerSocket::with_options(options);
+            dealer.connect(&self.endpoint).await.unwrap();
+            dealer
+        }
+    }
+
+    fn bytes(frames: &[&[u8]]) -> Vec<Bytes> {
+        frames.iter().map(|f| Bytes::copy_from_slice(f)).collect()
+    }
+
+    async fn say(socket: &mut impl SocketSend, frames: Vec<Bytes>) {
+        socket.send(frames.try_into().unwrap()).await.unwrap();
+    }
+
+    async fn hear(socket: &mut impl SocketRecv) -> Vec<Bytes> {
+        socket.recv().await.unwrap().into_vec()
+    }
+
+    async fn is_echoed(socket: &mut (impl SocketSend + SocketRecv), frames: Vec<Bytes>) {
+        say(socket, frames.clone()).await;
+        assert!(hear(socket).await == frames);
+    }
+
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
+        Runtime::new().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn a_dealer_hears_what_it_said_over_tcp_and_ipc() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = format!("ipc://{}/socket", folder.path().display());
+        for endpoint in ["tcp://127.0.0.1:0", &path] {
+            let echo = Echo::start(endpoint);
+            block_on(async {
+                let mut dealer = echo.dealer("").await;
+                is_echoed(&mut dealer, bytes(&[b"one"])).await;
+                is_echoed(&mut dealer, bytes(&[b"", b"two", b"", b"three", b""])).await;
+                let frames = (0..1000).map(|i| Bytes::from(i.to_string()));
+                is_echoed(&mut dealer, frames.collect()).await;
+            });
+        }
+    }
+
+    /// Lengths where the header of a frame changes, where we write a frame on its
+    /// own, and more than any buffer between us holds.
+    #[test]
+    fn frames_of_any_length_arrive_whole() {
+        let echo = Echo::start("tcp://127.0.0.1:0");
+        let frame = |length: usize| Bytes::from_iter((0..length).map(|i| (i % 251) as u8));
+        block_on(async {
+            let mut dealer = echo.dealer("").await;
+            let edges = [0, 1, 255, 256, 65_535, 65_536, 65_537, 1 << 20];
+            for length in edges {
+                is_echoed(&mut dealer, vec![frame(length)]).await;
+            }
+            is_echoed(&mut dealer, edges.map(frame).to_vec()).await;
+            is_echoed(&mut dealer, vec![frame(24 << 20), frame(3), frame(8 << 20)]).await;
+        });
+    }
+
+    #[test]
+    fn messages_are_answered_in_their_order() {
+        let echo = Echo::start("tcp://127.0.0.1:0");
+        block_on(async {
+            let mut dealer = echo.dealer("").await;
+            for i in 0..2000 {
+                say(&mut dealer, vec![Bytes::from(i.to_string())]).await;
+            }
+            for i in 0..2000 {
+                assert_eq!(hear(&mut dealer).await, [i.to_string()]);
+            }
+        });
+    }
+
+    #[test]
+    fn a_name_reaches_its_peer_alone() {
+        let echo = Echo::start("tcp://127.0.0.1:0");
+        block_on(async {
+            let (mut one, mut two) = (echo.dealer("one").await, echo.dealer("two").await);
+            // Who has been answered is known.
+            is_echoed(&mut one, bytes(&[b"here"])).await;
+            is_echoed(&mut two, bytes(&[b"here"])).await;
+            echo.router.send(&bytes(&[b"two", b"for two"]));
+            echo.router.send(&bytes(&[b"nobody", b"for nobody"]));
+            echo.router.send(&bytes(&[b"one", b"for one"]));
+            assert_eq!(hear(&mut one).await, ["for one"]);
+            assert_eq!(hear(&mut two).await, ["for two"]);
+        });
+    }
+
+    #[test]
+    fn nameless_peers_are_told_apart() {
+        let echo = Echo::start("tcp://127.0.0.1:0");
+        block_on(async {
+            let mut dealers = Vec::new();
+            for _ in 0..5 {
+                dealers.push(echo.dealer("").await);
+            }
+            for (i, dealer) in dealers.iter_mut().enumerate() {
+                say(dealer, vec![Bytes::from(i.to_string())]).await;
+            }
+            for (i, dealer) in dealers.iter_mut().enumerate() {
+                assert_eq!(hear(dealer).await, [i.to_string()]);
+            }
+        });
+    }
+
+    #[test]
+    fn who_comes_again_under_its_name_is_answered() {
+        let echo = Echo::start("tcp://127.0.0.1:0");
+        block_on(async {
+            let mut first = echo.dealer("client").await;
+            is_echoed(&mut first, bytes(&[b"first"])).await;
+            // While the first is still there, and after it has gone.
+            let mut second = echo.dealer("client").await;
+            is_echoed(&mut second, bytes(&[b"second"])).await;
+            drop((first, second));
+            let mut third = echo.dealer("client").await;
+            is_echoed(&mut third, bytes(&[b"third"])).await;
+        });
+    }
+
+    /// As front ends do with the heartbeat, of which a kernel started again has the
+    /// same port.
+    #[test]
+    fn heartbeats_of_a_req_come_back_also_after_a_restart() {
+        let echo = Echo::start("tcp://127.0.0.1:0");
+        let endpoint = echo.endpoint.clone();
+        let beats = |echo: &Echo| {
+            block_on(async {
+                let mut heart = ReqSocket::new();
+                heart.connect(&echo.endpoint).await.unwrap();
+                for beat in [&b"ping"[..], b"", &[0; 300]] {
+                    is_echoed(&mut heart, bytes(&[beat])).await;
+                }
+            });
+        };
+        beats(&echo);
+        drop(echo);
+        beats(&Echo::start(&endpoint));
     }
 }
