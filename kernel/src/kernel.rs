@@ -211,3 +211,133 @@ fn serve(
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use zeromq::{DealerSocket, ReqSocket, Socket, SocketRecv, SocketSend, SubSocket};
+
+    use super::*;
+    use crate::protocol::message::{Channel, NO_PARENT};
+
+    /// A front end that is made of zeromq's sockets.
+    struct FrontEnd {
+        signer: Signer,
+        iopub: SubSocket,
+        shell: DealerSocket,
+        heart: ReqSocket,
+    }
+
+    impl FrontEnd {
+        async fn connect(to: &Connection) -> Self {
+            let mut front_end = Self {
+                signer: Signer::new(&to.key),
+                iopub: SubSocket::new(),
+                shell: DealerSocket::new(),
+                heart: ReqSocket::new(),
+            };
+            let (iopub, shell) = (to.endpoint(to.iopub_port), to.endpoint(to.shell_port));
+            let heart = to.endpoint(to.hb_port);
+            front_end.iopub.connect(&iopub).await.unwrap();
+            front_end.iopub.subscribe("").await.unwrap();
+            front_end.shell.connect(&shell).await.unwrap();
+            front_end.heart.connect(&heart).await.unwrap();
+            front_end
+        }
+
+        async fn ask(&mut self, signer: &Signer, msg_type: &str) {
+            let frames = signer.encode(&[], msg_type, NO_PARENT, "{}", "{}", vec![]);
+            self.shell.send(frames.try_into().unwrap()).await.unwrap();
+        }
+
+        /// The next message on shell: its type and content.
+        async fn reply(&mut self) -> (String, Value) {
+            let frames = self.shell.recv().await.unwrap().into_vec();
+            self.read(frames)
+        }
+
+        /// The next message on iopub.
+        async fn hear(&mut self) -> (String, Value) {
+            let frames = self.iopub.recv().await.unwrap().into_vec();
+            self.read(frames)
+        }
+
+        fn read(&self, frames: Vec<Bytes>) -> (String, Value) {
+            let message = self.signer.decode(Channel::Shell, frames).unwrap();
+            let content = serde_json::from_slice(&message.content).unwrap();
+            (message.header.msg_type, content)
+        }
+    }
+
+    fn message(msg_type: &str, content: Value) -> (String, Value) {
+        (msg_type.to_owned(), content)
+    }
+
+    fn status(state: &str) -> (String, Value) {
+        message("status", json!({ "execution_state": state }))
+    }
+
+    /// What waits for the language, once there is something.
+    fn take(lane: &Lane) -> Message {
+        loop {
+            if let Some(message) = lane.next() {
+                return message;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_front_end_is_welcomed_and_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = json!({
+            "transport": "ipc", "ip": folder.path().join("kernel"), "key": "secret",
+            "shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5,
+        });
+        let connection = Connection::parse(&file.to_string(), "test").unwrap();
+        let language = json!({ "banner": "Hello." });
+        let kernel = Kernel::start(connection.clone(), language, true).unwrap();
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let mut front_end = FrontEnd::connect(&connection).await;
+            let signer = front_end.signer.clone();
+            let welcome = message("iopub_welcome", json!({ "subscription": "" }));
+            assert_eq!(front_end.hear().await, welcome);
+            assert_eq!(front_end.hear().await, status("starting"));
+
+            front_end.heart.send("".into()).await.unwrap();
+            assert_eq!(front_end.heart.recv().await.unwrap().into_vec(), [""]);
+
+            // Only who knows the key is answered.
+            front_end
+                .ask(&Signer::new("guess"), "connect_request")
+                .await;
+            front_end.ask(&signer, "kernel_info_request").await;
+            let (kind, content) = front_end.reply().await;
+            assert_eq!(kind, "kernel_info_reply");
+            assert_eq!(content["banner"], "Hello.");
+            assert_eq!(front_end.hear().await, status("busy"));
+            assert_eq!(front_end.hear().await, status("idle"));
+
+            front_end.ask(&signer, "execute_request").await;
+            let request = take(kernel.main_lane());
+            let (parent, header) = (&request.parent, &request.parent.header);
+            kernel.status("busy", parent);
+            kernel.write("stdout", "one ", header);
+            kernel.write("stdout", "two", header);
+            kernel.reply("execute_reply", parent, "{}", r#"{"status":"ok"}"#);
+            kernel.status("idle", parent);
+            let reply = message("execute_reply", json!({ "status": "ok" }));
+            assert_eq!(front_end.reply().await, reply);
+            assert_eq!(front_end.hear().await, status("busy"));
+            let (mut told, mut heard) = (String::new(), front_end.hear().await);
+            // Who is slow gathers it in two pieces.
+            while heard.0 == "stream" {
+                told.push_str(heard.1["text"].as_str().unwrap());
+                heard = front_end.hear().await;
+            }
+            assert_eq!(told, "one two");
+            assert_eq!(heard, status("idle"));
+        });
+    }
+}
