@@ -14,6 +14,8 @@
 //! | `transport` | ZeroMQ: ZMTP, CURVE, ROUTER and XPUB sockets |
 //! | `process` | output of file descriptors, crashes, child processes, usage, the end |
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

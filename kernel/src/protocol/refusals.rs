@@ -1,5 +1,5 @@
-//! What the log says of messages that are refused: strangers can send them
-//! without end, and must fill no disk.
+//! Logs messages that are refused, a few lines of each kind a second: strangers
+//! can send them without end, and must not fill the disk.
 
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};

@@ -11,7 +11,7 @@ pub(crate) fn handle(channels: &Channels, message: Message) {
         "kernel_info_request" => kernel_info(&channels.language),
         "connect_request" => connect(&channels.connection),
         _ => {
-            let Err(lost) = channels.lanes.push(message) else {
+            let Some(lost) = channels.lanes.push(message) else {
                 return;
             };
             let id = lost.header.subshell_id.as_deref().unwrap_or_default();

@@ -157,7 +157,7 @@ impl Signer {
 
 fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |c: &u8| (*c as char).to_digit(16);
-    if text.len() % 2 != 0 {
+    if !text.len().is_multiple_of(2) {
         return None;
     }
     text.chunks_exact(2)
@@ -169,8 +169,8 @@ fn unhex(text: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::message::NO_PARENT;
     use super::*;
+    use crate::protocol::message::NO_PARENT;
 
     fn request(signer: &Signer) -> Vec<Bytes> {
         let routing = [Bytes::from_static(b"client")];

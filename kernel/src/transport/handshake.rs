@@ -82,8 +82,8 @@ fn property<'a>(mut rest: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::zmtp::{reader, writer};
     use super::*;
+    use crate::transport::zmtp::{reader, writer};
 
     fn shaken(bytes: Vec<u8>) {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,5 +1,5 @@
-//! What waits to be written to one peer. Nothing is dropped while the peer is
-//! there; who must not run ahead of it waits.
+//! The queue of each peer, and the task that writes it. Nothing is dropped while
+//! the peer is connected: producers wait while it is too far behind.
 
 use std::collections::VecDeque;
 use std::future::Future;

@@ -1,7 +1,7 @@
-//! The XPUB socket of iopub (<https://rfc.zeromq.org/spec/29/>). Each
-//! subscriber has its own queue: nothing is dropped, a producer waits while
-//! somebody is far behind, and who takes nothing for ten seconds while others
-//! wait, a suspended front end, is disconnected.
+//! The XPUB socket of iopub (<https://rfc.zeromq.org/spec/29/>). Each subscriber
+//! has a queue of its own, of which nothing is dropped. A producer waits while a
+//! subscriber is far behind; one that then takes nothing for ten seconds, as a
+//! suspended front end does, is disconnected.
 
 use std::collections::HashMap;
 use std::io;

@@ -134,8 +134,8 @@ fn plain(frames: &[Bytes]) -> Vec<Bytes> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::reserved::largest_piece;
     use super::*;
+    use crate::transport::allocations::largest_piece;
 
     fn blocking<T>(work: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
