@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::curve::Keys;
+use crate::transport::curve::Keys;
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Connection {

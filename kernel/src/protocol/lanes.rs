@@ -1,6 +1,6 @@
-//! Requests that wait for the language: a queue for each of its threads. Cells
-//! wait for each other; the questions of who is typing, and what a debugger
-//! asks, do not wait for cells.
+//! Requests that wait for the language: a queue, here a lane, for each of its
+//! threads. Cells wait for each other. Completion and the like, and what a
+//! debugger asks, have a lane of their own and do not wait for cells.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::message::{Channel, Message};
+use super::message::{Channel, Message};
 
 /// What can be answered beside a cell.
 const QUESTIONS: [&str; 5] = [
@@ -133,7 +133,7 @@ impl Lanes {
     /// Gives a message to its lane, or back if it names a subshell that does
     /// not exist. Comms are the main thread's, whatever subshell they come
     /// through: widgets and matplotlib expect to be alone.
-    pub(crate) fn push(&self, message: Message) -> Result<(), Message> {
+    pub(crate) fn push(&self, message: Message) -> Option<Message> {
         let kind = message.header.msg_type.as_str();
         if message.parent.channel == Channel::Control {
             self.side.push(message);
@@ -143,14 +143,14 @@ impl Lanes {
             let lane = self.subshells().get(id).cloned();
             match lane {
                 Some(lane) => lane.push(message),
-                None => return Err(message),
+                None => return Some(message),
             }
         } else if QUESTIONS.contains(&kind) && self.main.busy() {
             self.side.push(message);
         } else {
             self.main.push(message);
         }
-        Ok(())
+        None
     }
 
     pub(crate) fn open_subshell(&self) -> io::Result<(String, Arc<Lane>)> {

@@ -1,5 +1,5 @@
-//! What waits to be written to one peer. Nothing is dropped while the peer is
-//! there; who must not run ahead of it waits.
+//! The queue of each peer, and the task that writes it. Nothing is dropped while
+//! the peer is connected: producers wait while it is too far behind.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::sync::Notify;
 
-use crate::zmtp::{Writer, encode};
+use super::zmtp::{Writer, encode};
 
 /// A peer that others wait for and that takes nothing for so long is
 /// disconnected.
@@ -176,6 +176,22 @@ impl Peer {
     }
 }
 
+/// What a message takes of memory. Empty frames count too: who sends nothing else
+/// is behind, and must be flushed.
 fn size(message: &[Bytes]) -> usize {
-    message.iter().map(Bytes::len).sum()
+    message.iter().map(|f| f.len() + size_of::<Bytes>()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_behind_with_empty_messages_too() {
+        let peer = Peer::new();
+        for _ in 0..1000 {
+            peer.push([Bytes::new()].into());
+        }
+        assert!(peer.state().behind >= 1000);
+    }
 }

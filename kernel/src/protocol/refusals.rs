@@ -1,13 +1,13 @@
-//! What the log says of messages that are refused: strangers can send them
-//! without end, and must fill no disk.
+//! Logs messages that are refused, a few lines of each kind a second: strangers
+//! can send them without end, and must not fill the disk.
 
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::log::log;
-use crate::message::WireError;
+use super::signer::WireError;
+use crate::process::log::log;
 
 const SPAN: Duration = Duration::from_secs(1);
 /// Lines of one kind in that time.

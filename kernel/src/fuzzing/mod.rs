@@ -3,52 +3,13 @@
 //! is replayed by the tests below.
 
 mod curve;
+mod input;
 mod messages;
 mod wire;
 
 pub use curve::curve;
 pub use messages::{connection, message, output};
 pub use wire::{subscriptions, zmtp};
-
-/// An input, taken piece by piece; past its end, all is zero or empty.
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else {
-            return 0;
-        };
-        self.0 = rest;
-        *first
-    }
-
-    fn bytes(&mut self, most: usize) -> &'a [u8] {
-        let (taken, rest) = self.0.split_at(most.min(self.0.len()));
-        self.0 = rest;
-        taken
-    }
-
-    /// A piece with its length in front.
-    fn piece(&mut self) -> &'a [u8] {
-        let length = self.byte().into();
-        self.bytes(length)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-thread_local! {
-    static RUNTIME: tokio::runtime::Runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("a runtime needs no resources");
-}
-
-fn blocking<T>(work: impl Future<Output = T>) -> T {
-    RUNTIME.with(|runtime| runtime.block_on(work))
-}
 
 #[cfg(test)]
 mod tests {

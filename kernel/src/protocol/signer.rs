@@ -1,77 +1,20 @@
-//! One message on the wire: routing frames, a delimiter, a signature over four
+//! A message on the wire: routing frames, a delimiter, a signature over four
 //! JSON frames, and binary buffers.
-//! <https://jupyter-client.readthedocs.io/en/stable/messaging.html>
+//! <https://jupyter-client.readthedocs.io/en/stable/messaging.html#the-wire-protocol>
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use hmac::{Hmac, Mac};
-use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use sha2::Sha256;
 
+use super::message::{Channel, Header, Message, Parent, VERSION};
+
 const DELIMITER: &[u8] = b"<IDS|MSG>";
-/// The protocol that we speak.
-pub(crate) const VERSION: &str = "5.4";
-/// The parent header of what answers nothing.
-pub const NO_PARENT: &str = "{}";
 /// Signatures remembered, against replays.
 const REMEMBERED: usize = 1 << 16;
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Header {
-    pub msg_id: String,
-    pub msg_type: String,
-    // Of others' messages these say nothing to us, and may be anything.
-    #[serde(skip_deserializing)]
-    pub session: String,
-    #[serde(skip_deserializing)]
-    pub username: String,
-    #[serde(skip_deserializing)]
-    pub date: String,
-    #[serde(skip_deserializing)]
-    pub version: String,
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "name"
-    )]
-    pub subshell_id: Option<String>,
-}
-
-/// What is no string is a name by its JSON, of nobody.
-fn name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    let told = Option::<Box<RawValue>>::deserialize(from)?;
-    Ok(told.map(|told| serde_json::from_str(told.get()).unwrap_or(told.get().to_owned())))
-}
-
-/// The socket that a message came by, and its answer leaves by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Channel {
-    Shell,
-    Control,
-    Stdin,
-}
-
-/// What a message answers: its request's header, byte for byte, and the way
-/// back to whoever sent it.
-#[derive(Debug)]
-pub struct Parent {
-    pub channel: Channel,
-    pub header: Arc<str>,
-    pub identities: Vec<Bytes>,
-}
-
-/// A message received.
-#[derive(Debug, Clone)]
-pub struct Message {
-    pub header: Header,
-    pub parent: Arc<Parent>,
-    pub content: Bytes,
-    pub metadata: Bytes,
-    pub buffers: Vec<Bytes>,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
@@ -214,7 +157,7 @@ impl Signer {
 
 fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |c: &u8| (*c as char).to_digit(16);
-    if text.len() % 2 != 0 {
+    if !text.len().is_multiple_of(2) {
         return None;
     }
     text.chunks_exact(2)
@@ -227,6 +170,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::protocol::message::NO_PARENT;
 
     fn request(signer: &Signer) -> Vec<Bytes> {
         let routing = [Bytes::from_static(b"client")];

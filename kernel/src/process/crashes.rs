@@ -1,12 +1,12 @@
-//! When native code crashes the process, the log says in which cell. What the
-//! dying code wrote to its stderr (`free(): invalid pointer`, a panic) is
-//! rescued from the pipe.
+//! When native code crashes the process, the log says in which cell, and what the
+//! code still wrote to stderr (`free(): invalid pointer`, a panic), which is read
+//! from the pipe.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::log;
+use super::log;
 
 const SIGNALS: [(libc::c_int, &str); 5] = [
     (libc::SIGSEGV, "a segmentation fault"),

@@ -1,19 +1,19 @@
 //! What C and Rust code and child processes write to the file descriptors 1
-//! and 2. Each cell gets pipes of its own there: a process that it leaves
-//! behind goes on writing to its own cell, and while another runs, as a pool of
-//! workers does, to that. A thread that needs no lock of the
-//! language's reads them, so that a full pipe never stops who holds one; and
-//! who speaks to the front ends by another way takes first what the current
-//! pipes hold, so that everything arrives in order.
+//! and 2.
+//!
+//! Each cell gets pipes of its own there. A process that a cell leaves behind
+//! goes on writing to them: this belongs to the cell that runs now, as with a
+//! pool of workers, or to its own cell if none runs. A thread reads the pipes; it
+//! needs no lock of the language, so a full pipe never stops the thread that holds
+//! one. Who speaks to the front ends by another way first takes what the current
+//! pipes hold ([`Capture::catch_up`]), so that everything arrives in order.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::iopub::IoPub;
-use crate::message::NO_PARENT;
-use crate::{death, log};
+use super::{crashes, log};
 
 const STREAMS: [(RawFd, &str); 2] = [(1, "stdout"), (2, "stderr")];
 /// A child that floods is not slowed by a pipe's usual 64 KiB.
@@ -23,8 +23,11 @@ pub(crate) struct Capture {
     shared: Arc<Shared>,
 }
 
+/// Takes the name of a stream, text, and whose it is.
+type Say = dyn Fn(&'static str, &str, &Arc<str>) + Send + Sync;
+
 struct Shared {
-    iopub: IoPub,
+    say: Box<Say>,
     sources: Mutex<Vec<Source>>,
     /// The cell that runs now.
     running: Mutex<Option<Arc<str>>>,
@@ -39,17 +42,20 @@ struct Shared {
 struct Source {
     pipe: PipeReader,
     name: &'static str,
-    parent: Arc<str>,
+    owner: Arc<str>,
     /// The beginning of a character whose end has not come yet.
     partial: Vec<u8>,
 }
 
 impl Capture {
-    pub(crate) fn start(iopub: IoPub) -> io::Result<Self> {
+    /// One that gives `say` what [`Self::begin`] will catch.
+    pub(crate) fn start(
+        say: impl Fn(&'static str, &str, &Arc<str>) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         log::keep();
         let (ear, bell) = pipe()?;
         let shared = Arc::new(Shared {
-            iopub,
+            say: Box::new(say),
             sources: Mutex::default(),
             running: Mutex::default(),
             current: [const { AtomicI32::new(-1) }; STREAMS.len()],
@@ -60,15 +66,12 @@ impl Capture {
         unsafe { libc::setvbuf(stdout, std::ptr::null_mut(), libc::_IOLBF, 0) };
         let reader = Arc::clone(&shared);
         std::thread::spawn(move || reader.read(ear));
-        let capture = Self { shared };
-        capture.begin(&NO_PARENT.into());
-        capture.end();
-        Ok(capture)
+        Ok(Self { shared })
     }
 
-    /// New pipes at the descriptors. Without descriptors to spare, the ones of
+    /// New pipes at the descriptors, for a cell of `owner`. Without descriptors to spare, the ones of
     /// the cell before remain.
-    pub(crate) fn begin(&self, parent: &Arc<str>) {
+    pub(crate) fn begin(&self, owner: &Arc<str>) {
         self.catch_up();
         let mut sources = self.shared.sources();
         for ((fd, name), current) in STREAMS.into_iter().zip(&self.shared.current) {
@@ -76,17 +79,17 @@ impl Capture {
             let before = current.swap(pipe.as_raw_fd(), Ordering::AcqRel);
             self.shared.watch(before, pipe.as_raw_fd());
             if name == "stderr" {
-                death::rescue(pipe.as_raw_fd());
+                crashes::rescue(pipe.as_raw_fd());
             }
             sources.push(Source {
                 pipe,
                 name,
-                parent: Arc::clone(parent),
+                owner: Arc::clone(owner),
                 partial: Vec::new(),
             });
         }
         drop(sources);
-        *self.shared.running() = Some(Arc::clone(parent));
+        *self.shared.running() = Some(Arc::clone(owner));
         let _ = (&self.shared.bell).write(b"!");
     }
 
@@ -115,7 +118,7 @@ impl Capture {
         let running = self.shared.running().clone();
         let read_now = |s: &&mut Source| current.contains(&s.pipe.as_raw_fd());
         for source in sources.iter_mut().filter(read_now) {
-            source.take(&self.shared.iopub, running.as_ref());
+            source.take(&self.shared.say, running.as_ref());
         }
     }
 }
@@ -158,7 +161,7 @@ impl Shared {
             let running = self.running().clone();
             sources.retain_mut(|source| {
                 !ready(source.pipe.as_raw_fd())
-                    || source.take(&self.iopub, running.as_ref())
+                    || source.take(&self.say, running.as_ref())
                     || !source.ended()
             });
         }
@@ -211,7 +214,7 @@ fn readable(fd: RawFd) -> libc::pollfd {
 impl Source {
     /// Hands over the bytes that wait, to the cell that runs, or else to its own;
     /// whether there were any.
-    fn take(&mut self, iopub: &IoPub, running: Option<&Arc<str>>) -> bool {
+    fn take(&mut self, say: &Say, running: Option<&Arc<str>>) -> bool {
         let mut waiting: libc::c_int = 0;
         // SAFETY: it writes one int.
         unsafe { libc::ioctl(self.pipe.as_raw_fd(), libc::FIONREAD, &mut waiting) };
@@ -228,8 +231,8 @@ impl Source {
         let whole = whole_characters(&bytes);
         self.partial = bytes.split_off(whole);
         if !bytes.is_empty() {
-            let parent = running.unwrap_or(&self.parent);
-            iopub.append(self.name, &String::from_utf8_lossy(&bytes), parent);
+            let owner = running.unwrap_or(&self.owner);
+            say(self.name, &String::from_utf8_lossy(&bytes), owner);
         }
         true
     }

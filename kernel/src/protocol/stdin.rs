@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::message::{Message, Parent, Signer};
-use crate::router::Router;
+use super::message::{Message, Parent};
+use super::signer::Signer;
+use crate::transport::router::Router;
 
 const TICK: Duration = Duration::from_millis(40);
 
