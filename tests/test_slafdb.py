@@ -93,7 +93,7 @@ def test_we_read_slafdbs(tmp_path, cells, fractional):
 
 
 def test_ours_again_has_no_defect(pbmc_slaf):
-    assert read_slaf(pbmc_slaf).slaf._dataset.defect() is None
+    assert engine_of(read_slaf(pbmc_slaf).slaf).defect() is None
 
 
 def test_convert_of_a_dataset_that_slafdb_wrote_round_trips(tmp_path):
