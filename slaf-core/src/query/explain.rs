@@ -8,8 +8,8 @@ use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::{Answer, Engine, Options, Prepared};
+use crate::ground::thousands::grouped;
 use crate::query::datafusion::plan::reads;
-use crate::query::figures::grouped;
 use crate::{Error, Result};
 
 pub(crate) async fn explain(

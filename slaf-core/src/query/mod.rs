@@ -17,7 +17,6 @@
 
 mod datafusion;
 mod explain;
-mod figures;
 mod language;
 mod polars;
 mod sources;

@@ -4,9 +4,9 @@ use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 
 use crate::Error;
-use crate::error::{first_line, is_storage_failure};
+use crate::ground::error::{first_line, is_storage_failure};
+use crate::nearest;
 use crate::query::datafusion::session::{function_names, is_window};
-use crate::suggest::nearest;
 
 /// What DataFusion puts before what it has to say.
 const PREFIXES: [&str; 7] = [

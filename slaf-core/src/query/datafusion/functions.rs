@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::random::mixed;
+use crate::ground::random::mixed;
 use crate::search::Metric;
 
 /// All of them.

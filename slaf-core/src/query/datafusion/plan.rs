@@ -23,11 +23,11 @@ use futures::TryStreamExt;
 use lance::datafusion::LanceTableProvider;
 use sqlparser::ast::{Query, Statement, Visit, Visitor};
 
+use crate::ground::thousands::grouped;
 use crate::query::Options;
 use crate::query::datafusion::failure::explain;
 use crate::query::datafusion::session::{self, CATALOG, SCHEMA};
 use crate::query::datafusion::spill::Kept;
-use crate::query::figures::grouped;
 use crate::query::polars::{Leaves, Lowered};
 use crate::query::sources::catalog::{Catalog, Handle};
 use crate::query::sources::counted::Counted;
@@ -40,8 +40,8 @@ use crate::query::sources::reading::Reading;
 use crate::query::sources::resolve::resolve;
 use crate::query::sources::task::task;
 
-use crate::bridge::to_arrow;
-use crate::dataset::Table;
+use crate::Table;
+use crate::ground::arrow_polars::to_arrow;
 use crate::{Error, Result, Selection};
 
 /// A statement with all its names, types and what is pushed down settled: what

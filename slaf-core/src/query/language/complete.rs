@@ -10,7 +10,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field};
 
 use crate::Result;
-use crate::dataset::Table;
+use crate::Table;
 use crate::query::datafusion::session;
 use crate::query::sources::catalog::{Catalog, Named};
 use crate::query::{Engine, Options, Params, run};

@@ -4,7 +4,7 @@ use arrow::datatypes::Field;
 use arrow::util::display::array_value_to_string;
 
 use crate::Result;
-use crate::query::figures::grouped;
+use crate::ground::thousands::grouped;
 use crate::query::language::complete::{Source, fields, floor, last_word, quiet, quoted, sources};
 use crate::query::language::introspect::sql_type;
 use crate::query::sources::catalog::Catalog;

@@ -19,7 +19,7 @@ use polars::prelude::{Column, DataFrame, Engine};
 
 use super::shapes::{has_windows, is_of_first_rows, is_passed_on};
 use super::{Lowered, lower, refuse};
-use crate::bridge;
+use crate::ground::arrow_polars;
 use crate::query::sources::expression::external;
 use crate::query::sources::expression_scan::ExpressionScan;
 use crate::query::sources::frame::Held;
@@ -65,7 +65,7 @@ impl Leaf {
         Ok(match self {
             Self::Kept(metadata, names) => {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                let columns = metadata.table.kept_in_polars(&names).await;
+                let columns = metadata.table.cached_in_polars(&names).await;
                 let columns = columns.map_err(external)?;
                 let whole = DataFrame::new(metadata.table.rows as usize, columns);
                 whole.map_err(|e| e.to_string())
@@ -332,7 +332,7 @@ pub(super) fn column(name: &str, array: &ArrayRef) -> Lowered<Column> {
     if !is_known(array.data_type()) {
         return refuse(format!("values of type {}", array.data_type()));
     }
-    bridge::plain_to_polars(name, array).map_err(|e| e.to_string())
+    arrow_polars::plain_to_polars(name, array).map_err(|e| e.to_string())
 }
 
 /// Whether Polars was built for values of that type: of others it panics.

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use arrow::datatypes::SchemaRef;
 use sqlparser::ast::Ident;
 
-use crate::dataset::Table;
+use crate::Table;
+use crate::nearest;
 use crate::query::sources::frame::Frame;
-use crate::suggest::nearest;
 use crate::{Dataset, Error, Result, Selection};
 
 /// A dataset, or a slice of one, under the name of the variable that holds it.

@@ -17,10 +17,10 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::dataset::{Dataset, Table};
-use crate::query::sources::reading::Reading;
 use crate::query::sources::expression_scan::ExpressionScan;
 use crate::query::sources::path::Path;
+use crate::query::sources::reading::Reading;
+use crate::{Dataset, Table};
 use crate::{Result as OurResult, Selection};
 
 pub(crate) const CELL: &str = "cell_integer_id";
@@ -114,7 +114,7 @@ impl Expression {
 
     /// How its rows are best read.
     pub(crate) async fn path(&self) -> OurResult<Path> {
-        let starts = Arc::clone(&self.dataset.offsets().await?.starts);
+        let starts = Arc::clone(&self.dataset.cell_offsets.whole().await?.starts);
         let all = self.dataset.expression.rows;
         let by_cell: Vec<Range<u64>> = match &self.wanted.cells {
             None => vec![0..all],

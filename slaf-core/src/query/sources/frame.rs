@@ -18,10 +18,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 
-use crate::dataset::Table;
+use crate::Place;
+use crate::Table;
 use crate::query::sources::counted::Counted;
 use crate::query::sources::told::{Told, told};
-use crate::storage::Place;
 use lance::datafusion::LanceTableProvider;
 
 /// Opens a frame for some of its columns, by their names, and for the rows of which

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::ranges::first_of;
+use crate::table::row_ranges::first_of;
 
 /// Where the wanted rows lie.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use futures::{StreamExt, stream};
 use crate::Result as OurResult;
 use crate::query::sources::expression::{CELL, Expression, GENE, VALUE, external};
 use crate::query::sources::path::Path;
-use crate::ranges::{Rows, first_of, read_stream};
+use crate::table::row_ranges::{Rows, first_of, read_stream};
 
 pub(crate) type Batches = stream::BoxStream<'static, Result<RecordBatch>>;
 

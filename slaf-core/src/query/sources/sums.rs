@@ -68,7 +68,13 @@ impl Sums {
             .ok_or_else(none)?;
         let (table, rows) = match side {
             Side::Cells => {
-                let starts = &fact.dataset.offsets().await.map_err(external)?.starts;
+                let starts = &fact
+                    .dataset
+                    .cell_offsets
+                    .whole()
+                    .await
+                    .map_err(external)?
+                    .starts;
                 let rows = starts.windows(2).map(|s| s[1] - s[0]).collect();
                 (&companions.cell_sums, rows)
             }
