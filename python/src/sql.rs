@@ -13,8 +13,8 @@ use pyo3::types::PyCapsule;
 use pyo3_arrow::{PyRecordBatchReader, PySchema, PyTable};
 use slaf_core::Error;
 use slaf_core::query::{
-    self as engine, Catalog, Command, Engine, Frame, Handle, Open, Options, Param, Params, Rows,
-    Taken, Told, Value,
+    self as engine, Catalog, Command, Comparison, Engine, Frame, FrameRows, Handle, Open, Options,
+    Param, Params, Taken, Value,
 };
 use slaf_magics::{Cell, TableView};
 
@@ -88,32 +88,32 @@ fn frame((name, frame): (String, PyFrame)) -> Frame {
             Frame {
                 name,
                 schema,
-                rows: Rows::Here(batches),
+                rows: FrameRows::InMemory(batches),
             }
         }
         PyFrame::There(schema, open) => Frame {
             name,
             schema: schema.into_inner(),
-            rows: Rows::There(opener(open)),
+            rows: FrameRows::Elsewhere(opener(open)),
         },
     }
 }
 
 /// Opens a frame by calling Python.
 fn opener(open: Py<PyAny>) -> Open {
-    Arc::new(move |columns: &[String], told: &[Told]| {
+    Arc::new(move |columns: &[String], comparisons: &[Comparison]| {
         Python::attach(|py| {
-            let told = told.iter().map(|told| {
-                let values = told.values.iter().map(|value| match value {
+            let comparisons = comparisons.iter().map(|comparison| {
+                let values = comparison.values.iter().map(|value| match value {
                     Value::Int(n) => n.into_py_any(py),
                     Value::Float(x) => x.into_py_any(py),
                     Value::Text(text) => text.into_py_any(py),
                 });
                 let values = values.collect::<PyResult<Vec<_>>>()?;
-                Ok((&*told.column, told.sign, values))
+                Ok((&*comparison.column, comparison.sign, values))
             });
-            let told = told.collect::<PyResult<Vec<_>>>()?;
-            let stream = open.call1(py, (columns.to_vec(), told))?;
+            let comparisons = comparisons.collect::<PyResult<Vec<_>>>()?;
+            let stream = open.call1(py, (columns.to_vec(), comparisons))?;
             let reader: PyRecordBatchReader = stream.extract(py)?;
             Ok(reader.into_reader()? as Box<dyn RecordBatchReader + Send>)
         })

@@ -12,9 +12,9 @@ use sqlparser::ast::{
     Statement, Subscript, TableAlias, TableFactor, Value, VisitMut, VisitorMut,
 };
 
+use crate::query::catalog::{Catalog, Named};
 use crate::query::language::expand::expand;
 use crate::query::language::parse::{cte_names, parse, parts};
-use crate::query::sources::catalog::{Catalog, Named};
 use crate::{Error, Result};
 
 /// Views of views, at most.

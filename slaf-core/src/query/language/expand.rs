@@ -16,8 +16,8 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 
 use crate::nearest;
+use crate::query::catalog::{Catalog, Named};
 use crate::query::language::parse::{parts, read_argument};
-use crate::query::sources::catalog::{Catalog, Named};
 use crate::{Error, Result};
 
 const FUNCTIONS: [&str; 5] = ["knn", "normalized", "pseudobulk", "read", "sample"];

@@ -390,6 +390,8 @@ pub(crate) fn place(sql: &str, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use sqlparser::ast::Visit;
+
     use super::*;
 
     #[test]
@@ -444,5 +446,76 @@ mod tests {
         assert!(found.tables.contains(&"cells".to_owned()));
         let found = parse("SUMMARIZE cells").unwrap();
         assert_eq!(found.query().as_deref(), Some("SELECT * FROM cells"));
+    }
+
+    fn depth(sql: &str) -> usize {
+        struct Depth(usize, usize);
+        impl sqlparser::ast::Visitor for Depth {
+            type Break = ();
+            fn pre_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+                self.0 += 1;
+                self.1 = self.1.max(self.0);
+                ControlFlow::Continue(())
+            }
+            fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+                self.0 -= 1;
+                ControlFlow::Continue(())
+            }
+        }
+        let Parsed { query, .. } = parse(sql).unwrap();
+        let mut depth = Depth(0, 0);
+        let _ = query.unwrap().visit(&mut depth);
+        depth.1
+    }
+
+    #[test]
+    fn a_chain_of_an_associative_operator_is_flat_and_in_its_order() {
+        let chain = |op: &str, n: usize| {
+            let terms: Vec<_> = (0..n).map(|i| format!("(a = {i})")).collect();
+            format!("SELECT {}", terms.join(op))
+        };
+        assert!(depth(&chain(" OR ", 100_000)) < 25);
+        assert!(depth(&chain(" AND ", 3_000)) < 20);
+        let long = chain(" || ", 1_000);
+        assert_eq!(parse(&long).unwrap().query().unwrap(), long);
+        let union = vec!["SELECT 1"; 5_000].join(" UNION ALL ");
+        assert_eq!(parse(&union).unwrap().query().unwrap(), union);
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_refused() {
+        for sql in [
+            format!("SELECT {}", vec!["1"; 500_000].join(" + ")),
+            format!("SELECT {}1{}", "(".repeat(100_000), ")".repeat(100_000)),
+            format!("SELECT {}TRUE", "NOT ".repeat(100_000)),
+            format!("SELECT {}1", "- ".repeat(100_000)),
+            format!("SELECT 1{}", "::INT".repeat(100_000)),
+            format!("SELECT 1{}", " IS NULL".repeat(100_000)),
+            format!("SELECT a{}", "[1]".repeat(200_000)),
+            format!("SELECT {}1", "CASE WHEN ".repeat(100_000)),
+            format!("SELECT {}1", "f(".repeat(100_000)),
+            format!("SELECT {}1", "(SELECT ".repeat(100_000)),
+            format!("SELECT * FROM {}t", "(".repeat(100_000)),
+            format!("SELECT CAST(1 AS {}INT", "ARRAY<".repeat(100_000)),
+            format!("SELECT CAST(1 AS {}INT", "ARRAY <".repeat(100_000)),
+            format!("SELECT CAST(1 AS {}INT", "STRUCT<a ".repeat(100_000)),
+            format!("SELECT 1::INT{}", "[]".repeat(100_000)),
+            format!("SELECT {}1{}", "[".repeat(100_000), "]".repeat(100_000)),
+            format!("SELECT {}1", "{'a': ".repeat(100_000)),
+            format!("SELECT {}1", "INTERVAL ".repeat(100_000)),
+            format!("SELECT {}", vec!["1"; 100_000].join(" EXCEPT SELECT ")),
+            format!("{}SELECT 1", "WITH a AS (".repeat(100_000)),
+            format!("{}SELECT 1", "EXPLAIN ".repeat(100_000)),
+            format!("SELECT {}1{}", "(SELECT ".repeat(13), ")".repeat(13)),
+            format!("SELECT 1 FROM t{}", ", u".repeat(100_000)),
+            format!("SELECT 1 FROM t{}", " JOIN u ON 1 = 1".repeat(100_000)),
+            "SELECT 1, ".repeat(3_000_000),
+        ] {
+            let Err(error) = parse(&sql) else {
+                panic!("{} is taken", &sql[..30]);
+            };
+            let error = error.for_people();
+            assert!(error.len() < 700, "{}: {error}", &sql[..30]);
+        }
     }
 }

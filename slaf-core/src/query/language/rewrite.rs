@@ -16,7 +16,7 @@ use sqlparser::ast::{
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 
-use crate::query::datafusion::session::is_aggregate;
+use crate::query::dialect::session::is_aggregate;
 use crate::query::language::columns::default_name;
 use crate::query::language::macros;
 use crate::query::language::parse::parts;

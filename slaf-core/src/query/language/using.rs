@@ -13,8 +13,8 @@ use sqlparser::ast::{
     TableAlias, TableFactor, TableWithJoins, VisitMut, Visitor, VisitorMut,
 };
 
+use crate::query::catalog::Catalog;
 use crate::query::language::columns::{Given, Scope, default_name, joined, starred, unknown};
-use crate::query::sources::catalog::Catalog;
 use crate::{Error, Result};
 
 pub(crate) fn write_out(statement: &mut Statement, catalog: &Catalog) -> Result<()> {

@@ -9,8 +9,10 @@ use polars::prelude::{
     DataType as PlDataType, Expr as PlExpr, NULL, QuantileMethod, len, lit, when,
 };
 
-use super::expressions::{dtype, is_constant, is_float};
-use super::{Lowered, Scope, refuse};
+use super::expressions::is_constant;
+use super::refusal::{Lowered, refuse};
+use super::scope::Scope;
+use super::types::{dtype, is_float};
 
 /// An aggregate.
 pub(super) struct Measure {

@@ -2,44 +2,21 @@
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::expr::{Alias, Between, Case, Cast, InList, Like, TryCast};
+use datafusion::logical_expr::expr::{Alias, Between, Case, Cast, InList, TryCast};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
-use polars::error::polars_bail;
-use polars::prelude::arity::binary_elementwise_values;
-use polars::prelude::{
-    Column, DataType as PlDataType, Expr as PlExpr, Float32Chunked, Float64Chunked, IntoColumn,
-    LiteralValue, NULL, Scalar, Series, col, lit, when,
-};
+use polars::prelude::{DataType as PlDataType, Expr as PlExpr, NULL, Series, col, lit, when};
 
-use super::{Lowered, Scope, leaves, plain, refuse};
+use super::columns::column;
+use super::functions::{Call, function};
+use super::like::like;
+use super::literals::literal;
+use super::quotient::quotient;
+use super::refusal::{Lowered, refuse};
+use super::scope::Scope;
+use super::types::{dtype, is_float, plain};
 
 /// Longer lists are looked up in a set.
 const FEW: usize = 8;
-
-/// The type in Polars.
-pub(super) fn dtype(dtype: &DataType) -> Lowered<PlDataType> {
-    Ok(match plain(dtype) {
-        DataType::Null => PlDataType::Null,
-        DataType::Boolean => PlDataType::Boolean,
-        DataType::Int8 => PlDataType::Int8,
-        DataType::Int16 => PlDataType::Int16,
-        DataType::Int32 => PlDataType::Int32,
-        DataType::Int64 => PlDataType::Int64,
-        DataType::UInt8 => PlDataType::UInt8,
-        DataType::UInt16 => PlDataType::UInt16,
-        DataType::UInt32 => PlDataType::UInt32,
-        DataType::UInt64 => PlDataType::UInt64,
-        DataType::Float32 => PlDataType::Float32,
-        DataType::Float64 => PlDataType::Float64,
-        DataType::Utf8 => PlDataType::String,
-        DataType::Date32 => PlDataType::Date,
-        other => return refuse(format!("values of type {other}")),
-    })
-}
-
-pub(super) fn is_float(dtype: &DataType) -> bool {
-    matches!(dtype, DataType::Float32 | DataType::Float64)
-}
 
 /// Whether no row has a say in it.
 pub(super) fn is_constant(expr: &Expr) -> bool {
@@ -66,7 +43,7 @@ impl Scope<'_> {
             }
             Expr::Literal(value, _) => literal(value)?,
             Expr::BinaryExpr(binary) => self.binary(binary)?,
-            Expr::Like(like) => self.like(like)?,
+            Expr::Like(of) => like(self.expr(&of.expr)?, of)?,
             Expr::Not(inner) => self.expr(inner)?.not(),
             Expr::IsNull(inner) | Expr::IsUnknown(inner) => self.expr(inner)?.is_null(),
             Expr::IsNotNull(inner) | Expr::IsNotUnknown(inner) => self.expr(inner)?.is_not_null(),
@@ -95,10 +72,29 @@ impl Scope<'_> {
                 if *negated { within.not() } else { within }
             }
             Expr::Case(case) => self.case(case)?,
-            Expr::Cast(Cast { expr, field }) => self.cast(expr, field.data_type(), true)?,
-            Expr::TryCast(TryCast { expr, field }) => self.cast(expr, field.data_type(), false)?,
+            Expr::Cast(Cast { expr, field }) => cast(
+                self.expr(expr)?,
+                &self.dtype(expr)?,
+                field.data_type(),
+                true,
+            )?,
+            Expr::TryCast(TryCast { expr, field }) => cast(
+                self.expr(expr)?,
+                &self.dtype(expr)?,
+                field.data_type(),
+                false,
+            )?,
             Expr::InList(list) => self.in_list(list)?,
-            Expr::ScalarFunction(call) => self.function(call)?,
+            Expr::ScalarFunction(call) => {
+                let dtypes = call.args.iter().map(|arg| self.dtype(arg));
+                let found = function(&Call {
+                    name: call.func.name(),
+                    args: &call.args,
+                    of: &dtypes.collect::<Lowered<Vec<_>>>()?,
+                    lowered: &self.exprs(&call.args)?,
+                })?;
+                found.cast(dtype(&self.dtype(expr)?)?)
+            }
             Expr::SimilarTo(_) => return refuse("SIMILAR TO"),
             Expr::AggregateFunction(_) | Expr::WindowFunction(_) => {
                 return refuse("an aggregate inside of an expression");
@@ -141,10 +137,10 @@ impl Scope<'_> {
                 _ => l.or(r),
             });
         }
-        let dtype = self.alike(left, right)?;
-        dtype_known(&dtype)?;
+        let of = self.alike(left, right)?;
+        dtype(&of)?;
         let (l, r) = both()?;
-        let wide = is_float(&dtype) || dtype == DataType::Int64;
+        let wide = is_float(&of) || of == DataType::Int64;
         Ok(match op {
             Operator::Eq => l.eq(r),
             Operator::NotEq => l.neq(r),
@@ -157,15 +153,15 @@ impl Scope<'_> {
             Operator::Plus if wide => l + r,
             Operator::Minus if wide => l - r,
             Operator::Multiply if wide => l * r,
-            Operator::Divide if is_float(&dtype) => quotient(l, r),
+            Operator::Divide if is_float(&of) => quotient(l, r),
             // Polars rounds down, SQL to zero.
-            Operator::Divide if dtype == DataType::Int64 && is_not_zero(right) => {
+            Operator::Divide if of == DataType::Int64 && is_not_zero(right) => {
                 let down = l.clone().floor_div(r.clone());
                 let (below, rest) = (l.clone().lt(lit(0)), (l % r.clone()).neq(lit(0)));
                 let rounded = rest.and(below.neq(r.lt(lit(0))));
                 down + rounded.cast(PlDataType::Int64)
             }
-            Operator::Modulo if wide && !is_float(&dtype) && is_not_zero(right) => {
+            Operator::Modulo if wide && !is_float(&of) && is_not_zero(right) => {
                 // Polars' has the sign of the divisor, SQL's that of what is divided.
                 let rest = l.clone() % r.clone();
                 let other_sign = l.lt(lit(0)).neq(r.clone().lt(lit(0)));
@@ -173,36 +169,9 @@ impl Scope<'_> {
                     .then(rest.clone() - r)
                     .otherwise(rest)
             }
-            Operator::StringConcat if dtype == DataType::Utf8 => l + r,
-            other => return refuse(format!("the operator {other} of {dtype}")),
+            Operator::StringConcat if of == DataType::Utf8 => l + r,
+            other => return refuse(format!("the operator {other} of {of}")),
         })
-    }
-
-    fn like(&self, like: &Like) -> Lowered<PlExpr> {
-        let Like {
-            negated,
-            expr,
-            pattern,
-            escape_char: None,
-            case_insensitive,
-        } = like
-        else {
-            return refuse("LIKE with ESCAPE");
-        };
-        let Some(pattern) = text(pattern) else {
-            return refuse("LIKE with a pattern that is computed");
-        };
-        let of = self.expr(expr)?;
-        let matches = match (simple(&pattern), case_insensitive) {
-            (Some(Simple::Is(text)), false) => of.eq(lit(text)),
-            (Some(Simple::Begins(text)), false) => of.str().starts_with(lit(text)),
-            (Some(Simple::Ends(text)), false) => of.str().ends_with(lit(text)),
-            (Some(Simple::Has(text)), false) => of.str().contains_literal(lit(text)),
-            _ => of
-                .str()
-                .contains(lit(regex_of(&pattern, *case_insensitive)), true),
-        };
-        Ok(if *negated { matches.not() } else { matches })
     }
 
     fn case(&self, case: &Case) -> Lowered<PlExpr> {
@@ -231,28 +200,6 @@ impl Scope<'_> {
         Ok(otherwise.cast(dtype(&gives)?))
     }
 
-    fn cast(&self, inner: &Expr, to: &DataType, strict: bool) -> Lowered<PlExpr> {
-        let from = self.dtype(inner)?;
-        let (to, of) = (plain(to), self.expr(inner)?);
-        if from == to {
-            return Ok(of);
-        }
-        let number = |dtype: &DataType| dtype.is_numeric() || *dtype == DataType::Boolean;
-        let known = (number(&from) && number(&to) && from != DataType::Boolean)
-            || (from == DataType::Boolean && to.is_integer())
-            || (from.is_integer() && to == DataType::Utf8)
-            || from == DataType::Null;
-        if !known || to == DataType::Boolean {
-            return refuse(format!("a cast of {from} to {to}"));
-        }
-        let to = dtype(&to)?;
-        Ok(if strict {
-            of.strict_cast(to)
-        } else {
-            of.cast(to)
-        })
-    }
-
     fn in_list(&self, list: &InList) -> Lowered<PlExpr> {
         let InList {
             expr,
@@ -278,7 +225,7 @@ impl Scope<'_> {
             any.ok_or("an empty list")?
         } else {
             let array = ScalarValue::iter_to_array(values).map_err(|e| e.to_string())?;
-            let column = leaves::column("", &array)?;
+            let column = column("", &array)?;
             let column = column.cast(&dtype(&of_type)?).map_err(|e| e.to_string())?;
             let series: Series = column.take_materialized_series();
             of.is_in(lit(series).implode(true), false)
@@ -287,129 +234,28 @@ impl Scope<'_> {
     }
 }
 
-/// `l / r` of floats of one type, rounded once. Polars' own multiplies by 1 / r where
-/// r is one value, by which 49.0 / 49.0 is less than 1.
-pub(super) fn quotient(l: PlExpr, r: PlExpr) -> PlExpr {
-    let divided = |columns: &mut [Column]| {
-        let [l, r] = columns else {
-            polars_bail!(ComputeError: "a quotient is of two numbers");
-        };
-        let long = |column: &Column, beside: &Column| match (column.len(), beside.len()) {
-            (1, rows) => column.new_from_index(0, rows),
-            _ => column.clone(),
-        };
-        let (l, r) = (long(l, r), long(r, l));
-        Ok(match l.dtype() {
-            PlDataType::Float32 => {
-                let quotients: Float32Chunked =
-                    binary_elementwise_values(l.f32()?, r.f32()?, |l, r| l / r);
-                quotients.into_column()
-            }
-            _ => {
-                let quotients: Float64Chunked =
-                    binary_elementwise_values(l.f64()?, r.f64()?, |l, r| l / r);
-                quotients.into_column()
-            }
-        })
-    };
-    l.map_many(divided, &[r], |_, fields| Ok(fields[0].clone()))
-}
-
-fn dtype_known(of: &DataType) -> Lowered<()> {
-    dtype(of).map(|_| ())
+/// `of`, which is of type `from`, as another type.
+fn cast(of: PlExpr, from: &DataType, to: &DataType, strict: bool) -> Lowered<PlExpr> {
+    let to = plain(to);
+    if *from == to {
+        return Ok(of);
+    }
+    let number = |dtype: &DataType| dtype.is_numeric() || *dtype == DataType::Boolean;
+    let known = (number(from) && number(&to) && *from != DataType::Boolean)
+        || (*from == DataType::Boolean && to.is_integer())
+        || (from.is_integer() && to == DataType::Utf8)
+        || *from == DataType::Null;
+    if !known || to == DataType::Boolean {
+        return refuse(format!("a cast of {from} to {to}"));
+    }
+    let to = dtype(&to)?;
+    Ok(if strict {
+        of.strict_cast(to)
+    } else {
+        of.cast(to)
+    })
 }
 
 fn is_not_zero(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(ScalarValue::Int64(Some(n)), _) if *n != 0)
-}
-
-/// The text of a literal.
-pub(super) fn text(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Literal(
-            ScalarValue::Utf8(Some(text))
-            | ScalarValue::LargeUtf8(Some(text))
-            | ScalarValue::Utf8View(Some(text)),
-            _,
-        ) => Some(text.clone()),
-        _ => None,
-    }
-}
-
-/// A value of that very type: Polars suits an untyped one to what is beside it.
-fn typed(value: impl Into<Scalar>) -> PlExpr {
-    PlExpr::Literal(LiteralValue::Scalar(value.into()))
-}
-
-fn literal(value: &ScalarValue) -> Lowered<PlExpr> {
-    let of = dtype(&value.data_type())?;
-    if value.is_null() {
-        return Ok(lit(NULL).cast(of));
-    }
-    Ok(match value {
-        ScalarValue::Boolean(Some(value)) => lit(*value),
-        ScalarValue::Int8(Some(value)) => typed(*value),
-        ScalarValue::Int16(Some(value)) => typed(*value),
-        ScalarValue::Int32(Some(value)) => typed(*value),
-        ScalarValue::Int64(Some(value)) => typed(*value),
-        ScalarValue::UInt8(Some(value)) => typed(*value),
-        ScalarValue::UInt16(Some(value)) => typed(*value),
-        ScalarValue::UInt32(Some(value)) => typed(*value),
-        ScalarValue::UInt64(Some(value)) => typed(*value),
-        ScalarValue::Float32(Some(value)) => typed(*value),
-        ScalarValue::Float64(Some(value)) => typed(*value),
-        ScalarValue::Utf8(Some(text))
-        | ScalarValue::LargeUtf8(Some(text))
-        | ScalarValue::Utf8View(Some(text)) => lit(text.clone()),
-        ScalarValue::Dictionary(_, inner) => literal(inner)?,
-        other => return refuse(format!("a literal of type {}", other.data_type())),
-    })
-}
-
-/// A pattern of LIKE that needs no regular expression.
-enum Simple {
-    Is(String),
-    Begins(String),
-    Ends(String),
-    Has(String),
-}
-
-fn simple(pattern: &str) -> Option<Simple> {
-    if pattern.contains(['_', '\\']) {
-        return None;
-    }
-    let inner = pattern.trim_matches('%');
-    if inner.contains('%') || inner.is_empty() {
-        return None;
-    }
-    let text = inner.to_owned();
-    Some(match (pattern.starts_with('%'), pattern.ends_with('%')) {
-        (false, false) => Simple::Is(text),
-        (false, true) => Simple::Begins(text),
-        (true, false) => Simple::Ends(text),
-        (true, true) => Simple::Has(text),
-    })
-}
-
-fn regex_of(pattern: &str, case_insensitive: bool) -> String {
-    let mut regex = String::from(if case_insensitive { "(?is)^" } else { "(?s)^" });
-    let mut letters = pattern.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '%' => regex.push_str(".*"),
-            '_' => regex.push('.'),
-            letter => {
-                let literal = match letter {
-                    '\\' => letters.next().unwrap_or('\\'),
-                    other => other,
-                };
-                if literal.is_ascii_punctuation() {
-                    regex.push('\\');
-                }
-                regex.push(literal);
-            }
-        }
-    }
-    regex.push('$');
-    regex
 }

@@ -21,7 +21,8 @@ use lance::datafusion::LanceTableProvider;
 
 use crate::Table;
 use crate::ground::nan_as_null;
-use crate::query::sources::expression::{Mask, external};
+use crate::query::sources::expression::Mask;
+use crate::query::sources::external::external;
 
 /// Bytes of columns that one query may have kept.
 const KEPT: usize = 1 << 30;
