@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::checkpoint::Checkpoint;
 use super::encoder::{self, EXPRESSION, Encoder};
@@ -16,22 +16,7 @@ use crate::{Dataset, Error, Place, Result, Table, ValueType};
 impl Writer {
     /// Begins a dataset at `target`.
     pub async fn create(target: Place, plan: WritePlan) -> Result<Self> {
-        if target.local().is_some_and(|path| path.is_file()) {
-            return Err(Error::NotSlaf {
-                path: target.uri().to_owned(),
-                reason: "it is a file, and a dataset is a folder".into(),
-            });
-        }
-        if !plan.overwrite && target.occupied().await? {
-            return Err(Error::Exists {
-                path: target.uri().to_owned(),
-            });
-        }
-        if plan.overwrite && target.holds_other_files() {
-            return Err(Error::NotOurs {
-                path: target.uri().to_owned(),
-            });
-        }
+        check_target(&target, &plan).await?;
         let place = target.staging()?;
         let lock = lock(&place)?;
         let resumed = match (&plan.source, Checkpoint::read(&place).await?) {
@@ -48,17 +33,7 @@ impl Writer {
         } else {
             clear(&place).await?;
         }
-        let narrow = plan.shape.1 <= 1 << 16;
-        let gene_type = if narrow {
-            DataType::UInt16
-        } else {
-            DataType::Int32
-        };
-        let schema = Arc::new(Schema::new(vec![
-            Field::new("cell_integer_id", DataType::UInt32, false),
-            Field::new("gene_integer_id", gene_type, false),
-            Field::new("value", plan.value_type.arrow(), false),
-        ]));
+        let schema = expression_schema(&plan);
         let mut stats = ExpressionStats::of_plan(&place, &plan)?;
         let mut base = None;
         if let Some(found) = &resumed {
@@ -154,4 +129,36 @@ impl Writer {
             _lock: None,
         })
     }
+}
+
+async fn check_target(target: &Place, plan: &WritePlan) -> Result<()> {
+    if target.local().is_some_and(|path| path.is_file()) {
+        return Err(Error::NotSlaf {
+            path: target.uri().to_owned(),
+            reason: "it is a file, and a dataset is a folder".into(),
+        });
+    }
+    if !plan.overwrite && target.occupied().await? {
+        return Err(Error::Exists {
+            path: target.uri().to_owned(),
+        });
+    }
+    if plan.overwrite && target.holds_other_files() {
+        return Err(Error::NotOurs {
+            path: target.uri().to_owned(),
+        });
+    }
+    Ok(())
+}
+
+fn expression_schema(plan: &WritePlan) -> SchemaRef {
+    let gene_type = match plan.shape.1 <= 1 << 16 {
+        true => DataType::UInt16,
+        false => DataType::Int32,
+    };
+    Arc::new(Schema::new(vec![
+        Field::new("cell_integer_id", DataType::UInt32, false),
+        Field::new("gene_integer_id", gene_type, false),
+        Field::new("value", plan.value_type.arrow(), false),
+    ]))
 }

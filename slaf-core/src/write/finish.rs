@@ -81,16 +81,22 @@ impl Writer {
             tables: self.tables.clone(),
         };
         let manifest = commit.publish(whole).await?;
-        if let Some(target) = self.target.take() {
-            if !self.plan.overwrite && target.occupied().await? {
-                self.target = Some(target);
-                return Err(Error::Exists {
-                    path: self.place.uri().to_owned(),
-                });
-            }
-            self.place.remove_file(LOCK).await?;
-            self.place.replace(&target).await?;
-        }
+        self.publish().await?;
         Ok(manifest)
+    }
+
+    /// Puts a new dataset where it will stand.
+    async fn publish(&mut self) -> Result<()> {
+        let Some(target) = self.target.take() else {
+            return Ok(());
+        };
+        if !self.plan.overwrite && target.occupied().await? {
+            self.target = Some(target);
+            return Err(Error::Exists {
+                path: self.place.uri().to_owned(),
+            });
+        }
+        self.place.remove_file(LOCK).await?;
+        self.place.replace(&target).await
     }
 }

@@ -9,7 +9,7 @@ use sqlparser::ast::{
 };
 
 use crate::query::catalog::Catalog;
-use crate::query::language::parse::parts;
+use crate::query::language::relations::parts;
 use crate::{Error, Result};
 
 /// A column of a FROM clause: the name that `*` gives it, and what it is.

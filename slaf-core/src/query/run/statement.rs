@@ -4,8 +4,9 @@ use super::about_tables;
 use super::explain::explain;
 use super::prepare::prepare;
 use crate::query::catalog::Catalog;
+use crate::query::language::error_place::place;
 use crate::query::language::params::{self, Params};
-use crate::query::language::parse::{Command, Parsed, parse, place};
+use crate::query::language::parse::{Command, Parsed, parse};
 use crate::query::request::{Answer, Options};
 use crate::{Error, Result};
 
