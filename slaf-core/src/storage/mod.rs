@@ -1,8 +1,9 @@
 //! Where datasets lie: folders, buckets, memory.
 
 mod address;
+mod local_folder;
 mod place;
 mod retry;
 
+pub(crate) use self::local_folder::remove_folder;
 pub use self::place::Place;
-pub(crate) use self::place::remove_folder;

@@ -18,6 +18,7 @@ use object_store::{ObjectStoreExt, PutPayload};
 use tokio::io::AsyncWriteExt;
 
 use super::address::{SCHEMES, absolute, is_remote, quoted, quoted_part, with_defaults};
+use super::local_folder::{is_empty, remove_folder};
 use super::retry::Retry;
 use crate::{Error, Result, nearest};
 
@@ -370,26 +371,6 @@ impl Place {
 
     fn inside(&self, name: &str) -> Path {
         raw(&format!("{}/{name}", self.path))
-    }
-}
-
-fn is_empty(folder: &std::path::Path) -> bool {
-    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
-}
-
-/// Removes a folder and what is in it, also what a task that is about to end
-/// puts there meanwhile.
-pub(crate) fn remove_folder(folder: &std::path::Path) -> std::io::Result<()> {
-    let mut tries = 50;
-    loop {
-        match std::fs::remove_dir_all(folder) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty && tries > 0 => {
-                tries -= 1;
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-            outcome => return outcome,
-        }
     }
 }
 

@@ -50,30 +50,7 @@ impl Axis {
             }
         }
         let all = alive.count_set_bits() == len;
-        let id = Expr::Column(Column::new_unqualified(side.id()));
-        let (codes, firsts) = if by.is_empty() {
-            (
-                alive
-                    .iter()
-                    .map(|here| if here { 0 } else { u32::MAX })
-                    .collect(),
-                None,
-            )
-        } else {
-            let names = by
-                .iter()
-                .flat_map(|e| e.column_refs())
-                .map(|c| c.name.clone());
-            let names: BTreeSet<String> = names.collect();
-            let keys = evaluate(star, by, &names, len, state)?;
-            let (codes, firsts) = if by.contains(&&id) {
-                numbers(&alive)
-            } else {
-                grouped(&keys, &alive)?
-            };
-            let keys = keys.iter().map(|key| take(key, &firsts, None));
-            (codes, Some(keys.collect::<Result<Vec<_>, _>>()?))
-        };
+        let (codes, firsts) = codes(star, side, by, &alive, state)?;
         let columns = used
             .iter()
             .filter(|name| star.side(&Column::new_unqualified(name.as_str())) == Some(side));
@@ -96,6 +73,30 @@ impl Axis {
         let alive: BooleanBuffer = self.codes.iter().map(|code| *code != u32::MAX).collect();
         (alive.count_set_bits() < alive.len()).then_some(alive)
     }
+}
+
+/// The group of each id, and the keys of each group; none: all are in one.
+fn codes(
+    star: &Star,
+    side: Side,
+    by: &[&Expr],
+    alive: &BooleanBuffer,
+    state: &SessionState,
+) -> Result<(Vec<u32>, Option<Vec<ArrayRef>>)> {
+    if by.is_empty() {
+        let code = |here| if here { 0 } else { u32::MAX };
+        return Ok((alive.iter().map(code).collect(), None));
+    }
+    let columns = by.iter().flat_map(|e| e.column_refs());
+    let names: BTreeSet<String> = columns.map(|c| c.name.clone()).collect();
+    let keys = evaluate(star, by, &names, alive.len(), state)?;
+    let id = Expr::Column(Column::new_unqualified(side.id()));
+    let (codes, firsts) = match by.contains(&&id) {
+        true => numbers(alive),
+        false => grouped(&keys, alive)?,
+    };
+    let keys = keys.iter().map(|key| take(key, &firsts, None));
+    Ok((codes, Some(keys.collect::<Result<Vec<_>, _>>()?)))
 }
 
 fn evaluate(

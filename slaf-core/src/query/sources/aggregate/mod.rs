@@ -1,7 +1,9 @@
 //! Aggregates by cells, by genes, or by what is known of them, as one operator.
 
 mod accumulator;
+mod aggregation;
 mod axis;
+mod group_states;
 mod measure;
 mod operator;
 mod plan;

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, ToDFSchema};
 use datafusion::error::Result;
@@ -18,11 +18,13 @@ use datafusion::logical_expr::expr::AggregateFunctionParams;
 use datafusion::logical_expr::{Aggregate, Cast, Expr, ExprSchemable, LogicalPlan};
 
 use super::accumulator::Accumulator;
+use super::aggregation::Aggregation;
 use super::axis::Axis;
 use super::measure::{Kind, Measure, call};
 use super::operator::DenseScan;
-use super::star::{Side, star};
-use crate::query::sources::expression::{Expression, Wanted};
+use super::star::{Side, Star, star};
+use super::stored_sums::{of_stored_sums, stored_sums};
+use crate::query::sources::expression::{CELL, Expression, ExpressionScan, GENE, VALUE, Wanted};
 use crate::query::sources::materialised::{numbered, provided};
 
 /// Bytes that the groups may take in all threads together.
@@ -38,113 +40,182 @@ pub(crate) async fn by_axes(aggregate: Aggregate, state: &SessionState) -> Resul
     }
 }
 
+/// What the planner found out of an aggregate that the operator can do.
+struct Found<'a> {
+    star: Star,
+    /// The group columns, and the axis of each.
+    by: Vec<(Expr, Side)>,
+    /// The functions, their arguments and their filters.
+    calls: Vec<(Kind, Option<Expr>, Option<Expr>)>,
+    state: &'a SessionState,
+}
+
 async fn dense(aggregate: &Aggregate, state: &SessionState) -> Result<Option<DenseScan>> {
-    let grouping_sets = aggregate
-        .group_expr
-        .iter()
-        .any(|e| matches!(e, Expr::GroupingSet(_)));
-    let calls: Option<Vec<(Kind, &AggregateFunctionParams)>> =
-        aggregate.aggr_expr.iter().map(call).collect();
-    let (Some(calls), false) = (calls, grouping_sets) else {
+    let Some(found) = Found::of(aggregate, state).await? else {
         return Ok(None);
     };
-    let Some(star) = star(&aggregate.input, state).await? else {
+    let used = found.used();
+    let arguments = found.star.schema(&used)?;
+    let Some(measures) = found.measures(&arguments)? else {
         return Ok(None);
     };
-    let schema = aggregate.input.schema();
-    let by: Vec<Expr> = aggregate
-        .group_expr
-        .iter()
-        .map(|e| star.translate(e, schema))
-        .collect::<Result<_>>()?;
-    let Some(sides) = by
-        .iter()
-        .map(|e| star.axis(e))
-        .collect::<Option<Vec<Side>>>()
-    else {
-        return Ok(None);
-    };
-    let translate = |expr: &Expr| star.translate(expr, schema);
-    let mut arguments = vec![];
-    for (_, params) in &calls {
-        let argument = match params.args.first() {
-            None | Some(Expr::Literal(..)) => None,
-            Some(expr) => Some(as_stored(translate(expr)?)),
-        };
-        let filter = params.filter.as_deref().map(translate).transpose()?;
-        arguments.push((argument, filter));
-    }
-    let parts = arguments
-        .iter()
-        .flat_map(|(argument, filter)| argument.iter().chain(filter));
-    let used: BTreeSet<String> = parts
-        .chain(&star.filters)
-        .flat_map(Expr::column_refs)
-        .map(|column| column.name.clone())
-        .collect();
-    let parts = arguments
-        .iter()
-        .flat_map(|(argument, filter)| argument.iter().chain(filter));
-    if parts.chain(&star.filters).chain(&by).any(has_subquery) {
-        return Ok(None);
-    }
-    let arrow = star.schema(&used)?;
-    let names: DFSchema = Arc::clone(&arrow).to_dfschema()?;
-    let mut measures = vec![];
-    for ((kind, _), (argument, filter)) in calls.iter().zip(&arguments) {
-        let physical = |expr: &Expr| state.create_physical_expr(expr.clone(), &names);
-        let dtype = argument.as_ref().map(|e| e.get_type(&names)).transpose()?;
-        let of_number = |dtype: &DataType| {
-            dtype.is_integer() || matches!(dtype, DataType::Float32 | DataType::Float64)
-        };
-        if *kind != Kind::Count && !dtype.as_ref().is_some_and(of_number) {
-            return Ok(None);
-        }
-        measures.push(Measure {
-            kind: *kind,
-            of_value: argument.as_ref() == Some(&Expr::Column(Column::new_unqualified("#v"))),
-            argument: argument.as_ref().map(physical).transpose()?,
-            filter: filter.as_ref().map(physical).transpose()?,
-            integer: dtype.is_none_or(|dtype| dtype.is_integer()),
-        });
-    }
-    let of = |side: Side| {
-        let by: Vec<&Expr> = by
-            .iter()
-            .zip(&sides)
-            .filter(|(_, s)| **s == side)
-            .map(|(e, _)| e)
-            .collect();
-        Axis::of(&star, side, &by, &used, state)
-    };
-    let (cells, genes) = (of(Side::Cells)?, of(Side::Genes)?);
-    let Some(groups) = cells.groups.checked_mul(genes.groups) else {
-        return Ok(None);
-    };
+    let (cells, genes) = (
+        found.axis(Side::Cells, &used)?,
+        found.axis(Side::Genes, &used)?,
+    );
     let threads = state.config().target_partitions();
-    let each: usize = measures.iter().map(Accumulator::size).sum::<usize>() + size_of::<u64>();
-    if groups.saturating_mul(each).saturating_mul(threads) > ROOM || groups >= u32::MAX as usize {
+    if !fits(&cells, &genes, &measures, threads) {
         return Ok(None);
     }
-    let filters = star
-        .filters
-        .iter()
-        .map(|f| state.create_physical_expr(f.clone(), &names));
+    let names: DFSchema = Arc::clone(&arguments).to_dfschema()?;
+    let filters = found.star.filters.iter();
+    let filters = filters.map(|filter| state.create_physical_expr(filter.clone(), &names));
     let filters = filters.collect::<Result<Vec<_>>>()?;
-    let wanted = star.fact.wanted.and(&Wanted {
+    let wanted = found.star.fact.wanted.and(&Wanted {
         cells: cells.alive(),
         genes: genes.alive(),
     });
     let fact = Expression {
         wanted,
-        ..star.fact
+        ..found.star.fact
     };
-    let schema = numbered(&LogicalPlan::Aggregate(aggregate.clone()));
-    DenseScan::plan(
-        fact, cells, genes, sides, measures, filters, arrow, schema, threads,
-    )
-    .await
-    .map(Some)
+    let sums = match filters.is_empty() && measures.iter().all(of_stored_sums) {
+        true => stored_sums(&fact, &cells, &genes, &measures).await?,
+        false => None,
+    };
+    let scan = scan(&fact, &cells, &genes, &arguments, threads).await?;
+    Ok(Some(DenseScan(Arc::new(Aggregation {
+        fact,
+        cells,
+        genes,
+        sides: found.by.into_iter().map(|(_, side)| side).collect(),
+        measures,
+        filters,
+        arguments,
+        schema: numbered(&LogicalPlan::Aggregate(aggregate.clone())),
+        sums,
+        scan,
+    }))))
+}
+
+impl<'a> Found<'a> {
+    async fn of(aggregate: &Aggregate, state: &'a SessionState) -> Result<Option<Self>> {
+        let mut keys = aggregate.group_expr.iter();
+        let calls: Option<Vec<(Kind, &AggregateFunctionParams)>> =
+            aggregate.aggr_expr.iter().map(call).collect();
+        let grouping_sets = keys.any(|key| matches!(key, Expr::GroupingSet(_)));
+        let (Some(calls), false) = (calls, grouping_sets) else {
+            return Ok(None);
+        };
+        let Some(star) = star(&aggregate.input, state).await? else {
+            return Ok(None);
+        };
+        let translate = |expr: &Expr| star.translate(expr, aggregate.input.schema());
+        let by = aggregate.group_expr.iter().map(translate);
+        let by = by.collect::<Result<Vec<Expr>>>()?;
+        let by = by.into_iter().map(|key| {
+            let side = star.axis(&key)?;
+            Some((key, side))
+        });
+        let Some(by) = by.collect::<Option<Vec<_>>>() else {
+            return Ok(None);
+        };
+        let calls = calls.into_iter().map(|(kind, params)| {
+            let argument = match params.args.first() {
+                None | Some(Expr::Literal(..)) => None,
+                Some(expr) => Some(as_stored(translate(expr)?)),
+            };
+            let filter = params.filter.as_deref().map(translate).transpose()?;
+            Ok((kind, argument, filter))
+        });
+        let calls = calls.collect::<Result<Vec<_>>>()?;
+        let found = Self {
+            star,
+            by,
+            calls,
+            state,
+        };
+        let keys = found.by.iter().map(|(key, _)| key);
+        let any_subquery = found.parts().chain(keys).any(has_subquery);
+        Ok((!any_subquery).then_some(found))
+    }
+
+    /// What is computed of the rows.
+    fn parts(&self) -> impl Iterator<Item = &Expr> {
+        let calls = self.calls.iter();
+        let arguments = calls.flat_map(|(_, argument, filter)| argument.iter().chain(filter));
+        arguments.chain(&self.star.filters)
+    }
+
+    /// The columns of the star that it is computed of.
+    fn used(&self) -> BTreeSet<String> {
+        let columns = self.parts().flat_map(Expr::column_refs);
+        columns.map(|column| column.name.clone()).collect()
+    }
+
+    /// The functions over columns of that schema; none: one is of no number.
+    fn measures(&self, schema: &SchemaRef) -> Result<Option<Vec<Measure>>> {
+        let names: DFSchema = Arc::clone(schema).to_dfschema()?;
+        let physical = |expr: &Expr| self.state.create_physical_expr(expr.clone(), &names);
+        let is_number = |dtype: &DataType| {
+            dtype.is_integer() || matches!(dtype, DataType::Float32 | DataType::Float64)
+        };
+        let mut measures = vec![];
+        for (kind, argument, filter) in &self.calls {
+            let dtype = argument.as_ref().map(|e| e.get_type(&names)).transpose()?;
+            if *kind != Kind::Count && !dtype.as_ref().is_some_and(is_number) {
+                return Ok(None);
+            }
+            measures.push(Measure {
+                kind: *kind,
+                of_value: argument.as_ref() == Some(&Expr::Column(Column::new_unqualified("#v"))),
+                argument: argument.as_ref().map(physical).transpose()?,
+                filter: filter.as_ref().map(physical).transpose()?,
+                integer: dtype.is_none_or(|dtype| dtype.is_integer()),
+            });
+        }
+        Ok(Some(measures))
+    }
+
+    fn axis(&self, side: Side, used: &BTreeSet<String>) -> Result<Axis> {
+        let by: Vec<&Expr> = self
+            .by
+            .iter()
+            .filter(|(_, of)| *of == side)
+            .map(|(key, _)| key)
+            .collect();
+        Axis::of(&self.star, side, &by, used, self.state)
+    }
+}
+
+/// Whether the groups of all threads fit into memory.
+fn fits(cells: &Axis, genes: &Axis, measures: &[Measure], threads: usize) -> bool {
+    let each: usize = measures.iter().map(Accumulator::size).sum::<usize>() + size_of::<u64>();
+    let groups = cells.groups.checked_mul(genes.groups);
+    groups.is_some_and(|groups| {
+        groups.saturating_mul(each).saturating_mul(threads) <= ROOM && groups < u32::MAX as usize
+    })
+}
+
+/// Reads the columns that something depends on.
+async fn scan(
+    fact: &Expression,
+    cells: &Axis,
+    genes: &Axis,
+    arguments: &SchemaRef,
+    threads: usize,
+) -> Result<ExpressionScan> {
+    let table = &fact.dataset.expression.schema;
+    let needed = |name: &str| match name {
+        CELL => !cells.plain || !cells.columns.is_empty() || arguments.index_of("#c").is_ok(),
+        GENE => !genes.plain || !genes.columns.is_empty() || arguments.index_of("#g").is_ok(),
+        VALUE => arguments.index_of("#v").is_ok(),
+        _ => false,
+    };
+    let columns: Vec<usize> = (0..table.fields().len())
+        .filter(|i| needed(table.field(*i).name()))
+        .collect();
+    fact.operator(Some(&columns), threads, None).await
 }
 
 fn has_subquery(expr: &Expr) -> bool {

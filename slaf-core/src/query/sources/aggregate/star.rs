@@ -132,44 +132,25 @@ async fn joined(join: &Join, state: &SessionState) -> Result<Option<Star>> {
     let Some(mut found) = star(fact, state).await? else {
         return Ok(None);
     };
-    let key = plain_column(of_fact).map(Expr::Column);
-    let key = key
-        .map(|key| found.translate(&key, fact.schema()))
-        .transpose()?;
-    let Some(side) = [Side::Cells, Side::Genes]
-        .into_iter()
-        .find(|side| key.as_ref() == Some(&Expr::Column(Column::new_unqualified(side.id()))))
-    else {
+    let Some(side) = found.side_of_key(of_fact, fact.schema())? else {
         return Ok(None);
     };
-    let read = Materialised::of(other, state).await?;
-    let keys = read.keys(of_other, state)?;
     let shape = found.fact.dataset.shape();
-    let len = if side == Side::Cells {
-        shape.0
-    } else {
-        shape.1
+    let len = match side {
+        Side::Cells => shape.0,
+        Side::Genes => shape.1,
     };
-    let mut row_of: Vec<Option<u32>> = vec![None; len as usize];
-    for (row, key) in keys.into_iter().enumerate() {
-        let Some(slot) = key.and_then(|key| row_of.get_mut(usize::try_from(key).ok()?)) else {
-            continue;
-        };
-        // With two rows for one id the join multiplies rows.
-        if slot.replace(row as u32).is_some() && !semi {
-            return Ok(None);
-        }
-    }
+    let read = Materialised::of(other, state).await?;
+    // With two rows for one id the join multiplies rows.
+    let Some(row_of) = row_of_ids(read.keys(of_other, state)?, len, semi) else {
+        return Ok(None);
+    };
     let rows = concat_batches(&schema_of(&read.batches, other), &read.batches)?;
     let number = found.dimensions.len();
     let named = (0..rows.num_columns())
         .map(|column| Expr::Column(Column::new_unqualified(format!("#{number}.{column}"))));
     let named: Vec<Expr> = named.collect();
-    found.dimensions.push(Dimension {
-        side,
-        rows,
-        row_of: row_of.into(),
-    });
+    found.dimensions.push(Dimension { side, rows, row_of });
     if !semi {
         let of_fact = std::mem::take(&mut found.columns);
         found.columns = if fact_is_left {
@@ -184,6 +165,20 @@ async fn joined(join: &Join, state: &SessionState) -> Result<Option<Star>> {
         found.filters.push(filter);
     }
     Ok(Some(found))
+}
+
+/// The row of each id below `len`; none: an id has two, and not any will do.
+fn row_of_ids(keys: Vec<Option<i64>>, len: u64, any: bool) -> Option<UInt32Array> {
+    let mut row_of: Vec<Option<u32>> = vec![None; len as usize];
+    for (row, key) in keys.into_iter().enumerate() {
+        let Some(slot) = key.and_then(|key| row_of.get_mut(usize::try_from(key).ok()?)) else {
+            continue;
+        };
+        if slot.replace(row as u32).is_some() && !any {
+            return None;
+        }
+    }
+    Some(row_of.into())
 }
 
 fn schema_of(batches: &[RecordBatch], plan: &LogicalPlan) -> SchemaRef {
@@ -204,6 +199,15 @@ impl Star {
             })
         })?;
         Ok(translated.data.unalias_nested().data)
+    }
+
+    /// The axis whose ids a join looks up.
+    fn side_of_key(&self, key: &Expr, schema: &DFSchema) -> Result<Option<Side>> {
+        let key = plain_column(key).map(Expr::Column);
+        let key = key.map(|key| self.translate(&key, schema)).transpose()?;
+        let id = |side: &Side| Expr::Column(Column::new_unqualified(side.id()));
+        let mut sides = [Side::Cells, Side::Genes].into_iter();
+        Ok(sides.find(|side| key.as_ref() == Some(&id(side))))
     }
 
     /// The axis that a column of the parts belongs to; none: the values.
