@@ -1,15 +1,14 @@
 //! What may stand at a place of a statement. The statement is mostly unfinished,
 //! so that it is looked at word by word.
 
-use sqlparser::dialect::GenericDialect;
-use sqlparser::keywords::Keyword;
-use sqlparser::tokenizer::{Token, Tokenizer};
-
 use arrow::array::AsArray;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::DataType;
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::Token;
 
-use crate::query::catalog::{Catalog, Named};
+use super::words::{Source, floor, last_word, open_quote, quoted, sources, words};
+use crate::query::catalog::Catalog;
 use crate::query::dialect::session;
 use crate::query::language::params::Params;
 use crate::query::request::{Engine, Options};
@@ -130,25 +129,7 @@ pub async fn complete(catalog: &Catalog, sql: &str, cursor: usize) -> Result<Com
     } else if BEFORE_TABLES.contains(&last_word(&before[..start]).to_lowercase().as_str()) {
         matches.extend(tables(catalog, sql));
     } else {
-        for source in &sources {
-            matches.extend(source.columns());
-        }
-        matches.extend(sources.iter().map(|s| (quoted(&s.name), "table")));
-        if sources.is_empty() {
-            matches.extend(columns_of_all(catalog));
-            matches.extend(tables(catalog, sql));
-        }
-        let functions = session::function_names().into_iter();
-        matches.extend(functions.map(|name| (format!("{name}("), "function")));
-        let shouted = prefix.chars().next().is_some_and(char::is_uppercase);
-        let keyword = |word: &&str| {
-            if shouted {
-                (*word).to_owned()
-            } else {
-                word.to_lowercase()
-            }
-        };
-        matches.extend(KEYWORDS.iter().map(|word| (keyword(word), "keyword")));
+        matches.extend(anything(catalog, sql, &sources, prefix));
     }
     let begins = |text: &str| {
         let text = text.trim_start_matches('"').to_lowercase();
@@ -163,120 +144,28 @@ pub async fn complete(catalog: &Catalog, sql: &str, cursor: usize) -> Result<Com
     Ok(Completion { start, matches })
 }
 
-/// A table of the statement, under the name that it has there.
-pub(crate) struct Source {
-    pub(crate) name: String,
-    /// As it is written after FROM.
-    pub(crate) written: String,
-    pub(crate) fields: Vec<Field>,
-}
-
-impl Source {
-    fn columns(&self) -> impl Iterator<Item = (String, &'static str)> + '_ {
-        self.fields.iter().map(|f| (quoted(f.name()), "column"))
+/// Columns, tables, functions and keywords, those in the case of `prefix`.
+fn anything(
+    catalog: &Catalog,
+    sql: &str,
+    sources: &[Source],
+    prefix: &str,
+) -> Vec<(String, &'static str)> {
+    let mut matches: Vec<_> = sources.iter().flat_map(Source::columns).collect();
+    matches.extend(sources.iter().map(|s| (quoted(&s.name), "table")));
+    if sources.is_empty() {
+        matches.extend(columns_of_all(catalog));
+        matches.extend(tables(catalog, sql));
     }
-}
-
-/// A name as it can be written.
-pub(crate) fn quoted(name: &str) -> String {
-    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-        && !name.starts_with(|c: char| c.is_ascii_digit());
-    if plain {
-        name.to_owned()
-    } else {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    }
-}
-
-pub(crate) fn floor(sql: &str, cursor: usize) -> usize {
-    (0..=cursor.min(sql.len()))
-        .rev()
-        .find(|at| sql.is_char_boundary(*at))
-        .unwrap_or(0)
-}
-
-pub(crate) fn last_word(text: &str) -> String {
-    let text = text.trim_end().trim_end_matches('"');
-    let word = text
-        .rsplit(|c: char| !c.is_alphanumeric() && c != '_')
-        .next();
-    word.unwrap_or_default().to_owned()
-}
-
-/// Words and signs of `sql`, as far as it can be taken apart.
-fn words(sql: &str) -> Vec<Token> {
-    let mut tokens = vec![];
-    // An open quote at the end is an error, and what comes before it is told.
-    let _ = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location_into_buf(&mut tokens);
-    tokens
-        .into_iter()
-        .map(|token| token.token)
-        .filter(|token| !matches!(token, Token::Whitespace(_)))
-        .collect()
-}
-
-/// The tables after FROM and JOIN.
-pub(crate) fn sources(sql: &str, catalog: &Catalog) -> Vec<Source> {
-    let tokens = words(sql);
-    let mut found = vec![];
-    let mut at = 0;
-    while at < tokens.len() {
-        let from = matches!(&tokens[at], Token::Word(w) if matches!(w.keyword, Keyword::FROM | Keyword::JOIN));
-        at += 1;
-        if !from {
-            continue;
-        }
-        loop {
-            let mut parts = vec![];
-            while let Some(Token::Word(word)) = tokens.get(at) {
-                parts.push(word.value.clone());
-                at += 1;
-                if tokens.get(at) != Some(&Token::Period) {
-                    break;
-                }
-                at += 1;
-            }
-            let Some(last) = parts.last().cloned() else {
-                break;
-            };
-            if matches!(tokens.get(at), Some(Token::Word(w)) if w.keyword == Keyword::AS) {
-                at += 1;
-            }
-            let alias = match tokens.get(at) {
-                Some(Token::Word(w)) if w.keyword == Keyword::NoKeyword => {
-                    at += 1;
-                    Some(w.value.clone())
-                }
-                _ => None,
-            };
-            let asked: Vec<&str> = parts.iter().map(String::as_str).collect();
-            if let Ok((resolved, named)) = catalog.resolve(&asked) {
-                found.push(Source {
-                    name: alias.unwrap_or(last),
-                    written: resolved
-                        .iter()
-                        .map(|p| format!("\"{}\"", p.replace('"', "\"\"")))
-                        .collect::<Vec<_>>()
-                        .join("."),
-                    fields: fields(&named),
-                });
-            }
-            if tokens.get(at) != Some(&Token::Comma) {
-                break;
-            }
-            at += 1;
-        }
-    }
-    found
-}
-
-pub(crate) fn fields(named: &Named<'_>) -> Vec<Field> {
-    named
-        .schema()
-        .fields()
-        .iter()
-        .map(|f| f.as_ref().clone())
-        .collect()
+    let functions = session::function_names().into_iter();
+    matches.extend(functions.map(|name| (format!("{name}("), "function")));
+    let shouted = prefix.chars().next().is_some_and(char::is_uppercase);
+    let keyword = |word: &&str| match shouted {
+        true => (*word).to_owned(),
+        false => word.to_lowercase(),
+    };
+    matches.extend(KEYWORDS.iter().map(|word| (keyword(word), "keyword")));
+    matches
 }
 
 /// Before FROM is written: the columns of the dataset whose tables need no
@@ -346,19 +235,6 @@ fn tables_of(catalog: &Catalog, handle: &str) -> Vec<(String, &'static str)> {
         .into_iter()
         .flat_map(|handle| handle.dataset.tables());
     tables.map(|table| (table.name.clone(), "table")).collect()
-}
-
-/// Where the text begins that is still open at the end.
-fn open_quote(before: &str) -> Option<usize> {
-    let mut open = None;
-    for (at, c) in before.char_indices() {
-        match (open, c) {
-            (None, '\'' | '"') => open = Some((at, c)),
-            (Some((_, quote)), c) if c == quote => open = None,
-            _ => {}
-        }
-    }
-    open.filter(|(_, quote)| *quote == '\'').map(|(at, _)| at)
 }
 
 /// The values of the column that a text is compared with.

@@ -3,7 +3,8 @@
 use arrow::datatypes::Field;
 use arrow::util::display::array_value_to_string;
 
-use super::complete::{Source, fields, floor, last_word, quiet, quoted, sources};
+use super::complete::quiet;
+use super::words::{Source, fields, floor, last_word, quoted, sources};
 use crate::Result;
 use crate::ground::thousands::grouped;
 use crate::query::catalog::Catalog;

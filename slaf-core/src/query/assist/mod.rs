@@ -2,6 +2,7 @@
 
 mod complete;
 mod inspect;
+mod words;
 
 pub use self::complete::{Completion, complete};
 pub use self::inspect::inspect;

@@ -46,18 +46,27 @@ pub(crate) fn explain(error: &DataFusionError, uri: &str) -> Error {
     if is_storage_failure(&text) {
         return Error::storage(uri, &text);
     }
-    let mut text = text.as_str();
+    of_text(&in_our_words(&text))
+}
+
+/// The text without what tells nobody anything.
+fn in_our_words(text: &str) -> String {
+    let mut text = text;
     for prefix in PREFIXES {
         text = text.trim_start_matches(prefix);
     }
     if text.contains("does not support logical expression") {
         text = "An aggregate, a window or a subquery stands where none can be computed";
     }
-    // A dump of the syntax tree tells nobody anything.
+    // A dump of the syntax tree.
     if text.contains(" { ") {
         text = text.split('(').next().unwrap_or(text);
     }
-    let text = first_line(text);
+    first_line(text)
+}
+
+/// An error by its text.
+fn of_text(text: &str) -> Error {
     if let Some(call) = text.strip_prefix("Function '")
         && let Some((name, _)) = call.split_once("' failed to match any signature")
     {

@@ -1,8 +1,8 @@
 //! Expressions of the plan in Polars' words.
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::ScalarValue;
-use datafusion::logical_expr::expr::{Alias, Between, Case, Cast, InList, TryCast};
+use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::expr::{Alias, Between, Case, Cast, InList, ScalarFunction, TryCast};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use polars::prelude::{DataType as PlDataType, Expr as PlExpr, NULL, Series, col, lit, when};
 
@@ -36,11 +36,7 @@ impl Scope<'_> {
     pub(super) fn expr(&self, expr: &Expr) -> Lowered<PlExpr> {
         Ok(match expr {
             Expr::Alias(Alias { expr, .. }) => self.expr(expr)?,
-            Expr::Column(column) => {
-                let place = self.schema.maybe_index_of_column(column);
-                let place = place.ok_or_else(|| format!("a column {column} of elsewhere"))?;
-                col(self.names[place].clone())
-            }
+            Expr::Column(column) => self.column(column)?,
             Expr::Literal(value, _) => literal(value)?,
             Expr::BinaryExpr(binary) => self.binary(binary)?,
             Expr::Like(of) => like(self.expr(&of.expr)?, of)?,
@@ -51,50 +47,13 @@ impl Scope<'_> {
             Expr::IsNotTrue(inner) => self.expr(inner)?.fill_null(lit(false)).not(),
             Expr::IsFalse(inner) => self.expr(inner)?.fill_null(lit(true)).not(),
             Expr::IsNotFalse(inner) => self.expr(inner)?.fill_null(lit(true)),
-            Expr::Negative(inner) => {
-                let dtype = self.dtype(inner)?;
-                if !(is_float(&dtype) || dtype == DataType::Int64) {
-                    return refuse("minus a small integer");
-                }
-                -self.expr(inner)?
-            }
-            Expr::Between(Between {
-                expr,
-                negated,
-                low,
-                high,
-            }) => {
-                self.alike(expr, low)?;
-                self.alike(expr, high)?;
-                let of = self.expr(expr)?;
-                let within = of.clone().gt_eq(self.expr(low)?);
-                let within = within.and(of.lt_eq(self.expr(high)?));
-                if *negated { within.not() } else { within }
-            }
+            Expr::Negative(inner) => self.negative(inner)?,
+            Expr::Between(between) => self.between(between)?,
             Expr::Case(case) => self.case(case)?,
-            Expr::Cast(Cast { expr, field }) => cast(
-                self.expr(expr)?,
-                &self.dtype(expr)?,
-                field.data_type(),
-                true,
-            )?,
-            Expr::TryCast(TryCast { expr, field }) => cast(
-                self.expr(expr)?,
-                &self.dtype(expr)?,
-                field.data_type(),
-                false,
-            )?,
+            Expr::Cast(Cast { expr, field }) => self.cast(expr, field.data_type(), true)?,
+            Expr::TryCast(TryCast { expr, field }) => self.cast(expr, field.data_type(), false)?,
             Expr::InList(list) => self.in_list(list)?,
-            Expr::ScalarFunction(call) => {
-                let dtypes = call.args.iter().map(|arg| self.dtype(arg));
-                let found = function(&Call {
-                    name: call.func.name(),
-                    args: &call.args,
-                    of: &dtypes.collect::<Lowered<Vec<_>>>()?,
-                    lowered: &self.exprs(&call.args)?,
-                })?;
-                found.cast(dtype(&self.dtype(expr)?)?)
-            }
+            Expr::ScalarFunction(call) => self.function(call)?,
             Expr::SimilarTo(_) => return refuse("SIMILAR TO"),
             Expr::AggregateFunction(_) | Expr::WindowFunction(_) => {
                 return refuse("an aggregate inside of an expression");
@@ -115,6 +74,47 @@ impl Scope<'_> {
             #[expect(deprecated, reason = "a variant of the enum all the same")]
             Expr::Wildcard { .. } => return refuse("a wildcard"),
         })
+    }
+
+    fn column(&self, column: &Column) -> Lowered<PlExpr> {
+        let place = self.schema.maybe_index_of_column(column);
+        let place = place.ok_or_else(|| format!("a column {column} of elsewhere"))?;
+        Ok(col(self.names[place].clone()))
+    }
+
+    fn negative(&self, inner: &Expr) -> Lowered<PlExpr> {
+        let dtype = self.dtype(inner)?;
+        if !(is_float(&dtype) || dtype == DataType::Int64) {
+            return refuse("minus a small integer");
+        }
+        Ok(-self.expr(inner)?)
+    }
+
+    fn between(&self, between: &Between) -> Lowered<PlExpr> {
+        let Between {
+            expr,
+            negated,
+            low,
+            high,
+        } = between;
+        self.alike(expr, low)?;
+        self.alike(expr, high)?;
+        let of = self.expr(expr)?;
+        let within = of.clone().gt_eq(self.expr(low)?);
+        let within = within.and(of.lt_eq(self.expr(high)?));
+        Ok(if *negated { within.not() } else { within })
+    }
+
+    fn function(&self, call: &ScalarFunction) -> Lowered<PlExpr> {
+        let gives = self.dtype(&Expr::ScalarFunction(call.clone()))?;
+        let types = call.args.iter().map(|arg| self.dtype(arg));
+        let found = function(&Call {
+            name: call.func.name(),
+            args: &call.args,
+            of: &types.collect::<Lowered<Vec<_>>>()?,
+            lowered: &self.exprs(&call.args)?,
+        })?;
+        Ok(found.cast(dtype(&gives)?))
     }
 
     /// Both are of one type, so that nothing is converted in between.
@@ -200,6 +200,28 @@ impl Scope<'_> {
         Ok(otherwise.cast(dtype(&gives)?))
     }
 
+    fn cast(&self, inner: &Expr, to: &DataType, strict: bool) -> Lowered<PlExpr> {
+        let from = self.dtype(inner)?;
+        let (to, of) = (plain(to), self.expr(inner)?);
+        if from == to {
+            return Ok(of);
+        }
+        let number = |dtype: &DataType| dtype.is_numeric() || *dtype == DataType::Boolean;
+        let known = (number(&from) && number(&to) && from != DataType::Boolean)
+            || (from == DataType::Boolean && to.is_integer())
+            || (from.is_integer() && to == DataType::Utf8)
+            || from == DataType::Null;
+        if !known || to == DataType::Boolean {
+            return refuse(format!("a cast of {from} to {to}"));
+        }
+        let to = dtype(&to)?;
+        Ok(if strict {
+            of.strict_cast(to)
+        } else {
+            of.cast(to)
+        })
+    }
+
     fn in_list(&self, list: &InList) -> Lowered<PlExpr> {
         let InList {
             expr,
@@ -232,28 +254,6 @@ impl Scope<'_> {
         };
         Ok(if *negated { within.not() } else { within })
     }
-}
-
-/// `of`, which is of type `from`, as another type.
-fn cast(of: PlExpr, from: &DataType, to: &DataType, strict: bool) -> Lowered<PlExpr> {
-    let to = plain(to);
-    if *from == to {
-        return Ok(of);
-    }
-    let number = |dtype: &DataType| dtype.is_numeric() || *dtype == DataType::Boolean;
-    let known = (number(from) && number(&to) && *from != DataType::Boolean)
-        || (*from == DataType::Boolean && to.is_integer())
-        || (from.is_integer() && to == DataType::Utf8)
-        || *from == DataType::Null;
-    if !known || to == DataType::Boolean {
-        return refuse(format!("a cast of {from} to {to}"));
-    }
-    let to = dtype(&to)?;
-    Ok(if strict {
-        of.strict_cast(to)
-    } else {
-        of.cast(to)
-    })
 }
 
 fn is_not_zero(expr: &Expr) -> bool {

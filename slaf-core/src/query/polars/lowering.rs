@@ -59,47 +59,11 @@ impl Lowering<'_> {
             LogicalPlan::Projection(Projection { expr, input, .. }) => self.project(expr, input),
             LogicalPlan::Filter(Filter {
                 predicate, input, ..
-            }) => {
-                let part = self.node(input)?;
-                let predicate = part.scope(input).expr(predicate)?;
-                Ok(Part {
-                    frame: part.frame.filter(predicate),
-                    names: part.names,
-                })
-            }
+            }) => self.filter(predicate, input),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
-            LogicalPlan::Sort(Sort { expr, input, fetch }) => {
-                let part = self.node(input)?;
-                let frame = sorted(part.frame.clone(), expr, &part.scope(input))?;
-                let frame = match fetch {
-                    Some(rows) => frame.limit(*rows as u64),
-                    None => frame,
-                };
-                Ok(Part {
-                    frame,
-                    names: part.names,
-                })
-            }
-            LogicalPlan::Limit(Limit { skip, fetch, input }) => {
-                let part = self.node(input)?;
-                let skip = number(skip.as_deref())?.unwrap_or(0);
-                let rows = number(fetch.as_deref())?.unwrap_or(i64::MAX);
-                Ok(Part {
-                    frame: part.frame.slice(skip, rows as u64),
-                    names: part.names,
-                })
-            }
-            LogicalPlan::Distinct(Distinct::All(input)) => {
-                let part = self.node(input)?;
-                if part.names.is_empty() {
-                    return refuse("DISTINCT without columns");
-                }
-                let frame = part.frame.select(columns(&part.names));
-                Ok(Part {
-                    frame: frame.unique(None, UniqueKeepStrategy::Any),
-                    names: part.names,
-                })
-            }
+            LogicalPlan::Sort(sort) => self.sort(sort),
+            LogicalPlan::Limit(limit) => self.limit(limit),
+            LogicalPlan::Distinct(Distinct::All(input)) => self.distinct(input),
             LogicalPlan::Union(Union { inputs, schema }) => self.union(inputs, schema),
             LogicalPlan::Join(join) => {
                 let kind = joins::kind(join)?;
@@ -113,17 +77,7 @@ impl Lowering<'_> {
                 windows(&mut self.fresh, part, input.schema(), window_expr)
             }
             LogicalPlan::Values(Values { schema, values }) => self.values(schema, values),
-            LogicalPlan::EmptyRelation(EmptyRelation {
-                produce_one_row,
-                schema,
-            }) if schema.fields().is_empty() => {
-                self.of_rows(DataFrame::empty_with_height(usize::from(*produce_one_row)))
-            }
-            LogicalPlan::EmptyRelation(EmptyRelation {
-                produce_one_row: false,
-                schema,
-            }) => self.of_rows(frame(schema.as_arrow(), &[])?),
-            LogicalPlan::EmptyRelation(_) => refuse("a row of nothing but NULL"),
+            LogicalPlan::EmptyRelation(empty) => self.empty(empty),
             LogicalPlan::Distinct(Distinct::On(_)) => refuse("DISTINCT ON"),
             LogicalPlan::RecursiveQuery(_) => refuse("WITH RECURSIVE"),
             LogicalPlan::Unnest(_) => refuse("lists that are unnested"),
@@ -137,6 +91,49 @@ impl Lowering<'_> {
             | LogicalPlan::Ddl(_)
             | LogicalPlan::Copy(_)
             | LogicalPlan::DescribeTable(_) => refuse("a statement that is no question"),
+        }
+    }
+
+    fn filter(&mut self, predicate: &Expr, input: &LogicalPlan) -> Lowered<Part> {
+        let part = self.node(input)?;
+        let predicate = part.scope(input).expr(predicate)?;
+        Ok(part.with(|frame| frame.filter(predicate)))
+    }
+
+    fn sort(&mut self, Sort { expr, input, fetch }: &Sort) -> Lowered<Part> {
+        let part = self.node(input)?;
+        let frame = sorted(part.frame.clone(), expr, &part.scope(input))?;
+        Ok(part.with(|_| match fetch {
+            Some(rows) => frame.limit(*rows as u64),
+            None => frame,
+        }))
+    }
+
+    fn limit(&mut self, Limit { skip, fetch, input }: &Limit) -> Lowered<Part> {
+        let part = self.node(input)?;
+        let skip = number(skip.as_deref())?.unwrap_or(0);
+        let rows = number(fetch.as_deref())?.unwrap_or(i64::MAX);
+        Ok(part.with(|frame| frame.slice(skip, rows as u64)))
+    }
+
+    fn distinct(&mut self, input: &LogicalPlan) -> Lowered<Part> {
+        let part = self.node(input)?;
+        if part.names.is_empty() {
+            return refuse("DISTINCT without columns");
+        }
+        let all = columns(&part.names);
+        Ok(part.with(|frame| frame.select(all).unique(None, UniqueKeepStrategy::Any)))
+    }
+
+    fn empty(&mut self, empty: &EmptyRelation) -> Lowered<Part> {
+        let EmptyRelation {
+            produce_one_row,
+            schema,
+        } = empty;
+        match (schema.fields().is_empty(), produce_one_row) {
+            (true, one) => self.of_rows(DataFrame::empty_with_height(usize::from(*one))),
+            (false, false) => self.of_rows(frame(schema.as_arrow(), &[])?),
+            (false, true) => refuse("a row of nothing but NULL"),
         }
     }
 

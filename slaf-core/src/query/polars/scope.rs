@@ -30,6 +30,14 @@ pub(super) struct Scope<'a> {
 }
 
 impl Part {
+    /// The same columns of other rows.
+    pub(super) fn with(self, rows: impl FnOnce(LazyFrame) -> LazyFrame) -> Self {
+        Self {
+            frame: rows(self.frame),
+            names: self.names,
+        }
+    }
+
     pub(super) fn scope<'a>(&'a self, of: &'a LogicalPlan) -> Scope<'a> {
         Scope {
             schema: of.schema(),

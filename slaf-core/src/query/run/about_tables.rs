@@ -147,41 +147,7 @@ pub(crate) async fn summarize(
     if columns.is_empty() {
         return Err(nothing());
     }
-    let rows: Vec<String> = columns
-        .iter()
-        .map(|(name, dtype)| {
-            let column = Ident::with_quote('"', name).to_string();
-            let label = name.replace('\'', "''");
-            let number = |sql: String| match dtype.is_numeric() {
-                true => sql,
-                false => "CAST(NULL AS DOUBLE)".to_owned(),
-            };
-            let quantile = |q: &str| {
-                number(format!(
-                    "CAST(approx_percentile_cont({column}, {q}) AS DOUBLE)"
-                ))
-            };
-            // It has no hash of floats.
-            let hashed = match dtype.is_floating() || *dtype == DataType::Boolean {
-                true => format!("CAST({column} AS VARCHAR)"),
-                false => column.clone(),
-            };
-            let dtype = sql_type(dtype);
-            format!(
-                "SELECT '{label}' AS column_name, '{dtype}' AS column_type, \
-                 CAST(MIN({column}) AS VARCHAR) AS min, CAST(MAX({column}) AS VARCHAR) AS max, \
-                 CAST(approx_distinct({hashed}) AS BIGINT) AS approx_unique, {} AS avg, {} AS std, \
-                 {} AS q25, {} AS q50, {} AS q75, COUNT(*) AS count, \
-                 100.0 * (COUNT(*) - COUNT({column})) / NULLIF(COUNT(*), 0) AS null_percentage \
-                 FROM _summarized",
-                number(format!("AVG({column})")),
-                number(format!("CAST(STDDEV({column}) AS DOUBLE)")),
-                quantile("0.25"),
-                quantile("0.5"),
-                quantile("0.75"),
-            )
-        })
-        .collect();
+    let rows: Vec<String> = columns.iter().map(summary_of).collect();
     let mut catalog = catalog.clone();
     catalog
         .views
@@ -198,6 +164,40 @@ pub(crate) async fn summarize(
         .await?;
     in_order(&mut answered, &columns)?;
     Ok(answered)
+}
+
+/// A SELECT of the row of one column.
+fn summary_of((name, dtype): &(String, DataType)) -> String {
+    let column = Ident::with_quote('"', name).to_string();
+    let label = name.replace('\'', "''");
+    let number = |sql: String| match dtype.is_numeric() {
+        true => sql,
+        false => "CAST(NULL AS DOUBLE)".to_owned(),
+    };
+    let quantile = |q: &str| {
+        number(format!(
+            "CAST(approx_percentile_cont({column}, {q}) AS DOUBLE)"
+        ))
+    };
+    // It has no hash of floats.
+    let hashed = match dtype.is_floating() || *dtype == DataType::Boolean {
+        true => format!("CAST({column} AS VARCHAR)"),
+        false => column.clone(),
+    };
+    let dtype = sql_type(dtype);
+    format!(
+        "SELECT '{label}' AS column_name, '{dtype}' AS column_type, \
+         CAST(MIN({column}) AS VARCHAR) AS min, CAST(MAX({column}) AS VARCHAR) AS max, \
+         CAST(approx_distinct({hashed}) AS BIGINT) AS approx_unique, {} AS avg, {} AS std, \
+         {} AS q25, {} AS q50, {} AS q75, COUNT(*) AS count, \
+         100.0 * (COUNT(*) - COUNT({column})) / NULLIF(COUNT(*), 0) AS null_percentage \
+         FROM _summarized",
+        number(format!("AVG({column})")),
+        number(format!("CAST(STDDEV({column}) AS DOUBLE)")),
+        quantile("0.25"),
+        quantile("0.5"),
+        quantile("0.75"),
+    )
 }
 
 /// The rows in the order of the columns: UNION ALL keeps none.

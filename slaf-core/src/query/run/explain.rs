@@ -33,13 +33,10 @@ pub(crate) async fn explain(
         Some(leaves) => {
             lines.extend(reads(leaves.scans()).await?);
             let rows = match analyze {
-                true => Some(
-                    leaves
-                        .run(&planned, options.memory)
-                        .await?
-                        .map_err(engine_failed)?
-                        .1,
-                ),
+                true => {
+                    let answered = leaves.run(&planned, options.memory).await?;
+                    Some(answered.map_err(engine_failed)?.1)
+                }
                 false => None,
             };
             (rows, leaves.described().map_err(engine_failed)?)
@@ -55,14 +52,8 @@ pub(crate) async fn explain(
         }
     };
     if let Some(batches) = rows {
-        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         let (read, _) = options.reading.rows();
-        lines.push(format!("read: {} rows of expression", grouped(read)));
-        lines.push(format!(
-            "answered: {} rows in {}",
-            grouped(rows as u64),
-            since(begun)
-        ));
+        lines.extend(measured(&batches, read, begun));
     }
     lines.extend(described.lines().map(str::to_owned));
     let schema = Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, false)]));
@@ -74,6 +65,18 @@ pub(crate) async fn explain(
         reason,
         warnings,
     })
+}
+
+fn measured(batches: &[RecordBatch], read: u64, begun: Instant) -> [String; 2] {
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    [
+        format!("read: {} rows of expression", grouped(read)),
+        format!(
+            "answered: {} rows in {}",
+            grouped(rows as u64),
+            since(begun)
+        ),
+    ]
 }
 
 fn engine_failed(message: String) -> Error {

@@ -75,17 +75,7 @@ impl Accumulator {
         values: Option<&ArrayRef>,
         kept: Option<&BooleanArray>,
     ) -> Result<()> {
-        let nulls = NullBuffer::union(
-            values.and_then(|values| values.nulls()),
-            kept.map(|kept| {
-                let inner = kept.values().clone();
-                NullBuffer::new(match kept.nulls() {
-                    Some(nulls) => &inner & nulls.inner(),
-                    None => inner,
-                })
-            })
-            .as_ref(),
-        );
+        let nulls = left_out(values, kept);
         let n = &mut self.n;
         if !matches!(self.slots, Slots::Moments(..)) {
             each(groups, nulls.as_ref(), |g, _| n[g] += 1);
@@ -244,6 +234,18 @@ fn join(a: f64, (mean, spread): (&mut f64, &mut f64), b: f64, theirs: (f64, f64)
         *mean += apart * b / (a + b);
         *spread += theirs.1 + apart * apart * a * b / (a + b);
     }
+}
+
+/// The rows that do not count: their value is NULL, or a filter leaves them out.
+fn left_out(values: Option<&ArrayRef>, kept: Option<&BooleanArray>) -> Option<NullBuffer> {
+    let kept = kept.map(|kept| {
+        let inner = kept.values().clone();
+        NullBuffer::new(match kept.nulls() {
+            Some(nulls) => &inner & nulls.inner(),
+            None => inner,
+        })
+    });
+    NullBuffer::union(values.and_then(|values| values.nulls()), kept.as_ref())
 }
 
 fn numbers<T: ArrowPrimitiveType>(

@@ -130,31 +130,17 @@ async fn by_gene(
     let rows = read_stream(table, &stored, ranges).map_err(external)?;
     let wanted = source.wanted.cells;
     let reading = source.reading;
-    // The gene whose rows come next, how many of them, and its last cell.
-    let mut next = genes.into_iter();
-    let (mut gene, mut left, mut cell) = (0, 0, 0u32);
+    let mut ids = GeneIds {
+        next: genes.into_iter(),
+        gene: 0,
+        left: 0,
+        cell: 0,
+    };
     let batches = rows.map(move |rows| {
         let batch = rows.map_err(external)?.batch;
         let n = batch.num_rows();
         reading.add_rows(n as u64);
-        let gaps = batch.column_by_name("cell_delta");
-        let gaps = gaps.map(|gaps| gaps.as_primitive::<UInt32Type>().values().clone());
-        let (mut genes, mut cells) = (Vec::with_capacity(n), Vec::with_capacity(n));
-        while genes.len() < n {
-            if left == 0 {
-                let (number, rows) = next.next().ok_or_else(missing)?;
-                (gene, left, cell) = (number, (rows.end - rows.start) as usize, 0);
-            }
-            let run = left.min(n - genes.len());
-            if let Some(gaps) = &gaps {
-                for gap in &gaps[genes.len()..genes.len() + run] {
-                    cell = cell.wrapping_add(*gap);
-                    cells.push(cell);
-                }
-            }
-            genes.resize(genes.len() + run, gene);
-            left -= run;
-        }
+        let (genes, cells) = ids.take(&batch)?;
         let kept = wanted.as_ref().map(|wanted| {
             let kept = cells
                 .iter()
@@ -175,6 +161,41 @@ async fn by_gene(
         }
     });
     Ok(batches.boxed())
+}
+
+/// The ids of the rows of the gene-major copy.
+struct GeneIds<N> {
+    next: N,
+    /// The gene whose rows come, how many of them are left, and the last cell.
+    gene: u32,
+    left: usize,
+    cell: u32,
+}
+
+impl<N: Iterator<Item = (u32, Range<u64>)>> GeneIds<N> {
+    /// The gene and the cell of each row; no cells where none are read.
+    fn take(&mut self, batch: &RecordBatch) -> Result<(Vec<u32>, Vec<u32>)> {
+        let n = batch.num_rows();
+        let gaps = batch.column_by_name("cell_delta");
+        let gaps = gaps.map(|gaps| gaps.as_primitive::<UInt32Type>().values());
+        let (mut genes, mut cells) = (Vec::with_capacity(n), Vec::with_capacity(n));
+        while genes.len() < n {
+            if self.left == 0 {
+                let (gene, rows) = self.next.next().ok_or_else(missing)?;
+                (self.gene, self.left, self.cell) = (gene, (rows.end - rows.start) as usize, 0);
+            }
+            let run = self.left.min(n - genes.len());
+            if let Some(gaps) = gaps {
+                for gap in &gaps[genes.len()..genes.len() + run] {
+                    self.cell = self.cell.wrapping_add(*gap);
+                    cells.push(self.cell);
+                }
+            }
+            genes.resize(genes.len() + run, self.gene);
+            self.left -= run;
+        }
+        Ok((genes, cells))
+    }
 }
 
 fn assemble(
