@@ -46,7 +46,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(integrations, name)
     if name == "notebook_path":
-        from slaf.kernel.notebook import notebook_path
+        from slaf.kernel.notebook_path import notebook_path
 
         return notebook_path
     if name == "scan":

@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from slaf.kernel.command import kernel_commands
+from slaf.kernel.cli import kernel_commands
 
 _EPILOG = """\
 Datasets and files are local paths, or addresses on s3://, gs://, az:// and

@@ -1,6 +1,6 @@
-"""`%%time` and `%time` of code that awaits. IPython's magic runs its code inside
-a call, where nothing can be awaited; here the code is the cell's own, and the
-clocks are put around it."""
+"""`%%time` and `%time` of code that awaits. IPython's magic runs the code inside a
+function, where nothing can be awaited. Here the code becomes part of the cell, with
+a `with` block around it that prints the times."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from typing import Any
 from IPython.core.magics.execution import _format_time
 from IPython.utils.timing import clock2
 
-#: What the code of a cell calls; it is in no one's way there.
-_CLOCKS = "get_ipython().clocks"
+#: The context manager, as the code of a cell can reach it without a new name.
+_TIMER = "get_ipython().timer"
 
 
-def timed(shell: Any, cell: str) -> tuple[str, ast.NodeTransformer | None]:
-    """A cell whose magics are calls already, with the code that `%time` is to
-    await in their places, and what puts clocks around it; else the cell as it is."""
+def inline_timed_code(shell: Any, cell: str) -> tuple[str, ast.NodeTransformer | None]:
+    """Replaces `%time` and `%%time` by the code that they time, if that awaits.
+
+    In `cell`, magics are calls already. Gives the new cell and what puts timers
+    around the code; the same cell and `None` if there is nothing to replace."""
     if "'time'" not in cell:
         return cell, None
     try:
@@ -30,23 +32,23 @@ def timed(shell: Any, cell: str) -> tuple[str, ast.NodeTransformer | None]:
     first = _of_magic(body[0], "run_cell_magic") if len(body) == 1 else None
     if first is not None and not first[0].strip():
         inner = shell.transform_cell(first[1])
-        # The line of the magic is empty, so that errors point where they should.
-        return (f"\n{inner}", _Clocks(None)) if _awaits(inner) else (cell, None)
+        # An empty line in place of the magic's keeps the line numbers of errors.
+        return (f"\n{inner}", _AddTimers(None)) if _awaits(inner) else (cell, None)
     lines, marked = cell.split("\n"), set()
     for statement in body:
-        said = _of_magic(statement, "run_line_magic")
-        inner = shell.transform_cell(said[0]).rstrip("\n") if said else ""
-        if not said or statement.lineno != statement.end_lineno or not _awaits(inner):
+        arguments = _of_magic(statement, "run_line_magic")
+        inner = shell.transform_cell(arguments[0]).rstrip("\n") if arguments else ""
+        if not arguments or statement.lineno != statement.end_lineno or not _awaits(inner):
             continue
         name = f"{statement.targets[0].id} = " if isinstance(statement, ast.Assign) else ""
         lines[statement.lineno - 1] = f"{name}({inner})" if name else inner
         marked.add(statement.lineno)
-    return ("\n".join(lines), _Clocks(marked)) if marked else (cell, None)
+    return ("\n".join(lines), _AddTimers(marked)) if marked else (cell, None)
 
 
 def _of_magic(statement: ast.stmt, method: str) -> list[str] | None:
-    """What follows `'time'` in `get_ipython().METHOD('time', …)`, alone or given
-    to one name."""
+    """The arguments after `'time'` if `statement` is `get_ipython().METHOD('time', …)`
+    or assigns that to one name; else `None`."""
     if isinstance(statement, ast.Assign):
         if len(statement.targets) > 1 or not isinstance(statement.targets[0], ast.Name):
             return None
@@ -55,13 +57,13 @@ def _of_magic(statement: ast.stmt, method: str) -> list[str] | None:
     call = statement.value
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
         return None
-    said = [a.value for a in call.args if isinstance(a, ast.Constant)]
-    is_magic = call.func.attr == method and said[:1] == ["time"] and len(said) == len(call.args)
-    return said[1:] if is_magic else None
+    values = [a.value for a in call.args if isinstance(a, ast.Constant)]
+    is_time = values[:1] == ["time"] and len(values) == len(call.args)
+    return values[1:] if is_time and call.func.attr == method else None
 
 
 def _awaits(code: str) -> bool:
-    """Whether it runs only where one can await."""
+    """Whether it compiles only with top-level await."""
     return not _compiles(code, 0) and _compiles(code, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
@@ -73,14 +75,14 @@ def _compiles(code: str, flags: int) -> bool:
     return True
 
 
-class _Clocks(ast.NodeTransformer):
-    """Puts clocks around the statements in some lines, or around all."""
+class _AddTimers(ast.NodeTransformer):
+    """Puts timers around the statements in `lines`, or around the whole cell."""
 
     def __init__(self, lines: set[int] | None):
         self._lines = lines
 
     def visit_Module(self, module: ast.Module) -> ast.Module:
-        # Magics within the cell transform the code that they run, too.
+        # Only once: magics in the cell transform the code that they run with this, too.
         lines, self._lines = self._lines, set()
         if lines is None:
             module.body = self._around(module.body)
@@ -96,18 +98,18 @@ class _Clocks(ast.NodeTransformer):
         last = statements[-1]
         shown: list[ast.stmt] = []
         if isinstance(last, ast.Expr):
-            # Its value is shown after the times.
-            keep = ast.parse(f"{_CLOCKS}.keep()").body[0]
+            # The value is shown after the times.
+            keep = ast.parse(f"{_TIMER}.keep()").body[0]
             keep.value.args = [last.value]
-            shown = [ast.copy_location(ast.parse(f"{_CLOCKS}.kept()").body[0], last)]
+            shown = [ast.copy_location(ast.parse(f"{_TIMER}.kept()").body[0], last)]
             statements = [*statements[:-1], ast.copy_location(keep, last)]
-        block = ast.parse(f"with {_CLOCKS}: pass").body[0]
+        block = ast.parse(f"with {_TIMER}: pass").body[0]
         block.body = statements
         return [ast.copy_location(block, statements[0]), *shown]
 
 
-class Clocks:
-    """Prints how long what it surrounds took, as IPython's `%time` does."""
+class Timer:
+    """Prints how long a `with` block took, as IPython's `%time` does."""
 
     def __init__(self):
         self._begun: list[tuple[float, tuple[float, float]]] = []
@@ -127,22 +129,24 @@ class Clocks:
         )
 
     def keep(self, value: Any) -> None:
+        """Stores the value of the block."""
         self._value = value
 
     def kept(self) -> Any:
+        """The stored value, once."""
         value, self._value = self._value, None
         return value
 
 
 @contextlib.contextmanager
-def with_clocks(shell: Any, clocks: ast.NodeTransformer | None) -> Iterator[None]:
-    """The next cell's code is run with `clocks`."""
-    if clocks is None:
+def transformed_by(shell: Any, transformer: ast.NodeTransformer | None) -> Iterator[None]:
+    """Inside, the shell transforms code with `transformer`, too."""
+    if transformer is None:
         yield
         return
-    shell.ast_transformers.append(clocks)
+    shell.ast_transformers.append(transformer)
     try:
         yield
     finally:
-        if clocks in shell.ast_transformers:
-            shell.ast_transformers.remove(clocks)
+        if transformer in shell.ast_transformers:
+            shell.ast_transformers.remove(transformer)

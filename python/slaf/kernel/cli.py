@@ -6,7 +6,7 @@ import argparse
 
 
 def kernel_commands(kernel: argparse.ArgumentParser) -> None:
-    """Adds what `slaf kernel` can do to its parser."""
+    """Adds the commands of `slaf kernel` to its parser."""
     commands = kernel.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run, summary: str) -> argparse.ArgumentParser:
@@ -35,9 +35,9 @@ def kernel_commands(kernel: argparse.ArgumentParser) -> None:
 
 
 def _install(options: argparse.Namespace) -> None:
-    from slaf.kernel import spec
+    from slaf.kernel.kernelspec import install
 
-    folder = spec.install(
+    folder = install(
         name=options.name,
         display_name=options.display_name,
         user=options.user,
@@ -49,16 +49,16 @@ def _install(options: argparse.Namespace) -> None:
 
 
 def _remove(options: argparse.Namespace) -> None:
-    from slaf.kernel import spec
+    from slaf.kernel.kernelspec import remove
 
-    print(f"{options.name}: removed from {spec.remove(options.name)}")
+    print(f"{options.name}: removed from {remove(options.name)}")
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from slaf.kernel import spec
+    from slaf.kernel.doctor import checks
 
-    wrong = 0
-    for what, cure in spec.doctor(options.name):
-        print(f"ok   {what}" if cure is None else f"FIX  {what}: {cure}")
-        wrong += cure is not None
-    return int(wrong > 0)
+    failed = False
+    for what, fix in checks(options.name):
+        print(f"ok   {what}" if fix is None else f"FIX  {what}: {fix}")
+        failed |= fix is not None
+    return int(failed)

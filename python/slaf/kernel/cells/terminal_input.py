@@ -1,5 +1,4 @@
-"""Whether one of a terminal's processes waits for what is typed there, as Linux
-tells it in `/proc`."""
+"""Whether a process in a terminal waits for typed input. Linux tells it in `/proc`."""
 
 from __future__ import annotations
 
@@ -11,8 +10,8 @@ import termios
 from collections.abc import Iterator
 from typing import NamedTuple
 
-#: System calls that wait for input: read; select and pselect; poll and ppoll, with
-#: what they are given to wait as long as it takes.
+#: Numbers of the system calls that wait for input: read; select and pselect; poll and
+#: ppoll with the argument that means no timeout.
 _CALLS = {
     "x86_64": ({0}, {23, 270}, {7: 0xFFFFFFFF, 271: 0}),
     "aarch64": ({63}, {72}, {73: 0}),
@@ -20,41 +19,45 @@ _CALLS = {
 _READ, _SELECT, _POLL = _CALLS.get(platform.machine(), (set(), set(), {}))
 
 
-class Reading(NamedTuple):
-    """A thread that waits for input. It is another one once it has run again."""
+class WaitingThread(NamedTuple):
+    """A thread that waits for input. It compares unequal once the thread has run again."""
 
     process: int
     thread: int
+    #: Its context switches so far, as text of `/proc`.
     switches: bytes
 
     @property
     def is_main(self) -> bool:
+        """Whether it is the main thread of its process."""
         return self.process == self.thread
 
 
-def who_reads(master: int, terminal: str) -> Reading | None:
-    """Who among the processes in the foreground waits for what is typed at the
-    `terminal` that `master` leads to. One that may not be looked into, as sudo,
-    waits if it has the terminal hide what is typed."""
+def waiting_thread(master: int, terminal: str) -> WaitingThread | None:
+    """The thread of a foreground process that waits for what is typed at the path
+    `terminal`; `master` is the other end of it.
+
+    A process that may not be inspected, such as sudo, counts as waiting if it has
+    made the terminal hide what is typed."""
     try:
         group = os.tcgetpgrp(master)
     except OSError:
         return None
     for process in _processes(group):
-        # A process may end meanwhile, or be another user's.
+        # A process may end meanwhile, or belong to another user.
         with contextlib.suppress(OSError, ValueError):
             for thread in map(int, os.listdir(f"/proc/{process}/task")):
                 try:
                     waits = _waits(process, thread, terminal)
                 except PermissionError:
-                    waits = hides(master)
+                    waits = hides_typing(master)
                 if waits:
-                    return Reading(process, thread, _switches(process, thread))
+                    return WaitingThread(process, thread, _switches(process, thread))
     return None
 
 
-def hides(master: int) -> bool:
-    """Whether a line is typed there that nobody is to see."""
+def hides_typing(master: int) -> bool:
+    """Whether the terminal reads a line without showing it, such as a password."""
     modes = termios.tcgetattr(master)[3]
     return bool(modes & termios.ICANON) and not modes & termios.ECHO
 
@@ -75,7 +78,7 @@ def _waits(process: int, thread: int, terminal: str) -> bool:
     if number in _READ:
         fd = first
     elif number in _SELECT and (first, fifth) == (1, 0):
-        # Of the first descriptor alone, as long as it takes.
+        # Of descriptor 0 alone, without a timeout.
         fd = 0
     elif number in _POLL and second == 1 and third & 0xFFFFFFFF == _POLL[number]:
         with open(f"/proc/{process}/mem", "rb", buffering=0) as memory:
@@ -87,7 +90,7 @@ def _waits(process: int, thread: int, terminal: str) -> bool:
 
 
 def _switches(process: int, thread: int) -> bytes:
-    """How often it has run, as far as one can tell."""
+    """The lines of `/proc` that change when the thread runs."""
     lines = _file(f"/proc/{process}/task/{thread}/status").splitlines()
     return b" ".join(line for line in lines if b"ctxt_switches" in line)
 

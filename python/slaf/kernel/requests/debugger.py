@@ -1,15 +1,15 @@
-"""The debugger of JupyterLab's panel: ipykernel's, which speaks to debugpy over
-a socket of asyncio's."""
+"""The debugger of JupyterLab's panel: ipykernel's, with an asyncio socket to debugpy
+instead of one of ZeroMQ."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-# debugpy would warn, in every cell that starts it, that breakpoints in the few
-# frozen modules of Python's own are missed.
+# Otherwise debugpy warns, in each cell that starts it, that breakpoints in Python's
+# own frozen modules are missed.
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
 from ipykernel import debugger  # noqa: E402
@@ -17,17 +17,18 @@ from ipykernel.compiler import get_tmp_directory  # noqa: E402
 from IPython.core.getipython import get_ipython  # noqa: E402
 from IPython.core.inputtransformer2 import leading_empty_lines  # noqa: E402
 
-from slaf.kernel.wire import dumps  # noqa: E402
-
-if TYPE_CHECKING:
-    from slaf.kernel.kernel import SlafKernel
+from slaf.kernel.cells.ipython_kernel import CellKernel  # noqa: E402
+from slaf.kernel.messages.json_text import dumps  # noqa: E402
 
 
 class Debugger(debugger.Debugger):
-    """Answers `debug_request`s, in the side thread's event loop. debugpy listens
-    in this process; its adapter is a process of its own."""
+    """Answers `debug_request`s, in the control thread's event loop. debugpy listens
+    in this process; its adapter is a process of its own.
 
-    def __init__(self, kernel: SlafKernel, main_loop: asyncio.AbstractEventLoop):
+    The names with an underscore are ipykernel's, whose debugger has no others for it.
+    """
+
+    def __init__(self, kernel: CellKernel, main_loop: asyncio.AbstractEventLoop):
         super().__init__(
             kernel.log,
             None,
@@ -51,14 +52,14 @@ class Debugger(debugger.Debugger):
         Path(get_tmp_directory()).mkdir(mode=0o700, parents=True, exist_ok=True)
         client = self.debugpy_client
         if not self.debugpy_initialized:
-            # In the main thread, between cells, as debugpy expects.
+            # debugpy expects the main thread. There it runs between cells.
             listening = asyncio.run_coroutine_threadsafe(_listen(), self._main_loop)
             client.debugpy_port = (await asyncio.wrap_future(listening))[1]
             self.debugpy_initialized = True
         await client.connect()
         if self._stops is None:
             self._stops = asyncio.create_task(self._tell_stops())
-        # Lines of breakpoints are counted with the empty ones.
+        # Breakpoints count all lines, so leading empty lines must stay.
         transforms = get_ipython().input_transformer_manager.cleanup_transforms
         if leading_empty_lines in transforms:
             at = transforms.index(leading_empty_lines)
@@ -71,14 +72,14 @@ class Debugger(debugger.Debugger):
 
 
 class _Client(debugger.DebugpyClient):
-    """ipykernel's, without ZeroMQ's stream socket."""
+    """ipykernel's, without its ZeroMQ socket."""
 
     async def connect(self) -> None:
         self._reader, self._writer = await asyncio.open_connection(*self.get_host_port())
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        # Frames are counted in bytes; the queue of the base class counts characters.
+        # Content-Length is in bytes; the base class counts characters.
         while header := await self._reader.readline():
             name, _, value = header.decode("ascii").partition(":")
             if name == "Content-Length":

@@ -1,9 +1,9 @@
-"""What a spawned process of multiprocessing or loky has of the notebook that
-started it: what it displays is seen there, lines that it prints are not torn by
-those of others, and names of the notebook mean in it what they mean there.
+"""Runs inside a spawned process of multiprocessing or loky: what the process
+displays is seen in the notebook, lines that it prints stay whole, and names of the
+notebook can be unpickled.
 
-The kernel sends this file's text to the process, which may not find the package
-slaf, and does not wait for it: it needs Python alone.
+The kernel sends the text of this file to the process, where slaf may not be
+importable. So it imports nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-#: Bytes of a packet, which its socket takes as a whole.
+#: Most bytes of a packet. The socket takes a packet as a whole.
 PACKET = 48 << 10
-#: Child, number of the message, packets that follow.
+#: Before each packet: the child's process, the number of the message, and how many
+#: packets of the message follow.
 HEAD = struct.Struct("<IIQ")
 
 _count = itertools.count()
 
 
 def packets(texts: list[str], buffers: list[bytes]) -> Iterator[bytes]:
-    """A message to the kernel's process, in pieces."""
+    """A message to the kernel's process, cut into packets."""
     head = json.dumps([texts, [len(b) for b in buffers]]).encode()
     whole = b"".join([struct.pack("<Q", len(head)), head, *buffers])
     number, count = next(_count), -(-len(whole) // PACKET)
@@ -39,7 +40,7 @@ def packets(texts: list[str], buffers: list[bytes]) -> Iterator[bytes]:
 
 
 def when_imported(name: str, then: Callable[[ModuleType], None]) -> None:
-    """Calls `then` with the module `name` as soon as it has been imported."""
+    """Calls `then` with the module `name`, now or once it has been imported."""
     if name in sys.modules:
         then(sys.modules[name])
     else:
@@ -47,6 +48,8 @@ def when_imported(name: str, then: Callable[[ModuleType], None]) -> None:
 
 
 class _Finder:
+    """Finds the module as the other finders do, and adds a call after its import."""
+
     def __init__(self, name: str, then: Callable[[ModuleType], None]):
         self._name, self._then = name, then
 
@@ -70,60 +73,62 @@ class _Finder:
 # In the process ---------------------------------------------------------------
 
 
-def attach(wire: int, parent: str) -> None:
-    """Makes this process one of the notebook's. `wire` leads to the kernel, and
-    `parent` is the header of the cell that began this."""
-    link = _Link(wire, parent)
+def attach(descriptor: int, parent: str) -> None:
+    """Links this process to the notebook. `descriptor` leads to the kernel, and
+    `parent` is the header of the cell that spawned this process."""
+    link = _Link(descriptor, parent)
     for stream in (sys.stdout, sys.stderr):
-        # A line in one piece, also of those who asked for no buffer.
+        # Lines are written in one piece, even with `python -u`.
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(line_buffering=True, write_through=False)
-    when_imported("IPython.core.display_functions", link.displays)
-    when_imported("comm", link.comms)
+    when_imported("IPython.core.display_functions", link.patch_display)
+    when_imported("comm", link.patch_comms)
     builtins.display = _display
     sys.modules["__main__"].__getattr__ = link.definition
 
 
 def _display(*objects: Any, **options: Any) -> Any:
-    """IPython's `display`, which every cell knows."""
+    """IPython's `display`, which cells call without importing it."""
     from IPython.display import display
 
     return display(*objects, **options)
 
 
 class _Link:
-    def __init__(self, wire: int, parent: str):
+    """The way to the notebook."""
+
+    def __init__(self, descriptor: int, parent: str):
         import socket
 
-        self._socket = socket.socket(fileno=wire)
+        self._socket = socket.socket(fileno=descriptor)
         self._parent = parent
         self._formatter: Any = None
 
     def definition(self, name: str) -> Any:
-        """What the notebook calls `name`: unpickling looks for it in `__main__`."""
+        """What the notebook calls `name`. Unpickling looks for it in `__main__`."""
         if name.startswith("__"):
             raise AttributeError(f"module '__main__' has no attribute {name!r}")
         import socket
 
-        ear, bell = os.pipe()
-        with open(ear, "rb") as answer:
+        read, write = os.pipe()
+        with open(read, "rb") as answer:
             try:
                 (packet,) = packets([name], [])
-                socket.send_fds(self._socket, [packet], [bell])
+                socket.send_fds(self._socket, [packet], [write])
             finally:
-                os.close(bell)
-            said = answer.read()
-        if said[:1] == b"-":
-            raise pickle.UnpicklingError(said[1:].decode())
-        if not said:
+                os.close(write)
+            pickled = answer.read()
+        if pickled[:1] == b"-":
+            raise pickle.UnpicklingError(pickled[1:].decode())
+        if not pickled:
             raise AttributeError(f"The notebook has no {name!r}.")
-        value = pickle.loads(said[1:])
+        value = pickle.loads(pickled[1:])
         setattr(sys.modules["__main__"], name, value)
         return value
 
-    def displays(self, module: ModuleType) -> None:
-        """`display` of IPython goes to the notebook, where there is no shell."""
-        stock = module.display
+    def patch_display(self, module: ModuleType) -> None:
+        """IPython's `display` goes to the notebook, unless this process has a shell."""
+        original = module.display
 
         def publish(data, metadata=None, *, transient=None, update=False, **_):
             content = {"data": data, "metadata": metadata or {}, "transient": transient or {}}
@@ -141,19 +146,18 @@ class _Link:
             **more,
         ):
             if _has_shell():
-                given = {"include": include, "exclude": exclude, "metadata": metadata, **more}
-                given |= {"transient": transient, "display_id": display_id, "raw": raw}
-                return stock(*objects, clear=clear, **given)
+                options = {"include": include, "exclude": exclude, "metadata": metadata, **more}
+                options |= {"transient": transient, "display_id": display_id, "raw": raw}
+                return original(*objects, clear=clear, **options)
             if display_id is True:
                 display_id = os.urandom(16).hex()
             transient = {**(transient or {}), **({"display_id": display_id} if display_id else {})}
             if clear:
                 clear_output(wait=True)
             for value in objects:
-                told = (value, {}) if raw else self._formats(value, include, exclude)
-                if told[0]:
-                    all_metadata = {**told[1], **(metadata or {})}
-                    publish(told[0], all_metadata, transient=transient, **more)
+                data, own = (value, {}) if raw else self._formats(value, include, exclude)
+                if data:
+                    publish(data, {**own, **(metadata or {})}, transient=transient, **more)
             return module.DisplayHandle(display_id) if display_id else None
 
         def clear_output(wait=False):
@@ -175,12 +179,12 @@ class _Link:
             select_figure_formats(SimpleNamespace(display_formatter=self._formatter), {"png"})
         return self._formatter.format(value, include, exclude)
 
-    def comms(self, module: ModuleType) -> None:
-        """Widgets speak to the front ends, but do not hear them."""
+    def patch_comms(self, module: ModuleType) -> None:
+        """Widgets can send to the front ends, but receive nothing."""
 
         class Comm(module.base_comm.BaseComm):
             def publish_msg(comm, msg_type, data=None, metadata=None, buffers=None, **more):
-                # The end of the process is not the end of what it shows.
+                # A widget stays in the notebook when the process ends.
                 if msg_type == "comm_close" and sys.is_finalizing():
                     return
                 content = {"data": data or {}, "comm_id": comm.comm_id, **more}
@@ -195,8 +199,11 @@ class _Link:
         metadata: dict[str, Any] | None = None,
         buffers: list[Any] | None = None,
     ) -> None:
-        said = [json.dumps(part, default=_plain) for part in (content, metadata or {})]
-        for packet in packets([kind, said[0], self._parent, said[1]], [*map(bytes, buffers or [])]):
+        content_text, metadata_text = (
+            json.dumps(part, default=_plain) for part in (content, metadata or {})
+        )
+        texts = [kind, content_text, self._parent, metadata_text]
+        for packet in packets(texts, [*map(bytes, buffers or [])]):
             self._socket.send(packet)
 
 
@@ -213,7 +220,8 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-if __name__ == "slaf.kernel.worker of a process":
-    # A process that has no notebook is one, all the same.
+# The kernel gives this name and the two variables (see `spawning`).
+if __name__ == "slaf.kernel.processes.spawned of a process":
+    # If it fails, the process goes on without the notebook.
     with contextlib.suppress(Exception):
-        attach(wire.detach(), parent)  # noqa: F821
+        attach(descriptor.detach(), parent)  # noqa: F821

@@ -1,34 +1,39 @@
-"""What somebody who is typing asks: completion, inspection, whether a cell is
-complete, history, open comms."""
+"""Completion, inspection, whether a cell is complete, history and open comms."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from slaf.kernel.cells.ipython_kernel import CellKernel
+from slaf.kernel.requests.replies import Handler
+
 if TYPE_CHECKING:
+    from IPython.core.completer import IPCompleter
+
     from slaf._slaf import Request
-    from slaf.kernel.kernel import SlafKernel
 
-_completer = threading.Lock()
+_completer_lock = threading.Lock()
 
 
-class Questions:
-    """Answers from IPython. With `quick`, while a cell computes in another
-    thread: names are then looked up, and not inferred."""
+class Introspection:
+    """Answers with IPython. With `while_busy`, a cell computes in another thread:
+    jedi is then not used, and completion only looks up the names there are."""
 
-    def __init__(self, kernel: SlafKernel, *, quick: bool = False):
-        self._kernel, self._quick = kernel, quick
+    def __init__(self, kernel: CellKernel, *, while_busy: bool = False):
+        self._kernel, self._while_busy = kernel, while_busy
 
-    def handler(self, kind: str) -> Callable[[Request, dict], Coroutine] | None:
+    def handler(self, kind: str) -> Handler | None:
+        """What answers requests of a kind, if this does."""
         return getattr(self, f"_on_{kind}", None)
 
     async def _on_complete_request(self, request: Request, message: dict) -> dict[str, Any]:
         content = message["content"]
         completer = self._kernel.shell.Completer
-        with _completer, _without_jedi(completer) if self._quick else contextlib.nullcontext():
+        without = _without_jedi(completer) if self._while_busy else contextlib.nullcontext()
+        with _completer_lock, without:
             return self._kernel.do_complete(content["code"], content.get("cursor_pos"))
 
     async def _on_inspect_request(self, request: Request, message: dict) -> dict[str, Any]:
@@ -58,7 +63,7 @@ class Questions:
 
 
 @contextlib.contextmanager
-def _without_jedi(completer):
+def _without_jedi(completer: IPCompleter) -> Iterator[None]:
     used, completer.use_jedi = completer.use_jedi, False
     try:
         yield

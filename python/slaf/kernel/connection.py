@@ -1,5 +1,5 @@
-"""A kernel's sockets, bound where a connection file says. They come first:
-kernel_info is answered before IPython has been imported."""
+"""Reads or writes the connection file and binds the kernel's sockets. This comes first:
+the Rust side then answers kernel_info before IPython has been imported."""
 
 from __future__ import annotations
 
@@ -13,48 +13,50 @@ from typing import NamedTuple
 
 from slaf._slaf import Kernel
 
-#: A port that was free may be somebody else's a moment later.
+#: Tries to bind free ports: another process may take one before we bind it.
 _TRIES = 5
 _CHANNELS = ("shell", "iopub", "stdin", "hb", "control")
 
 
-class Sockets(NamedTuple):
-    """Those of one kernel; `written` if nobody had written its connection file."""
+class Connection(NamedTuple):
+    """The bound sockets of a kernel, and its connection file."""
 
-    kernel: Kernel
-    connection_file: str
-    written: bool
+    protocol: Kernel
+    file: str
+    #: Whether we have written the file.
+    is_ours: bool
 
     def clean_up(self) -> None:
-        """Removes the files that are ours."""
-        if self.written:
-            _remove(self.connection_file)
+        """Removes the files that we have written."""
+        if self.is_ours:
+            _remove(self.file)
 
 
-def bind(arguments: list[str], *, embedded: bool = False) -> Sockets:
-    """Binds the sockets of the connection file that a command line names. If there
-    is none, writes one, readable by its owner only, and says how to connect.
+def connect(arguments: list[str], *, embedded: bool = False) -> Connection:
+    """Binds the sockets of the connection file that `arguments`, a command line,
+    names. If there is no such file, writes one, readable by its owner only, and
+    prints how to connect.
 
     Raises ValueError for a wrong file, OSError for one that cannot be written,
     and RuntimeError for sockets that cannot be bound.
     """
-    path, language = _named(arguments), json.dumps(_language())
+    path, language = _named_file(arguments), json.dumps(_language_info())
     if path is not None and os.path.exists(path):
-        return Sockets(Kernel(path, language, embedded=embedded), path, written=False)
+        return Connection(Kernel(path, language, embedded=embedded), path, is_ours=False)
     for tried in range(1, _TRIES + 1):
         path = _write(arguments)
         try:
-            kernel = Kernel(path, language, embedded=embedded)
+            protocol = Kernel(path, language, embedded=embedded)
             break
         except RuntimeError:
             _remove(path)
             if tried == _TRIES:
                 raise
     print(f"To connect another client: --existing {os.path.basename(path)}", file=sys.stderr)
-    return Sockets(kernel, path, written=True)
+    return Connection(protocol, path, is_ours=True)
 
 
-def _named(arguments: list[str]) -> str | None:
+def _named_file(arguments: list[str]) -> str | None:
     for at, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name in ("-f", "--f", "--IPKernelApp.connection_file"):
@@ -63,16 +65,15 @@ def _named(arguments: list[str]) -> str | None:
 
 
 def _write(arguments: list[str]) -> str:
-    """A new connection file: the one named, or one in Jupyter's runtime folder.
-    `--ip`, `--transport`, `--shell` and so on mean what they do to ipykernel."""
+    """Writes a connection file: the named one, or one in Jupyter's runtime folder.
+    ipykernel's application reads `--ip`, `--transport`, `--shell` and so on."""
+    from ipykernel.kernelapp import IPKernelApp
     from jupyter_client.connect import write_connection_file
 
-    from slaf.kernel.app import KernelApp
-
-    app = KernelApp()
+    app = IPKernelApp()
     app.parse_command_line(arguments)
     app.connection_file = app.connection_file or f"kernel-{os.getpid()}.json"
-    # Beside it are the sockets of `ipc`.
+    # Absolute, as the sockets of `ipc` are made beside it.
     path = app.connection_file = app.abs_connection_file
     ports = {f"{channel}_port": getattr(app, f"{channel}_port") for channel in _CHANNELS}
     try:
@@ -95,18 +96,19 @@ def _remove(path: str) -> None:
     """Removes a connection file, and the files of its sockets."""
     with contextlib.suppress(FileNotFoundError):
         with open(path) as file:
-            said = json.load(file)
+            content = json.load(file)
         os.unlink(path)
-        if said["transport"] == "ipc":
+        if content["transport"] == "ipc":
             for channel in _CHANNELS:
-                os.unlink(f"{said['ip']}-{said[f'{channel}_port']}")
+                os.unlink(f"{content['ip']}-{content[f'{channel}_port']}")
 
 
-def _language() -> dict:
+def _language_info() -> dict:
+    """What kernel_info tells of this kernel."""
     version = platform.python_version()
     debugs = importlib.util.find_spec("debugpy") is not None
     manuals = {
-        "Python": "https://docs.python.org/%i.%i" % sys.version_info[:2],
+        "Python": f"https://docs.python.org/{sys.version_info.major}.{sys.version_info.minor}",
         "IPython": "https://ipython.readthedocs.io/en/stable/",
         "AnnData": "https://anndata.readthedocs.io/en/stable/",
         "Scanpy": "https://scanpy.readthedocs.io/en/stable/",

@@ -1,4 +1,4 @@
-"""IPython's shell, as libraries know it from ipykernel."""
+"""IPython's shell, with what this kernel does differently from ipykernel."""
 
 from __future__ import annotations
 
@@ -14,41 +14,53 @@ from ipykernel import zmqshell
 from IPython.core import history, interactiveshell
 from IPython.core.error import UsageError
 
-from slaf.kernel import terminal
-from slaf.kernel.interrupt import forget_handler
-from slaf.kernel.streams import OutStream
-from slaf.kernel.timing import Clocks
-from slaf.kernel.windows import Windows
-from slaf.kernel.wire import text_of, traceback_of
+from slaf.kernel.cells import terminal_command
+from slaf.kernel.cells.gui_loop import GuiLoop
+from slaf.kernel.cells.interrupts import hide_handler
+from slaf.kernel.cells.time_limit import TimeLimit
+from slaf.kernel.cells.time_magic import Timer
+from slaf.kernel.messages.errors import text_of, traceback_of
+from slaf.kernel.output.streams import OutStream
 
-#: What figures and widgets are drawn with inside the notebook.
+#: What draws figures and widgets inside the notebook: no windows are needed.
 _INLINE = ("", "asyncio", "inline", "agg", "widget", "ipympl", "nbagg", "notebook")
 
-#: What IPython prints instead.
+#: Exceptions that IPython prints instead of showing a traceback.
 _PRINTED = (UsageError, getattr(builtins, "BaseExceptionGroup", UsageError))
 
 
 class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
-    """Has ipykernel's name: rich, pandas and others look for it to know that
-    they are in a notebook."""
+    """It has the name of ipykernel's shell: rich, pandas and others look for that
+    name to know that they are in a notebook."""
 
     @cached_property
-    def windows(self) -> Windows:
-        return Windows()
+    def time_limit(self) -> TimeLimit:
+        return TimeLimit()
 
     @cached_property
-    def clocks(self) -> Clocks:
-        return Clocks()
+    def gui_loop(self) -> GuiLoop:
+        return GuiLoop()
+
+    @cached_property
+    def timer(self) -> Timer:
+        return Timer()
+
+    @property
+    def slaf_verbs(self) -> dict[str, Callable[[str], Any]]:
+        """What `%slaf` can do in this kernel only."""
+        return {"timeout": self.time_limit.magic}
+
+    # Errors. The names with an underscore are IPython's, which calls them. ----------
 
     def _get_exc_info(self, exc_tuple=None):
         etype, value, trace = super()._get_exc_info(exc_tuple)
-        forget_handler(trace)
-        if (named := self.kernel.limit.named(value)) is not value:
-            return type(named), named, trace
+        hide_handler(trace)
+        if (timeout := self.time_limit.as_timeout(value)) is not value:
+            return type(timeout), timeout, trace
         return etype, value, trace
 
     def showtraceback(self, exc_tuple=None, *arguments, **options) -> None:
-        """An exception that fails while it is shown is an error like any other."""
+        """Shows an exception even if its own methods fail."""
         self._last_traceback = None
         try:
             super().showtraceback(exc_tuple, *arguments, **options)
@@ -59,7 +71,7 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
             self._showtraceback(etype, value, traceback_of(value))
 
     def _format_exception_for_storage(self, exception, *arguments, **options):
-        exception = self.kernel.limit.named(exception)
+        exception = self.time_limit.as_timeout(exception)
         try:
             return super()._format_exception_for_storage(exception, *arguments, **options)
         except Exception:
@@ -69,29 +81,36 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
     def _showtraceback(self, etype, evalue, stb) -> None:
         super()._showtraceback(etype, text_of(evalue), stb)
 
+    # Magics ---------------------------------------------------------------------------
+
     def enable_gui(self, gui=None) -> None:
-        """Windows of a toolkit; `None` for none."""
+        """Opens windows of a toolkit; `None` for none."""
         if gui not in _INLINE:
-            self.windows.enable(gui)
+            self.gui_loop.enable(gui)
 
     def system_piped(self, cmd: str) -> None:
-        """`!cmd`; what the command asks is asked of the front end."""
+        """`!cmd`. The front end is asked for the command's input."""
         if cmd.rstrip().endswith("&"):
             raise OSError(
                 "A command of `!` cannot go on in the background; `subprocess.Popen` starts one "
                 "that can."
             )
-        status = terminal.run(self.var_expand(cmd, depth=1), self.kernel.ask_if_answered())
+        command = self.var_expand(cmd, depth=1)
+        status = terminal_command.run(command, self.kernel.line_asker())
         self.user_ns["_exit_code"] = status
         if status != 0 and getattr(self, "system_raise_on_error", False):
             raise subprocess.CalledProcessError(status, cmd)
 
     system = system_piped
 
+    # What `%notebook` keeps of a cell -------------------------------------------------
+
     @contextlib.contextmanager
     def _tee(self, channel: str) -> Iterator[None]:
-        """Keeps the text of a cell, for `%notebook`. IPython's own calls Python
-        for each piece that is written, and keeps all of them as long as it runs."""
+        """Keeps the text that a cell prints, up to 1 MiB.
+
+        IPython's own method calls Python for each piece that is written, and keeps
+        all of them as long as the kernel runs."""
         stream, outputs = getattr(sys, channel), self.history_manager.outputs
         if not isinstance(stream, OutStream):
             yield
@@ -108,31 +127,28 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
                 outputs[count].insert(at, kept)
 
     @contextlib.contextmanager
-    def forgetting(self, forget: bool) -> Iterator[None]:
-        """What a cell shows that is not to be remembered is not kept for `%notebook`
-        either; IPython keeps it for ever."""
-        kept, count = getattr(self.history_manager, "outputs", {}), self.execution_count
-        before = len(kept.get(count, ()))
+    def keeping_outputs(self, keep: bool) -> Iterator[None]:
+        """Unless `keep`, what a cell shows inside is not kept. IPython keeps it even
+        of cells that are not stored in the history."""
+        outputs, count = getattr(self.history_manager, "outputs", {}), self.execution_count
+        before = len(outputs.get(count, ()))
         try:
             yield
         finally:
-            if forget and len(kept.get(count, ())) > before:
-                del kept[count][before:]
+            if not keep and len(outputs.get(count, ())) > before:
+                del outputs[count][before:]
                 if not before:
-                    del kept[count]
+                    del outputs[count]
 
-    @property
-    def slaf_verbs(self) -> dict[str, Callable[[str], Any]]:
-        """What `%slaf` can do in our kernel only."""
-        return {"timeout": self.kernel.limit.verb}
+    # `__main__` -----------------------------------------------------------------------
 
     def init_user_ns(self) -> None:
         super().init_user_ns()
-        # IPython's `open` says that it is Python's, which it is not: dill would
-        # save it with all that its module knows, open files among it.
-        given = self.user_ns.get("open")
-        if getattr(interactiveshell, "_modified_open", None) is given is not None:
-            given.__module__, given.__qualname__ = interactiveshell.__name__, "_modified_open"
+        # IPython's `open` claims to be Python's. dill would not find it there, and
+        # would save it with all names of its module, open files among them.
+        own_open = self.user_ns.get("open")
+        if getattr(interactiveshell, "_modified_open", None) is own_open is not None:
+            own_open.__module__, own_open.__qualname__ = interactiveshell.__name__, "_modified_open"
 
     def init_sys_modules(self) -> None:
         super().init_sys_modules()

@@ -1,5 +1,5 @@
-"""Windows of `%gui` and `%matplotlib qt`: between the kernel's requests, the
-toolkit's own loop turns for a moment, by the hooks of IPython's terminal."""
+"""Windows of `%gui` and `%matplotlib qt`: the toolkit's event loop and the kernel's
+run in turns, with the input hooks of IPython's terminal."""
 
 from __future__ import annotations
 
@@ -12,57 +12,58 @@ from collections.abc import Callable
 
 from IPython.core.error import UsageError
 
-#: Seconds that the windows and the kernel have in turns.
+#: Seconds of each turn.
 _TURN = 0.01
 
 
-class Windows:
-    """One toolkit's loop, which gives way to the kernel's every few ms."""
+class GuiLoop:
+    """The event loop of one toolkit, which runs for a moment every few ms."""
 
     def __init__(self):
         self._task: asyncio.Task | None = None
-        self._ear, self._bell = os.pipe()
+        #: A byte in this pipe ends the turn.
+        self._read_end, self._write_end = os.pipe()
 
     def enable(self, gui: str | None) -> None:
-        """Turns the loop of `gui` instead of the one before, or none."""
+        """Runs the loop of `gui` instead of the previous one; `None` for no loop."""
         hook = None if gui is None else _hook(gui)
         if self._task is not None:
             self._task.cancel()
             self._task = None
         if hook is not None:
-            # The first time makes the toolkit's application, without which its
-            # windows end the process.
-            self._turn(hook)
+            # The first turn makes the toolkit's application. Windows made without
+            # it would end the process.
+            self._take_turn(hook)
             self._task = asyncio.get_event_loop().create_task(self._serve(hook))
 
-    async def _serve(self, hook: Callable[[Windows], None]) -> None:
+    async def _serve(self, hook: Callable[[GuiLoop], None]) -> None:
         while True:
             await asyncio.sleep(_TURN)
             try:
-                self._turn(hook)
+                self._take_turn(hook)
             except KeyboardInterrupt:
                 print("KeyboardInterrupt", file=sys.stderr)
 
-    def _turn(self, hook: Callable[[Windows], None]) -> None:
-        timer = threading.Timer(_TURN, os.write, (self._bell, b"!"))
+    def _take_turn(self, hook: Callable[[GuiLoop], None]) -> None:
+        timer = threading.Timer(_TURN, os.write, (self._write_end, b"!"))
         timer.start()
         try:
             hook(self)
         finally:
             timer.join()
-            os.read(self._ear, 1)
+            os.read(self._read_end, 1)
 
-    # What a hook asks for. ----------------------------------------------------
+    # A hook takes this object as its context. -----------------------------------
 
     def fileno(self) -> int:
-        """Readable when the moment is over."""
-        return self._ear
+        """Readable when the turn is over."""
+        return self._read_end
 
     def input_is_ready(self) -> bool:
-        return bool(select.select([self._ear], [], [], 0)[0])
+        return bool(select.select([self._read_end], [], [], 0)[0])
 
 
-def _hook(gui: str) -> Callable[[Windows], None]:
+def _hook(gui: str) -> Callable[[GuiLoop], None]:
     from IPython.terminal.pt_inputhooks import UnknownBackend, get_inputhook_name_and_func
 
     instead = "`%matplotlib inline` and `%matplotlib widget` draw in the notebook."
