@@ -91,6 +91,6 @@ def _definition(name: str) -> bytes:
             text = f"-The notebook's {name!r} cannot be pickled by {module}: {error}"
             return text.encode(errors="replace")
     return (
-        f"-{name!r} is defined in a notebook. A spawned process can only get it with "
-        "cloudpickle: `pip install cloudpickle`."
+        f"-{name!r} is defined in a notebook, and a process that is spawned gets it if "
+        "cloudpickle is installed: `pip install cloudpickle`."
     ).encode()

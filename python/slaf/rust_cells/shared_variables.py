@@ -1,5 +1,4 @@
-"""What Rust cells ask of the session while they run: variables by their names,
-and names for what they made."""
+"""The session's variables for Rust cells: read by their names, and set."""
 
 from __future__ import annotations
 
@@ -13,26 +12,28 @@ import polars as pl
 import pyarrow as pa
 from scipy import sparse
 
-from slaf import SlafError, _slaf
+from slaf import _slaf
+from slaf._slaf import SlafError
 from slaf._sql import _hint, _table
 
-#: Columns that are shared at once have at least this many bytes, if there are
-#: more: few are in memory twice, and few files are needed.
+#: Bytes of columns that are shared together. While they are copied they are in memory
+#: twice, so it is not more; each group needs a file, so it is not less.
 _GROUP = 16 << 20
-#: Answers to a request, and what must live until it is sent.
+#: A text, descriptors to send with it, and an object that must live until then.
 Answer = tuple[str, list[int], Any]
 
 
 class Variables:
-    """The session's variables, as Rust cells see them."""
+    """The variables of `namespace`, as Rust cells see them."""
 
     def __init__(self, namespace: MutableMapping[str, Any]):
         self._namespace = namespace
-        #: Names that cells gave since somebody looked.
+        #: Names that cells have set since this was cleared.
         self.made: set[str] = set()
 
     def answer(self, request: str, fds: list[int]) -> Answer:
-        """The answer to `get NAME`, `csr NAME` or `put NAME`, `ROWS` and columns."""
+        """The answer to a cell's request: `get NAME`, `csr NAME`, or `put NAME` with the
+        number of rows and the columns on further lines."""
         head, _, rest = request.partition("\n")
         verb, _, name = head.partition(" ")
         if verb == "put":
@@ -98,7 +99,7 @@ class Variables:
 
 
 def as_frame(name: str, value: Any) -> pl.DataFrame:
-    """A variable as the frame that it is, or nearly is."""
+    """A variable as a frame. Raises SlafError if Arrow cannot carry it."""
     if isinstance(value, pl.DataFrame):
         return value
     try:
@@ -120,9 +121,9 @@ def as_frame(name: str, value: Any) -> pl.DataFrame:
 
 
 def share_frame(frame: pl.DataFrame) -> _slaf.Shared:
-    """Moves a frame into shared memory: its columns are copied there, a few at a
-    time, and the frame then has them there, so that they are in memory once.
-    Columns that are there already stay as they are."""
+    """Moves a frame into shared memory. A few columns at a time are copied there, and
+    the frame then uses the copies, so that the data is in memory once. Columns that
+    are there already are not copied."""
     for name, dtype in frame.schema.items():
         if dtype == pl.Object:
             raise SlafError(f"The column `{name}` holds Python objects, which Arrow cannot carry.")
@@ -135,6 +136,7 @@ def share_frame(frame: pl.DataFrame) -> _slaf.Shared:
 
 
 def _groups(frame: pl.DataFrame) -> Iterator[list[str]]:
+    """Names of columns that are shared together."""
     group, size = [], 0
     for name in frame.columns:
         group.append(name)
@@ -147,17 +149,17 @@ def _groups(frame: pl.DataFrame) -> Iterator[list[str]]:
 
 
 def _move(frame: pl.DataFrame, there: pl.DataFrame) -> None:
-    """Gives `frame` the same columns from another place."""
+    """Makes `frame` use the columns of `there`, which are equal to its own."""
     same = []
     for new in there:
         old = frame[new.name]
-        # Categories are numbered anew when they are read.
+        # Categories get other codes when they are read.
         if new.dtype != old.dtype or _has_categories(old.dtype):
             continue
         if old.flags["SORTED_ASC"] or old.flags["SORTED_DESC"]:
             new = new.set_sorted(descending=old.flags["SORTED_DESC"])
         same.append(new)
-    # As polars' own methods that change a frame do it: all names of it see it.
+    # Polars' own methods that change a frame in place do the same.
     frame._df = frame.with_columns(same)._df
 
 
