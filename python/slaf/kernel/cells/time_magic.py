@@ -9,20 +9,24 @@ import contextlib
 import itertools
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magics.execution import _format_time
 from IPython.utils.timing import clock2
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 #: The context manager, as the code of a cell can reach it without a new name.
 _TIMER = "get_ipython().timer"
 
 
-def inline_timed_code(shell: Any, cell: str) -> tuple[str, ast.NodeTransformer | None]:
+def inline_timed_code(shell: InteractiveShell, cell: str) -> tuple[str, ast.NodeTransformer | None]:
     """Replaces `%time` and `%%time` by the code that they time, if that awaits.
 
     In `cell`, magics are calls already. Gives the new cell and what puts timers
-    around the code; the same cell and `None` if there is nothing to replace."""
+    around the code; the same cell and `None` if there is nothing to replace.
+    """
     if "'time'" not in cell:
         return cell, None
     try:
@@ -139,7 +143,9 @@ class Timer:
 
 
 @contextlib.contextmanager
-def transformed_by(shell: Any, transformer: ast.NodeTransformer | None) -> Iterator[None]:
+def transformed_by(
+    shell: InteractiveShell, transformer: ast.NodeTransformer | None
+) -> Iterator[None]:
     """Inside, the shell transforms code with `transformer`, too."""
     if transformer is None:
         yield
