@@ -12,6 +12,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from conftest import dense, make_counts
+from inside import engine_of
 from scipy import sparse
 from slaf import SlafError
 from slaf.array import SLAFArray
@@ -30,6 +31,7 @@ from slaf.data.chunked_reader import (
     create_chunked_reader,
 )
 from slaf.data.utils import detect_format, discover_input_files, validate_input_files
+from slaf.dataset import dataset_of
 from test_slafdb import slafdb
 from test_sources import what_was_written, write_mtx
 
@@ -253,7 +255,7 @@ def mapped(request, tmp_path_factory) -> tuple[SLAFArray, ad.AnnData]:
     else:
         slafdb("convert", tmp_path / "x.h5ad", tmp_path / "x.slaf")
     array = SLAFArray(tmp_path / "x.slaf")
-    assert (array._dataset.defect() is None) == (request.param == "ours")
+    assert (engine_of(array).defect() is None) == (request.param == "ours")
     return array, adata
 
 
@@ -262,7 +264,9 @@ def test_rows_of_cells(mapped, ids):
     array, adata = mapped
     rows = array.row_mapper.get_cell_row_ranges(ids)
     assert isinstance(rows, list)
-    stored = pl.DataFrame(array._dataset.read("expression", list(array._columns["expression"])))
+    stored = pl.DataFrame(
+        engine_of(array).read("expression", list(dataset_of(array).columns["expression"]))
+    )
     block = adata.X[ids].tocoo()
     picked = stored[rows]
     assert picked["cell_integer_id"].to_list() == [ids[i] for i in block.row]
@@ -273,7 +277,7 @@ def test_rows_of_cells(mapped, ids):
 def test_rows_of_a_selection(mapped):
     array, _ = mapped
     mapper = RowIndexMapper(array)
-    assert mapper.get_cell_row_ranges_by_selector(None) == list(range(array._dataset.nnz))
+    assert mapper.get_cell_row_ranges_by_selector(None) == list(range(engine_of(array).nnz))
     mask = np.arange(60) % 2 == 0
     wanted = mapper.get_cell_row_ranges(list(range(0, 60, 2)))
     assert mapper.get_cell_row_ranges_by_selector(mask) == wanted

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
-from slaf import datasets
+from slaf.data import synthetic as datasets
 from slaf.datasets import synthetic, write_synthetic
 
 

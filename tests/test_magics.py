@@ -12,6 +12,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from slaf import SLAFArray
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
+from slaf.notebook.magics import inspect
+from slaf.sql import Prepared
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +81,9 @@ def test_a_lazy_answer_goes_on(shell, monkeypatch):
     got = plan.filter(pl.col("n_genes") > 90).select("cell_id", "batch").collect()
     assert got["batch"].to_list() == want.filter(pl.col("n_genes") > 90)["batch"].to_list()
     asked = []
-    from slaf import _sql
-
-    ask = _sql.Prepared._ask
+    ask = Prepared.ask
     monkeypatch.setattr(
-        _sql.Prepared,
-        "_ask",
-        lambda self, text, options: asked.append(text) or ask(self, text, options),
+        Prepared, "ask", lambda self, text, **kw: asked.append(text) or ask(self, text, **kw)
     )
     assert plan.select("n_genes").head(3).collect().shape == (3, 1)
     assert asked[-1].startswith('SELECT "n_genes" FROM') and asked[-1].endswith("LIMIT 3")
@@ -174,11 +172,9 @@ def test_completion_knows_the_place(shell):
 
 
 def test_inspection_tells_tables_and_columns(shell):
-    from slaf import magics
-
     def said(code: str) -> str | None:
         cursor = code.index("|")
-        return magics.inspect(shell.slaf_sessions, code.replace("|", ""), cursor)
+        return inspect(shell.slaf_sessions, code.replace("|", ""), cursor)
 
     assert said("%%sql\nSELECT * FROM cel|ls").startswith("table cells: 200 rows × ")
     told = said("%%sql\nSELECT ba|tch FROM cells")

@@ -193,8 +193,8 @@ def test_polars_that_is_too_old_is_refused(made, monkeypatch):
 def test_refusals(made):
     path = made[1]
     assert "'cells'" in refusal(slaf.scan, path, "cels")
-    assert "'cell_type'" in refusal(slaf.scan, path, obs=["cell_typ"])
-    assert "'symbol'" in refusal(slaf.scan, path, var="symbl")
+    assert "`cell_type`" in refusal(slaf.scan, path, obs=["cell_typ"])
+    assert "`symbol`" in refusal(slaf.scan, path, var="symbl")
     assert "'twice'" in refusal(slaf.scan, path, "layers/twic")
     assert "'X_pca'" in refusal(slaf.scan, path, "obsm/X_pcaa")
     assert "'near'" in refusal(slaf.scan, path, "obsp/neer")

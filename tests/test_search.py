@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from inside import engine_of
 from scipy import sparse
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import KNeighborsClassifier
@@ -154,7 +155,9 @@ def indexed(adata, tmp_path_factory):
 
 def test_an_index_finds_nearly_all_and_all_when_it_looks_everywhere(indexed, adata):
     handle = read_slaf(indexed)
-    metric, partitions, visited, recall = _slaf.vector_index(handle.slaf._dataset, "cells", "X_pca")
+    metric, partitions, visited, recall = _slaf.vector_index(
+        engine_of(handle.slaf), "cells", "X_pca"
+    )
     assert (metric, partitions, visited) == ("cosine", 30, 8)
     assert 0.8 < recall <= 1
     queries = adata.obsm["X_pca"][::50] + np.float32(0.01)
@@ -189,7 +192,7 @@ def test_an_index_says_when_it_does_not_fit(indexed, path, adata):
         with pytest.raises(ValueError) as raised:
             ask()
         assert text in str(raised.value)
-    assert _slaf.vector_index(read_slaf(path).slaf._dataset, "cells", "X_pca") is None
+    assert _slaf.vector_index(engine_of(read_slaf(path).slaf), "cells", "X_pca") is None
 
 
 def test_what_cannot_be_asked_is_refused(path):

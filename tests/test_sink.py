@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+import slaf
 from conftest import make_counts
 from scipy import sparse
-
-import slaf
-from slaf import SlafError, SLAFArray, read_slaf
+from slaf import SLAFArray, SlafError, read_slaf
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import dense, make_counts
+from inside import engine_of
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
 
@@ -88,11 +89,11 @@ def test_we_read_slafdbs(tmp_path, cells, fractional):
     np.testing.assert_array_equal(handle[7:40, [3, 1]].X.toarray(), dense(want[7:40, [3, 1]].X))
     assert list(handle.obs_names) == list(want.obs_names)
     np.testing.assert_array_equal(handle.obs["n_genes"], want.obs["n_genes"])
-    assert "cell_start_index" in handle.slaf._dataset.defect()
+    assert "cell_start_index" in engine_of(handle.slaf).defect()
 
 
 def test_ours_again_has_no_defect(pbmc_slaf):
-    assert read_slaf(pbmc_slaf).slaf._dataset.defect() is None
+    assert engine_of(read_slaf(pbmc_slaf).slaf).defect() is None
 
 
 def test_convert_of_a_dataset_that_slafdb_wrote_round_trips(tmp_path):

@@ -9,7 +9,9 @@ import pytest
 from conftest import dense, make_counts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inside import answer
 from slaf.data import SLAFConverter
+from slaf.dataset import Dataset
 from slaf.integrations import read_slaf
 
 CELLS, GENES = 60, 40
@@ -92,10 +94,8 @@ def test_boolean_series_and_frames(pair):
     assert list(lazy[lazy.obs.cell_type == "T cells", :].obs_names) == list(want.obs_names)
     frame = pl.DataFrame({"cell_id": list(want.obs_names), "n": range(want.n_obs)})
     assert list(lazy[frame].obs_names) == list(want.obs_names)
-    answer = lazy.slaf._ask(
-        "SELECT cell_integer_id FROM cells WHERE cell_type = 'T cells' ORDER BY 1"
-    )
-    assert list(lazy[answer].obs_names) == list(want.obs_names)
+    sql = "SELECT cell_integer_id FROM cells WHERE cell_type = 'T cells' ORDER BY 1"
+    assert list(lazy[answer(lazy.slaf, sql)].obs_names) == list(want.obs_names)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_near_miss_is_suggested(pair):
 
 def test_slicing_reads_nothing(pair, monkeypatch):
     lazy, _ = pair
-    monkeypatch.setattr(type(lazy.slaf), "_csr", lambda *_: pytest.fail("X was read"))
+    monkeypatch.setattr(Dataset, "csr", lambda *_: pytest.fail("X was read"))
     assert lazy[10:50][::2, :7][5:].shape == (15, 7)
 
 

@@ -16,9 +16,11 @@ import sql_corpus
 from conftest import make_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inside import answer, engine_of
 from scipy import sparse
 from slaf import SLAFArray, SlafError
 from slaf.data import SLAFConverter
+from slaf.dataset import dataset_of
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def plain(array, tmp_path_factory) -> SLAFArray:
 def duck(array):
     connection = duckdb.connect()
     for name in ("cells", "genes", "expression"):
-        frame = pl.DataFrame(array._dataset.read(name, list(array._columns[name])))
+        frame = pl.DataFrame(engine_of(array).read(name, list(dataset_of(array).columns[name])))
         # DuckDB refuses arithmetic that leaves uint16.
         wide = frame.with_columns(pl.col(pl.UInt16, pl.UInt32).cast(pl.Int64))
         connection.register(name, wide.to_arrow())
@@ -134,7 +136,7 @@ def test_what_polars_admits_it_answers_as_duckdb_does(array, duck):
     admitted = [(sql, ordered) for sql, ordered in asked if polars_runs(array, sql)]
     for sql, ordered in admitted:
         compare(array, duck, sql, ordered, engines=("polars", "datafusion"))
-    by_default = [array._ask(sql).engine[0] for sql, _ in asked]
+    by_default = [answer(array, sql).engine[0] for sql, _ in asked]
     assert by_default.count("polars") >= 0.6 * len(asked)
 
 
@@ -458,14 +460,14 @@ def test_only_the_rows_that_are_left_are_read(array, duck, sql, reads):
     markers = pl.DataFrame({"g": [3, 4]})
     plan = explained(array, sql, markers=markers)
     assert f"reads: {want:,} of {of:,} rows of expression" in plan
-    answer = array._ask(sql, markers=markers)
-    assert answer.profile[0] == want
+    got = answer(array, sql, markers=markers)
+    assert got.profile[0] == want
 
 
 def test_sums_answer_without_a_row_of_expression(array, plain):
     sql = "SELECT gene_integer_id, COUNT(*), SUM(value), AVG(value) FROM expression GROUP BY 1"
     assert "stored sums" in explained(array, sql)
-    assert array._ask(sql).profile[0] == 0
+    assert answer(array, sql).profile[0] == 0
     assert "stored sums" not in explained(plain, sql)
     analyzed = "\n".join(plain.query(f"EXPLAIN ANALYZE {sql}")["plan"])
     rows = plain.query("SELECT COUNT(*) FROM expression").item()
@@ -562,13 +564,13 @@ def test_a_wrong_statement_gets_one_clear_sentence(array, sql, says):
 
 
 def test_results_share_the_engines_buffers(array):
-    answer = array._ask("SELECT value FROM expression")
+    got = answer(array, "SELECT value FROM expression")
     import pyarrow as pa
 
-    first, second = (pa.table(answer).column(0).chunk(0).buffers()[1].address for _ in range(2))
+    first, second = (pa.table(got).column(0).chunk(0).buffers()[1].address for _ in range(2))
     assert first == second
     # One chunk a batch, so that nothing is joined: the first begins at the same address.
-    assert pl.DataFrame(answer).to_arrow().column(0).chunk(0).buffers()[1].address == first
+    assert pl.DataFrame(got).to_arrow().column(0).chunk(0).buffers()[1].address == first
 
 
 # Names, values and tables of the session --------------------------------------
@@ -722,7 +724,7 @@ def test_describe_and_summarize(array):
 
 
 def test_nearest_neighbours_are_those_of_numpy(array):
-    points = array._vector("cells", "X_pca").astype(float)
+    points = dataset_of(array).vector("cells", "X_pca").astype(float)
     query = points[7] + 0.1
     cosine = 1 - points @ query / np.linalg.norm(points, axis=1) / np.linalg.norm(query)
     for metric, distances in {
@@ -823,4 +825,4 @@ def test_too_little_memory_is_told(array):
 def test_a_limit_is_of_the_answer(array):
     assert array.query("SELECT * FROM expression", limit=7).height == 7
     assert array.query("SELECT COUNT(*) FROM expression", limit=7).item() > 7
-    assert array._ask("SELECT value FROM expression", limit=7).profile[0] == 7
+    assert answer(array, "SELECT value FROM expression", limit=7).profile[0] == 7

@@ -16,6 +16,7 @@ import pytest
 from conftest import dense, make_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inside import engine_of
 from scipy import sparse
 from slaf import SLAFArray, SlafError, _slaf
 from slaf.data import SLAFConverter
@@ -125,7 +126,7 @@ def test_medians_of_the_dataset(indexed, tmp_path):
     adata = make_counts(61, 30)
     SLAFConverter().convert_anndata(adata, tmp_path / "x.slaf", gene_index=indexed)
     array = SLAFArray(tmp_path / "x.slaf")
-    got, cells = _slaf.gene_medians(array._dataset)
+    got, cells = _slaf.gene_medians(engine_of(array))
     np.testing.assert_allclose(got, plain.medians(dense(adata.X).astype(float)), rtol=1e-12)
     assert cells == 61
     tokenizer = GeneformerTokenizer(array)

@@ -17,9 +17,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import dense, make_counts
+from inside import engine_of
 from scipy import sparse
 from slaf import SLAFArray, SlafError, _slaf
 from slaf.data import SLAFConverter
+from slaf.dataset import dataset_of
+from slaf.dataset.displays import dataset_text
 from slaf.integrations import read_slaf
 from test_convert import assert_same
 from test_slafdb import slafdb
@@ -267,16 +270,16 @@ def test_what_slafdb_appends_is_read_and_the_companions_are_not(h5ad, tmp_path):
     slafdb("append", h5ad(more, "more"), dataset)
 
     array = SLAFArray(dataset)
-    assert array._dataset.companions() == (False, False)
+    assert engine_of(array).companions() == (False, False)
     assert array.version is None
     want = dense(ad.concat([plain, more]).X)
     handle = read_slaf(dataset)
     np.testing.assert_array_equal(handle.X.toarray(), want)
     np.testing.assert_array_equal(handle[:, 3].X.toarray(), want[:, [3]])
-    assert array._dataset.defect() is not None
-    assert "repaired" in array._describe()
+    assert engine_of(array).defect() is not None
+    assert "repaired" in dataset_text(dataset_of(array))
 
-    assert _slaf.repair(array._dataset) is not None
+    assert _slaf.repair(engine_of(array)) is not None
     assert _slaf.Dataset(str(dataset)).defect() is None
     _slaf.index(_slaf.Dataset(str(dataset)), True)
     assert _slaf.Dataset(str(dataset)).companions() == (True, True)

@@ -1,57 +1,30 @@
 //! A running kernel: its sockets, and what a language needs of them.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::connection::Connection;
-use crate::iopub::IoPub;
-use crate::lane::{Lane, Lanes};
-use crate::message::{Channel, Message, Parent, Signer};
-use crate::processes::Usage;
-use crate::refusals::Refusals;
-use crate::router::Router;
-use crate::stdin::{Input, Stdin};
-use crate::{control, death};
-
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {
-    #[error("The kernel cannot start: {0}.")]
-    Io(#[from] std::io::Error),
-    #[error("The kernel cannot bind its {socket} socket at {endpoint}: {source}.")]
-    Bind {
-        socket: &'static str,
-        endpoint: String,
-        source: std::io::Error,
-    },
-}
+use crate::process::usage::Usage;
+use crate::process::{crashes, lifetime, log};
+use crate::protocol::channels::Channels;
+use crate::protocol::connection::Connection;
+use crate::protocol::lanes::{Lane, Lanes};
+use crate::protocol::message::{Message, Parent};
+use crate::protocol::signer::Signer;
+use crate::protocol::sockets::{KernelError, Sockets};
+use crate::protocol::stdin::{Input, Stdin};
+use crate::protocol::{control, shell};
 
 /// The protocol side of a kernel.
 pub struct Kernel {
-    shared: Shared,
+    channels: Channels,
     stdin: Stdin,
     /// Owns the sockets' tasks.
     _runtime: Runtime,
-}
-
-#[derive(Clone)]
-pub(crate) struct Shared {
-    pub(crate) connection: Arc<Connection>,
-    pub(crate) iopub: IoPub,
-    pub(crate) lanes: Arc<Lanes>,
-    pub(crate) language: Arc<Value>,
-    signer: Signer,
-    shell: Router,
-    control: Router,
-    ended: Arc<AtomicBool>,
-    leaving: Arc<AtomicBool>,
-    /// The process is not the kernel's, and outlives it.
-    pub(crate) embedded: bool,
 }
 
 impl Kernel {
@@ -71,14 +44,26 @@ impl Kernel {
             .build()?;
         let signer = Signer::new(&connection.key);
         let lanes = Arc::new(Lanes::new()?);
-        let (shared, stdin) =
-            runtime.block_on(bind(connection, language, signer, lanes, embedded))?;
+        let sockets = runtime.block_on(Sockets::bind(&connection, &signer))?;
+        let channels = Channels {
+            connection: Arc::new(connection),
+            iopub: sockets.iopub,
+            lanes,
+            language: Arc::new(language),
+            signer,
+            shell: sockets.shell,
+            control: sockets.control,
+            embedded,
+            state: Arc::default(),
+        };
+        serve(&channels, sockets.from_shell, sockets.from_control);
         if !embedded {
-            control::watch_parent(shared.clone());
+            let orphan = channels.clone();
+            lifetime::watch_parent(move || control::shut_down(&orphan));
         }
         Ok(Self {
-            shared,
-            stdin,
+            channels,
+            stdin: sockets.stdin,
             _runtime: runtime,
         })
     }
@@ -86,50 +71,50 @@ impl Kernel {
     /// From here on, what reaches the file descriptors 1 and 2 is output of
     /// cells, and what was there before is the log, whose descriptor it gives.
     pub fn capture(&self) -> std::io::Result<RawFd> {
-        self.shared.iopub.capture()?;
-        Ok(crate::log::fd())
+        self.channels.iopub.capture()?;
+        Ok(log::fd())
     }
 
     /// Names crashes of native code in the log; after handlers of the
     /// language's, which then still run.
     pub fn watch_deaths(&self) {
-        death::watch();
+        crashes::watch();
     }
 
     /// A cell begins: output of descriptors and of processes that it starts
     /// answers `parent`, and a crash is of `what`.
     pub fn begin_cell(&self, parent: &Parent, what: &str) {
-        self.shared.iopub.begin_cell(&parent.header);
-        death::tell(what);
+        self.channels.iopub.begin_cell(&parent.header);
+        crashes::tell(what);
     }
 
     /// Cells and comms, for the main thread.
     pub fn main_lane(&self) -> &Arc<Lane> {
-        &self.shared.lanes.main
+        &self.channels.lanes.main
     }
 
     /// What must not wait for a cell, for another thread.
     pub fn side_lane(&self) -> &Arc<Lane> {
-        &self.shared.lanes.side
+        &self.channels.lanes.side
     }
 
     /// A new subshell (JEP 91): its id, and the lane of its thread.
     pub fn open_subshell(&self) -> std::io::Result<(String, Arc<Lane>)> {
-        self.shared.lanes.open_subshell()
+        self.channels.lanes.open_subshell()
     }
 
     /// Whether there was such a subshell; its lane ends.
     pub fn close_subshell(&self, id: &str) -> bool {
-        self.shared.lanes.close_subshell(id)
+        self.channels.lanes.close_subshell(id)
     }
 
     pub fn subshell_ids(&self) -> Vec<String> {
-        self.shared.lanes.subshell_ids()
+        self.channels.lanes.subshell_ids()
     }
 
     /// Whether a shutdown has been asked for.
     pub fn ended(&self) -> bool {
-        self.shared.ended.load(Ordering::Acquire)
+        self.channels.ended()
     }
 
     /// Publishes to all front ends, after all text written before. `parent` is
@@ -142,35 +127,35 @@ impl Kernel {
         content: &str,
         buffers: Vec<Bytes>,
     ) {
-        self.shared
+        self.channels
             .iopub
             .publish(msg_type, parent, metadata, content, buffers);
     }
 
     /// `busy` or `idle`.
     pub fn status(&self, state: &str, parent: &Parent) {
-        self.shared.iopub.status(state, &parent.header);
+        self.channels.iopub.status(state, &parent.header);
     }
 
     /// Adds text to `stdout` or `stderr`.
     pub fn write(&self, name: &'static str, text: &str, parent: &Arc<str>) {
-        self.shared.iopub.write(name, text, parent);
+        self.channels.iopub.write(name, text, parent);
     }
 
     /// The same where it need not wait for anything; whether it was done.
     pub fn try_write(&self, name: &'static str, text: &str, parent: &Arc<str>) -> bool {
-        self.shared.iopub.try_write(name, text, parent)
+        self.channels.iopub.try_write(name, text, parent)
     }
 
     pub fn flush(&self) {
-        self.shared.iopub.flush();
+        self.channels.iopub.flush();
     }
 
     /// Answers a request by the channel that it came by, after all output
     /// before it.
     pub fn reply(&self, msg_type: &str, parent: &Parent, metadata: &str, content: &str) {
-        self.shared.iopub.flush();
-        self.shared.send(msg_type, parent, metadata, content);
+        self.channels.iopub.flush();
+        self.channels.send(msg_type, parent, metadata, content);
     }
 
     /// Asks the front end of `parent` for a line.
@@ -181,183 +166,178 @@ impl Kernel {
         parent: &Parent,
         interrupted: impl FnMut() -> bool,
     ) -> Input {
-        self.shared.iopub.flush();
+        self.channels.iopub.flush();
         self.stdin.ask(prompt, password, parent, interrupted)
     }
 
     /// No cell runs any more: a shutdown strikes nobody.
     pub fn leaving(&self) {
-        self.shared.leaving.store(true, Ordering::Release);
+        self.channels.leave();
     }
 
     /// Waits until everything said has been sent, and ends all processes that
     /// were started. The language then has five seconds to take itself down.
     pub fn leave(&self) {
-        self.shared.settle(Duration::from_secs(2));
-        control::end_all();
-        std::thread::spawn(|| control::cut_off(Duration::from_secs(5)));
+        self.channels.settle(Duration::from_secs(2));
+        lifetime::end_all();
+        std::thread::spawn(|| lifetime::cut_off(Duration::from_secs(5)));
     }
 
     /// Nothing runs any more: what a process of an earlier cell writes is of that
     /// cell again.
     pub fn end_cell(&self) {
-        self.shared.iopub.end_cell();
+        self.channels.iopub.end_cell();
     }
 }
 
-impl Shared {
-    /// kernel_info is answered at once, the rest waits for the language.
-    fn take_shell(&self, message: Message) {
-        let content = match message.header.msg_type.as_str() {
-            "kernel_info_request" => control::kernel_info(&self.language),
-            "connect_request" => control::connect(self),
-            _ => {
-                let Err(lost) = self.lanes.push(message) else {
-                    return;
-                };
-                let id = lost.header.subshell_id.as_deref().unwrap_or_default();
-                let content = json!({
-                    "status": "error",
-                    "ename": "NoSuchSubshell",
-                    "evalue": format!("There is no subshell `{id}`."),
-                    "traceback": [],
-                });
-                return self.answer(&lost, &content);
-            }
-        };
-        self.answer(&message, &content);
-    }
-
-    pub(crate) fn answer(&self, message: &Message, content: &Value) {
-        let parent = &message.parent;
-        self.iopub.status("busy", &parent.header);
-        // What asks nothing gets no reply.
-        if let Some(kind) = message.header.msg_type.strip_suffix("_request") {
-            self.send(&format!("{kind}_reply"), parent, "{}", &content.to_string());
-        }
-        self.iopub.status("idle", &parent.header);
-    }
-
-    fn send(&self, msg_type: &str, parent: &Parent, metadata: &str, content: &str) {
-        let to = &parent.identities;
-        let frames = self
-            .signer
-            .encode(to, msg_type, &parent.header, metadata, content, vec![]);
-        match parent.channel {
-            Channel::Control => self.control.send(&frames),
-            Channel::Shell | Channel::Stdin => self.shell.send(&frames),
-        }
-    }
-
-    /// Waits until everything said so far is with the transport.
-    pub(crate) fn settle(&self, at_most: Duration) {
-        self.iopub.settle(at_most);
-        self.shell.settle(at_most);
-        self.control.settle(at_most);
-    }
-
-    pub(crate) fn leaving(&self) -> bool {
-        self.leaving.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn end(&self) {
-        self.ended.store(true, Ordering::Release);
-        self.lanes.end();
-    }
-}
-
-/// Binds all five sockets.
-async fn bind(
-    connection: Connection,
-    language: Value,
-    signer: Signer,
-    lanes: Arc<Lanes>,
-    embedded: bool,
-) -> Result<(Shared, Stdin), KernelError> {
-    let at = |socket: &'static str, port| {
-        let endpoint = connection.endpoint(port);
-        let shown = endpoint.clone();
-        let failed = move |source| KernelError::Bind {
-            socket,
-            endpoint: shown,
-            source,
-        };
-        (endpoint, failed)
-    };
-    let keys = || connection.curve.clone();
-    let (endpoint, failed) = at("heartbeat", connection.hb_port);
-    let echo = |heart: &Router, beat: Vec<Bytes>| heart.send(&beat);
-    Router::bind(&endpoint, keys(), echo)
-        .await
-        .map_err(failed)?;
-
-    let (endpoint, failed) = at("iopub", connection.iopub_port);
-    let iopub = IoPub::bind(&endpoint, keys(), signer.clone())
-        .await
-        .map_err(failed)?;
-
-    let (inbox, from_shell) = mpsc::channel();
-    let (endpoint, failed) = at("shell", connection.shell_port);
-    let take = listen(Channel::Shell, signer.clone(), inbox);
-    let shell = Router::bind(&endpoint, keys(), take)
-        .await
-        .map_err(failed)?;
-
-    let (inbox, from_control) = mpsc::channel();
-    let (endpoint, failed) = at("control", connection.control_port);
-    let take = listen(Channel::Control, signer.clone(), inbox);
-    let control = Router::bind(&endpoint, keys(), take)
-        .await
-        .map_err(failed)?;
-
-    let (inbox, from_stdin) = mpsc::channel();
-    let (endpoint, failed) = at("stdin", connection.stdin_port);
-    let take = listen(Channel::Stdin, signer.clone(), inbox);
-    let stdin = Router::bind(&endpoint, keys(), take)
-        .await
-        .map_err(failed)?;
-    let stdin = Stdin::new(signer.clone(), stdin, from_stdin);
-
-    let shared = Shared {
-        connection: Arc::new(connection),
-        iopub,
-        lanes,
-        language: Arc::new(language),
-        signer,
-        shell,
-        control,
-        ended: Arc::default(),
-        leaving: Arc::default(),
-        embedded,
-    };
-    // A thread each, which may block: an interrupt does not wait for the shell.
-    let on_shell = shared.clone();
+/// A thread for each channel, which may block: an interrupt does not wait for the
+/// shell.
+fn serve(
+    channels: &Channels,
+    from_shell: mpsc::Receiver<Message>,
+    from_control: mpsc::Receiver<Message>,
+) {
+    let on_shell = channels.clone();
     std::thread::spawn(move || {
         for message in from_shell {
-            on_shell.take_shell(message);
+            shell::handle(&on_shell, message);
         }
     });
-    let on_control = shared.clone();
+    let on_control = channels.clone();
     std::thread::spawn(move || {
         let mut usage = Usage::new();
         for message in from_control {
             control::handle(&on_control, &mut usage, message);
         }
     });
-    Ok((shared, stdin))
 }
 
-/// Passes on every valid message of a socket.
-fn listen(
-    channel: Channel,
-    signer: Signer,
-    inbox: mpsc::Sender<Message>,
-) -> impl Fn(&Router, Vec<Bytes>) + Clone + Send + Sync + 'static {
-    let refusals = Arc::new(Refusals::default());
-    move |_, frames| match signer.decode(channel, frames) {
-        Ok(message) => {
-            let _ = inbox.send(message);
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use zeromq::{DealerSocket, ReqSocket, Socket, SocketRecv, SocketSend, SubSocket};
+
+    use super::*;
+    use crate::protocol::message::{Channel, NO_PARENT};
+
+    /// A front end that is made of zeromq's sockets.
+    struct FrontEnd {
+        signer: Signer,
+        iopub: SubSocket,
+        shell: DealerSocket,
+        heart: ReqSocket,
+    }
+
+    impl FrontEnd {
+        async fn connect(to: &Connection) -> Self {
+            let mut front_end = Self {
+                signer: Signer::new(&to.key),
+                iopub: SubSocket::new(),
+                shell: DealerSocket::new(),
+                heart: ReqSocket::new(),
+            };
+            let (iopub, shell) = (to.endpoint(to.iopub_port), to.endpoint(to.shell_port));
+            let heart = to.endpoint(to.hb_port);
+            front_end.iopub.connect(&iopub).await.unwrap();
+            front_end.iopub.subscribe("").await.unwrap();
+            front_end.shell.connect(&shell).await.unwrap();
+            front_end.heart.connect(&heart).await.unwrap();
+            front_end
         }
-        Err(refused) => refusals.tell(&refused),
+
+        async fn ask(&mut self, signer: &Signer, msg_type: &str) {
+            let frames = signer.encode(&[], msg_type, NO_PARENT, "{}", "{}", vec![]);
+            self.shell.send(frames.try_into().unwrap()).await.unwrap();
+        }
+
+        /// The next message on shell: its type and content.
+        async fn reply(&mut self) -> (String, Value) {
+            let frames = self.shell.recv().await.unwrap().into_vec();
+            self.read(frames)
+        }
+
+        /// The next message on iopub.
+        async fn hear(&mut self) -> (String, Value) {
+            let frames = self.iopub.recv().await.unwrap().into_vec();
+            self.read(frames)
+        }
+
+        fn read(&self, frames: Vec<Bytes>) -> (String, Value) {
+            let message = self.signer.decode(Channel::Shell, frames).unwrap();
+            let content = serde_json::from_slice(&message.content).unwrap();
+            (message.header.msg_type, content)
+        }
+    }
+
+    fn message(msg_type: &str, content: Value) -> (String, Value) {
+        (msg_type.to_owned(), content)
+    }
+
+    fn status(state: &str) -> (String, Value) {
+        message("status", json!({ "execution_state": state }))
+    }
+
+    /// What waits for the language, once there is something.
+    fn take(lane: &Lane) -> Message {
+        loop {
+            if let Some(message) = lane.next() {
+                return message;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_front_end_is_welcomed_and_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = json!({
+            "transport": "ipc", "ip": folder.path().join("kernel"), "key": "secret",
+            "shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5,
+        });
+        let connection = Connection::parse(&file.to_string(), "test").unwrap();
+        let language = json!({ "banner": "Hello." });
+        let kernel = Kernel::start(connection.clone(), language, true).unwrap();
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let mut front_end = FrontEnd::connect(&connection).await;
+            let signer = front_end.signer.clone();
+            let welcome = message("iopub_welcome", json!({ "subscription": "" }));
+            assert_eq!(front_end.hear().await, welcome);
+            assert_eq!(front_end.hear().await, status("starting"));
+
+            front_end.heart.send("".into()).await.unwrap();
+            assert_eq!(front_end.heart.recv().await.unwrap().into_vec(), [""]);
+
+            // Only who knows the key is answered.
+            front_end
+                .ask(&Signer::new("guess"), "connect_request")
+                .await;
+            front_end.ask(&signer, "kernel_info_request").await;
+            let (kind, content) = front_end.reply().await;
+            assert_eq!(kind, "kernel_info_reply");
+            assert_eq!(content["banner"], "Hello.");
+            assert_eq!(front_end.hear().await, status("busy"));
+            assert_eq!(front_end.hear().await, status("idle"));
+
+            front_end.ask(&signer, "execute_request").await;
+            let request = take(kernel.main_lane());
+            let (parent, header) = (&request.parent, &request.parent.header);
+            kernel.status("busy", parent);
+            kernel.write("stdout", "one ", header);
+            kernel.write("stdout", "two", header);
+            kernel.reply("execute_reply", parent, "{}", r#"{"status":"ok"}"#);
+            kernel.status("idle", parent);
+            let reply = message("execute_reply", json!({ "status": "ok" }));
+            assert_eq!(front_end.reply().await, reply);
+            assert_eq!(front_end.hear().await, status("busy"));
+            let (mut told, mut heard) = (String::new(), front_end.hear().await);
+            // Who is slow gathers it in two pieces.
+            while heard.0 == "stream" {
+                told.push_str(heard.1["text"].as_str().unwrap());
+                heard = front_end.hear().await;
+            }
+            assert_eq!(told, "one two");
+            assert_eq!(heard, status("idle"));
+        });
     }
 }

@@ -4,30 +4,30 @@
 //!
 //! Threads of its own own the sockets, so the heartbeat, `kernel_info` and
 //! interrupts are answered while a cell computes.
+//!
+//! [`Kernel`] puts together what is in three folders. `protocol` uses the other
+//! two, which know neither each other nor Jupyter:
+//!
+//! | folder | what is in it |
+//! |---|---|
+//! | `protocol` | messages and signatures, the channels, what is answered without the language |
+//! | `transport` | ZeroMQ: ZMTP, CURVE, ROUTER and XPUB sockets |
+//! | `process` | output of file descriptors, crashes, child processes, usage, the end |
 
-mod capture;
-mod connection;
-mod control;
-mod curve;
-mod death;
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod iopub;
 mod kernel;
-mod lane;
-mod log;
-mod message;
-mod peer;
-mod processes;
-mod publisher;
-mod refusals;
-mod router;
-mod stdin;
-mod zmtp;
+mod process;
+mod protocol;
+mod transport;
 
-pub use connection::{Connection, ConnectionError};
-pub use kernel::{Kernel, KernelError};
-pub use lane::Lane;
-pub use message::{Channel, Header, Message, NO_PARENT, Parent, Signer, WireError};
-pub use stdin::Input;
+pub use kernel::Kernel;
+pub use protocol::connection::{Connection, ConnectionError};
+pub use protocol::lanes::Lane;
+pub use protocol::message::{Channel, Header, Message, NO_PARENT, Parent};
+pub use protocol::signer::{Signer, WireError};
+pub use protocol::sockets::KernelError;
+pub use protocol::stdin::Input;

@@ -68,32 +68,7 @@ impl Cell {
                 )));
             }
             let (value, after) = word(after);
-            if value.is_empty() {
-                return Err(CellError(format!("`--{name}` needs a value.")));
-            }
-            match name {
-                "on" => cell.on = Some(value.to_owned()),
-                "engine" => {
-                    cell.engine = match value {
-                        "polars" => Some(Engine::Polars),
-                        "datafusion" => Some(Engine::DataFusion),
-                        "auto" => None,
-                        other => {
-                            return Err(CellError(format!(
-                                "There is no engine `{other}`. Use `auto`, `datafusion` or `polars`."
-                            )));
-                        }
-                    }
-                }
-                _ => match value.replace('_', "").parse() {
-                    Ok(rows) => cell.limit = Some(rows),
-                    Err(_) => {
-                        return Err(CellError(format!(
-                            "`--limit {value}` is no number of rows."
-                        )));
-                    }
-                },
-            }
+            cell.set(name, value)?;
             rest = after;
         }
         let text = format!("{rest}\n{body}");
@@ -112,6 +87,37 @@ impl Cell {
             ));
         }
         Ok(cell)
+    }
+
+    /// An option that has a value.
+    fn set(&mut self, name: &str, value: &str) -> Result<(), CellError> {
+        if value.is_empty() {
+            return Err(CellError(format!("`--{name}` needs a value.")));
+        }
+        match name {
+            "on" => self.on = Some(value.to_owned()),
+            "engine" => self.engine = engine(value)?,
+            _ => match value.replace('_', "").parse() {
+                Ok(rows) => self.limit = Some(rows),
+                Err(_) => {
+                    return Err(CellError(format!(
+                        "`--limit {value}` is no number of rows."
+                    )));
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+fn engine(name: &str) -> Result<Option<Engine>, CellError> {
+    match name {
+        "polars" => Ok(Some(Engine::Polars)),
+        "datafusion" => Ok(Some(Engine::DataFusion)),
+        "auto" => Ok(None),
+        other => Err(CellError(format!(
+            "There is no engine `{other}`. Use `auto`, `datafusion` or `polars`."
+        ))),
     }
 }
 

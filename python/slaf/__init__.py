@@ -50,11 +50,11 @@ def __getattr__(name: str) -> Any:
 
         return notebook_path
     if name == "scan":
-        from slaf.lazy.scan import scan
+        from slaf.data.plans import scan
 
         return scan
     if name == "sink":
-        from slaf.data.long import sink
+        from slaf.data.plans import sink
 
         return sink
     if name in ("ml", "tl"):
@@ -88,6 +88,6 @@ def get_ml_components():
 
 def load_ipython_extension(shell) -> None:
     """`%load_ext slaf`: the `%%sql` magic and the displays."""
-    from slaf import magics
+    from slaf.notebook import magics
 
     magics.load(shell)

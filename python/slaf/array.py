@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
+import warnings
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
 import polars as pl
-import pyarrow as pa
 
-from slaf import _metadata, _slaf, _sql
-from slaf._axis import Positions, argument, is_all
-from slaf._values import handed_out, read_as
-from slaf.core import conditions, long, tables
-from slaf.core.row_index import RowIndexMapper
+from slaf.dataset import Dataset, OverDataset
+from slaf.dataset.displays import dataset_html, dataset_text
+from slaf.dataset.lance import lance_table
+from slaf.sql import SqlSession, session_of
+from slaf.sql.filters import filtered
+
+if TYPE_CHECKING:
+    from slaf.core.row_index import RowIndexMapper
 
 
-class SLAFArray:
+class SLAFArray(OverDataset):
     """A SLAF dataset, opened in place; nothing is read before it is asked for.
 
     Parameters
@@ -55,36 +54,29 @@ class SLAFArray:
         version: int | None = None,
         storage_options: dict[str, str] | None = None,
     ):
-        self.slaf_path = os.fspath(slaf_path)
-        self._options = storage_options
-        self._dataset = _slaf.Dataset(self.slaf_path, version, storage_options)
+        self._dataset = Dataset.open(slaf_path, version, storage_options, type(self).over)
+        self._dataset.public = self
 
-    def _other(self, dataset: _slaf.Dataset, path: str | None = None) -> SLAFArray:
-        """A dataset at the same storage."""
-        array = type(self).__new__(type(self))
-        array.slaf_path, array._dataset = path or dataset.uri, dataset
-        array._options = self._options
+    @classmethod
+    def over(cls, dataset: Dataset) -> SLAFArray:
+        """The face of an open dataset."""
+        array = cls.__new__(cls)
+        array._dataset = dataset
         return array
 
-    def _newest(self) -> SLAFArray:
-        """The dataset as it is now."""
-        return self._other(self._dataset.newest(), self.slaf_path)
-
-    def _inside(self, name: str, version: int | None) -> SLAFArray:
-        """The dataset `name` in this one."""
-        return self._other(self._dataset.nested(name, version))
-
     def __copy__(self) -> SLAFArray:
-        return self._other(self._dataset, self.slaf_path)
+        return self.over(self._dataset)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SLAFArray:
         return self.__copy__()
 
     def __reduce__(self) -> Any:
-        """Where it is, and its version: another process opens it there."""
-        uri = self._dataset.uri
-        process = os.getpid() if uri.startswith("memory:") else None
-        return _opened, (uri, self.slaf_path, self.version, self._options, process)
+        return type(self).over, (self._dataset,)
+
+    @property
+    def slaf_path(self) -> str:
+        """Where the dataset is, as it was named."""
+        return self._dataset.path
 
     @property
     def version(self) -> int | None:
@@ -97,20 +89,20 @@ class SLAFArray:
         """Cells × genes."""
         return self._dataset.shape
 
-    @cached_property
+    @property
     def config(self) -> dict[str, Any]:
         """`config.json`."""
-        return json.loads(self._dataset.config)
+        return self._dataset.config
 
     @cached_property
     def obs(self) -> pl.DataFrame:
         """The cells table, a row a cell, without embeddings."""
-        return self._frame("cells")
+        return self._dataset.frame("cells")
 
     @cached_property
     def var(self) -> pl.DataFrame:
         """The genes table, a row a gene, without embeddings."""
-        return self._frame("genes")
+        return self._dataset.frame("genes")
 
     def query(
         self,
@@ -145,12 +137,11 @@ class SLAFArray:
         SlafError
             A statement is not valid, or names an unknown table, column or value.
         """
-        answer = self._ask(sql, engine, limit=limit, memory=memory, **params)
+        with self._session.given(params):
+            answer = self._session.run(sql, engine=engine, limit=limit, memory=memory)
         if answer is None:
             return pl.DataFrame()
         for warning in answer.warnings:
-            import warnings
-
             warnings.warn(warning, stacklevel=2)
         return pl.DataFrame(answer)
 
@@ -158,7 +149,7 @@ class SLAFArray:
         self, table: str = "expression", *, obs: Any = (), var: Any = (), layer: str | None = None
     ) -> pl.LazyFrame:
         """A table as a `polars.LazyFrame`; see :func:`slaf.scan`."""
-        from slaf.lazy.scan import scan
+        from slaf.data.plans import scan
 
         return scan(self, table, obs=obs, var=var, layer=layer)
 
@@ -176,11 +167,11 @@ class SLAFArray:
         SlafError
             There is no such column, or the value does not compare with it.
         """
-        return conditions.filtered(self, "cells", filters) if filters else self.obs.clone()
+        return filtered(self._dataset, "cells", filters) if filters else self.obs.clone()
 
     def filter_genes(self, **filters: Any) -> pl.DataFrame:
         """Rows of the genes table; otherwise as :meth:`filter_cells`."""
-        return conditions.filtered(self, "genes", filters) if filters else self.var.clone()
+        return filtered(self._dataset, "genes", filters) if filters else self.var.clone()
 
     def get_cell_expression(self, cell_ids: str | list[str]) -> pl.DataFrame:
         """The stored values of some cells, in the order that they are named in.
@@ -194,16 +185,17 @@ class SLAFArray:
         KeyError
             There is no such cell; near names are given.
         """
-        cells = long.positions(self, cell_ids, 0)
-        source = long.source_of(self, "expression", None)
-        return long.values(source, self, cells, range(self.shape[1]))
+        return self.get_submatrix(cell_ids, None)
 
     def get_gene_expression(self, gene_ids: str | list[str]) -> pl.DataFrame:
         """The stored values of some genes, cell by cell; within a cell, genes come
         in the dataset's order. Result and errors as :meth:`get_cell_expression`."""
-        genes = long.each_once(long.positions(self, gene_ids, 1))
-        source = long.source_of(self, "expression", None)
-        return long.values(source, self, range(self.shape[0]), genes)
+        from slaf.lazy.value_rows import each_once, matrix_of, positions, values_of
+
+        dataset = self._dataset
+        genes = each_once(positions(dataset, gene_ids, 1))
+        cells = range(dataset.shape[0])
+        return values_of(matrix_of(dataset, "expression", None), dataset, cells, genes)
 
     def get_submatrix(
         self,
@@ -235,10 +227,13 @@ class SLAFArray:
         SlafError
             There is no such table or layer.
         """
-        source = long.source_of(self, table_name, layer_name)
-        cells = long.positions(self, cell_selector, 0)
-        genes = long.positions(self, gene_selector, 1)
-        return long.values(source, self, cells, genes)
+        # scipy takes a quarter of a second, and SQL needs none of it.
+        from slaf.lazy.value_rows import matrix_of, positions, values_of
+
+        dataset = self._dataset
+        source = matrix_of(dataset, table_name, layer_name)
+        cells, genes = positions(dataset, cell_selector, 0), positions(dataset, gene_selector, 1)
+        return values_of(source, dataset, cells, genes)
 
     @property
     def expression(self) -> Any:
@@ -249,41 +244,43 @@ class SLAFArray:
         ImportError
             pylance is not installed.
         """
-        return tables.lance_table(self, "expression")
+        return lance_table(self._dataset, "expression")
 
     @property
     def cells(self) -> Any:
         """As :attr:`expression`."""
-        return tables.lance_table(self, "cells")
+        return lance_table(self._dataset, "cells")
 
     @property
     def genes(self) -> Any:
         """As :attr:`expression`."""
-        return tables.lance_table(self, "genes")
+        return lance_table(self._dataset, "genes")
 
     @property
     def layers(self) -> Any | None:
         """As :attr:`expression`; None without layers."""
-        return tables.lance_table(self, "layers")
+        return lance_table(self._dataset, "layers")
 
     @property
     def cellsxcells(self) -> Any | None:
         """As :attr:`expression`; None without obsp."""
-        return tables.lance_table(self, "cellsxcells")
+        return lance_table(self._dataset, "cellsxcells")
 
     @property
     def genesxgenes(self) -> Any | None:
         """As :attr:`expression`; None without varp."""
-        return tables.lance_table(self, "genesxgenes")
+        return lance_table(self._dataset, "genesxgenes")
 
     @cached_property
     def row_mapper(self) -> RowIndexMapper:
         """Which rows of `expression` are of which cells."""
+        from slaf.core.row_index import RowIndexMapper
+
         return RowIndexMapper(self)
 
     def info(self) -> None:
         """Prints what the dataset holds."""
-        print(self._describe())
+        print(dataset_text(self._dataset))
 
     def is_metadata_ready(self) -> bool:
         """True: metadata is read on demand."""
@@ -301,161 +298,8 @@ class SLAFArray:
         return f"SLAFArray of {cells:,} cells × {genes:,} genes at {self.slaf_path}"
 
     def _repr_html_(self) -> str:
-        from slaf import _display
-
-        return _display.array_html(self)
-
-    # What the handles need ------------------------------------------------
+        return dataset_html(self._dataset)
 
     @cached_property
-    def _session(self) -> _sql.SqlSession:
-        return _sql.of_array(self)
-
-    def _ask(
-        self,
-        sql: str,
-        engine: str | None = None,
-        *,
-        limit: int | None = None,
-        memory: int | None = None,
-        **params: Any,
-    ) -> _slaf.Answer | None:
-        session = self._session
-        before = {name: session.namespace[name] for name in params if name in session.namespace}
-        session.namespace.update(params)
-        try:
-            return session.run(sql, engine=engine, limit=limit, memory=memory)
-        finally:
-            for name in params:
-                session.namespace.pop(name, None)
-            session.namespace.update(before)
-
-    @cached_property
-    def _notes(self) -> dict[str, Any]:
-        """What we wrote into the configuration; empty for slafdb's datasets."""
-        return self.config.get("slaf", {})
-
-    @cached_property
-    def _columns(self) -> dict[str, dict[str, str]]:
-        """Table → column → Arrow type."""
-        return {name: dict(columns) for name, _, columns in self._dataset.tables()}
-
-    def _plain(self, table: str) -> list[str]:
-        return [n for n, kind in self._columns[table].items() if "FixedSizeList" not in kind]
-
-    def _vectors(self, table: str) -> list[str]:
-        return [n for n, kind in self._columns[table].items() if "FixedSizeList" in kind]
-
-    def _frame(self, table: str) -> pl.DataFrame:
-        return pl.DataFrame(self._dataset.read(table, self._plain(table)))
-
-    @cached_property
-    def _obs_names(self) -> pd.Index:
-        return self._names("obs")
-
-    @cached_property
-    def _var_names(self) -> pd.Index:
-        return self._names("var")
-
-    def _names(self, axis: str, rows: Positions | None = None) -> pd.Index:
-        table, column = ("cells", "cell_id") if axis == "obs" else ("genes", "gene_id")
-        notes = self._notes.get(axis)
-        name = column if notes is None else notes["index_name"]
-        ids = self._column(table, column, rows)
-        return pd.Index(ids.to_numpy(zero_copy_only=False), dtype=_metadata.TEXT, name=name)
-
-    def _vector(self, table: str, key: str, rows: Positions | None = None) -> np.ndarray:
-        """The fixed-size lists of a column: rows × length."""
-        column = self._column(table, key, rows).combine_chunks()
-        return column.flatten().to_numpy().reshape(len(column), column.type.list_size)
-
-    def _column(self, table: str, name: str, rows: Positions | None) -> pa.ChunkedArray:
-        n = self.shape[0 if table == "cells" else 1]
-        place = None if rows is None or is_all(rows, n) else argument(rows)
-        return pa.table(self._dataset.read(table, [name], place)).column(0)
-
-    @cached_property
-    def _x_dtype(self) -> np.dtype:
-        """What X is handed out as: its source's dtype, or, of a dataset that
-        does not say, float32 for counts, as AnnData holds them."""
-        noted = (self._notes.get("x") or {}).get("dtype")
-        stored = self._dataset.value_dtype
-        return handed_out(noted or ("float32" if stored == "uint16" else stored))
-
-    def _csr(self, cells: Any, genes: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """indptr, indices and data of X."""
-        dtype = self._x_dtype
-        arrays = self._dataset.csr(argument(cells), argument(genes), read_as(dtype))
-        return (*arrays[:2], arrays[2].astype(dtype, copy=False))
-
-    @cached_property
-    def _extras(self) -> dict[str, Any]:
-        """What the format has no place for, read whole."""
-        name = self._notes.get("extras")
-        content = None if name is None else self._dataset.file(name)
-        if content is None:
-            return {}
-        import h5py
-        from anndata.io import read_elem
-
-        with h5py.File(io.BytesIO(content)) as file:
-            return {key: read_elem(file[key]) for key in file}
-
-    def _describe(self) -> str:
-        cells, genes = self.shape
-        nnz = self._dataset.nnz
-        density = 100 * nnz / (cells * genes) if cells * genes else 0.0
-        lines = [
-            f"SLAF dataset  {self.slaf_path}",
-            f"  shape       {cells:,} cells × {genes:,} genes",
-            f"  expression  {nnz:,} values, {density:.2f} % dense, read as {self._x_dtype}",
-            f"  obs         {', '.join(c['name'] for c in self._note_columns('obs')) or '-'}",
-            f"  var         {', '.join(c['name'] for c in self._note_columns('var')) or '-'}",
-            f"  obsm        {', '.join(self._vectors('cells')) or '-'}",
-            f"  layers      {', '.join(self._keys('layers')) or '-'}",
-            f"  format      {self.config.get('format_version', 'unknown')}",
-            f"  version     {self.version or '-'}",
-            f"  by gene     {self._by_gene()}",
-        ]
-        if defect := self._dataset.defect():
-            lines.append(f"  repaired    {defect}; rows are read by their own ids instead")
-        return "\n".join(lines)
-
-    def _by_gene(self) -> str:
-        by_gene, _ = self._dataset.companions()
-        if by_gene:
-            return "yes"
-        stale = "companions" in self._notes
-        return "stale; `slaf index` makes it anew" if stale else "no; `slaf index` makes it"
-
-    def _note_columns(self, axis: str) -> list[dict[str, Any]]:
-        """Of each column, its name and how it is stored. Of one that slafdb has
-        added, that is its name."""
-        notes = (self._notes.get(axis) or {"columns": []})["columns"]
-        noted = {note["stored"] for note in notes} | _metadata.RESERVED
-        plain = self._plain("cells" if axis == "obs" else "genes")
-        stored = [note for note in notes if note["stored"] in plain]
-        return [*stored, *({"name": n, "stored": n} for n in plain if n not in noted)]
-
-    def _keys(self, section: str) -> list[str]:
-        """Keys of `layers`, `obsp` or `varp`."""
-        table = {"layers": "layers", "obsp": "cellsxcells", "varp": "genesxgenes"}[section]
-        ids = ("cell_integer_id", "gene_integer_id")
-        return [c for c in self._columns.get(table, {}) if not c.startswith(ids)]
-
-
-def _opened(
-    uri: str,
-    path: str,
-    version: int | None,
-    options: dict[str, str] | None,
-    process: int | None,
-) -> SLAFArray:
-    if process not in (None, os.getpid()):
-        raise _slaf.SlafError(
-            f"`{path}` is in the memory of another process. Write the dataset to a folder or an "
-            "object store to open it here."
-        )
-    array = SLAFArray(uri, version=version, storage_options=options)
-    array.slaf_path = path
-    return array
+    def _session(self) -> SqlSession:
+        return session_of(self._dataset)

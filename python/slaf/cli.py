@@ -6,6 +6,8 @@ import argparse
 import sys
 import time
 
+from slaf._slaf import nearest
+from slaf.ground.hints import did_you_mean
 from slaf.kernel.cli import kernel_commands
 
 _EPILOG = """\
@@ -267,8 +269,8 @@ def _version_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    from slaf._progress import on_terminal
     from slaf.data import SLAFConverter
+    from slaf.ground.progress import on_terminal
 
     begun = time.perf_counter()
     progress = on_terminal()
@@ -302,8 +304,8 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _append(options: argparse.Namespace) -> None:
-    from slaf._progress import on_terminal
     from slaf.data import SLAFConverter
+    from slaf.ground.progress import on_terminal
 
     begun = time.perf_counter()
     progress = on_terminal()
@@ -364,13 +366,14 @@ def _info(options: argparse.Namespace) -> None:
 def _query(options: argparse.Namespace) -> None:
     import polars as pl
 
-    from slaf._sql import bytes_of
-    from slaf.array import SLAFArray
+    from slaf.dataset import Dataset
+    from slaf.ground.sizes import bytes_of
+    from slaf.sql import session_of
 
-    array = SLAFArray(options.dataset, version=options.version)
+    session = session_of(Dataset.open(options.dataset, options.version))
     memory = None if options.memory is None else bytes_of(options.memory)
-    values = dict(_value(text) for text in options.value)
-    answer = array._ask(options.sql, options.engine, memory=memory, **values)
+    session.namespace.update(_value(text) for text in options.value)
+    answer = session.run(options.sql, engine=options.engine, memory=memory)
     if answer is None:
         return
     for warning in answer.warnings:
@@ -428,18 +431,19 @@ def _index(options: argparse.Namespace) -> None:
 
 def _vectors(uri: str, key: str) -> tuple[str, str]:
     """The table and the column of an embedding, by its name in obsm or varm."""
-    from slaf.integrations.anndata import read_slaf
-    from slaf.lazy.content import StoredVectors
+    from slaf.dataset import Dataset
+    from slaf.lazy.readers import VectorReader
+    from slaf.lazy.stored import arrays_of
 
-    handle = read_slaf(uri)
-    view = handle.varm if key in handle.varm and key not in handle.obsm else handle.obsm
-    try:
-        found = view._found(key)
-    except KeyError as error:
-        raise ValueError(error.args[0]) from None
-    if not isinstance(found, StoredVectors):
+    readers = arrays_of(Dataset.open(uri))
+    section = "varm" if key in readers["varm"] and key not in readers["obsm"] else "obsm"
+    if key not in readers[section]:
+        near = did_you_mean(nearest(key, [*readers["obsm"], *readers["varm"]]))
+        raise ValueError(f"{key!r} is not in obsm.{near}")
+    found = readers[section][key]
+    if not isinstance(found, VectorReader):
         raise ValueError(f"`{key}` is no matrix of numbers, so it cannot be indexed.")
-    return found.place
+    return found.table, found.column
 
 
 def _shuffle(options: argparse.Namespace) -> None:
@@ -481,8 +485,8 @@ def _vacuum(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from slaf._progress import on_terminal
     from slaf.data.exporter import export_h5ad
+    from slaf.ground.progress import on_terminal
 
     begun = time.perf_counter()
     handle = _selected(options.dataset, options.version, options.cells, None)

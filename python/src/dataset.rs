@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3_arrow::PyTable;
-use slaf_core::{Dataset as Inner, Pairs, Place, ValueType};
+use slaf_core::{CoordinateTable, Dataset as Inner, Place, ValueType};
 
 use crate::arrays::{Axis, csr_to_numpy};
 use crate::errors::to_python;
@@ -181,10 +181,10 @@ impl Dataset {
         dtype: &str,
     ) -> PyResult<Arrays> {
         let (rows, columns) = (rows.selection()?, columns.selection()?);
-        let (kind, dtype) = (pairs(kind)?, value_type(dtype)?);
+        let (kind, dtype) = (coordinate_table(kind)?, value_type(dtype)?);
         let dataset = self.inner.clone();
         let csr = wait(py, async move {
-            dataset.coo(kind, &key, &rows, &columns, dtype).await
+            dataset.coordinate(kind, &key, &rows, &columns, dtype).await
         })?;
         Ok(csr_to_numpy(py, csr))
     }
@@ -210,11 +210,11 @@ pub(crate) fn value_type(name: &str) -> PyResult<ValueType> {
         .ok_or_else(|| PyValueError::new_err(format!("matrix values cannot be read as {name}")))
 }
 
-pub(crate) fn pairs(kind: &str) -> PyResult<Pairs> {
+pub(crate) fn coordinate_table(kind: &str) -> PyResult<CoordinateTable> {
     match kind {
-        "layers" => Ok(Pairs::Layers),
-        "obsp" => Ok(Pairs::Obsp),
-        "varp" => Ok(Pairs::Varp),
+        "layers" => Ok(CoordinateTable::Layers),
+        "obsp" => Ok(CoordinateTable::Obsp),
+        "varp" => Ok(CoordinateTable::Varp),
         other => Err(PyValueError::new_err(format!(
             "`{other}` is no kind of matrix"
         ))),

@@ -7,7 +7,7 @@ use numpy::{IntoPyArray, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use slaf_core::Error;
-use slaf_core::loader::{self, Batch, Content, Made, Plan, Source};
+use slaf_core::loader::{self, Batch, BatchPlan, Content, Made, Source};
 
 use crate::arrays::csr_to_numpy;
 use crate::dataset::{Dataset, value_type};
@@ -88,7 +88,7 @@ impl Loader {
             })
         };
         let sources = sources.iter().map(source).collect::<PyResult<Vec<_>>>()?;
-        let plan = Plan {
+        let plan = BatchPlan {
             batch,
             drop_last,
             seed,

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatchReader;
 use slaf_core::Revision as Inner;
 
-use crate::dataset::{Dataset, pairs, value_type};
+use crate::dataset::{Dataset, coordinate_table, value_type};
 use crate::wait::wait;
 use crate::writer::{PairsWriter, finished};
 
@@ -61,7 +61,7 @@ impl Revision {
         matrices: Vec<(String, String)>,
         replace: bool,
     ) -> PyResult<PairsWriter> {
-        let kind = pairs(kind)?;
+        let kind = coordinate_table(kind)?;
         let typed = |(name, dtype): (String, String)| Ok((name, value_type(&dtype)?));
         let matrices = matrices
             .into_iter()
@@ -69,7 +69,9 @@ impl Revision {
             .collect::<PyResult<Vec<_>>>()?;
         let mut inner = self.take()?;
         let (inner, begun) = wait(py, async move {
-            let begun = inner.pairs(kind, width, &matrices, replace).await?;
+            let begun = inner
+                .begin_coordinate(kind, width, &matrices, replace)
+                .await?;
             Ok((inner, begun))
         })?;
         self.put_back(inner);
@@ -81,7 +83,7 @@ impl Revision {
         let pairs = pairs.take()?;
         let mut inner = self.take()?;
         let inner = wait(py, async move {
-            inner.end_pairs(pairs).await?;
+            inner.end_coordinate(pairs).await?;
             Ok(inner)
         })?;
         self.put_back(inner);

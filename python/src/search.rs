@@ -138,7 +138,7 @@ pub(crate) fn index_vectors(
     let dataset = dataset.inner.clone();
     let metric = self::metric(metric)?;
     let (manifest, index) = wait(py, async move {
-        search::index_vectors(&dataset, &table, &column, metric, partitions).await
+        slaf_core::upkeep::index_vectors(&dataset, &table, &column, metric, partitions).await
     })?;
     Ok((version(manifest), told(index)))
 }

@@ -13,14 +13,13 @@ use pyo3::types::PyCapsule;
 use pyo3_arrow::{PyRecordBatchReader, PySchema, PyTable};
 use slaf_core::Error;
 use slaf_core::query::{
-    self as engine, Catalog, Command, Engine, Frame, Handle, Open, Options, Param, Params, Rows,
-    Taken, Told, Value,
+    self as engine, Catalog, Comparison, Engine, Frame, FrameRows, Handle, Open, Options, Value,
 };
-use slaf_magics::{Cell, TableView};
+use slaf_magics::TableView;
 
 use crate::arrays::Axis;
 use crate::dataset::Dataset;
-use crate::errors::to_python;
+use crate::sql_params::{self, PyParam};
 use crate::wait::{wait, wait_watching};
 
 /// The answer of a statement: an Arrow stream (`polars.DataFrame(answer)`
@@ -88,32 +87,32 @@ fn frame((name, frame): (String, PyFrame)) -> Frame {
             Frame {
                 name,
                 schema,
-                rows: Rows::Here(batches),
+                rows: FrameRows::InMemory(batches),
             }
         }
         PyFrame::There(schema, open) => Frame {
             name,
             schema: schema.into_inner(),
-            rows: Rows::There(opener(open)),
+            rows: FrameRows::Elsewhere(opener(open)),
         },
     }
 }
 
 /// Opens a frame by calling Python.
 fn opener(open: Py<PyAny>) -> Open {
-    Arc::new(move |columns: &[String], told: &[Told]| {
+    Arc::new(move |columns: &[String], comparisons: &[Comparison]| {
         Python::attach(|py| {
-            let told = told.iter().map(|told| {
-                let values = told.values.iter().map(|value| match value {
+            let comparisons = comparisons.iter().map(|comparison| {
+                let values = comparison.values.iter().map(|value| match value {
                     Value::Int(n) => n.into_py_any(py),
                     Value::Float(x) => x.into_py_any(py),
                     Value::Text(text) => text.into_py_any(py),
                 });
                 let values = values.collect::<PyResult<Vec<_>>>()?;
-                Ok((&*told.column, told.sign, values))
+                Ok((&*comparison.column, comparison.sign, values))
             });
-            let told = told.collect::<PyResult<Vec<_>>>()?;
-            let stream = open.call1(py, (columns.to_vec(), told))?;
+            let comparisons = comparisons.collect::<PyResult<Vec<_>>>()?;
+            let stream = open.call1(py, (columns.to_vec(), comparisons))?;
             let reader: PyRecordBatchReader = stream.extract(py)?;
             Ok(reader.into_reader()? as Box<dyn RecordBatchReader + Send>)
         })
@@ -122,44 +121,6 @@ fn opener(open: Py<PyAny>) -> Open {
             hint: None,
         })
     })
-}
-
-/// A value for a parameter.
-#[derive(FromPyObject)]
-pub(crate) enum PyParam {
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(String),
-    Tagged(String, Py<PyAny>),
-    List(Vec<Option<PyParam>>),
-}
-
-fn param(py: Python<'_>, value: Option<PyParam>) -> PyResult<Param> {
-    Ok(match value {
-        None => Param::Null,
-        Some(PyParam::Bool(value)) => Param::Bool(value),
-        Some(PyParam::Int(value)) => Param::Int(value),
-        Some(PyParam::Float(value)) => Param::Float(value),
-        Some(PyParam::Text(value)) => Param::Text(value),
-        Some(PyParam::Tagged(kind, value)) => match kind.as_str() {
-            "frame" => Param::Frame(value.extract(py)?),
-            "date" => Param::Typed("DATE", value.extract(py)?),
-            "timestamptz" => Param::Typed("TIMESTAMPTZ", value.extract(py)?),
-            _ => Param::Typed("TIMESTAMP", value.extract(py)?),
-        },
-        Some(PyParam::List(items)) => {
-            let items = items.into_iter().map(|item| param(py, item));
-            Param::List(items.collect::<PyResult<_>>()?)
-        }
-    })
-}
-
-fn params(py: Python<'_>, values: HashMap<String, Option<PyParam>>) -> PyResult<Params> {
-    let values = values
-        .into_iter()
-        .map(|(name, value)| Ok((name, param(py, value)?)));
-    values.collect()
 }
 
 /// Runs one statement over the catalog. `watch(rows read, rows to read)` is
@@ -194,7 +155,7 @@ pub(crate) fn query(
         memory: memory.unwrap_or(defaults.memory),
         reading: defaults.reading,
     };
-    let (catalog, params) = (catalog.catalog(py)?, self::params(py, params)?);
+    let (catalog, params) = (catalog.catalog(py)?, sql_params::params(py, params)?);
     let reading = Arc::clone(&options.reading);
     let begun = Instant::now();
     let work = async move { engine::run(&catalog, &sql, &params, &options).await };
@@ -312,112 +273,4 @@ impl Answer {
             warnings: &self.inner.warnings,
         })
     }
-}
-
-/// The statements of a text.
-#[pyfunction]
-pub(crate) fn split_sql(sql: &str) -> Vec<String> {
-    engine::split(sql)
-}
-
-/// The Python expressions in `{{…}}`, and whether each names something.
-#[pyfunction]
-pub(crate) fn sql_holes(sql: &str) -> PyResult<Vec<(String, bool)>> {
-    let holes = engine::holes(sql).map_err(to_python)?;
-    Ok(holes
-        .into_iter()
-        .map(|hole| (hole.expression, hole.is_name))
-        .collect())
-}
-
-/// The statement with parameters `$_0`, `$_1` … or the given names in its holes.
-#[pyfunction]
-pub(crate) fn fill_sql(sql: &str, names: Vec<Option<String>>) -> PyResult<String> {
-    engine::fill(sql, &names).map_err(to_python)
-}
-
-/// What a statement asks for and needs.
-#[pyclass(frozen, get_all, module = "slaf._slaf")]
-pub(crate) struct Statement {
-    /// `ask`, `create_view`, `create_table` or `drop`.
-    kind: &'static str,
-    /// What is created or dropped.
-    name: Option<String>,
-    /// What becomes of a name that is taken, or of the absence of one: `refused`,
-    /// `replaced` or `kept`.
-    taken: &'static str,
-    /// The query that is given a name.
-    query: Option<String>,
-    tables: Vec<String>,
-    reads: Vec<String>,
-    parameters: Vec<String>,
-}
-
-/// The query of a statement with its parameters written out.
-#[pyfunction]
-pub(crate) fn bound_sql(
-    py: Python<'_>,
-    sql: &str,
-    values: HashMap<String, Option<PyParam>>,
-) -> PyResult<Option<String>> {
-    engine::bound(sql, &params(py, values)?).map_err(to_python)
-}
-
-#[pyfunction]
-pub(crate) fn parse_sql(sql: &str) -> PyResult<Statement> {
-    let parsed = engine::parse(sql).map_err(to_python)?;
-    let query = parsed.query();
-    let if_taken = |taken: Taken| match taken {
-        Taken::Refused => "refused",
-        Taken::Replaced => "replaced",
-        Taken::Kept => "kept",
-    };
-    let (kind, name, taken) = match parsed.command {
-        Command::CreateView(name, taken) => ("create_view", Some(name), if_taken(taken)),
-        Command::CreateTable(name, taken) => ("create_table", Some(name), if_taken(taken)),
-        Command::Drop(name, false) => ("drop", Some(name), "refused"),
-        Command::Drop(name, true) => ("drop", Some(name), "kept"),
-        Command::Ask
-        | Command::Explain(_)
-        | Command::Describe(_)
-        | Command::Summarize
-        | Command::ShowTables => ("ask", None, "refused"),
-    };
-    Ok(Statement {
-        kind,
-        name,
-        taken,
-        query,
-        tables: parsed.tables,
-        reads: parsed.reads,
-        parameters: parsed.parameters,
-    })
-}
-
-/// A `%%sql` cell, taken apart.
-#[pyclass(frozen, get_all, module = "slaf._slaf")]
-pub(crate) struct SqlCell {
-    target: Option<String>,
-    on: Option<String>,
-    engine: Option<&'static str>,
-    limit: Option<usize>,
-    lazy: bool,
-    explain: bool,
-    profile: bool,
-    sql: String,
-}
-
-#[pyfunction]
-pub(crate) fn parse_cell(line: &str, body: &str) -> PyResult<SqlCell> {
-    let cell = Cell::parse(line, body).map_err(|e| PyValueError::new_err(e.to_string()))?;
-    Ok(SqlCell {
-        target: cell.target,
-        on: cell.on,
-        engine: cell.engine.map(Engine::name),
-        limit: cell.limit,
-        lazy: cell.lazy,
-        explain: cell.explain,
-        profile: cell.profile,
-        sql: cell.sql,
-    })
 }

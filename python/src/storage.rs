@@ -7,8 +7,8 @@ use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use slaf_core::versions::{self, Manifest};
-use slaf_core::{ChunkedArray, Filter, Number, Place, Progress, RowsOfColumns};
+use slaf_core::upkeep;
+use slaf_core::{ChunkedArray, Filter, Manifest, Number, Place, Progress, RowsOfColumns};
 
 use crate::arrays::{Data, Index, csr_to_numpy, values_to_numpy};
 use crate::dataset::{Dataset, value_type};
@@ -110,7 +110,7 @@ fn parted(uri: &str) -> (String, String) {
 #[pyo3(signature = (uri, options=None))]
 pub(crate) fn history(py: Python<'_>, uri: String, options: Options) -> PyResult<Vec<Version>> {
     let found = wait(py, async move {
-        versions::history(&place(uri, options).await?).await
+        upkeep::history(&place(uri, options).await?).await
     })?;
     Ok(found.into_iter().map(version).collect())
 }
@@ -125,7 +125,7 @@ pub(crate) fn vacuum(
     options: Options,
 ) -> PyResult<(Vec<u64>, u64)> {
     let done = wait(py, async move {
-        versions::vacuum(&place(uri, options).await?, keep).await
+        upkeep::vacuum(&place(uri, options).await?, keep).await
     })?;
     Ok((done.versions, done.bytes))
 }
@@ -135,7 +135,7 @@ pub(crate) fn vacuum(
 pub(crate) fn index(py: Python<'_>, dataset: &Dataset, by_gene: bool) -> PyResult<Version> {
     let dataset = dataset.inner.clone();
     let done = wait(py, async move {
-        slaf_core::index(&dataset, by_gene, &Progress::default()).await
+        upkeep::index(&dataset, by_gene, &Progress::default()).await
     })?;
     Ok(version(done))
 }
@@ -144,7 +144,7 @@ pub(crate) fn index(py: Python<'_>, dataset: &Dataset, by_gene: bool) -> PyResul
 #[pyfunction]
 pub(crate) fn repair(py: Python<'_>, dataset: &Dataset) -> PyResult<Option<Version>> {
     let dataset = dataset.inner.clone();
-    let done = wait(py, async move { slaf_core::repair(&dataset).await })?;
+    let done = wait(py, async move { upkeep::repair(&dataset).await })?;
     Ok(done.map(version))
 }
 
@@ -155,7 +155,7 @@ pub(crate) fn validate(
     dataset: &Dataset,
 ) -> PyResult<Vec<(&'static str, Option<String>)>> {
     let dataset = dataset.inner.clone();
-    let checks = wait(py, async move { slaf_core::validate(&dataset).await })?;
+    let checks = wait(py, async move { upkeep::validate(&dataset).await })?;
     Ok(checks.into_iter().map(|c| (c.what, c.problem)).collect())
 }
 

@@ -8,10 +8,10 @@ use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatchReader;
-use slaf_core::{Place, Plan, Progress, RowBlock, Writer as Inner};
+use slaf_core::{Place, Progress, RowBlock, WritePlan, Writer as Inner};
 
 use crate::arrays::{Data, Index};
-use crate::dataset::{Dataset, pairs, value_type};
+use crate::dataset::{Dataset, coordinate_table, value_type};
 use crate::errors::to_python;
 use crate::wait::{wait, wait_watching};
 
@@ -39,7 +39,7 @@ impl Writer {
         source: Option<String>,
         options: Option<HashMap<String, String>>,
     ) -> PyResult<Self> {
-        let plan = Plan {
+        let plan = WritePlan {
             shape,
             value_type: self::value_type(value_type)?,
             counts,
@@ -83,7 +83,7 @@ impl Writer {
         by_gene: bool,
         source: Option<String>,
     ) -> PyResult<Self> {
-        let plan = Plan {
+        let plan = WritePlan {
             shape,
             value_type: self::value_type(value_type)?,
             counts,
@@ -151,13 +151,14 @@ impl Writer {
         width: u64,
         matrices: Vec<(String, String)>,
     ) -> PyResult<PairsWriter> {
-        let kind = pairs(kind)?;
+        let kind = coordinate_table(kind)?;
         let typed = |(name, dtype): (String, String)| Ok((name, value_type(&dtype)?));
         let matrices = matrices
             .into_iter()
             .map(typed)
             .collect::<PyResult<Vec<_>>>()?;
-        let inner = self.with(|inner| Ok(inner.pairs(folder, kind, width, &matrices)))?;
+        let inner =
+            self.with(|inner| Ok(inner.begin_coordinate(folder, kind, width, &matrices)))?;
         Ok(PairsWriter::of(inner))
     }
 
@@ -166,7 +167,7 @@ impl Writer {
         let pairs = pairs.take()?;
         let mut inner = self.take()?;
         let inner = wait(py, async move {
-            inner.end_pairs(pairs).await?;
+            inner.end_coordinate(pairs).await?;
             Ok(inner)
         })?;
         self.put_back(inner);
@@ -251,7 +252,7 @@ pub(crate) fn finished() -> PyErr {
 /// A coordinate table under construction.
 #[pyclass(frozen, module = "slaf._slaf")]
 pub(crate) struct PairsWriter {
-    inner: Mutex<Option<slaf_core::PairsWriter>>,
+    inner: Mutex<Option<slaf_core::CoordinateWriter>>,
 }
 
 /// `(indptr, indices, data)`.
@@ -282,17 +283,17 @@ impl PairsWriter {
 }
 
 impl PairsWriter {
-    pub(crate) fn of(inner: slaf_core::PairsWriter) -> Self {
+    pub(crate) fn of(inner: slaf_core::CoordinateWriter) -> Self {
         Self {
             inner: Mutex::new(Some(inner)),
         }
     }
 
-    pub(crate) fn take(&self) -> PyResult<slaf_core::PairsWriter> {
+    pub(crate) fn take(&self) -> PyResult<slaf_core::CoordinateWriter> {
         self.lock().take().ok_or_else(finished)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<slaf_core::PairsWriter>> {
+    fn lock(&self) -> MutexGuard<'_, Option<slaf_core::CoordinateWriter>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

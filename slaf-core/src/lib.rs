@@ -3,50 +3,47 @@
 //! It knows Lance, Polars and DataFusion, and nothing of Jupyter or Python.
 //! Everything that does I/O is `async`; [`runtime::wait`] drives it from a
 //! synchronous caller that must stay interruptible.
+//!
+//! Each folder uses those above it alone:
+//!
+//! | folder | what it holds |
+//! |---|---|
+//! | `ground` | errors, threads, random numbers, from Arrow to Polars |
+//! | `matrix` | sparse matrices in memory |
+//! | `storage` | where datasets lie: folders, buckets, memory |
+//! | `table` | one Lance table: columns, ranges of rows, a `LazyFrame` |
+//! | `dataset` | an open dataset: configuration, tables, offsets, companions |
+//! | `read` | matrices of a dataset as CSR |
+//! | `import` | what conversions read: HDF5 arrays, columns as rows |
+//! | [`stats`] | sums, moments, ranks and arithmetic over blocks of rows |
+//! | [`search`] | nearest neighbours |
+//! | [`tokens`] | cells as foundation models read them |
+//! | [`loader`] | random batches of cells |
+//! | `write` | new datasets and new versions |
+//! | [`upkeep`] | history, checks, repairs, indices |
+//! | [`query`] | SQL |
 
-mod bridge;
-mod companions;
-mod config;
-mod coo;
 mod dataset;
-mod error;
-mod hdf5;
+mod ground;
+mod import;
 pub mod loader;
 mod matrix;
-mod missing;
-mod offsets;
 pub mod query;
-mod random;
-mod ranges;
-pub mod runtime;
-mod scan;
+mod read;
 pub mod search;
-mod select;
 pub mod stats;
 mod storage;
-mod suggest;
+mod table;
 pub mod tokens;
-mod transpose;
-mod validate;
-mod values;
-pub mod versions;
+pub mod upkeep;
 mod write;
 
-pub use companions::Companions;
-pub use config::Config;
-pub use coo::Pairs;
-pub use dataset::{Dataset, Table};
-pub use error::{Error, Result};
-pub use hdf5::{ChunkedArray, Filter, Number};
-pub use matrix::Csr;
-pub use random::Random;
-pub use scan::lazy_frame;
-pub use select::Selection;
-pub use storage::Place;
-pub use suggest::nearest;
-pub use transpose::RowsOfColumns;
-pub use validate::{Check, validate};
-pub use values::{ValueType, Values, ValuesRef};
-pub use write::{
-    Indices, PairsWriter, Plan, Progress, Refused, Revision, RowBlock, Writer, index, repair,
+pub use self::dataset::{Companions, Config, Dataset, Manifest};
+pub use self::ground::{Error, Random, Result, nearest, runtime};
+pub use self::import::{ChunkedArray, Filter, Number, RowsOfColumns};
+pub use self::matrix::{
+    CoordinateTable, Csr, Indices, RowBlock, Selection, ValueType, Values, ValuesRef,
 };
+pub use self::storage::Place;
+pub use self::table::{Table, lazy_frame};
+pub use self::write::{CoordinateWriter, Progress, Refused, Revision, WritePlan, Writer};

@@ -8,9 +8,10 @@ use arrow::array::{RecordBatch, RecordBatchIterator, RecordBatchReader, StringAr
 use arrow::datatypes::{DataType, Field, Schema};
 use proptest::prelude::*;
 use slaf_core::query::{self, Catalog, Options, Params};
+use slaf_core::upkeep::{self, index, repair, validate};
 use slaf_core::{
-    Csr, Dataset, Error, Indices, Place, Plan, Progress, Result, RowBlock, Selection, ValueType,
-    Values, ValuesRef, Writer, index, repair, runtime, validate, versions,
+    Csr, Dataset, Error, Indices, Place, Progress, Result, RowBlock, Selection, ValueType, Values,
+    ValuesRef, WritePlan, Writer, runtime,
 };
 
 type Dense = Vec<Vec<u16>>;
@@ -22,7 +23,7 @@ fn names(column: &str, n: usize) -> RecordBatch {
 }
 
 fn begin(uri: &str, shape: (u64, u64), fragment_rows: Option<usize>) -> Writer {
-    let plan = Plan {
+    let plan = WritePlan {
         shape,
         value_type: ValueType::U16,
         counts: false,
@@ -210,7 +211,7 @@ fn versions_are_listed_made_and_removed() {
     assert_eq!(repaired, None);
 
     let here = place.clone();
-    let history = wait(async move { versions::history(&here).await });
+    let history = wait(async move { upkeep::history(&here).await });
     let told: Vec<_> = history
         .iter()
         .map(|m| (m.version, m.operation.as_str()))
@@ -218,7 +219,7 @@ fn versions_are_listed_made_and_removed() {
     assert_eq!(told, [(2, "index"), (1, "convert")]);
 
     let here = place.clone();
-    let done = wait(async move { versions::vacuum(&here, 1).await });
+    let done = wait(async move { upkeep::vacuum(&here, 1).await });
     assert_eq!(done.versions, [1]);
     let gone = runtime::wait(
         async move { Dataset::open_at(place, Some(1)).await },

@@ -171,10 +171,8 @@ def parquet(dataset: Path) -> None:
 
     array = SLAFArray(dataset)
     target.mkdir()
-    for table in ("cells", "genes"):
-        pq.write_table(
-            array._frame(table).to_arrow(), target / f"{table}.parquet", compression="zstd"
-        )
+    for table, frame in (("cells", array.obs), ("genes", array.var)):
+        pq.write_table(frame.to_arrow(), target / f"{table}.parquet", compression="zstd")
     step, writer = 50_000, None
     for start in range(0, array.shape[0], step):
         part = array.query(
@@ -292,15 +290,17 @@ def bounded(options: argparse.Namespace) -> None:
 def bounded_size(options: argparse.Namespace) -> dict:
     from slaf import SLAFArray
 
-    return {"bytes": SLAFArray(options.dataset)._dataset.nnz * 8}
+    rows = SLAFArray(options.dataset).query("SELECT COUNT(*) FROM expression").item()
+    return {"bytes": rows * 8}
 
 
 def bounded_one(options: argparse.Namespace) -> dict:
-    from slaf import SLAFArray
+    from slaf.dataset import Dataset
+    from slaf.sql import session_of
 
-    array = SLAFArray(options.dataset)
+    session = session_of(Dataset.open(options.dataset))
     begun = time.perf_counter()
-    answer = array._ask(BOUNDED[options.side.partition(":")[2]], memory=options.memory)
+    answer = session.run(BOUNDED[options.side.partition(":")[2]], memory=options.memory)
     seconds = time.perf_counter() - begun
     # Pages of the file that holds a large answer are the system's to take back.
     with open("/proc/self/status") as status:

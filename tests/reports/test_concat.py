@@ -19,6 +19,7 @@ from slaf import SlafError
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
 from slaf.integrations.scanpy import pp
+from slaf.lazy.plan import MatrixPlan
 
 DTYPES = ("bool", "int32", "int64", "float32", "float64")
 GENES = [f"g{i}" for i in range(9)]
@@ -229,9 +230,9 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path, monkeypatch):
         part.raw = part.copy()
     handles = of(tmp_path, l=parts[0], r=parts[1])
     read = []
-    compute = slaf.lazy.matrix.LazyExpressionMatrix.compute
+    compute = MatrixPlan.compute
     monkeypatch.setattr(
-        slaf.lazy.matrix.LazyExpressionMatrix,
+        MatrixPlan,
         "compute",
         lambda self, *args, **kwargs: read.append(self.shape) or compute(self, *args, **kwargs),
     )

@@ -14,8 +14,8 @@ import scanpy as sc
 from conftest import dense
 from scipy import sparse
 from slaf import SLAFArray, SlafError
-from slaf._values import engine_values
 from slaf.data import SLAFConverter
+from slaf.ground.dtypes import engine_values
 from slaf.integrations import read_slaf
 from slaf.ml import GeneformerTokenizer, ScGPTTokenizer, SLAFDataLoader
 from slaf.scanpy import pp, tl
@@ -173,11 +173,12 @@ def computed(x: np.ndarray, name: str) -> np.ndarray:
 def test_arithmetic_is_as_precise_as_numpys(dtype, name):
     """float32 rounds integers from 2^24 on, and numpy does not."""
     from slaf.lazy.matrix import LazyExpressionMatrix
+    from slaf.lazy.plan import MatrixPlan
     from slaf.lazy.sources import Held
 
     x = np.arange(CELLS * GENES).reshape(CELLS, GENES).astype(dtype) + np.dtype(dtype).type(2**24)
     want = computed(x, name)
-    got = OPERATIONS[name](LazyExpressionMatrix._of(Held(x)))
+    got = OPERATIONS[name](LazyExpressionMatrix.over(MatrixPlan.of(Held(x))))
     if want.dtype.kind == "f":
         assert got.dtype == want.dtype
     close = 1e-6 if want.dtype == np.float32 else 1e-15

@@ -15,6 +15,7 @@ import pytest
 from scipy import sparse
 from slaf import SLAFArray, SlafError
 from slaf.data import SLAFConverter
+from slaf.dataset import dataset_of
 from slaf.integrations import read_slaf
 
 N = 4
@@ -163,7 +164,7 @@ def test_what_is_encoded_decodes(everything, name):
 def test_missing_values_are_null_in_sql_whichever_way_they_miss(everything):
     """scverse/scanpy#1651, chanzuckerberg/cellxgene#2379."""
     array = SLAFArray(everything)
-    stored = {n["name"]: n["stored"] for n in array._note_columns("obs")}
+    stored = {n["name"]: n["stored"] for n in dataset_of(array).column_notes("obs")}
     asked = ", ".join(f'COUNT("{stored[n]}") AS "{stored[n]}"' for n in (COLUMNS))
     found = array.query(f"SELECT {asked} FROM cells").row(0, named=True)
     want = {n: len([v for v in plain(c) if v is not None and v == v]) for n, c in COLUMNS.items()}

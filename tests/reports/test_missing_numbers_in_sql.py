@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from conftest import make_counts
+from inside import engine_of
 from slaf import SLAFArray, _slaf
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
@@ -41,7 +42,7 @@ def written(tmp_path_factory):
     scores = pa.array(SCORES, from_pandas=False)
     assert scores.null_count == 0
     revision.put("cells", pa.table({"score": scores}).to_reader())
-    revision.publish(SLAFArray(folder / "nan.slaf")._dataset.config, "test")
+    revision.publish(engine_of(SLAFArray(folder / "nan.slaf")).config, "test")
     return folder
 
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from slaf import SLAFArray, SlafError
-from slaf._metadata import RESERVED, fitting, stored_names
 from slaf.data import SLAFConverter
+from slaf.dataset import dataset_of
+from slaf.ground.metadata import RESERVED, fitting, stored_names
 from slaf.integrations import read_slaf
 
 N = 3
@@ -98,7 +99,7 @@ def test_odd_names_are_read_asked_and_exported(tmp_path):
     SLAFConverter().convert_anndata(adata, tmp_path / "x.slaf")
     array, handle = SLAFArray(tmp_path / "x.slaf"), read_slaf(tmp_path / "x.slaf")
     pd.testing.assert_frame_equal(handle.obs[:], adata.obs)
-    stored = {n["name"]: n["stored"] for n in array._note_columns("obs")}
+    stored = {n["name"]: n["stored"] for n in dataset_of(array).column_notes("obs")}
     for place, name in enumerate(ODD):
         quoted = '"' + stored[name].replace('"', '""') + '"'
         found = array.query(f"SELECT {quoted} AS v FROM cells ORDER BY cell_integer_id")["v"]

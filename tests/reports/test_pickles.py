@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from slaf import SLAFArray, SlafError, concat
 from slaf.data import SLAFConverter
+from slaf.dataset import dataset_of
 from slaf.integrations import read_slaf
 from slaf.scanpy import pp
 from test_convert import assert_same
@@ -128,6 +129,6 @@ def test_memory_is_of_one_process(tmp_path):
     SLAFConverter().convert_anndata(rich(), "memory://pickled/x.slaf")
     array = SLAFArray("memory://pickled/x.slaf")
     assert pickle.loads(pickle.dumps(array)).shape == array.shape
-    opened, (uri, path, version, options, process) = array.__reduce__()
+    opened, (uri, path, version, options, face, process) = dataset_of(array).__reduce__()
     with pytest.raises(SlafError, match="memory of another process"):
-        opened(uri, path, version, options, process + 1)
+        opened(uri, path, version, options, face, process + 1)

@@ -15,6 +15,7 @@ import slaf
 from conftest import dense, make_counts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from slaf.dataset import dataset_of
 from polars.testing import assert_frame_equal
 from scipy import sparse
 from slaf import SLAFArray
@@ -380,7 +381,8 @@ def length(place) -> int:
 @pytest.fixture
 def counting(path):
     array = SLAFArray(path)
-    array._dataset = Counting(array._dataset)
+    dataset = dataset_of(array)
+    dataset.engine = Counting(dataset.engine)
     return array
 
 

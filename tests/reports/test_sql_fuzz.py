@@ -20,7 +20,7 @@ LONG = 60
 CHILD = """
 import faulthandler, sys, warnings
 import polars as pl
-from slaf._sql import SqlSession
+from slaf.sql.session import SqlSession
 from sql_grammar import Grammar
 
 warnings.simplefilter("ignore")

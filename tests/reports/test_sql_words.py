@@ -15,8 +15,8 @@ from conftest import make_counts
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from slaf import SLAFArray, SlafError
-from slaf._sql import SqlSession
 from slaf.data import SLAFConverter
+from slaf.sql.session import SqlSession
 
 VALUES = pl.DataFrame(
     {
@@ -263,7 +263,7 @@ def test_a_view_keeps_the_values_of_its_day(shell):
 
 
 def matches(shell, code: str) -> list[str]:
-    from slaf.magics import complete
+    from slaf.notebook.magics import complete
 
     return [text for text, _ in complete(shell.slaf_sessions, code, len(code))[1]]
 

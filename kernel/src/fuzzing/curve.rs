@@ -7,10 +7,11 @@ use bytes::Bytes;
 use crypto_box::{PublicKey, SalsaBox, SecretKey};
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex, split};
 
-use super::{Input, blocking};
-use crate::curve::{Keys, open, seal};
-use crate::zmtp::{COMMAND, MORE, Reader, Writer, read_frame, read_message, reader, shake_hands};
-use crate::zmtp::{LONG, writer};
+use super::input::{Input, blocking};
+use crate::transport::curve::{Keys, open, seal};
+use crate::transport::handshake::shake_hands;
+use crate::transport::zmtp::{COMMAND, LONG, MORE, Reader, Writer};
+use crate::transport::zmtp::{read_frame, read_message, reader, writer};
 
 const GREETING: usize = 64;
 /// Past the name, version and padding of HELLO, and the name of INITIATE, every
@@ -113,17 +114,22 @@ impl Client<'_> {
         let ready = read_frame(&mut read).await?.1;
         let told = open(&between, b"CurveZMQREADY---", &ready[6..14], &ready[14..])?;
         assert!(told.ends_with(b"\x0bSocket-Type\0\0\0\x06ROUTER"));
+        self.say(&mut write, &between).await
+    }
+
+    /// Messages as the input tells, up to the first that is spoiled.
+    async fn say(&mut self, write: &mut Writer, between: &SalsaBox) -> io::Result<()> {
         let mut count = 1u64;
         while !self.input.is_empty() {
             count += 1 + u64::from(self.input.byte() >> 6);
             let (flags, body) = (self.input.byte(), self.input.piece());
             let plain = [&[flags], body].concat();
             let nonce = count.to_be_bytes();
-            let sealed = seal(&between, b"CurveZMQMESSAGEC", &nonce, &plain)?;
+            let sealed = seal(between, b"CurveZMQMESSAGEC", &nonce, &plain)?;
             let mut message = [b"\x07MESSAGE", &nonce[..], &sealed].concat();
             let whole = message.clone();
             self.spoil(&mut message);
-            frame(&mut write, 0, &message).await?;
+            frame(write, 0, &message).await?;
             if message != whole {
                 break;
             }

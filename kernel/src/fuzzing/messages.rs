@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::Input;
-use crate::capture::whole_characters;
-use crate::connection::Connection;
-use crate::message::{Channel, Message, Signer};
-use crate::{lane, stdin};
+use super::input::Input;
+use crate::process::capture::whole_characters;
+use crate::protocol::connection::Connection;
+use crate::protocol::message::{Channel, Message};
+use crate::protocol::signer::Signer;
+use crate::protocol::{lanes, stdin};
 
 const DELIMITER: Bytes = Bytes::from_static(b"<IDS|MSG>");
 
@@ -42,7 +43,7 @@ pub fn message(bytes: &[u8]) {
     answered(&signer, &read);
     // Each of these takes any content.
     let _ = stdin::line(&read.content);
-    let _ = lane::Lanes::new().map(|lanes| lanes.push(read));
+    let _ = lanes::Lanes::new().map(|lanes| lanes.push(read));
 }
 
 /// What reads the message finds its parts, and can be answered in its words.

@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{Input, blocking};
-use crate::publisher::Publisher;
-use crate::zmtp::{encode, read_message, reader, shake_hands, writer};
+use super::input::{Input, blocking};
+use crate::transport::handshake::shake_hands;
+use crate::transport::publisher::Publisher;
+use crate::transport::zmtp::{encode, read_message, reader, writer};
 
 /// A greeting and frames: what they say is the same however they come in, and
 /// written again it reads the same.

@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 
 use crate::analysis::{Analysis, without_std};
 use crate::flags::{FLAGS, inherited};
-use crate::host::Request;
 use crate::impls::{ALIAS, Fit, Impls};
 use crate::interrupt::Work;
 use crate::macros::Macros;
 use crate::relay::{DOOR, STREAMS};
 use crate::report::{is_double, is_in, is_users, outcome};
+use crate::request::Request;
 use crate::runtime::{BEGIN, FLUSH};
 use crate::seed::Seed;
 use crate::source::{begin, command, straight};

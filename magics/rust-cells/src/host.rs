@@ -14,42 +14,20 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{
     Pid, PidfdFlags, Signal, getpgrp, getpid, kill_current_process_group, pidfd_open,
 };
-use serde::Deserialize;
 use serde_json::json;
 
 use crate::cells::Cells;
 use crate::flags::{Flags, inherited};
 use crate::interrupt::Work;
 use crate::relay::{DOOR, STREAMS};
-use crate::world::{Change, WORLD};
+use crate::request::Request;
+use crate::world::WORLD;
 
 const CONTROL: &str = "SLAF_CELL_CONTROL";
 const PARENT: &str = "SLAF_CELL_PARENT";
 
 /// How long to wait for a request before there is time to prepare for it.
 const IDLE: Duration = Duration::from_millis(150);
-
-#[derive(Deserialize)]
-#[serde(tag = "op", rename_all = "lowercase")]
-pub(crate) enum Request {
-    Run {
-        id: u64,
-        code: String,
-        change: Option<Change>,
-    },
-    Complete {
-        id: u64,
-        code: String,
-        cursor: usize,
-    },
-    Variables {
-        id: u64,
-    },
-    Reset {
-        id: u64,
-    },
-    Interrupt,
-}
 
 /// Serves until the Python side is gone.
 pub(crate) fn run() -> ! {

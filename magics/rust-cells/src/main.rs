@@ -20,6 +20,7 @@ mod macros;
 mod progress;
 mod relay;
 mod report;
+mod request;
 mod runtime;
 mod seed;
 mod source;

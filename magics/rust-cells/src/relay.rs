@@ -2,7 +2,7 @@
 //! the session what the cell prints, byte for byte and as it comes.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
@@ -47,32 +47,7 @@ fn relay() -> io::Result<ExitStatus> {
     let (out, err) = (out?, err?);
     let (from_out, to_out) = io::pipe()?;
     let (from_err, to_err) = io::pipe()?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command
-        .env(RUNTIME, "1")
-        .env_remove("RUST_BACKTRACE")
-        .stdin(Stdio::piped())
-        .stdout(to_out)
-        .stderr(to_err);
-    let memory = std::env::var(MEMORY)
-        .ok()
-        .and_then(|bytes| bytes.parse().ok());
-    // SAFETY: the calls are safe between fork and exec.
-    unsafe {
-        command.pre_exec(move || {
-            set_parent_process_death_signal(Some(Signal::KILL))?;
-            // When memory is short, the system is to kill a cell and no kernel.
-            _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-            if let Some(bytes) = memory {
-                let limit = Rlimit {
-                    current: Some(bytes),
-                    maximum: Some(bytes),
-                };
-                setrlimit(Resource::Data, limit)?;
-            }
-            Ok(())
-        });
-    }
+    let mut command = runtime(to_out, to_err)?;
     let mut child = command.spawn()?;
     // It holds the pipes' other ends.
     drop(command);
@@ -108,6 +83,37 @@ fn relay() -> io::Result<ExitStatus> {
         _ = finished.recv_timeout(LINGER);
     }
     Ok(status)
+}
+
+/// This executable as the runtime, between two pipes.
+fn runtime(to_out: PipeWriter, to_err: PipeWriter) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .env(RUNTIME, "1")
+        .env_remove("RUST_BACKTRACE")
+        .stdin(Stdio::piped())
+        .stdout(to_out)
+        .stderr(to_err);
+    let memory = std::env::var(MEMORY)
+        .ok()
+        .and_then(|bytes| bytes.parse().ok());
+    // SAFETY: the calls are safe between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            // When memory is short, the system is to kill a cell and no kernel.
+            _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+            if let Some(bytes) = memory {
+                let limit = Rlimit {
+                    current: Some(bytes),
+                    maximum: Some(bytes),
+                };
+                setrlimit(Resource::Data, limit)?;
+            }
+            Ok(())
+        });
+    }
+    Ok(command)
 }
 
 fn stream(name: &str) -> io::Result<File> {

@@ -6,18 +6,17 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 from scipy import sparse
 
-from slaf import SlafError, _axis
-from slaf.core.long import each_once, positions, source_of
+from slaf._slaf import SlafError
 from slaf.core.sparse_ops import sums
-
-if TYPE_CHECKING:
-    from slaf.array import SLAFArray
+from slaf.dataset import OverDataset, dataset_of
+from slaf.ground import axes
+from slaf.lazy.value_rows import each_once, matrix_of, positions
 
 #: Values of a part, about.
 _PART_VALUES = 4 << 20
@@ -72,7 +71,7 @@ class FragmentProcessor:
 
     def __init__(
         self,
-        slaf_array: SLAFArray,
+        slaf_array: OverDataset,
         cell_selector: Any | None = None,
         gene_selector: Any | None = None,
         max_workers: int = 4,
@@ -84,10 +83,11 @@ class FragmentProcessor:
         self.cell_selector, self.gene_selector = cell_selector, gene_selector
         self.max_workers, self.enable_caching = max_workers, enable_caching
         self.table_name, self.layer_name = table_name, layer_name
-        self._source = source_of(slaf_array, table_name, layer_name)
-        self._genes = each_once(positions(slaf_array, gene_selector, 1))
+        self._dataset = dataset = dataset_of(slaf_array)
+        self._source = matrix_of(dataset, table_name, layer_name)
+        self._genes = each_once(positions(dataset, gene_selector, 1))
         #: Positions of the cells of each part.
-        self.fragments = _parts(self._source, each_once(positions(slaf_array, cell_selector, 0)))
+        self.fragments = _parts(self._source, each_once(positions(dataset, cell_selector, 0)))
         self.n_fragments = len(self.fragments)
         self._cache: dict[tuple, pl.LazyFrame] = {}
 
@@ -141,12 +141,12 @@ class FragmentProcessor:
             return plan.group_by("gene_integer_id").sum().sort("gene_integer_id")
         return plan
 
-    def _block(self, cells: _axis.Positions, genes: _axis.Positions) -> sparse.csr_matrix:
+    def _block(self, cells: axes.Positions, genes: axes.Positions) -> sparse.csr_matrix:
         indptr, indices, data = self._source.csr(cells, genes)
         return sparse.csr_matrix((data, indices, indptr), shape=(len(cells), len(genes)))
 
     def _values(
-        self, cells: _axis.Positions, operation: str, target_sum: float | None = None
+        self, cells: axes.Positions, operation: str, target_sum: float | None = None
     ) -> pl.DataFrame:
         if operation == "normalize_total":
             whole = self._block(cells, range(self._source.shape[1]))
@@ -167,7 +167,7 @@ class FragmentProcessor:
             ]
         )
 
-    def _partial_sums(self, cells: _axis.Positions, axis: int | None, count: bool) -> pl.DataFrame:
+    def _partial_sums(self, cells: axes.Positions, axis: int | None, count: bool) -> pl.DataFrame:
         block = self._block(cells, self._genes)
         if axis is None:
             columns = [pl.Series("partial_sum", [sums(block, 0).sum()])]
@@ -185,9 +185,9 @@ class FragmentProcessor:
             columns.append(pl.Series("partial_count", stored.astype(np.int64)))
         return pl.DataFrame(columns)
 
-    def _id(self, name: str, of: _axis.Positions, places: np.ndarray) -> pl.Series:
+    def _id(self, name: str, of: axes.Positions, places: np.ndarray) -> pl.Series:
         """In the type that the table has the id in."""
-        kind = getattr(pl, self.slaf_array._columns[self.table_name][name])
+        kind = getattr(pl, self._dataset.columns[self.table_name][name])
         return pl.Series(name, np.asarray(of, dtype=np.int64)[places]).cast(kind)
 
 
@@ -204,7 +204,7 @@ def _checked(operation: str, options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _parts(source: Any, cells: _axis.Positions) -> list[_axis.Positions]:
+def _parts(source: Any, cells: axes.Positions) -> list[axes.Positions]:
     height, width = source.shape
     a_row = width / 8 if source.nnz is None else source.nnz / max(1, height)
     step = max(1, int(_PART_VALUES / max(8, a_row)))
@@ -212,8 +212,8 @@ def _parts(source: Any, cells: _axis.Positions) -> list[_axis.Positions]:
 
 
 def _scan(
-    work: Callable[[_axis.Positions], pl.DataFrame],
-    parts: list[_axis.Positions],
+    work: Callable[[axes.Positions], pl.DataFrame],
+    parts: list[axes.Positions],
     schema: pl.Schema,
     workers: int,
 ) -> pl.LazyFrame:

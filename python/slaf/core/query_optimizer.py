@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from slaf import SlafError, _axis
-from slaf.core.conditions import quoted
+from slaf._slaf import SlafError
 from slaf.core.metrics import PerformanceMetrics
 from slaf.core.row_index import RowIndexMapper
+from slaf.ground import axes
+from slaf.sql.names import quoted
 
 __all__ = ["PerformanceMetrics", "QueryOptimizer", "RowIndexMapper"]
 
@@ -146,7 +147,7 @@ def _selected(selector: Any, count: int | None, entity: str) -> str:
     if count is None:
         raise SlafError(f"{entity}_count must be given with a {entity}_selector.")
     column = _id_column(entity)
-    found = _axis.positions(selector, count, _no_names, "obs" if entity == "cell" else "var")
+    found = axes.positions(selector, count, _no_names, "obs" if entity == "cell" else "var")
     if not len(found):
         return "FALSE"
     if not isinstance(found, range):

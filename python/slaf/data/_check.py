@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from slaf import SlafError, _metadata
+from slaf._slaf import SlafError
 from slaf.data.sources.base import Matrix, Parts, Source, in_file
+from slaf.ground import metadata
 
 if TYPE_CHECKING:
     import anndata
@@ -43,9 +44,9 @@ def _try(parts: Parts | anndata.AnnData) -> None:
         if not isinstance(frame, pd.DataFrame):
             _some(frame.ids())
         columns = list(frame.items())
-        names = _metadata.text_names([name for name, _ in columns], axis, {})
+        names = metadata.text_names([name for name, _ in columns], axis, {})
         for name, (_, column) in zip(names, columns, strict=True):
-            _metadata.tried(_some(column), f"{axis}/{name}", {})
+            metadata.tried(_some(column), f"{axis}/{name}", {})
     for key, value in parts.layers.items():
         kind = getattr(value, "dtype", None)
         if not (key is None or isinstance(value, Matrix) or getattr(kind, "kind", "O") in "biuf"):
@@ -57,10 +58,10 @@ def _try(parts: Parts | anndata.AnnData) -> None:
     for section in ("obsm", "varm", "layers", "obsp", "varp"):
         for key, value in getattr(parts, section).items():
             large = key is None or isinstance(value, Matrix) or in_file(value)
-            if not (large or _metadata.is_vector(value)):
+            if not (large or metadata.is_vector(value)):
                 few = isinstance(value, pd.DataFrame)
                 extras.setdefault(section, {})[key] = value.iloc[:_ROWS] if few else value
-    _metadata.h5_forms({**extras, "uns": dict(parts.uns)}, {})
+    metadata.h5_forms({**extras, "uns": dict(parts.uns)}, {})
 
 
 def _some(column: Any) -> pd.Series:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from slaf import SlafError, _slaf
+from slaf import _slaf
+from slaf._slaf import SlafError
 from slaf.data.sources.base import Block, Matrix
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from slaf import _metadata, _slaf
-from slaf._metadata import Encoded
+from slaf import _slaf
 from slaf.data import _pairs
 from slaf.data.sources.base import Matrix, Parts, SparseRows, loaded, whole
+from slaf.ground import metadata
+from slaf.ground.metadata import Encoded
 
 if TYPE_CHECKING:
     import anndata
@@ -39,15 +40,15 @@ class PartsWriter:
         cells, genes = self._axis(parts, "obs"), self._axis(parts, "var")
         shape = len(cells), len(genes)
         tables = {}
-        for section, folder in _metadata.PAIRS.items():
+        for section, folder in metadata.PAIRS.items():
             if self._matrices(getattr(parts, section), section, folder, shape):
                 tables[folder.removesuffix(".lance")] = folder
         if len(parts.uns):
             self._extras["uns"] = dict(parts.uns)
-        self._extras = _metadata.h5_forms(self._extras, self.told, self.notes)
+        self._extras = metadata.h5_forms(self._extras, self.told, self.notes)
         if self._extras:
             self.notes["extras"] = f"extras{self._suffix}.h5"
-            self._writer.write_file(self.notes["extras"], _metadata.h5_bytes(self._extras))
+            self._writer.write_file(self.notes["extras"], metadata.h5_bytes(self._extras))
         return cells, genes, self._config | {"tables": tables, "slaf": self.notes}
 
     def finish(
@@ -67,7 +68,7 @@ class PartsWriter:
     def uns_json(self) -> None:
         """For slafdb; what JSON cannot say is left to the extras."""
         if uns := self._extras.get("uns"):
-            self._writer.write_file("uns.json", _metadata.uns_json(uns))
+            self._writer.write_file("uns.json", metadata.uns_json(uns))
 
     def _axis(self, parts: Parts | anndata.AnnData, axis: str) -> Axis:
         """obs with its obsm, or var with its varm. What a table cannot hold
@@ -75,14 +76,14 @@ class PartsWriter:
         frame, section = getattr(parts, axis), f"{axis}m"
         vectors, others = {}, {}
         for key, value in getattr(parts, section).items():
-            if _metadata.is_vector(value):
+            if metadata.is_vector(value):
                 vectors[key] = value
             else:
                 others[key] = loaded(value)
         if others:
             self._extras[section] = others
-        columns, self.notes[axis], stored = _metadata.encode(frame, axis, vectors, self.told)
-        self._config[f"{axis}_dtypes"] = _metadata.slafdb_dtypes(self.notes[axis])
+        columns, self.notes[axis], stored = metadata.encode(frame, axis, vectors, self.told)
+        self._config[f"{axis}_dtypes"] = metadata.slafdb_dtypes(self.notes[axis])
         if stored:
             self.notes[section] = stored
             names = [stored[key] for key in vectors]
@@ -107,7 +108,7 @@ class PartsWriter:
                 value = SparseRows(value, value.shape)
             elif sparse.issparse(value) and value.dtype.kind in "biuf":
                 value = SparseRows(value.tocsr(), value.shape)
-            if isinstance(value, Matrix) and _metadata.fits_pairs(key):
+            if isinstance(value, Matrix) and metadata.fits_pairs(key):
                 matrices[key] = value
             else:
                 self._extras.setdefault(section, {})[key] = whole(value)

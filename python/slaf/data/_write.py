@@ -7,11 +7,13 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from slaf import SlafError, _metadata, _slaf
-from slaf._progress import Progress
+from slaf import _slaf
+from slaf._slaf import SlafError
 from slaf.data._check import check
 from slaf.data._parts import PartsWriter
 from slaf.data.sources.base import Parts, Source
+from slaf.ground import metadata
+from slaf.ground.progress import Progress
 
 if TYPE_CHECKING:
     import anndata
@@ -59,7 +61,7 @@ def write(
         _note(parts, source)
         cells, genes, config = parts.of(_rest(source))
         parts.uns_json()
-        _metadata.warn_of(parts.told)
+        metadata.warn_of(parts.told)
         parts.finish(cells, genes, config, _stage("genes", progress))
     except BaseException as error:
         _stop(writer, error, target, source)
@@ -90,7 +92,7 @@ def append(
             parts.notes["raw_version"] = dataset.nested(notes["raw"], None).version
         _note(parts, source)
         cells, genes, config = parts.of(_rest(source))
-        _metadata.warn_of(parts.told)
+        metadata.warn_of(parts.told)
         # Graphs of genes stay as they are.
         if "varp" in notes:
             parts.notes["varp"] = notes["varp"]

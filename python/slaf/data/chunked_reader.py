@@ -15,10 +15,11 @@ import pandas as pd
 import pyarrow as pa
 from scipy import sparse
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources import open_source
-from slaf.data.sources.base import Matrix, Source, frame_of, index_of
+from slaf.data.sources.base import Matrix, Source
 from slaf.data.utils import detect_format
+from slaf.ground.metadata.frames import frame_of, index_of
 
 #: `value_type`; "auto" leaves the values in their own.
 _VALUE_TYPES = ("auto", "uint16", "int32", "int64", "float32", "float64")

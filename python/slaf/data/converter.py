@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from slaf import SlafError, _slaf
-from slaf._progress import Progress, in_notebook
+from slaf import _slaf
+from slaf._slaf import SlafError
 from slaf.data import _write
-from slaf.data.sources import inputs_in, open_source
+from slaf.data.sources import detect, inputs_in, open_source
 from slaf.data.sources.base import Matrix, Nothing, Source, SparseRows
 from slaf.data.sources.entries import check_skip
+from slaf.data.sources.many import grown, many
 from slaf.data.sources.mudata import modality_of
+from slaf.data.sources.slaf import slaf_source
+from slaf.dataset import Dataset
+from slaf.ground.progress import Progress, in_notebook
+from slaf.lazy.state import HandleState, OverState, state_of
 
 if TYPE_CHECKING:
     import anndata
-
-    from slaf.integrations.anndata import LazyAnnData
 
 Input = str | os.PathLike[str]
 
@@ -173,7 +176,7 @@ class SLAFConverter:
 
     def convert_handle(
         self,
-        handle: LazyAnnData,
+        handle: OverState,
         output_path: Input,
         *,
         overwrite: bool = False,
@@ -183,10 +186,8 @@ class SLAFConverter:
     ) -> None:
         """Copies the cells and genes of a lazy handle, in its order, to a new
         dataset; errors as :meth:`convert`."""
-        from slaf.data.sources.slaf import slaf_source
-
         self._write(
-            slaf_source(handle),
+            slaf_source(state_of(handle)),
             os.fspath(output_path),
             overwrite,
             gene_index,
@@ -221,15 +222,10 @@ class SLAFConverter:
             A cell id is there already, or a value does not fit the dataset's
             value type; otherwise as :meth:`convert`.
         """
-        from slaf.array import SLAFArray
-        from slaf.data.sources.many import grown
-        from slaf.data.sources.slaf import slaf_source
-        from slaf.integrations.anndata import LazyAnnData
-
         if join not in ("outer", "left"):
             raise SlafError(f"join is 'outer' or 'left' in an append, not {join!r}.")
-        array = SLAFArray(existing_slaf_path, storage_options=storage_options)
-        old = slaf_source(LazyAnnData(array))
+        dataset = Dataset.open(existing_slaf_path, options=storage_options)
+        old = slaf_source(HandleState.of_dataset(dataset))
         new = self._open(
             input_path,
             input_format,
@@ -242,12 +238,12 @@ class SLAFConverter:
         )
         try:
             both = grown(old, new, join=join)
-            gene_index, _ = array._dataset.companions()
+            gene_index, _ = dataset.engine.companions()
             _write.append(
                 both,
-                array._dataset,
-                begin_at=array.shape[0],
-                notes=array._notes,
+                dataset.engine,
+                begin_at=dataset.shape[0],
+                notes=dataset.notes,
                 by_gene=gene_index,
                 progress=progress or in_notebook() or _silent,
             )
@@ -264,8 +260,6 @@ class SLAFConverter:
         skip: Sequence[str],
         **options: Any,
     ) -> Source:
-        from slaf.data.sources.many import many
-
         if join not in ("outer", "inner"):
             raise SlafError(f"join is 'outer' or 'inner', not {join!r}.")
         paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
@@ -336,8 +330,6 @@ def _silent(what: str, done: int, total: int) -> None:
 
 def _is_collection(path: Input) -> bool:
     """Whether a folder is no input itself."""
-    from slaf.data.sources import detect
-
     if "://" in os.fspath(path) or not Path(path).is_dir():
         return False
     try:

@@ -12,21 +12,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from slaf import _metadata, _slaf
-from slaf._progress import Progress
+from slaf import _slaf
+from slaf.ground import metadata
+from slaf.ground.progress import Progress
 from slaf.lazy.export import to_adata
+from slaf.lazy.plan import MatrixPlan
+from slaf.lazy.state import HandleState, OverState, state_of
+from slaf.lazy.stream import blocks_of
 
 if TYPE_CHECKING:
     import h5py
-
-    from slaf.integrations.anndata import LazyAnnData, LazyExpressionMatrix
 
 #: Elements of a chunk of the file.
 _CHUNK = 1 << 16
 
 
 def export_h5ad(
-    handle: LazyAnnData,
+    handle: OverState,
     path: str | os.PathLike[str],
     *,
     overwrite: bool = False,
@@ -48,14 +50,14 @@ def export_h5ad(
     """
     address = os.path.expanduser(os.fspath(path))
     if "://" in address:
-        _export_away(handle, address, overwrite, compression, storage_options, progress)
+        _export_away(state_of(handle), address, overwrite, compression, storage_options, progress)
         return
     target = Path(address)
     try:
         _refuse(address, target, overwrite)
         partial = target.with_name(f".{target.name}.partial")
         try:
-            _write(handle, partial, compression, progress)
+            _write(state_of(handle), partial, compression, progress)
             partial.replace(target)
         finally:
             with suppress(OSError):
@@ -94,7 +96,7 @@ def _refuse(address: str, target: Path, overwrite: bool) -> None:
 
 
 def _export_away(
-    handle: LazyAnnData,
+    state: HandleState,
     address: str,
     overwrite: bool,
     compression: str | None,
@@ -116,30 +118,30 @@ def _export_away(
                     f"`{address}` exists already. Choose another name, or overwrite it "
                     "(`overwrite=True`, `--overwrite`)."
                 )
-        _write(handle, file, compression, progress)
+        _write(state, file, compression, progress)
         _slaf.upload(file, address, options)
 
 
 def _write(
-    handle: LazyAnnData, path: Path, compression: str | None, progress: Progress | None
+    state: HandleState, path: Path, compression: str | None, progress: Progress | None
 ) -> None:
     import h5py
 
     tell = progress or (lambda what, done, total: None)
     # First what can be refused, and X when nothing can.
     told: dict[str, str] = {}
-    rest, raw = _rest(handle, told), handle.raw
+    rest, raw = _rest(state, told), state.raw
     raw_rest = {} if raw is None else _rest(raw, told)
     layers: dict[str, Any] = {}
-    for key, layer in handle.layers.items():
-        taken = layers.keys() | set(handle.layers) - {key}
-        layers[_metadata.h5_name(key, taken, "layers", told)] = layer
-    _metadata.warn_of(told, stacklevel=4)
+    for key, layer in state.held("layers").items():
+        taken = layers.keys() | state.held("layers").keys() - {key}
+        layers[metadata.h5_name(key, taken, "layers", told)] = layer.at(*state.part)
+    metadata.warn_of(told, stacklevel=4)
     settings = {"compression": compression} if compression else {}
     with h5py.File(path, "w") as file:
         file.attrs["encoding-type"] = "anndata"
         file.attrs["encoding-version"] = "0.1.0"
-        x = handle._x
+        x = state.x
         if x is not None:
             _matrix(file, "X", x, compression, lambda done, n: tell("cells", done, n))
         group = file.create_group("layers")
@@ -147,23 +149,23 @@ def _write(
         for key, layer in layers.items():
             _matrix(group, key, layer, compression, lambda *_: None)
         for name, value in rest.items():
-            _metadata.write(file, name, value, **settings)
+            metadata.write(file, name, value, **settings)
         if raw is not None:
             group = file.create_group("raw")
             _encoded_as(group, "raw")
-            _matrix(group, "X", raw._x, compression, lambda done, n: tell("raw", done, n))
+            _matrix(group, "X", raw.x, compression, lambda done, n: tell("raw", done, n))
             for name in ("var", "varm"):
-                _metadata.write(group, name, raw_rest[name], **settings)
+                metadata.write(group, name, raw_rest[name], **settings)
 
 
-def _rest(handle: LazyAnnData, told: dict[str, str]) -> dict[str, Any]:
+def _rest(state: HandleState, told: dict[str, str]) -> dict[str, Any]:
     """All but X and layers as anndata writes it."""
-    adata = to_adata(handle, x=False, layers=False)
+    adata = to_adata(state, x=False, layers=False)
     # As anndata does before it writes: text that repeats itself is categories.
     adata.strings_to_categoricals()
-    frames = {axis: _metadata.h5_frame(getattr(adata, axis), axis, told) for axis in ("obs", "var")}
+    frames = {axis: metadata.h5_frame(getattr(adata, axis), axis, told) for axis in ("obs", "var")}
     sections = ("obsm", "varm", "obsp", "varp", "uns")
-    return frames | _metadata.h5_forms({n: dict(getattr(adata, n)) for n in sections}, told)
+    return frames | metadata.h5_forms({n: dict(getattr(adata, n)) for n in sections}, told)
 
 
 def _encoded_as(group: h5py.Group, kind: str) -> None:
@@ -174,19 +176,19 @@ def _encoded_as(group: h5py.Group, kind: str) -> None:
 def _matrix(
     parent: h5py.Group,
     name: str,
-    matrix: LazyExpressionMatrix,
+    matrix: MatrixPlan,
     compression: str | None,
     tell: Any,
 ) -> None:
     """A lazy matrix in anndata's encoding, block by block."""
     height, width = matrix.shape
-    if matrix._was_dense:
+    if matrix.was_dense:
         target = parent.create_dataset(
             name, shape=(height, width), dtype=matrix.dtype, compression=compression
         )
         target.attrs["encoding-type"] = "array"
         target.attrs["encoding-version"] = "0.2.0"
-        for start, block in matrix.blocks():
+        for start, block in blocks_of(matrix):
             target[start : start + block.shape[0]] = (
                 block.toarray() if sparse.issparse(block) else block
             )
@@ -200,7 +202,7 @@ def _matrix(
     data = group.create_dataset("data", dtype=matrix.dtype, **growing)
     indices = group.create_dataset("indices", dtype=np.int32, **growing)
     indptr = np.zeros(height + 1, np.int64)
-    for start, block in matrix.blocks():
+    for start, block in blocks_of(matrix):
         begin, rows = int(indptr[start]), block.shape[0]
         indptr[start + 1 : start + rows + 1] = begin + block.indptr[1:].astype(np.int64)
         end = int(indptr[start + rows])

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources import detect, inputs_in, open_source
-from slaf.data.sources.base import frame_of, index_of
 from slaf.data.sources.folders import folder_format
+from slaf.ground.metadata.frames import frame_of, index_of
 
 #: Endings by which a file is known that is not there, or not readable, yet.
 _ENDINGS = {".h5ad": "h5ad", ".h5mu": "h5ad", ".h5": "10x_h5"}

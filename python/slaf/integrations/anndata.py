@@ -8,10 +8,12 @@ from typing import Any
 import pandas as pd
 
 from slaf.array import SLAFArray
+from slaf.data.saving import save_one
+from slaf.handle import LazyAnnData
 from slaf.lazy.frame import LazyObsView, LazyVarView
-from slaf.lazy.handle import LazyAnnData
 from slaf.lazy.join import concat
 from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.state import state_of
 from slaf.lazy.views import (
     LazyCooViewBase,
     LazyDictionaryViewMixin,
@@ -67,7 +69,7 @@ def read_slaf(
     """
     array = SLAFArray(filename, version=version, storage_options=storage_options)
     handle = LazyAnnData(array, backend=backend)
-    handle._set_write_through(write_through)
+    state_of(handle).saver = save_one if write_through else None
     return handle
 
 

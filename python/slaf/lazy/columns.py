@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from slaf import _axis, _metadata
-
-if TYPE_CHECKING:
-    from slaf.array import SLAFArray
+from slaf.dataset import Dataset
+from slaf.ground import axes, metadata
 
 #: A part of an axis smaller than this share is read by itself; of a larger one
 #: the whole column is read, and kept.
@@ -25,9 +23,9 @@ class Columns(Protocol):
 
     def __len__(self) -> int: ...
 
-    def index(self, rows: _axis.Positions | None = None) -> pd.Index: ...
+    def index(self, rows: axes.Positions | None = None) -> pd.Index: ...
 
-    def read(self, name: str, rows: _axis.Positions | None = None) -> pd.Series:
+    def read(self, name: str, rows: axes.Positions | None = None) -> pd.Series:
         """A column, or some of its rows, with a plain index. It may be shared:
         who hands it out hands out a copy."""
         ...
@@ -44,36 +42,36 @@ class Columns(Protocol):
 class Stored:
     """The columns of a dataset's `cells` or `genes`."""
 
-    def __init__(self, array: SLAFArray, axis: str):
-        self._array, self._axis = array, axis
-        self._table = "cells" if axis == "obs" else "genes"
-        self.notes = {note["name"]: note for note in array._note_columns(axis)}
+    def __init__(self, dataset: Dataset, axis: str):
+        self.dataset, self.axis = dataset, axis
+        self.table = "cells" if axis == "obs" else "genes"
+        self.notes = {note["name"]: note for note in dataset.column_notes(axis)}
         #: What the format has no place for.
-        extra = array._extras.get(axis)
+        extra = dataset.extras.get(axis)
         self._extra = pd.DataFrame() if extra is None else extra
         self.names = [*self.notes, *(n for n in self._extra if n not in self.notes)]
         self._kept: dict[str, pd.Series] = {}
 
     def __len__(self) -> int:
-        return self._array.shape[0 if self._axis == "obs" else 1]
+        return self.dataset.shape[0 if self.axis == "obs" else 1]
 
-    def index(self, rows: _axis.Positions | None = None) -> pd.Index:
-        array, names = self._array, f"_{self._axis}_names"
-        if rows is not None and names not in array.__dict__ and self._few(rows):
-            return array._names(self._axis, rows)
-        whole = getattr(array, names)
-        return whole if rows is None else _axis.take(whole, rows)
+    def index(self, rows: axes.Positions | None = None) -> pd.Index:
+        dataset, names = self.dataset, f"{self.axis}_names"
+        if rows is not None and names not in dataset.__dict__ and self._few(rows):
+            return dataset.names(self.axis, rows)
+        whole = getattr(dataset, names)
+        return whole if rows is None else axes.take(whole, rows)
 
-    def read(self, name: str, rows: _axis.Positions | None = None) -> pd.Series:
+    def read(self, name: str, rows: axes.Positions | None = None) -> pd.Series:
         if name not in self.notes:
             series = self._extra[name].reset_index(drop=True)
-            return series if rows is None else _axis.take(series, rows)
+            return series if rows is None else axes.take(series, rows)
         if rows is not None and name not in self._kept and self._few(rows):
-            return self._decoded(name, _axis.argument(rows))
+            return self._decoded(name, rows)
         if name not in self._kept:
             self._kept[name] = self._decoded(name, None)
         whole = self._kept[name]
-        return whole if rows is None else _axis.take(whole, rows)
+        return whole if rows is None else axes.take(whole, rows)
 
     def changed(self, name: str | None) -> bool:
         return False
@@ -82,48 +80,49 @@ class Stored:
         return self
 
     def __reduce__(self) -> Any:
-        return Stored, (self._array, self._axis)
+        return Stored, (self.dataset, self.axis)
 
     def arrow(self, name: str) -> pa.ChunkedArray | None:
         """The column as it is stored, where that says all."""
         note = self.notes.get(name)
         if note is None:
             return None
-        return pa.table(self._array._dataset.read(self._table, [note["stored"]])).column(0)
+        return self.dataset.column(self.table, note["stored"], None)
 
-    def _few(self, rows: _axis.Positions) -> bool:
+    def _few(self, rows: axes.Positions) -> bool:
         return len(rows) < _SMALL * len(self)
 
-    def _decoded(self, name: str, rows: Any) -> pd.Series:
+    def _decoded(self, name: str, rows: axes.Positions | None) -> pd.Series:
         note = self.notes[name]
-        table = pa.table(self._array._dataset.read(self._table, [note["stored"]], rows))
-        return _metadata.decode_column(table.column(0), note)
+        column = self.dataset.column(self.table, note["stored"], rows)
+        return metadata.decode_column(column, note)
 
 
 class Taken:
     """Some rows of other columns, as they were when they were taken."""
 
-    def __init__(self, columns: Columns, rows: _axis.Positions):
-        self._columns, self._rows = columns, rows
+    def __init__(self, columns: Columns, rows: axes.Positions):
+        self.columns, self.rows = columns, rows
         self.names = list(columns.names)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
-    def index(self, rows: _axis.Positions | None = None) -> pd.Index:
-        return self._columns.index(self._of(rows))
+    def index(self, rows: axes.Positions | None = None) -> pd.Index:
+        return self.columns.index(self.placed(rows))
 
-    def read(self, name: str, rows: _axis.Positions | None = None) -> pd.Series:
-        return _trimmed(self._columns.read(name, self._of(rows)))
+    def read(self, name: str, rows: axes.Positions | None = None) -> pd.Series:
+        return _trimmed(self.columns.read(name, self.placed(rows)))
 
     def changed(self, name: str | None) -> bool:
-        return self._columns.changed(name)
+        return self.columns.changed(name)
 
     def apart(self) -> Taken:
-        return Taken(self._columns.apart(), self._rows)
+        return Taken(self.columns.apart(), self.rows)
 
-    def _of(self, rows: _axis.Positions | None) -> _axis.Positions:
-        return self._rows if rows is None else _axis.compose(self._rows, rows)
+    def placed(self, rows: axes.Positions | None) -> axes.Positions:
+        """Where `rows` of these are in the other columns."""
+        return self.rows if rows is None else axes.compose(self.rows, rows)
 
 
 class Changed:
@@ -134,50 +133,50 @@ class Changed:
     def __init__(
         self, columns: Columns, names: list[str], held: dict[str, pd.Series], index: pd.Index | None
     ):
-        self._columns, self.names, self.held, self._index = columns, names, held, index
+        self.columns, self.names, self.held, self.own_index = columns, names, held, index
 
     def __len__(self) -> int:
-        return len(self._columns)
+        return len(self.columns)
 
-    def index(self, rows: _axis.Positions | None = None) -> pd.Index:
-        if self._index is None:
-            return self._columns.index(rows)
-        return self._index if rows is None else _axis.take(self._index, rows)
+    def index(self, rows: axes.Positions | None = None) -> pd.Index:
+        if self.own_index is None:
+            return self.columns.index(rows)
+        return self.own_index if rows is None else axes.take(self.own_index, rows)
 
-    def read(self, name: str, rows: _axis.Positions | None = None) -> pd.Series:
+    def read(self, name: str, rows: axes.Positions | None = None) -> pd.Series:
         if name not in self.held:
-            return self._columns.read(name, rows)
+            return self.columns.read(name, rows)
         series = self.held[name]
-        return series if rows is None else _axis.take(series, rows)
+        return series if rows is None else axes.take(series, rows)
 
     def arrow(self, name: str) -> pa.ChunkedArray | None:
-        plain = name not in self.held and hasattr(self._columns, "arrow")
-        return self._columns.arrow(name) if plain else None
+        plain = name not in self.held and hasattr(self.columns, "arrow")
+        return self.columns.arrow(name) if plain else None
 
     def changed(self, name: str | None) -> bool:
-        own = self._index is not None if name is None else name in self.held
-        return own or self._columns.changed(name)
+        own = self.own_index is not None if name is None else name in self.held
+        return own or self.columns.changed(name)
 
     def apart(self) -> Changed:
         held = {name: series.copy() for name, series in self.held.items()}
-        index = None if self._index is None else self._index.view()
-        return Changed(self._columns.apart(), list(self.names), held, index)
+        index = None if self.own_index is None else self.own_index.view()
+        return Changed(self.columns.apart(), list(self.names), held, index)
 
-    def taken(self, rows: _axis.Positions) -> Columns:
+    def taken(self, rows: axes.Positions) -> Columns:
         """Some rows. What is held is copied, but for all rows, whose copy is made
         when it is looked at."""
-        if _axis.is_all(rows, len(self)):
+        if axes.is_all(rows, len(self)):
             return Taken(self, rows)
-        held = {name: _trimmed(_axis.take(s, rows).copy()) for name, s in self.held.items()}
+        held = {name: _trimmed(axes.take(s, rows).copy()) for name, s in self.held.items()}
         held = {name: series.reset_index(drop=True) for name, series in held.items()}
-        index = None if self._index is None else _axis.take(self._index, rows)
-        return Changed(taken(self._columns, rows), list(self.names), held, index)
+        index = None if self.own_index is None else axes.take(self.own_index, rows)
+        return Changed(taken(self.columns, rows), list(self.names), held, index)
 
     @classmethod
     def of(cls, columns: Columns) -> Changed:
         """A copy to change."""
         if isinstance(columns, Changed):
-            return cls(columns._columns, list(columns.names), dict(columns.held), columns._index)
+            return cls(columns.columns, list(columns.names), dict(columns.held), columns.own_index)
         return cls(columns, list(columns.names), {}, None)
 
     def having(self, name: str, values: pd.Series) -> Changed:
@@ -195,7 +194,7 @@ class Changed:
 
     def named(self, index: pd.Index) -> Changed:
         changed = Changed.of(self)
-        changed._index = index
+        changed.own_index = index
         return changed
 
 
@@ -209,12 +208,12 @@ class Framed:
     def __len__(self) -> int:
         return len(self.frame)
 
-    def index(self, rows: _axis.Positions | None = None) -> pd.Index:
-        return self.frame.index if rows is None else _axis.take(self.frame.index, rows)
+    def index(self, rows: axes.Positions | None = None) -> pd.Index:
+        return self.frame.index if rows is None else axes.take(self.frame.index, rows)
 
-    def read(self, name: str, rows: _axis.Positions | None = None) -> pd.Series:
+    def read(self, name: str, rows: axes.Positions | None = None) -> pd.Series:
         series = self.frame[name]
-        return (series if rows is None else _axis.take(series, rows)).reset_index(drop=True)
+        return (series if rows is None else axes.take(series, rows)).reset_index(drop=True)
 
     def changed(self, name: str | None) -> bool:
         return True
@@ -222,13 +221,13 @@ class Framed:
     def apart(self) -> Framed:
         return Framed(self.frame.copy())
 
-    def taken(self, rows: _axis.Positions) -> Columns:
-        if _axis.is_all(rows, len(self)):
+    def taken(self, rows: axes.Positions) -> Columns:
+        if axes.is_all(rows, len(self)):
             return Taken(self, rows)
-        return Taken(Framed(_axis.take(self.frame, rows).copy()), range(len(rows)))
+        return Taken(Framed(axes.take(self.frame, rows).copy()), range(len(rows)))
 
 
-def taken(columns: Columns, rows: _axis.Positions) -> Columns:
+def taken(columns: Columns, rows: axes.Positions) -> Columns:
     """Some rows of `columns` as they are now."""
     own = getattr(columns, "taken", None)
     return Taken(columns, rows) if own is None else own(rows)
@@ -259,7 +258,7 @@ def as_names(names: Any) -> pd.Index:
     if pd.api.types.infer_dtype(index, skipna=False) != "string":
         texts = [n.decode() if isinstance(n, bytes) else n for n in index.astype(object)]
         index = pd.Index(texts, dtype=object, name=index.name).astype(str)
-    return index if index.dtype == _metadata.TEXT else index.astype(_metadata.TEXT)
+    return index if index.dtype == metadata.TEXT else index.astype(metadata.TEXT)
 
 
 def as_column(value: Any, index: pd.Index, length: int) -> pd.Series:

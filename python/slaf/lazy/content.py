@@ -3,32 +3,28 @@ share its content; a view that is written to gets content of its own."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from slaf import _axis
-from slaf.lazy.columns import Columns, Stored
-from slaf.lazy.frame import FRAMES, LazyFrame
-from slaf.lazy.matrix import LazyExpressionMatrix
-from slaf.lazy.readers import (
-    AXES,
-    SQUARE,
-    Reader,
-    StoredExtra,
-    StoredPairs,
-    StoredVectors,
-    part_of,
-)
-from slaf.lazy.sources import Held
+from slaf.dataset import Dataset
+from slaf.ground import axes
+from slaf.lazy.columns import Columns
+from slaf.lazy.frame import LazyFrame, frame_of, snapshot
+from slaf.lazy.plan import MatrixPlan
+from slaf.lazy.readers import AXES, Reader, part_of
 
-if TYPE_CHECKING:
-    from slaf.array import SLAFArray
+
+class Raw(Protocol):
+    """What a handle has as raw: cells × genes of its own."""
+
+    def of_cells(self, rows: axes.Positions) -> Raw:
+        """A copy of some cells."""
+        ...
 
 
 class Content:
@@ -36,46 +32,47 @@ class Content:
 
     def __init__(self, shape: tuple[int, int]):
         self.shape = shape
-        self.array: SLAFArray | None = None
+        self.dataset: Dataset | None = None
         #: Where the cells and genes lie in the dataset.
-        self.place: tuple[_axis.Positions, _axis.Positions] | None = None
+        self.place: tuple[axes.Positions, axes.Positions] | None = None
         self.frames: dict[str, LazyFrame] = {}
-        self.x: LazyExpressionMatrix | None = None
-        self.layers: dict[str, LazyExpressionMatrix] = {}
+        self.x: MatrixPlan | None = None
+        self.layers: dict[str, MatrixPlan] = {}
         self.arrays: dict[str, dict[str, Reader]] = {section: {} for section in AXES}
-        self._uns: dict[str, Any] | Callable[[], dict[str, Any]] = {}
-        #: raw, a handle of the same cells, or what makes it.
-        self.raw: Any = None
+        #: uns, or what reads it.
+        self.lazy_uns: dict[str, Any] | Callable[[], dict[str, Any]] = {}
+        #: raw, of the same cells, or what opens it.
+        self.raw: Raw | Callable[[], Raw] | None = None
         #: X and layers as they are in the dataset: no need to save them.
-        self.settled_x: LazyExpressionMatrix | None = None
-        self.settled: dict[str, LazyExpressionMatrix] = {}
+        self.settled_x: MatrixPlan | None = None
+        self.settled: dict[str, MatrixPlan] = {}
 
     @property
     def uns(self) -> dict[str, Any]:
-        if callable(self._uns):
-            self._uns = self._uns()
-        return self._uns
+        if callable(self.lazy_uns):
+            self.lazy_uns = self.lazy_uns()
+        return self.lazy_uns
 
     @uns.setter
     def uns(self, value: Mapping[str, Any]) -> None:
-        self._uns = dict(value)
+        self.lazy_uns = dict(value)
 
     def names(self, axis: int) -> pd.Index:
         """obs_names (0) or var_names (1), as they are now."""
         return self.frames["obs" if axis == 0 else "var"].index
 
     def at(
-        self, rows: _axis.Positions, columns: _axis.Positions, frames: dict[str, LazyFrame]
+        self, rows: axes.Positions, columns: axes.Positions, frames: dict[str, LazyFrame]
     ) -> Content:
         """A part, with `frames`, that can be changed without the whole noticing,
         and the whole without it. uns is left to the caller."""
         part = Content((len(rows), len(columns)))
-        part.array = self.array
+        part.dataset = self.dataset
         if self.place is not None:
             cells, genes = self.place
-            part.place = _axis.compose(cells, rows), _axis.compose(genes, columns)
+            part.place = axes.compose(cells, rows), axes.compose(genes, columns)
         part.frames = frames
-        taken = lambda matrix: matrix._at(rows, columns)._named(part.names)  # noqa: E731
+        taken = lambda matrix: matrix.at(rows, columns).named(part.names)  # noqa: E731
         part.x = None if self.x is None else taken(self.x)
         part.settled_x = part.x if self.x is self.settled_x else None
         for key, layer in self.layers.items():
@@ -87,27 +84,27 @@ class Content:
             part.arrays[section] = {k: part_of(r, (rows, columns)[axis]) for k, r in found}
         raw = self.raw
         if callable(raw):
-            part.raw = raw if _axis.is_all(rows, self.shape[0]) else partial(_rows_of, raw, rows)
+            part.raw = raw if axes.is_all(rows, self.shape[0]) else partial(_rows_of, raw, rows)
         else:
-            part.raw = None if raw is None else raw[rows].copy()
+            part.raw = None if raw is None else raw.of_cells(rows)
         return part
 
     def turned(self) -> Content:
         """Genes × cells. This one is used no more."""
         turned = Content(self.shape[::-1])
         for axis, other in (("obs", "var"), ("var", "obs")):
-            turned.frames[axis] = FRAMES[axis]._of(self.frames[other]._snapshot())
+            turned.frames[axis] = frame_of(axis, snapshot(self.frames[other]))
         for section, other in (("obsm", "varm"), ("obsp", "varp")):
             turned.arrays[section] = self.arrays[other]
             turned.arrays[other] = self.arrays[section]
-        turned.x = None if self.x is None else self.x.T._named(turned.names)
-        turned.layers = {k: m.T._named(turned.names) for k, m in self.layers.items()}
-        turned._uns = self._uns
+        turned.x = None if self.x is None else self.x.turned().named(turned.names)
+        turned.layers = {k: m.turned().named(turned.names) for k, m in self.layers.items()}
+        turned.lazy_uns = self.lazy_uns
         return turned
 
     def __getstate__(self) -> dict[str, Any]:
         # Names are the frames'; they are not sent again with each matrix.
-        nameless = lambda m: None if m is None else m._named(None)  # noqa: E731
+        nameless = lambda m: None if m is None else m.named(None)  # noqa: E731
         state = dict(self.__dict__, x=nameless(self.x))
         state["layers"] = {key: nameless(layer) for key, layer in self.layers.items()}
         state["settled_x"] = self.x is self.settled_x
@@ -116,76 +113,14 @@ class Content:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.x = None if self.x is None else self.x._named(self.names)
-        self.layers = {key: layer._named(self.names) for key, layer in self.layers.items()}
+        self.x = None if self.x is None else self.x.named(self.names)
+        self.layers = {key: layer.named(self.names) for key, layer in self.layers.items()}
         self.settled_x = self.x if state["settled_x"] else None
         self.settled = {key: self.layers[key] for key in state["settled"]}
 
 
-def resolved(raw: Any) -> Any:
-    return raw() if callable(raw) else raw
-
-
-def _rows_of(raw: Callable[[], Any], rows: _axis.Positions) -> Any:
-    return raw()[rows].copy()
-
-
-def of_array(array: SLAFArray) -> Content:
-    """All of a dataset."""
-    content = Content(array.shape)
-    content.array = array
-    cells, genes = array.shape
-    content.place = range(cells), range(genes)
-    content.frames = {axis: frame._of(Stored(array, axis)) for axis, frame in FRAMES.items()}
-    if not (array._notes.get("x") or {}).get("absent"):
-        content.x = LazyExpressionMatrix(array)._named(content.names)
-    layers = {key: LazyExpressionMatrix(array, "layers", key) for key in array._keys("layers")}
-    for key, value in array._extras.get("layers", {}).items():
-        layers[key] = LazyExpressionMatrix._of(Held(value))
-    content.layers = {key: layer._named(content.names) for key, layer in layers.items()}
-    content.settled_x, content.settled = content.x, dict(content.layers)
-    content.arrays = arrays_of(array)
-    content._uns = partial(uns_of, array)
-    content.raw = raw_of(array)
-    return content
-
-
-def arrays_of(array: SLAFArray) -> dict[str, dict[str, Reader]]:
-    """Readers of obsm, varm, obsp and varp of a dataset."""
-    readers: dict[str, dict[str, Reader]] = {}
-    for section, table in (("obsm", "cells"), ("varm", "genes")):
-        noted = array._notes.get(section)
-        stored = noted if noted is not None else {key: key for key in array._vectors(table)}
-        readers[section] = {k: StoredVectors(array, table, column) for k, column in stored.items()}
-    for section in SQUARE:
-        readers[section] = {key: StoredPairs(array, section, key) for key in array._keys(section)}
-    for section, found in readers.items():
-        for key in array._extras.get(section, {}):
-            found[key] = StoredExtra(array, section, key)
-    return readers
-
-
-def uns_of(array: SLAFArray) -> dict[str, Any]:
-    """uns of a dataset, anew."""
-    if "uns" in array._extras:
-        return deepcopy(dict(array._extras["uns"]))
-    content = array._dataset.file("uns.json")
-    return {} if content is None else json.loads(content)
-
-
-def raw_of(array: SLAFArray) -> Callable[[], Any] | None:
-    """What makes raw of a dataset, or None."""
-    return partial(_raw, array) if "raw" in array._notes else None
-
-
-def _raw(array: SLAFArray) -> Any:
-    from slaf.lazy.handle import LazyAnnData
-
-    notes = array._notes
-    handle = LazyAnnData(array._inside(notes["raw"], notes.get("raw_version")))
-    cells = array.shape[0]
-    # An append may have made it longer since this version.
-    return handle if handle.n_obs == cells else handle[:cells].copy()
+def _rows_of(raw: Callable[[], Raw], rows: axes.Positions) -> Raw:
+    return raw().of_cells(rows)
 
 
 def uns_of_part(

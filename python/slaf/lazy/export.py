@@ -3,26 +3,27 @@ hold the same buffers."""
 
 from __future__ import annotations
 
-import os
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from slaf.lazy.frame import whole
+from slaf.lazy.state import HandleState, OverState
+
 if TYPE_CHECKING:
     import anndata
 
-    from slaf.lazy.members import Members
 
-
-class Exports:
-    """What a :class:`LazyAnnData` can be turned into."""
+class Exports(OverState):
+    """What a lazy handle can be turned into."""
 
     def to_adata(self) -> anndata.AnnData:
         """Reads everything of this handle into a real AnnData. X and layers are
         CSR."""
-        return to_adata(self)
+        return to_adata(self._state)
 
     compute = to_adata
 
@@ -83,48 +84,27 @@ class Exports:
         matrix = self._x if layer is None else self.layers[layer]
         return csr_matrix(matrix.compute())
 
-    def write_h5ad(
-        self,
-        filename: str | os.PathLike[str],
-        *,
-        compression: str | None = None,
-        overwrite: bool = True,
-    ) -> None:
-        """Writes an h5ad file in bounded memory; see
-        :func:`slaf.data.exporter.export_h5ad`."""
-        from slaf.data.exporter import export_h5ad
 
-        export_h5ad(self, filename, compression=compression, overwrite=overwrite)
-
-    def write_zarr(self, store: Any, *, chunks: tuple[int, ...] | None = None) -> None:
-        """Writes a zarr store, as AnnData does: everything is read for it."""
-        self.to_adata().write_zarr(store, chunks=chunks)
-
-    def write(self, filename: str) -> None:
-        """Writes an h5ad file, as :meth:`write_h5ad`."""
-        self.write_h5ad(filename)
-
-
-def to_adata(handle: Members, *, x: bool = True, layers: bool = True) -> anndata.AnnData:
-    """A real AnnData of what the handle shows; `x` and `layers` say whether
-    those are read too, and then raw is."""
+def to_adata(state: HandleState, *, x: bool = True, layers: bool = True) -> anndata.AnnData:
+    """A real AnnData of what a handle shows; `x` and `layers` say whether those are
+    read too, and then raw is."""
     import anndata
 
-    matrix = handle._x if x else None
-    part = handle._part
-    found = handle._content.layers.items() if layers else ()
+    matrix = state.x if x else None
+    arrays = {
+        section: {key: state.copied_value(section, key) for key in state.held(section)}
+        for section in ("obsm", "varm", "obsp", "varp")
+    }
+    found = state.held("layers").items() if layers else ()
     adata = anndata.AnnData(
         X=None if matrix is None else matrix.compute(),
-        obs=handle.obs._whole(),
-        var=handle.var._whole(),
-        obsm=handle.obsm.copy(),
-        varm=handle.varm.copy(),
-        obsp=handle.obsp.copy(),
-        varp=handle.varp.copy(),
-        layers={key: layer._at(*part).compute() for key, layer in found},
-        uns=handle.uns.copy(),
-        shape=handle.shape if matrix is None else None,
+        obs=whole(state.frame("obs")),
+        var=whole(state.frame("var")),
+        layers={key: layer.at(*state.part).compute() for key, layer in found},
+        uns=deepcopy(dict(state.uns)),
+        shape=state.shape if matrix is None else None,
+        **arrays,
     )
-    if x and layers and (raw := handle.raw) is not None:
+    if x and layers and (raw := state.raw) is not None:
         adata.raw = to_adata(raw)
     return adata

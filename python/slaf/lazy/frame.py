@@ -7,16 +7,15 @@ reads all columns first, and is pandas' own from then on."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from slaf import _axis, _metadata
+from slaf._slaf import nearest
+from slaf.ground import axes, metadata
+from slaf.ground.hints import did_you_mean
 from slaf.lazy.columns import Changed, Columns, Framed, as_column, as_names
-
-if TYPE_CHECKING:
-    from slaf.lazy.handle import LazyAnnData
 
 #: Rows up to which a frame is shown by pandas, which reads all of them.
 _SHOWN = 100_000
@@ -28,22 +27,8 @@ class LazyFrame(pd.DataFrame):
     #: What it is of the handle, and what its index is called as a column.
     _called, _index_column = "The frame", "name"
 
-    @classmethod
-    def _of(cls, columns: Columns) -> LazyFrame:
-        frame = object.__new__(cls)
-        pd.core.generic.NDFrame.__init__(frame, None)
-        state = frame.__dict__
-        del state["_manager"]
-        state["_columns_read"] = Changed.of(columns)
-        return frame
-
     def __reduce__(self) -> Any:
-        return type(self)._of, (self._snapshot().apart(),)
-
-    def _watch(self, before: Callable[[], None], after: Callable[[str | None], None]) -> None:
-        """Says whom to call before each change, and after one column was set or
-        deleted, or (None) the names were."""
-        self.__dict__.update(_before=before, _after=after)
+        return _over, (type(self), snapshot(self).apart())
 
     def _before_change(self) -> None:
         if "_before" in self.__dict__:
@@ -58,26 +43,7 @@ class LazyFrame(pd.DataFrame):
         """The columns, as long as not all are read."""
         return self.__dict__.get("_columns_read")
 
-    def _snapshot(self) -> Columns:
-        """The columns as they are now, to take rows from. They may be written to
-        through what was handed out: who keeps them takes them :meth:`apart`."""
-        return self._lazy or Framed(self.copy(deep=False))
-
-    def _detach(self) -> None:
-        """What was not handed out yet is not shared any more."""
-        lazy = self._lazy
-        if lazy is not None:
-            inner = lazy._columns.apart()
-            self.__dict__["_columns_read"] = Changed(inner, lazy.names, lazy.held, lazy._index)
-
-    def _whole(self) -> pd.DataFrame:
-        """A plain frame of all columns, a copy; this one stays lazy."""
-        lazy = self._lazy
-        if lazy is None:
-            return pd.DataFrame(self).copy()
-        return self._plain(lazy.names)
-
-    def _plain(self, names: list[str], rows: _axis.Positions | None = None) -> pd.DataFrame:
+    def _plain(self, names: list[str], rows: axes.Positions | None = None) -> pd.DataFrame:
         lazy = self._lazy
         index = lazy.index(rows).view()
         found = {at: lazy.read(name, rows).array for at, name in enumerate(names)}
@@ -90,7 +56,7 @@ class LazyFrame(pd.DataFrame):
     def _mgr(self) -> Any:
         state = self.__dict__
         if "_manager" not in state:
-            state["_manager"] = self._whole()._mgr
+            state["_manager"] = whole(self)._mgr
             del state["_columns_read"]
         return state["_manager"]
 
@@ -122,11 +88,11 @@ class LazyFrame(pd.DataFrame):
         lazy = self._lazy
         if lazy is None:
             return pd.DataFrame.index.__get__(self, type(self))
-        if lazy._index is None:
+        if lazy.own_index is None:
             # An object of its own, whose `name` can be set.
             lazy = lazy.named(lazy.index().view())
             self.__dict__["_columns_read"] = lazy
-        return lazy._index
+        return lazy.own_index
 
     @index.setter
     def index(self, names: Any) -> None:
@@ -173,11 +139,8 @@ class LazyFrame(pd.DataFrame):
         missing = next((name for name in names if name not in known), None)
         if missing is None:
             return
-        from slaf._slaf import nearest
-
-        near = nearest(str(missing), [str(n) for n in known])
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise KeyError(f"{self._called} has no column {missing!r}.{hint}")
+        near = did_you_mean(nearest(str(missing), [str(n) for n in known]))
+        raise KeyError(f"{self._called} has no column {missing!r}.{near}")
 
     def _column(self, name: str) -> pd.Series:
         """A column as a frame hands it out: what pandas lets one write into it is
@@ -234,7 +197,7 @@ class LazyFrame(pd.DataFrame):
         for name in self.columns:
             column = lazy.arrow(name) if lazy is not None and hasattr(lazy, "arrow") else None
             if column is None or isinstance(self[name].dtype, pd.CategoricalDtype):
-                column = _metadata.encode_column(self[name], str(name), {})[0]
+                column = metadata.encode_column(self[name], str(name), {})[0]
             columns[str(name)] = column
         return pa.table(columns)
 
@@ -253,8 +216,8 @@ class LazyFrame(pd.DataFrame):
     def _shown(self, how: str) -> str:
         lazy = self._lazy
         if lazy is None or len(lazy) <= _SHOWN:
-            whole = pd.DataFrame(self) if lazy is None else self._whole()
-            return getattr(whole, how)()
+            frame = pd.DataFrame(self) if lazy is None else whole(self)
+            return getattr(frame, how)()
         ends = pd.concat([self.head(), self.tail()])
         note = f"[{len(lazy):,} rows × {len(lazy.names)} columns, the first and the last 5]"
         shown = getattr(ends, how)()
@@ -266,10 +229,10 @@ class LazyObsView(LazyFrame):
 
     _called, _index_column = "obs", "cell_id"
 
-    def __new__(cls, lazy_adata: LazyAnnData) -> LazyObsView:
+    def __new__(cls, lazy_adata: Any) -> LazyObsView:
         return lazy_adata.obs
 
-    def __init__(self, lazy_adata: LazyAnnData):
+    def __init__(self, lazy_adata: Any):
         """`lazy_adata.obs` is ready."""
 
 
@@ -278,12 +241,53 @@ class LazyVarView(LazyFrame):
 
     _called, _index_column = "var", "gene_id"
 
-    def __new__(cls, lazy_adata: LazyAnnData) -> LazyVarView:
+    def __new__(cls, lazy_adata: Any) -> LazyVarView:
         return lazy_adata.var
 
-    def __init__(self, lazy_adata: LazyAnnData):
+    def __init__(self, lazy_adata: Any):
         """`lazy_adata.var` is ready."""
 
 
-#: The frame of each axis.
-FRAMES: dict[str, type[LazyFrame]] = {"obs": LazyObsView, "var": LazyVarView}
+_FRAMES: dict[str, type[LazyFrame]] = {"obs": LazyObsView, "var": LazyVarView}
+
+
+def frame_of(axis: str, columns: Columns) -> LazyFrame:
+    """`obs` or `var` over `columns`."""
+    return _over(_FRAMES[axis], columns)
+
+
+def _over(kind: type[LazyFrame], columns: Columns) -> LazyFrame:
+    frame = object.__new__(kind)
+    pd.core.generic.NDFrame.__init__(frame, None)
+    state = frame.__dict__
+    del state["_manager"]
+    state["_columns_read"] = Changed.of(columns)
+    return frame
+
+
+def snapshot(frame: LazyFrame) -> Columns:
+    """The columns as they are now, to take rows from. They may be written to
+    through what was handed out: who keeps them takes them :meth:`~Columns.apart`."""
+    return frame._lazy or Framed(frame.copy(deep=False))
+
+
+def whole(frame: LazyFrame) -> pd.DataFrame:
+    """A plain frame of all columns, a copy; `frame` stays lazy."""
+    lazy = frame._lazy
+    return pd.DataFrame(frame).copy() if lazy is None else frame._plain(lazy.names)
+
+
+def watch(
+    frame: LazyFrame, before: Callable[[], None], after: Callable[[str | None], None]
+) -> None:
+    """Says whom to call before each change, and after one column was set or
+    deleted, or (None) the names were."""
+    frame.__dict__.update(_before=before, _after=after)
+
+
+def detach(frame: LazyFrame) -> None:
+    """What was not handed out yet is not shared any more."""
+    lazy = frame._lazy
+    if lazy is not None:
+        inner = lazy.columns.apart()
+        frame.__dict__["_columns_read"] = Changed(inner, lazy.names, lazy.held, lazy.own_index)

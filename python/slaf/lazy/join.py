@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.lazy.columns import Framed
 from slaf.lazy.content import Content
-from slaf.lazy.frame import FRAMES
-from slaf.lazy.handle import LazyAnnData
-from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.frame import frame_of, whole
+from slaf.lazy.handle import LazyHandle
+from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.readers import held, held_pairs
 from slaf.lazy.sources import Held
 from slaf.lazy.stacked import Diagonal, Joined, Stacked, StackedVectors
+from slaf.lazy.state import HandleState, state_of
 from slaf.lazy.steps import Step
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def concat(
-    adatas: Iterable[LazyAnnData] | Mapping[str, LazyAnnData],
+    adatas: Iterable[LazyHandle] | Mapping[str, LazyHandle],
     *,
     axis: str | int = "obs",
     join: str = "inner",
@@ -40,7 +41,7 @@ def concat(
     index_unique: str | None = None,
     fill_value: Any = None,
     pairwise: bool = False,
-) -> LazyAnnData:
+) -> LazyHandle:
     """Cells of several handles in one, lazily: X, layers, obsm, obsp and raw are
     read from their datasets when asked for. Parameters and results are those of
     `anndata.concat` for what `to_adata` of the handles gives.
@@ -83,18 +84,20 @@ def concat(
             raise TypeError("Give `keys`, or a mapping of handles, not both.")
         keys, adatas = list(adatas), list(adatas.values())
     # Copies, which later changes of the handles do not reach.
-    handles = [_checked(handle).copy() for handle in adatas]
+    adatas = [_checked(handle) for handle in adatas]
+    states = [state_of(handle).copy() for handle in adatas]
     names = {
         "label": label,
-        "keys": list(map(str, range(len(handles)))) if keys is None else list(keys),
+        "keys": list(map(str, range(len(states)))) if keys is None else list(keys),
         "index_unique": index_unique,
     }
-    _check(handles, join, names["keys"])
-    return _joined(handles, join, merge, uns_merge, names, fill_value, pairwise)
+    _check(states, join, names["keys"])
+    joined = _joined(states, join, merge, uns_merge, names, fill_value, pairwise)
+    return type(adatas[0]).over(joined)
 
 
-def _checked(handle: Any) -> LazyAnnData:
-    if not isinstance(handle, LazyAnnData):
+def _checked(handle: Any) -> LazyHandle:
+    if not isinstance(handle, LazyHandle):
         raise TypeError(
             f"`slaf.concat` takes lazy handles, not {type(handle).__name__}; for AnnData "
             "objects there is `anndata.concat`."
@@ -102,22 +105,22 @@ def _checked(handle: Any) -> LazyAnnData:
     return handle
 
 
-def _check(handles: list[LazyAnnData], join: str, keys: list[Any]) -> None:
-    if not handles:
+def _check(states: list[HandleState], join: str, keys: list[Any]) -> None:
+    if not states:
         raise SlafError("There is nothing to concatenate.")
     if join not in ("inner", "outer"):
         raise SlafError(f"`join` is 'inner' or 'outer', not {join!r}.")
-    if len(keys) < len(handles) or len(set(keys)) < len(keys):
-        raise SlafError(f"`keys` needs a name for each of the {len(handles)} handles, none twice.")
-    for key, handle in zip(keys, handles, strict=False):
-        if not handle.var_names.is_unique:
-            twice = handle.var_names[handle.var_names.duplicated()][0]
+    if len(keys) < len(states) or len(set(keys)) < len(keys):
+        raise SlafError(f"`keys` needs a name for each of the {len(states)} handles, none twice.")
+    for key, state in zip(keys, states, strict=False):
+        if not state.names(1).is_unique:
+            twice = state.names(1)[state.names(1).duplicated()][0]
             raise SlafError(
                 f"Handle {key!r} has the gene {twice!r} twice, and genes are joined by their "
                 "names. Call its `var_names_make_unique()` first."
             )
-    lacking = [key for key, handle in zip(keys, handles, strict=False) if handle._x is None]
-    if 0 < len(lacking) < len(handles):
+    lacking = [key for key, state in zip(keys, states, strict=False) if state.x is None]
+    if 0 < len(lacking) < len(states):
         raise SlafError(
             f"Handle {lacking[0]!r} has no X, and others have one. Leave it out, or set X of all "
             "of them."
@@ -125,85 +128,89 @@ def _check(handles: list[LazyAnnData], join: str, keys: list[Any]) -> None:
 
 
 def _joined(
-    handles: list[LazyAnnData],
+    states: list[HandleState],
     join: str,
     merge: Merge,
     uns_merge: Merge,
     names: dict[str, Any],
     fill_value: Any,
     pairwise: bool,
-) -> LazyAnnData:
+) -> HandleState:
     import anndata
 
-    samples = [_sample(handle, pairwise) for handle in handles]
+    samples = [_sample(state, pairwise) for state in states]
     _check_kinds([sample.obsm for sample in samples], join, names["keys"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         how = {"join": join, "fill_value": fill_value, "pairwise": pairwise}
         sample = anndata.concat(samples, **how)
-    whole = anndata.concat(
-        [_without_matrices(handle, merge, uns_merge) for handle in handles],
+    joined = anndata.concat(
+        [_without_matrices(state, merge, uns_merge) for state in states],
         join=join,
         merge=merge,
         uns_merge=uns_merge,
         fill_value=fill_value,
         **names,
     )
-    content = Content((whole.n_obs, whole.n_vars))
+    content = Content((joined.n_obs, joined.n_vars))
     for axis in ("obs", "var"):
-        content.frames[axis] = FRAMES[axis]._of(Framed(getattr(whole, axis)))
-    content.uns = copy.deepcopy(dict(whole.uns))
-    content.arrays["varm"] = {k: held(copy.deepcopy(v)) for k, v in whole.varm.items()}
-    content.arrays["varp"] = {k: held_pairs(copy.deepcopy(v)) for k, v in whole.varp.items()}
-    content.arrays["obsp"] = {k: Diagonal(handles, k, v.dtype) for k, v in sample.obsp.items()}
+        content.frames[axis] = frame_of(axis, Framed(getattr(joined, axis)))
+    content.uns = copy.deepcopy(dict(joined.uns))
+    content.arrays["varm"] = {k: held(copy.deepcopy(v)) for k, v in joined.varm.items()}
+    content.arrays["varp"] = {k: held_pairs(copy.deepcopy(v)) for k, v in joined.varp.items()}
+    content.arrays["obsp"] = {k: Diagonal(states, k, v.dtype) for k, v in sample.obsp.items()}
     for key, value in sample.obsm.items():
-        content.arrays["obsm"][key] = _rows(handles, samples, key, value, join, fill_value)
-    genes = [handle.var_names.get_indexer(whole.var_names) for handle in handles]
+        content.arrays["obsm"][key] = _rows(states, samples, key, value, join, fill_value)
+    genes = [state.names(1).get_indexer(joined.var_names) for state in states]
     if sample.X is not None:
-        matrices = [handle._x for handle in handles]
-        content.x = _matrix(content, handles, matrices, genes, sample.X, fill_value)
+        matrices = [state.x for state in states]
+        content.x = _matrix(content, states, matrices, genes, sample.X, fill_value)
     for key, value in sample.layers.items():
         if key is not None:  # so anndata 0.13 calls X
-            matrices = [handle._content.layers.get(key) for handle in handles]
-            content.layers[key] = _matrix(content, handles, matrices, genes, value, fill_value)
-    content.raw = _raw(handles, join, names, fill_value)
-    return LazyAnnData._of(content)
+            matrices = [state.held("layers").get(key) for state in states]
+            content.layers[key] = _matrix(content, states, matrices, genes, value, fill_value)
+    content.raw = _raw(states, join, names, fill_value)
+    return HandleState(content)
 
 
-def _sample(handle: LazyAnnData, pairwise: bool) -> anndata.AnnData:
+def _sample(state: HandleState, pairwise: bool) -> anndata.AnnData:
     """The first cell, of whose matrices only the dtypes are asked: what anndata
     makes of these, it makes of all cells."""
     import anndata
 
-    head = handle[:1]
+    head = state.at(range(min(1, state.shape[0])), range(state.shape[1]))
 
-    def empty(matrix: LazyExpressionMatrix) -> Any:
-        return (np.zeros if matrix._dense() else sparse.csr_matrix)(head.shape, dtype=matrix.dtype)
+    def empty(matrix: MatrixPlan) -> Any:
+        return (np.zeros if matrix.is_dense else sparse.csr_matrix)(head.shape, dtype=matrix.dtype)
 
-    layers = handle._content.layers
+    layers = state.held("layers")
     return anndata.AnnData(
-        X=None if handle._x is None else empty(handle._x),
-        obs=pd.DataFrame(index=head.obs_names),
-        var=pd.DataFrame(index=handle.var_names),
-        obsm=dict(head.obsm),
-        obsp=dict(head.obsp) if pairwise else None,
+        X=None if state.x is None else empty(state.x),
+        obs=pd.DataFrame(index=head.names(0)),
+        var=pd.DataFrame(index=state.names(1)),
+        obsm=_values(head, "obsm"),
+        obsp=_values(head, "obsp") if pairwise else None,
         layers={key: empty(layer) for key, layer in layers.items()},
-        shape=head.shape if handle._x is None else None,
+        shape=head.shape if state.x is None else None,
     )
 
 
-def _without_matrices(handle: LazyAnnData, merge: Merge, uns_merge: Merge) -> anndata.AnnData:
+def _values(state: HandleState, section: str) -> dict[str, Any]:
+    return {key: state.value(section, key) for key in state.held(section)}
+
+
+def _without_matrices(state: HandleState, merge: Merge, uns_merge: Merge) -> anndata.AnnData:
     """obs, and of the rest what `merge` and `uns_merge` may keep."""
     import anndata
 
     kept = merge is not None
     return anndata.AnnData(
-        obs=handle.obs._whole(),
-        var=handle.var._whole() if kept else pd.DataFrame(index=handle.var_names),
-        varm=dict(handle.varm) if kept else None,
-        varp=dict(handle.varp) if kept else None,
-        uns=None if uns_merge is None else dict(handle.uns),
-        shape=handle.shape,
+        obs=whole(state.frame("obs")),
+        var=whole(state.frame("var")) if kept else pd.DataFrame(index=state.names(1)),
+        varm=_values(state, "varm") if kept else None,
+        varp=_values(state, "varp") if kept else None,
+        uns=None if uns_merge is None else dict(state.uns),
+        shape=state.shape,
     )
 
 
@@ -231,7 +238,7 @@ def _kind(value: Any) -> str:
 
 
 def _rows(
-    handles: list[LazyAnnData],
+    states: list[HandleState],
     samples: list[anndata.AnnData],
     key: str,
     value: Any,
@@ -243,38 +250,38 @@ def _rows(
     found = [sample.obsm[key] for sample in samples if key in sample.obsm]
     if all(isinstance(v, np.ndarray) and v.ndim == 2 and v.dtype.kind == "f" for v in found):
         fill = np.nan if fill_value is None else fill_value
-        return StackedVectors(handles, key, value.shape[1], value.dtype, fill)
-    return Joined(handles, key, join, fill_value)
+        return StackedVectors(states, key, value.shape[1], value.dtype, fill)
+    return Joined(states, key, join, fill_value)
 
 
 def _matrix(
     content: Content,
-    handles: list[LazyAnnData],
-    matrices: list[LazyExpressionMatrix | None],
+    states: list[HandleState],
+    matrices: list[MatrixPlan | None],
     genes: list[np.ndarray],
     sample: Any,
     fill_value: Any,
-) -> LazyExpressionMatrix:
+) -> MatrixPlan:
     dense = not sparse.issparse(sample)
     fill = (np.nan if dense else 0) if fill_value is None else fill_value
     parts, columns = [], []
-    for handle, matrix, places in zip(handles, matrices, genes, strict=True):
+    for state, matrix, places in zip(states, matrices, genes, strict=True):
         if matrix is None:
-            matrix = LazyExpressionMatrix._of(Held(sparse.csr_matrix((handle.n_obs, 0))))
+            matrix = MatrixPlan.of(Held(sparse.csr_matrix((state.shape[0], 0))))
             places = np.full(len(places), -1)
         parts.append(matrix)
         columns.append(places)
     stacked = Stacked(parts, columns, sample.dtype, fill)
-    joined = LazyExpressionMatrix._of(stacked)._named(content.names)
-    return joined._after(Step("subtract", np.zeros(joined.shape[1]))) if dense else joined
+    joined = MatrixPlan.of(stacked, content.names)
+    return joined.after(Step("subtract", np.zeros(joined.shape[1]))) if dense else joined
 
 
 def _raw(
-    handles: list[LazyAnnData], join: str, names: dict[str, Any], fill_value: Any
-) -> LazyAnnData | None:
-    raws = [handle.raw for handle in handles]
+    states: list[HandleState], join: str, names: dict[str, Any], fill_value: Any
+) -> HandleState | None:
+    raws = [state.raw for state in states]
     if None not in raws:
-        parts = [_plain(handle, raw) for handle, raw in zip(handles, raws, strict=True)]
+        parts = [_plain(state, raw) for state, raw in zip(states, raws, strict=True)]
         try:
             _check(parts, join, names["keys"])
         except SlafError as error:
@@ -289,11 +296,11 @@ def _raw(
     return None
 
 
-def _plain(handle: LazyAnnData, raw: LazyAnnData) -> LazyAnnData:
+def _plain(state: HandleState, raw: HandleState) -> HandleState:
     """X and the names of `raw`, which is all that is joined of it."""
     content = Content(raw.shape)
-    frames = {"obs": handle.obs_names, "var": raw.var_names}
+    frames = {"obs": state.names(0), "var": raw.names(1)}
     for axis, index in frames.items():
-        content.frames[axis] = FRAMES[axis]._of(Framed(pd.DataFrame(index=index)))
-    content.x = raw._x
-    return LazyAnnData._of(content)
+        content.frames[axis] = frame_of(axis, Framed(pd.DataFrame(index=index)))
+    content.x = raw.x
+    return HandleState(content)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from slaf import SlafError, _axis
+from slaf._slaf import SlafError
+from slaf.dataset import OverDataset, dataset_of
+from slaf.ground.picture import picture
 from slaf.lazy import reduce, steps
-from slaf.lazy.sources import Layer, Source, Stored, csc_of
-from slaf.lazy.steps import Arrays, Step
+from slaf.lazy.plan import Matrix, MatrixPlan, OverMatrix
+from slaf.lazy.sources import StoredPairs, StoredX
 from slaf.lazy.stream import blocks_of
 
-if TYPE_CHECKING:
-    from slaf.array import SLAFArray
-
-Matrix = sparse.csr_matrix | sparse.csc_matrix | np.ndarray
+#: Rows read for a matrix's picture, at most.
+_SAMPLE = 1024
 
 
-class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
+class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
     """A cells × genes matrix that is read when computed.
 
     Slicing takes every key that AnnData takes and gives another lazy matrix.
@@ -42,41 +42,26 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __init__(
         self,
-        slaf_array: SLAFArray,
+        slaf_array: OverDataset,
         table_name: str = "expression",
         layer_name: str | None = None,
     ):
-        source = Stored(slaf_array) if layer_name is None else Layer(slaf_array, layer_name)
-        self._become(source)
+        dataset = dataset_of(slaf_array)
+        plain = layer_name is None
+        source = StoredX(dataset) if plain else StoredPairs(dataset, "layers", layer_name)
+        self._plan = MatrixPlan.of(source)
 
     @classmethod
-    def _of(cls, source: Source, names: Any = None) -> LazyExpressionMatrix:
+    def over(cls, plan: MatrixPlan) -> LazyExpressionMatrix:
         matrix = cls.__new__(cls)
-        matrix._become(source, names)
+        matrix._plan = plan
         return matrix
-
-    def _become(self, source: Source, names: Any = None) -> None:
-        self._source = source
-        self._names = names
-        rows, columns = source.shape
-        # Where the steps' rows and columns lie in the source, and where this
-        # matrix's lie among those.
-        self._base: tuple[_axis.Positions, _axis.Positions] = (range(rows), range(columns))
-        self._steps: tuple[Step, ...] = ()
-        self._part: tuple[_axis.Positions, _axis.Positions] = self._base
-        # Where they lie among what `names` names.
-        self._named_at: tuple[_axis.Positions, _axis.Positions] = self._base
-
-    def _like(self, **changes: Any) -> LazyExpressionMatrix:
-        other = type(self).__new__(type(self))
-        other.__dict__.update(self.__dict__, **changes)
-        return other
 
     # What it is -----------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, int]:
-        return len(self._part[0]), len(self._part[1])
+        return self._plan.shape
 
     @property
     def ndim(self) -> int:
@@ -91,10 +76,7 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def dtype(self) -> np.dtype:
         """The dtype that :meth:`compute` gives."""
-        dtype = self._source.dtype
-        for step in self._steps:
-            dtype = step.result(dtype)
-        return dtype
+        return self._plan.dtype
 
     @property
     def table_name(self) -> str:
@@ -102,45 +84,28 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def layer_name(self) -> str | None:
-        return getattr(self._source, "key", None)
+        return getattr(self._plan.source, "key", None)
 
     @property
-    def slaf(self) -> SLAFArray | None:
-        """The dataset that it is read from, if it is one."""
-        return getattr(self._source, "array", None)
+    def slaf(self) -> Any:
+        """The `SLAFArray` that it is read from, if it is one."""
+        return None if self._plan.dataset is None else self._plan.dataset.public
 
     slaf_array = slaf
 
     @property
     def obs_names(self) -> pd.Index | None:
-        return self._axis_names(0)
+        return self._plan.axis_names(0)
 
     @property
     def var_names(self) -> pd.Index | None:
-        return self._axis_names(1)
-
-    def _axis_names(self, axis: int) -> pd.Index | None:
-        if self._names is not None:
-            given = self._names(axis)
-            return None if given is None else _axis.take(given, self._named_at[axis])
-        if self.slaf is None:
-            return None
-        names = self.slaf._obs_names if axis == 0 else self.slaf._var_names
-        return _axis.take(names, self._of_base(axis))
-
-    def _of_base(self, axis: int) -> _axis.Positions:
-        """Positions in the source."""
-        return _axis.compose(self._base[axis], self._part[axis])
+        return self._plan.axis_names(1)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> LazyExpressionMatrix:
-        rows, columns = _axis.split_key(key)
-        return self._at(
-            _axis.positions(rows, self.shape[0], lambda: self.obs_names, "obs"),
-            _axis.positions(columns, self.shape[1], lambda: self.var_names, "var"),
-        )
+        return self.over(self._plan[key])
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise SlafError(
@@ -148,43 +113,17 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
             "`x = handle.X.compute(); x[...] = ...; handle.X = x`."
         )
 
-    def _at(self, rows: _axis.Positions, columns: _axis.Positions) -> LazyExpressionMatrix:
-        taken = rows, columns
-        part, named = (
-            tuple(_axis.compose(outer, inner) for outer, inner in zip(place, taken, strict=True))
-            for place in (self._part, self._named_at)
-        )
-        return self._like(_part=part, _named_at=named)
-
-    def _named(self, names: Any) -> LazyExpressionMatrix:
-        """This matrix with the names that `names` gives of each axis."""
-        rows, columns = self.shape
-        return self._like(_names=names, _named_at=(range(rows), range(columns)))
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Names are asked of a handle, which is not sent along.
-        names, plain = (self.obs_names, self.var_names), self._like(_names=None)
-        if self._names is None or all(index is None for index in names):
-            return dict(plain.__dict__)
-        stored = plain.obs_names, plain.var_names
-        if self.slaf is not None and all(map(pd.Index.equals, names, stored)):
-            return dict(plain.__dict__)
-        return dict(self._named(FixedNames(*names)).__dict__)
-
     @property
     def T(self) -> LazyExpressionMatrix:
         """Genes × cells, as lazy as this."""
-        from slaf.lazy.sources import Turned
-
-        turned = LazyExpressionMatrix._of(Turned(self))
-        return turned._named(lambda axis: self._axis_names(1 - axis))
+        return self.over(self._plan.turned())
 
     def transpose(self) -> LazyExpressionMatrix:
         return self.T
 
     def copy(self) -> LazyExpressionMatrix:
         """The same lazy matrix again; data is not copied."""
-        return self._like()
+        return self.over(self._plan)
 
     # Reading --------------------------------------------------------------
 
@@ -206,18 +145,7 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
         """
         if format not in ("csr", "csc"):
             raise ValueError(f"`format` is 'csr' or 'csc', not {format!r}.")
-        arrays = self._source.csr(self._of_base(0), self._of_base(1))
-        rows, columns = self.shape
-        todo = [step.take(*self._part) for step in self._steps]
-        dense = next((at for at, step in enumerate(todo) if step.dense), len(todo))
-        if todo[:dense]:
-            arrays = (*arrays[:2], steps.apply_sparse(arrays, columns, todo[:dense], self.dtype))
-        if todo[dense:]:
-            x = _csr(arrays, (rows, columns)).astype(self.dtype, copy=False).toarray()
-            return steps.apply_dense(x, todo[dense:])
-        if format == "csc":
-            return _compressed(sparse.csc_matrix, csc_of(arrays, columns), (rows, columns))
-        return _csr(arrays, (rows, columns))
+        return self._plan.compute(format)
 
     def toarray(self) -> np.ndarray:
         """Reads the matrix: a dense array."""
@@ -264,7 +192,7 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
 
     def blocks(self, rows: int | None = None) -> Iterator[tuple[int, Matrix]]:
         """The same, each with the number of its first row."""
-        return blocks_of(self, rows)
+        return blocks_of(self._plan, rows)
 
     def __iter__(self) -> Iterator[Matrix]:
         """Row by row, as scipy's matrices; read block by block."""
@@ -276,28 +204,20 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
         for start, block in self.blocks(chunk_size):
             yield block, start, start + block.shape[0]
 
-    def _dense(self) -> bool:
-        return any(step.dense for step in self._steps)
-
-    @property
-    def _was_dense(self) -> bool:
-        """Whether it was, or is, a dense array elsewhere."""
-        return self._dense() or getattr(self._source, "was_dense", False)
-
     # Reductions -----------------------------------------------------------
 
     def sum(self, axis: int | None = None, fragments: bool | None = None) -> Any:
         """Sums in float64: a number, per column (`axis=0`) or per row
         (`axis=1`, both 1-d). Zeros count in all reductions."""
-        return reduce.moments(self, axis).sum()
+        return reduce.moments(self._plan, axis).sum()
 
     def mean(self, axis: int | None = None, fragments: bool | None = None) -> Any:
         """Means, as :meth:`sum`."""
-        return reduce.moments(self, axis).mean()
+        return reduce.moments(self._plan, axis).mean()
 
     def var(self, axis: int | None = None) -> Any:
         """Variances (of the population, as numpy's default), as :meth:`sum`."""
-        return reduce.moments(self, axis, squares=True).var()
+        return reduce.moments(self._plan, axis, squares=True).var()
 
     def std(self, axis: int | None = None) -> Any:
         """Standard deviations, as :meth:`var`."""
@@ -305,15 +225,15 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
 
     def min(self, axis: int | None = None) -> Any:
         """Least values, as :meth:`sum`."""
-        return reduce.moments(self, axis).min()
+        return reduce.moments(self._plan, axis).min()
 
     def max(self, axis: int | None = None) -> Any:
         """Greatest values, as :meth:`sum`."""
-        return reduce.moments(self, axis).max()
+        return reduce.moments(self._plan, axis).max()
 
     def getnnz(self, axis: int | None = None) -> Any:
         """How many values are not zero, as :meth:`sum`."""
-        return reduce.moments(self, axis).nonzero()
+        return reduce.moments(self._plan, axis).nonzero()
 
     count_nonzero = getnnz
 
@@ -326,10 +246,10 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __matmul__(self, other: Any) -> Any:
         """The product with a dense or sparse matrix or a vector, block by block."""
-        return reduce.times(self, other)
+        return reduce.times(self._plan, other)
 
     def __rmatmul__(self, other: Any) -> Any:
-        return reduce.times_from_left(other, self)
+        return reduce.times_from_left(other, self._plan)
 
     dot = __matmul__
 
@@ -342,7 +262,7 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
             if not any(sparse.issparse(x) or isinstance(x, LazyExpressionMatrix) for x in known):
                 step = steps.of_ufunc(ufunc.__name__, operands, self.shape, self.dtype)
                 if step is not None:
-                    return self._after(step)
+                    return self.over(self._plan.after(step))
         raise TypeError(
             f"np.{ufunc.__name__} of a lazy matrix and these operands is not lazy; "
             "read the matrix first: `.compute()`."
@@ -359,44 +279,22 @@ class LazyExpressionMatrix(np.lib.mixins.NDArrayOperatorsMixin):
         plain = [a.toarray() if isinstance(a, LazyExpressionMatrix) else a for a in args]
         return func(*plain, **kwargs)
 
-    def _after(self, *more: Step) -> LazyExpressionMatrix:
-        """This matrix with `more` done to its values."""
-        base = self._of_base(0), self._of_base(1)
-        done = tuple(step.take(*self._part) for step in self._steps)
-        whole = range(self.shape[0]), range(self.shape[1])
-        return self._like(_base=base, _steps=(*done, *more), _part=whole)
-
     # Showing --------------------------------------------------------------
-
-    @property
-    def _stored(self) -> int | None:
-        """How many values are stored, where that is known without reading."""
-        return self._source.nnz if self._is_whole else None
-
-    @property
-    def _is_whole(self) -> bool:
-        whole = (_axis.is_all(self._of_base(axis), self._source.shape[axis]) for axis in (0, 1))
-        return all(whole)
 
     def __repr__(self) -> str:
         rows, columns = self.shape
         return f"LazyExpressionMatrix of {rows} × {columns}, {self.dtype}; compute() reads it"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        from slaf import _display
-
-        html, text = _display.matrix(self)
+        """A picture of where it has its values, drawn from at most `_SAMPLE` rows."""
+        rows, columns = self.shape
+        sampled = rows > _SAMPLE
+        part = self[np.linspace(0, rows - 1, _SAMPLE).astype(np.int64)] if sampled else self
+        csr = part.tocsr()
+        nnz = self._plan.stored if sampled else csr.nnz
+        note = f"lazy, drawn from {_SAMPLE:,} of its rows" if sampled else "lazy"
+        html, text = picture(csr, (rows, columns), nnz, note)
         return {"text/html": html, "text/plain": text}
-
-
-class FixedNames:
-    """Names that do not follow a handle's."""
-
-    def __init__(self, rows: pd.Index | None, columns: pd.Index | None):
-        self._names = rows, columns
-
-    def __call__(self, axis: int) -> pd.Index | None:
-        return self._names[axis]
 
 
 _REDUCTIONS = {
@@ -410,14 +308,3 @@ _REDUCTIONS = {
     np.amax: "max",
     np.count_nonzero: "getnnz",
 }
-
-
-def _csr(arrays: Arrays, shape: tuple[int, int]) -> sparse.csr_matrix:
-    return _compressed(sparse.csr_matrix, arrays, shape)
-
-
-def _compressed(kind: type, arrays: Arrays, shape: tuple[int, int]) -> Any:
-    indptr, indices, data = arrays
-    matrix = kind((data, indices, indptr), shape=shape, copy=False)
-    matrix.has_sorted_indices = True
-    return matrix

@@ -5,21 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from slaf import _axis
-from slaf.lazy.sources import noted_dtype
-
-if TYPE_CHECKING:
-    from slaf.array import SLAFArray
+from slaf.dataset import Dataset
+from slaf.ground import axes
 
 #: Reads some rows of a value. What it gives may be shared: who hands it out
 #: hands out a copy, but for what is held :class:`InMemory`.
-Reader = Callable[[_axis.Positions], Any]
+Reader = Callable[[axes.Positions], Any]
 
 #: The axis, 0 or 1, of each section of arrays.
 AXES = {"obsm": 0, "varm": 1, "obsp": 0, "varp": 1}
@@ -35,12 +32,12 @@ class InMemory:
     def __init__(self, value: Any, square: bool, of: Reader | None = None):
         self.value, self.square, self.of = value, square, of
 
-    def rows(self, rows: _axis.Positions) -> Any:
+    def rows(self, rows: axes.Positions) -> Any:
         """Some rows; of a square value, of its columns too."""
-        if _axis.is_all(rows, self.value.shape[0]):
+        if axes.is_all(rows, self.value.shape[0]):
             return self.value
         if not self.square:
-            return _trimmed(_axis.take(self.value, rows))
+            return _trimmed(axes.take(self.value, rows))
         index = np.asarray(rows, dtype=np.int64)
         return self.value[index][:, index]
 
@@ -55,70 +52,64 @@ def held_pairs(value: Any) -> InMemory:
     return InMemory(value, square=True)
 
 
-class Part:
+class PartReader:
     """Some rows of what another reads."""
 
-    def __init__(self, reader: Reader, outer: _axis.Positions):
-        self._reader, self._outer = reader, outer
+    def __init__(self, reader: Reader, outer: axes.Positions):
+        self.reader, self.outer = reader, outer
 
-    def __call__(self, rows: _axis.Positions) -> Any:
-        return self._reader(_axis.compose(self._outer, rows))
+    def __call__(self, rows: axes.Positions) -> Any:
+        return self.reader(axes.compose(self.outer, rows))
 
 
-class StoredVectors:
+class VectorReader:
     """Reads a column of vectors; who knows that it is one can search in it."""
 
-    def __init__(self, array: SLAFArray, table: str, column: str):
-        self._array, self.place = array, (table, column)
+    def __init__(self, dataset: Dataset, table: str, column: str):
+        self.dataset, self.table, self.column = dataset, table, column
 
-    def __call__(self, rows: _axis.Positions) -> np.ndarray:
-        return self._array._vector(*self.place, rows)
+    def __call__(self, rows: axes.Positions) -> np.ndarray:
+        return self.dataset.vector(self.table, self.column, rows)
 
     @property
     def searchable(self) -> bool:
-        table, column = self.place
-        return "Float32" in self._array._columns[table][column]
+        return "Float32" in self.dataset.columns[self.table][self.column]
 
 
-class StoredPairs:
+class GraphReader:
     """Reads a graph: CSR, or dense where that was stored."""
 
-    def __init__(self, array: SLAFArray, section: str, key: str):
-        self._array, self._section, self._key = array, section, key
+    def __init__(self, dataset: Dataset, section: str, key: str):
+        self.dataset, self.section, self.key = dataset, section, key
 
-    def __call__(self, rows: _axis.Positions) -> Any:
-        array, section, key = self._array, self._section, self._key
-        dtype, place = noted_dtype(array, section, key), _axis.argument(rows)
-        indptr, indices, data = array._dataset.pairs(section, key, place, place, dtype.name)
+    def __call__(self, rows: axes.Positions) -> Any:
         n = len(rows)
-        data = data.astype(dtype, copy=False)
+        indptr, indices, data = self.dataset.matrix_csr(self.section, self.key, rows, rows)
         matrix = sparse.csr_matrix((data, indices, indptr), shape=(n, n), copy=False)
-        dense = array._notes.get(section, {}).get(key, {}).get("dense")
+        dense = self.dataset.notes.get(self.section, {}).get(self.key, {}).get("dense")
         return matrix.toarray() if dense else matrix
 
 
-class StoredExtra:
+class ExtraReader:
     """Reads what the dataset keeps beside its tables."""
 
-    def __init__(self, array: SLAFArray, section: str, key: str):
-        self._array, self._section, self._key = array, section, key
+    def __init__(self, dataset: Dataset, section: str, key: str):
+        self.dataset, self.section, self.key = dataset, section, key
 
-    def __call__(self, rows: _axis.Positions) -> Any:
-        value = self._array._extras[self._section][self._key]
-        return InMemory(value, self._section in SQUARE)(rows)
+    def __call__(self, rows: axes.Positions) -> Any:
+        value = self.dataset.extras[self.section][self.key]
+        return InMemory(value, self.section in SQUARE)(rows)
 
 
-def part_of(reader: Reader, rows: _axis.Positions) -> Reader:
+def part_of(reader: Reader, rows: axes.Positions) -> Reader:
     """Some rows, apart from the whole."""
     if isinstance(reader, InMemory):
         return InMemory(apart(reader(rows)), reader.square)
-    if isinstance(reader, StoredVectors) and _axis.is_all(rows, reader._array.shape[_of(reader)]):
-        return reader
-    return Part(reader, rows)
-
-
-def _of(reader: StoredVectors) -> int:
-    return 0 if reader.place[0] == "cells" else 1
+    if isinstance(reader, VectorReader):
+        height = reader.dataset.shape[0 if reader.table == "cells" else 1]
+        if axes.is_all(rows, height):
+            return reader
+    return PartReader(reader, rows)
 
 
 def _trimmed(value: Any) -> Any:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from slaf import _axis, _slaf
-from slaf._values import engine_values, handed_out
-from slaf.lazy.sources import Stored
+from slaf import _slaf
+from slaf.ground import axes
+from slaf.ground.dtypes import engine_values, handed_out
+from slaf.lazy.plan import MatrixPlan, OverMatrix, plan_of
+from slaf.lazy.sources import StoredX
 from slaf.lazy.steps import Arrays, Step
-
-if TYPE_CHECKING:
-    from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.stream import blocks_of
 
 #: Below this share of the sum of squares, the stored one has lost too many
 #: digits to the mean for a variance; it is computed from the values then.
@@ -61,7 +61,7 @@ class Moments:
         return values[0].item() if self.whole else values
 
 
-def moments(matrix: LazyExpressionMatrix, axis: int | None, *, squares: bool = False) -> Moments:
+def moments(matrix: MatrixPlan, axis: int | None, *, squares: bool = False) -> Moments:
     """Of each column (0), each row (1) or all values (None). With `squares`,
     deviations are wanted too.
 
@@ -83,7 +83,7 @@ def moments(matrix: LazyExpressionMatrix, axis: int | None, *, squares: bool = F
     return grouped(matrix, None, 1)
 
 
-def grouped(matrix: LazyExpressionMatrix, groups: np.ndarray | None, n_groups: int) -> Moments:
+def grouped(matrix: MatrixPlan, groups: np.ndarray | None, n_groups: int) -> Moments:
     """Of the columns, for each group of rows (-1: none): groups × columns, or
     flat without groups."""
     width = matrix.shape[1]
@@ -100,24 +100,24 @@ def grouped(matrix: LazyExpressionMatrix, groups: np.ndarray | None, n_groups: i
 
 
 def above_zero(
-    matrix: LazyExpressionMatrix, found: Moments, again: Callable[[LazyExpressionMatrix], Moments]
+    matrix: MatrixPlan, found: Moments, again: Callable[[MatrixPlan], Moments]
 ) -> np.ndarray:
     """How many values are above zero, which is what scanpy calls expressed, of what
     `found` is the moments of; `again` gives those of another matrix."""
     if not (found.least < 0).any():
         return found.nonzero()
-    signs = again(matrix._after(Step("sign"))).sum()
+    signs = again(matrix.after(Step("sign"))).sum()
     return (found.nonzero() + signs.astype(np.int64)) // 2
 
 
-def fold(matrix: LazyExpressionMatrix, take: Callable[[int, Arrays], None]) -> None:
+def fold(matrix: MatrixPlan, take: Callable[[int, Arrays], None]) -> None:
     """Calls `take(first row, CSR arrays)` for each block."""
     for start, arrays in _arrays(matrix):
         take(start, arrays)
 
 
-def _arrays(matrix: LazyExpressionMatrix) -> Iterator[tuple[int, Arrays]]:
-    for start, block in matrix.blocks():
+def _arrays(matrix: MatrixPlan) -> Iterator[tuple[int, Arrays]]:
+    for start, block in blocks_of(matrix):
         yield start, csr_arrays(block)
 
 
@@ -128,7 +128,7 @@ def csr_arrays(block: Any) -> Arrays:
     return block.indptr, block.indices.astype(np.int32, copy=False), data
 
 
-def _of_rows(matrix: LazyExpressionMatrix) -> Moments:
+def _of_rows(matrix: MatrixPlan) -> Moments:
     parts: list[Any] = []
     fold(matrix, lambda _, arrays: parts.append(_slaf.row_moments(arrays, matrix.shape[1])))
     return joined(parts, matrix.shape[1])
@@ -161,18 +161,18 @@ def _of_all(rows: Moments, shape: tuple[int, int]) -> Moments:
     return Moments(count, *(np.atleast_1d(value) for value in each), whole=True)
 
 
-def kept(matrix: LazyExpressionMatrix, axis: int, *, squares: bool) -> Moments | None:
+def kept(matrix: MatrixPlan, axis: int, *, squares: bool) -> Moments | None:
     """From the sums that the dataset keeps, if they are of whole rows or
     columns of the matrix as it is stored."""
-    source = matrix._source
-    if matrix._steps or not isinstance(source, Stored):
+    source = matrix.source
+    if matrix.steps or not isinstance(source, StoredX):
         return None
-    if not _axis.is_all(matrix._of_base(axis), source.shape[axis]):
+    if not axes.is_all(matrix.in_source(axis), source.shape[axis]):
         return None
     sums = source.sums(axis)
     if sums is None:
         return None
-    here = {name: _axis.take(v, matrix._of_base(1 - axis)) for name, v in sums.items()}
+    here = {name: axes.take(v, matrix.in_source(1 - axis)) for name, v in sums.items()}
     count = source.shape[axis]
     nnz, total = here["nnz"].astype(np.uint64), here["total"]
     second = here["sum_of_squares"]
@@ -190,13 +190,13 @@ def kept(matrix: LazyExpressionMatrix, axis: int, *, squares: bool) -> Moments |
     return Moments(count, nnz, total, deviations, least, greatest)
 
 
-def times(matrix: LazyExpressionMatrix, other: Any) -> Any:
+def times(matrix: MatrixPlan, other: Any) -> Any:
     """`matrix @ other`: sparse where `other` is, else dense. Products of integers
     are int64, which they do not overflow soon."""
     other = _operand(other)
     if other.shape[0] != matrix.shape[1]:
         raise ValueError(f"{matrix.shape} @ {other.shape}: the shapes do not fit.")
-    parts = [_wide(block, other) @ other for _, block in matrix.blocks()]
+    parts = [_wide(block, other) @ other for _, block in blocks_of(matrix)]
     if sparse.issparse(other):
         parts = [sparse.csr_matrix(part) for part in parts]
         return (
@@ -207,13 +207,13 @@ def times(matrix: LazyExpressionMatrix, other: Any) -> Any:
     return np.concatenate([np.asarray(part) for part in parts])
 
 
-def times_from_left(other: Any, matrix: LazyExpressionMatrix) -> Any:
+def times_from_left(other: Any, matrix: MatrixPlan) -> Any:
     """`other @ matrix`."""
     other = _operand(other)
     if other.shape[-1] != matrix.shape[0]:
         raise ValueError(f"{other.shape} @ {matrix.shape}: the shapes do not fit.")
     total: Any = None
-    for start, block in matrix.blocks():
+    for start, block in blocks_of(matrix):
         part = (
             other[..., start : start + block.shape[0]]
             if other.ndim == 1
@@ -227,10 +227,8 @@ def times_from_left(other: Any, matrix: LazyExpressionMatrix) -> Any:
 
 
 def _operand(other: Any) -> Any:
-    from slaf.lazy.matrix import LazyExpressionMatrix
-
-    if isinstance(other, LazyExpressionMatrix):
-        return other.compute()
+    if isinstance(other, OverMatrix):
+        return plan_of(other).compute()
     other = sparse.csr_matrix(other) if sparse.issparse(other) else np.asarray(other)
     if other.dtype.kind not in "biuf":
         return other

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from slaf import _axis, _slaf
-from slaf.lazy.readers import AXES, InMemory, StoredVectors
-
-if TYPE_CHECKING:
-    from slaf.lazy.handle import LazyAnnData
+from slaf import _slaf
+from slaf.ground import axes
+from slaf.lazy.readers import AXES, InMemory, VectorReader
+from slaf.lazy.state import HandleState
+from slaf.sql import ask
 
 #: Below so many vectors an index is not worth its loss: all are looked at.
 EXACT_BELOW = 200_000
@@ -61,7 +61,7 @@ class Neighbours:
 
 
 def search(
-    handle: LazyAnnData,
+    state: HandleState,
     section: str,
     key: str,
     query: Any,
@@ -71,48 +71,46 @@ def search(
     exact: bool | None,
     visit: int | None,
 ) -> Neighbours:
-    """Of `handle.obsm` or `handle.varm`; see the views' `search`."""
+    """Of obsm or varm, which has `key`; see the views' `search`."""
     axis = AXES[section]
-    names = (handle.obs_names, handle.var_names)[axis]
-    n = handle.shape[axis]
-    view = getattr(handle, section)
-    source = _source(view, key)
-    queries, single = _queries(view, key, query, names, "obs" if axis == 0 else "var")
-    mask = None if among is None else _mask(handle, among, names, axis)
+    names, n = state.names(axis), state.shape[axis]
+    source = _source(state, section, key)
+    queries, single = _queries(state, section, key, query)
+    mask = None if among is None else _mask(state, among, names, axis)
     if source is None:
         if exact is False:
             raise ValueError(f"{section}[{key!r}] is not stored in a dataset, so it has no index.")
-        vectors = np.ascontiguousarray(np.asarray(view[key]), dtype=np.float32)
+        vectors = np.ascontiguousarray(np.asarray(state.value(section, key)), dtype=np.float32)
         rows, distances = _slaf.nearest_of(vectors, queries, k, metric, mask)
         return _neighbours(rows, distances, names, single, True)
-    stored = source.place
-    dataset, places = handle.slaf._dataset, (handle._cells, handle._genes)[axis]
-    whole = _axis.is_all(places, handle.slaf.shape[axis])
+    stored = source.table, source.column
+    engine, places = state.dataset.engine, state.in_dataset(axis)
+    whole = axes.is_all(places, state.dataset.shape[axis])
     visited = None
     if exact is not True and (exact is False or n >= EXACT_BELOW):
-        visited = _visited(dataset, stored, metric, whole and mask is None, exact, visit)
+        visited = _visited(engine, stored, metric, whole and mask is None, exact, visit)
     back = None
     if not whole:
         places = np.asarray(places, dtype=np.int64)
-        total = handle.slaf.shape[axis]
+        total = state.dataset.shape[axis]
         chosen, back = np.zeros(total, dtype=bool), np.full(total, -1, dtype=np.int64)
         chosen[places if mask is None else places[mask]] = True
         back[places] = np.arange(n)
         mask = chosen
-    rows, distances = _slaf.nearest_rows(dataset, *stored, queries, k, metric, mask, visited)
+    rows, distances = _slaf.nearest_rows(engine, *stored, queries, k, metric, mask, visited)
     if back is not None:
         rows = np.where(rows >= 0, back[rows], -1)
     return _neighbours(rows, distances, names, single, visited is None)
 
 
-def _source(view: Any, key: str) -> StoredVectors | None:
+def _source(state: HandleState, section: str, key: str) -> VectorReader | None:
     """The column that the vectors are in, if nobody has written to them since."""
-    reader = view._found(key)
+    reader = state.held(section)[key]
     stored = reader.of if isinstance(reader, InMemory) else reader
-    if not (isinstance(stored, StoredVectors) and stored.searchable):
+    if not (isinstance(stored, VectorReader) and stored.searchable):
         return None
-    held = view._in_memory(key)
-    same = held is None or np.array_equal(held, stored(view._rows), equal_nan=True)
+    held = state.in_memory(section, key)
+    same = held is None or np.array_equal(held, stored(state.rows(section)), equal_nan=True)
     return stored if same else None
 
 
@@ -125,7 +123,7 @@ def _neighbours(
 
 
 def _visited(
-    dataset: _slaf.Dataset,
+    engine: _slaf.Dataset,
     stored: tuple[str, str],
     metric: str,
     whole: bool,
@@ -133,7 +131,7 @@ def _visited(
     visit: int | None,
 ) -> int | None:
     """Partitions to visit; None to look at everything."""
-    index = _slaf.vector_index(dataset, *stored)
+    index = _slaf.vector_index(engine, *stored)
     fits = index is not None and index[0] == metric and whole
     if exact is False and not fits:
         why = (
@@ -147,14 +145,14 @@ def _visited(
     return None if not fits else visit or index[2]
 
 
-def _queries(
-    view: Any, key: str, query: Any, names: pd.Index, axis: str
-) -> tuple[np.ndarray, bool]:
+def _queries(state: HandleState, section: str, key: str, query: Any) -> tuple[np.ndarray, bool]:
     """Vectors, queries × length, and whether one was given."""
     single = isinstance(query, str)
     if single or (isinstance(query, Sequence) and query and isinstance(query[0], str)):
-        rows = _axis.positions(query, len(names), lambda: names, axis)
-        vectors = view._found(key)(_axis.compose(view._rows, rows))
+        axis = AXES[section]
+        names = state.names(axis)
+        rows = axes.positions(query, len(names), lambda: names, ("obs", "var")[axis])
+        vectors = state.held(section)[key](axes.compose(state.rows(section), rows))
         return np.ascontiguousarray(np.asarray(vectors), dtype=np.float32), single
     vectors = np.asarray(query, dtype=np.float32)
     if vectors.ndim not in (1, 2):
@@ -162,15 +160,16 @@ def _queries(
     return np.ascontiguousarray(np.atleast_2d(vectors)), vectors.ndim == 1
 
 
-def _mask(handle: LazyAnnData, among: Any, names: pd.Index, axis: int) -> np.ndarray:
+def _mask(state: HandleState, among: Any, names: pd.Index, axis: int) -> np.ndarray:
     mask = np.zeros(len(names), dtype=bool)
     if isinstance(among, str):
-        if handle.slaf is None:
+        dataset = state.dataset
+        if dataset is None:
             raise ValueError("A SQL condition needs a handle over one dataset.")
         table, number = (("cells", "cell_integer_id"), ("genes", "gene_integer_id"))[axis]
-        found = handle.slaf.query(f"SELECT {number} FROM {table} WHERE ({among})")
-        chosen = np.zeros(handle.slaf.shape[axis], dtype=bool)
+        found = ask(dataset, f"SELECT {number} FROM {table} WHERE ({among})")
+        chosen = np.zeros(dataset.shape[axis], dtype=bool)
         chosen[found[number].to_numpy()] = True
-        return chosen[np.asarray((handle._cells, handle._genes)[axis], dtype=np.int64)]
-    mask[np.asarray(_axis.positions(among, len(names), lambda: names, ("obs", "var")[axis]))] = True
+        return chosen[np.asarray(state.in_dataset(axis), dtype=np.int64)]
+    mask[np.asarray(axes.positions(among, len(names), lambda: names, ("obs", "var")[axis]))] = True
     return mask

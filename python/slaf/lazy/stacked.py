@@ -4,18 +4,16 @@ of the other, read when they are asked for."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from slaf import _axis
+from slaf.ground import axes
+from slaf.lazy.plan import MatrixPlan
+from slaf.lazy.state import HandleState
 from slaf.lazy.steps import Arrays
-
-if TYPE_CHECKING:
-    from slaf.lazy.handle import LazyAnnData
-    from slaf.lazy.matrix import LazyExpressionMatrix
 
 
 class Starts:
@@ -24,7 +22,7 @@ class Starts:
     def __init__(self, lengths: list[int]):
         self.at = np.cumsum([0, *lengths])
 
-    def owners(self, rows: _axis.Positions) -> Iterator[tuple[int, np.ndarray, _axis.Positions]]:
+    def owners(self, rows: axes.Positions) -> Iterator[tuple[int, np.ndarray, axes.Positions]]:
         """Each that holds some of `rows`: its number, which of `rows` they are,
         and where they are in it."""
         wanted = np.asarray(rows, dtype=np.int64)
@@ -40,7 +38,7 @@ class Stacked:
 
     def __init__(
         self,
-        parts: list[LazyExpressionMatrix],
+        parts: list[MatrixPlan],
         columns: list[np.ndarray],
         dtype: np.dtype,
         fill: Any = 0,
@@ -51,12 +49,12 @@ class Stacked:
         known = [self._stored(part, at) for part, at in zip(parts, columns, strict=True)]
         self.nnz = None if None in known else sum(known)
 
-    def _stored(self, part: LazyExpressionMatrix, places: np.ndarray) -> int | None:
+    def _stored(self, part: MatrixPlan, places: np.ndarray) -> int | None:
         filled = self.fill != 0 and (places < 0).any()
         complete = np.count_nonzero(places >= 0) == part.shape[1]
-        return part._stored if complete and not filled else None
+        return part.stored if complete and not filled else None
 
-    def csr(self, rows: _axis.Positions, columns: _axis.Positions) -> Arrays:
+    def csr(self, rows: axes.Positions, columns: axes.Positions) -> Arrays:
         blocks, order = [], []
         for number, places, inside in self.starts.owners(rows):
             blocks.append(self._part(number, inside, columns))
@@ -72,11 +70,11 @@ class Stacked:
         return whole.indptr, whole.indices.astype(np.int32, copy=False), data
 
     def _part(
-        self, number: int, rows: _axis.Positions, columns: _axis.Positions
+        self, number: int, rows: axes.Positions, columns: axes.Positions
     ) -> sparse.csr_matrix:
-        taken = _axis.take(self.columns[number], columns)
+        taken = axes.take(self.columns[number], columns)
         present = np.flatnonzero(taken >= 0)
-        inside = self.parts[number]._at(rows, _as_range(taken[present])).compute()
+        inside = self.parts[number].at(rows, _as_range(taken[present])).compute()
         inside = sparse.csr_matrix(inside)
         indices = present.astype(np.int32)[inside.indices]
         shape = len(rows), len(taken)
@@ -102,22 +100,22 @@ class StackedVectors:
 
     def __init__(
         self,
-        handles: list[LazyAnnData],
+        states: list[HandleState],
         key: str,
         width: int,
         dtype: np.dtype,
         fill: Any,
     ):
-        self.handles, self.key = handles, key
+        self.states, self.key = states, key
         self.width, self.dtype, self.fill = width, dtype, fill
-        self.starts = Starts([handle.n_obs for handle in handles])
+        self.starts = Starts([state.shape[0] for state in states])
 
-    def __call__(self, rows: _axis.Positions) -> np.ndarray:
+    def __call__(self, rows: axes.Positions) -> np.ndarray:
         out = np.full((len(rows), self.width), self.fill, self.dtype)
         for number, places, inside in self.starts.owners(rows):
-            found = self.handles[number][inside].obsm
-            if self.key in found:
-                part = found[self.key][:, : self.width]
+            found = self.states[number].at(inside, range(0))
+            if self.key in found.held("obsm"):
+                part = found.value("obsm", self.key)[:, : self.width]
                 out[places, : part.shape[1]] = part
         return out
 
@@ -125,27 +123,26 @@ class StackedVectors:
 class Joined:
     """What anndata joins in memory, once somebody asks for it."""
 
-    def __init__(self, handles: list[LazyAnnData], key: str, join: str, fill_value: Any):
-        self.handles, self.key = handles, key
+    def __init__(self, states: list[HandleState], key: str, join: str, fill_value: Any):
+        self.states, self.key = states, key
         self.options = {"join": join, "fill_value": fill_value}
         self.value: Any = None
 
-    def __call__(self, rows: _axis.Positions) -> Any:
+    def __call__(self, rows: axes.Positions) -> Any:
         if self.value is None:
             self.value = self._joined()
-        return _axis.take(self.value, rows)
+        return axes.take(self.value, rows)
 
     def _joined(self) -> Any:
         import anndata
 
         parts, start = [], 0
-        for handle in self.handles:
-            index = pd.RangeIndex(start, start + handle.n_obs).astype(str)
-            start += handle.n_obs
+        for state in self.states:
+            index = pd.RangeIndex(start, start + state.shape[0]).astype(str)
+            start += state.shape[0]
             part = anndata.AnnData(obs=pd.DataFrame(index=index))
-            found = handle.obsm
-            if self.key in found:
-                value = found[self.key]
+            if self.key in state.held("obsm"):
+                value = state.value("obsm", self.key)
                 frame = isinstance(value, pd.DataFrame)
                 part.obsm[self.key] = value.set_axis(index) if frame else value
             parts.append(part)
@@ -156,23 +153,23 @@ class Diagonal:
     """Reads some cells of graphs, of which no cell has an edge into another
     handle."""
 
-    def __init__(self, handles: list[LazyAnnData], key: str, dtype: np.dtype):
-        self.handles, self.key, self.dtype = handles, key, dtype
-        self.starts = Starts([handle.n_obs for handle in handles])
+    def __init__(self, states: list[HandleState], key: str, dtype: np.dtype):
+        self.states, self.key, self.dtype = states, key, dtype
+        self.starts = Starts([state.shape[0] for state in states])
 
-    def __call__(self, rows: _axis.Positions) -> sparse.csr_matrix:
+    def __call__(self, rows: axes.Positions) -> sparse.csr_matrix:
         edges = [(np.zeros(0, self.dtype), np.zeros(0, np.int64), np.zeros(0, np.int64))]
         for number, places, inside in self.starts.owners(rows):
-            found = self.handles[number][inside].obsp
-            if self.key in found:
-                block = sparse.coo_matrix(found[self.key])
+            found = self.states[number].at(inside, range(0))
+            if self.key in found.held("obsp"):
+                block = sparse.coo_matrix(found.value("obsp", self.key))
                 edges.append((block.data, places[block.row], places[block.col]))
         data, row, column = (np.concatenate(parts) for parts in zip(*edges, strict=True))
         shape = (len(rows), len(rows))
         return sparse.csr_matrix((data.astype(self.dtype, copy=False), (row, column)), shape)
 
 
-def _as_range(positions: np.ndarray) -> _axis.Positions:
+def _as_range(positions: np.ndarray) -> axes.Positions:
     first = positions[0] if len(positions) else 0
     if np.array_equal(positions, np.arange(first, first + len(positions))):
         return range(int(first), int(first) + len(positions))

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from slaf import _axis, _slaf
-from slaf._values import engine_values
+from slaf import _slaf
+from slaf.ground import axes
+from slaf.ground.dtypes import engine_values
 
 #: `(indptr, indices, data)` of CSR rows.
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -32,14 +33,14 @@ class Step:
     #: A mask of the rows that it is done to; None: all.
     mask: np.ndarray | None = None
 
-    def take(self, rows: _axis.Positions, columns: _axis.Positions) -> Step:
+    def take(self, rows: axes.Positions, columns: axes.Positions) -> Step:
         """The step for a part of its matrix."""
         number, mask = self.number, self.mask
         if self.name in ("rows", "per_row"):
             number = _numbers(number, rows)
         if self.name in ("columns", "per_column", "subtract", "clip_columns"):
             number = _numbers(number, columns)
-        mask = None if mask is None else _axis.take(mask, rows)
+        mask = None if mask is None else axes.take(mask, rows)
         return replace(self, number=number, mask=mask)
 
     @property
@@ -58,8 +59,8 @@ class Step:
         return np.result_type(dtype, np.float32)
 
 
-def _numbers(values: np.ndarray, positions: _axis.Positions) -> np.ndarray:
-    return np.ascontiguousarray(_axis.take(values, positions), dtype=np.float64)
+def _numbers(values: np.ndarray, positions: axes.Positions) -> np.ndarray:
+    return np.ascontiguousarray(axes.take(values, positions), dtype=np.float64)
 
 
 def apply_sparse(arrays: Arrays, width: int, steps: list[Step], dtype: np.dtype) -> np.ndarray:

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from slaf._progress import in_notebook
-
-if TYPE_CHECKING:
-    from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.ground.progress import in_notebook
+from slaf.lazy.plan import MatrixPlan
 
 #: Values of a block, about.
 BLOCK_VALUES = 2 << 20
@@ -18,20 +16,21 @@ BLOCK_VALUES = 2 << 20
 _ROW = 8
 
 
-def rows_of_a_block(matrix: LazyExpressionMatrix, values: int = BLOCK_VALUES) -> int:
+def rows_of_a_block(matrix: MatrixPlan, values: int = BLOCK_VALUES) -> int:
     """So many that a block holds about `values`."""
-    rows, columns = matrix._source.shape
+    rows, columns = matrix.source.shape
     width = matrix.shape[1]
-    known = matrix._source.nnz
-    if matrix._dense() or known is None:
-        a_row = width / (1 if matrix._dense() else 8)
+    known = matrix.source.nnz
+    if matrix.is_dense or known is None:
+        a_row = width / (1 if matrix.is_dense else 8)
     else:
         a_row = known / max(1, rows) * (width / max(1, columns))
     return max(1, int(values / max(_ROW, a_row)))
 
 
-def blocks_of(matrix: LazyExpressionMatrix, rows: int | None) -> Iterator[tuple[int, Any]]:
-    """`(first row, block)` of all rows, in order."""
+def blocks_of(matrix: MatrixPlan, rows: int | None = None) -> Iterator[tuple[int, Any]]:
+    """`(first row, block)` of all rows, in order; by default blocks of about
+    `BLOCK_VALUES` values."""
     height = matrix.shape[0]
     rows = rows or rows_of_a_block(matrix)
     starts = range(0, height, rows)
@@ -39,7 +38,7 @@ def blocks_of(matrix: LazyExpressionMatrix, rows: int | None) -> Iterator[tuple[
         for start in starts:
             yield start, matrix.compute()
         return
-    read = lambda start: matrix._at(  # noqa: E731
+    read = lambda start: matrix.at(  # noqa: E731
         range(start, min(start + rows, height)), range(matrix.shape[1])
     ).compute()
     progress = in_notebook()

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from slaf.core.tabular_schema import DataSchema
+from slaf.ml.table_schema import DataSchema
 
 
 class WindowType(str, Enum):

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 from scipy import sparse
 
-from slaf._values import read_as
+from slaf.ground.dtypes import read_as
 from slaf.ml.parts import Part, columns_of
 from slaf.ml.tensors import sparse_tensor
 from slaf.ml.tokenizers import (
@@ -57,7 +57,7 @@ class Rows:
             raise ValueError(f"raw_format is one of {', '.join(_FORMATS)}, not {form!r}.")
         self._form = form
         self.var_names, columns = columns_of(parts)
-        dtype = np.result_type(*(part.array._x_dtype for part in parts))
+        dtype = np.result_type(*(part.dataset.x_dtype for part in parts))
         self.sources = [(own, len(self.var_names), read_as(dtype)) for own in columns]
 
     def batch(self, tokens: Any, rows: Any, cells: Any, labels: Batch, tensor: Tensor) -> Batch:
@@ -120,7 +120,7 @@ def content_of(
     """What the parameters of a loader ask for; `sizes` are those of the vocabulary,
     of a row and of slafdb's bins."""
     if isinstance(tokenizer, SLAFTokenizer):
-        if len(parts) > 1 or tokenizer.slaf_array.shape[1] != parts[0].array.shape[1]:
+        if len(parts) > 1 or tokenizer.slaf_array.shape[1] != parts[0].dataset.shape[1]:
             raise ValueError(
                 "A tokenizer belongs to its dataset; for others, or several, give "
                 "tokenizer_options instead."
@@ -135,9 +135,9 @@ def content_of(
     if kind == "raw":
         return Rows(parts, raw_format)
     make = _maker(kind, compat, options, sizes)
-    made = [make(part.array) for part in parts]
+    made = [make(part.dataset) for part in parts]
     if len(parts) > 1 and made[0].vocabulary == "dataset":
-        genes = [part.array._var_names for part in parts]
+        genes = [part.dataset.var_names for part in parts]
         if not all(other.equals(genes[0]) for other in genes[1:]):
             raise ValueError(
                 "The datasets have different genes, so one number would stand for several. Give "

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from slaf import _slaf
+from slaf.dataset import Dataset
 from slaf.ml.contents import content_of
 from slaf.ml.parts import joined, parts_of
 from slaf.ml.sampling import process, strata_of, weights_of
@@ -207,7 +208,7 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
             raise ValueError(f"A batch has `{min(taken)}` already, so no label can be called so.")
         self._loader = _slaf.Loader(
             [
-                (part.array._dataset, part.cells, what)
+                (part.dataset.engine, part.cells, what)
                 for part, what in zip(self._parts, self._content.sources, strict=True)
             ],
             batch=batch_size,
@@ -231,7 +232,7 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
                 else f"There are fewer cells than the {self.world_size} processes."
             )
         self._fingerprint = {
-            "datasets": [f"{p.array.slaf_path} v{p.array.version}" for p in self._parts],
+            "datasets": [f"{p.dataset.path} v{p.dataset.version}" for p in self._parts],
             "cells": self._loader.cells,
             "batch_size": batch_size,
             "seed": seed,
@@ -340,9 +341,16 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
 
     def __repr__(self) -> str:
         each = (
-            f"{len(self._parts)} datasets" if len(self._parts) > 1 else repr(self._parts[0].array)
+            f"{len(self._parts)} datasets"
+            if len(self._parts) > 1
+            else _described(self._parts[0].dataset)
         )
         return (
             f"SLAFDataLoader: {self._loader.batches:,} batches of {self.batch_size} an epoch, "
             f"from {each}"
         )
+
+
+def _described(dataset: Dataset) -> str:
+    cells, genes = dataset.shape
+    return f"{cells:,} cells × {genes:,} genes at {dataset.path}"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from slaf import _axis
-from slaf._hints import did_you_mean
-from slaf.array import SLAFArray
-
-if TYPE_CHECKING:
-    from slaf.lazy.handle import LazyAnnData
+from slaf.dataset import Dataset, OverDataset, dataset_of
+from slaf.ground import axes
+from slaf.ground.hints import did_you_mean
+from slaf.lazy.state import HandleState, OverState, state_of
+from slaf.sql import ask
 
 
 @dataclass
@@ -23,21 +22,21 @@ class Part:
 
     Attributes
     ----------
-    handle
+    state
         The cells and genes that were given.
     rows
-        Those rows of the handle that are read, in the dataset's order.
+        Those rows of it that are read, in the dataset's order.
     cells
         Their numbers in the dataset, ascending; None for all.
     """
 
-    handle: LazyAnnData
-    rows: _axis.Positions
+    state: HandleState
+    rows: axes.Positions
     cells: np.ndarray | None
 
     @property
-    def array(self) -> SLAFArray:
-        return self.handle.slaf
+    def dataset(self) -> Dataset:
+        return self.state.dataset
 
     def column(self, name: str) -> pd.Series:
         """A column of obs for the cells that are read.
@@ -47,13 +46,13 @@ class Part:
         ValueError
             There is no such column; near names are given.
         """
-        obs = self.handle.obs
+        obs = self.state.frame("obs")
         if name not in obs.columns:
             from slaf._slaf import nearest
 
             near = nearest(name, [str(c) for c in obs.columns])
             raise ValueError(f"obs has no column `{name}`.{did_you_mean(near)}")
-        return _axis.take(obs[name], self.rows)
+        return axes.take(obs[name], self.rows)
 
 
 def parts_of(given: Any, cells: Any) -> list[Part]:
@@ -83,45 +82,44 @@ def parts_of(given: Any, cells: Any) -> list[Part]:
 
 
 def _part(given: Any, cells: Any) -> Part:
-    handle = _handle(given)
-    rows: _axis.Positions = range(handle.n_obs)
+    state = _state(given)
+    n_obs = state.shape[0]
+    rows: axes.Positions = range(n_obs)
     if isinstance(cells, str):
-        rows = _where(handle, cells)
+        rows = _where(state, cells)
     elif cells is not None:
-        rows = _axis.positions(cells, handle.n_obs, lambda: handle.obs_names, "obs")
-    numbers = _axis.compose(handle._cells, rows)
-    if _axis.is_all(numbers, handle.slaf.shape[0]):
-        return Part(handle, rows, None)
+        rows = axes.positions(cells, n_obs, lambda: state.names(0), "obs")
+    numbers = axes.compose(state.in_dataset(0), rows)
+    if axes.is_all(numbers, state.dataset.shape[0]):
+        return Part(state, rows, None)
     numbers = np.asarray(numbers, dtype=np.int64)
     order = np.argsort(numbers, kind="stable")
     numbers = numbers[order]
     if (numbers[1:] == numbers[:-1]).any():
         raise ValueError("A cell is selected twice. To see some cells more often, give weights.")
-    return Part(handle, np.asarray(rows, dtype=np.int64)[order], numbers)
+    return Part(state, np.asarray(rows, dtype=np.int64)[order], numbers)
 
 
-def _handle(given: Any) -> LazyAnnData:
-    from slaf.lazy.handle import LazyAnnData
-
-    if isinstance(given, SLAFArray):
-        return LazyAnnData(given)
-    if isinstance(given, LazyAnnData):
-        if given.slaf is None:
+def _state(given: Any) -> HandleState:
+    if isinstance(given, OverDataset):
+        return HandleState.of_dataset(dataset_of(given))
+    if isinstance(given, OverState):
+        if state_of(given).dataset is None:
             raise ValueError(
                 "A handle over several datasets cannot be loaded; give the datasets as a list."
             )
-        return given
+        return state_of(given)
     if isinstance(given, str) or hasattr(given, "__fspath__"):
-        return LazyAnnData(SLAFArray(given))
+        return HandleState.of_dataset(Dataset.open(given))
     raise TypeError(f"A loader reads datasets, handles and paths, not {type(given).__name__}.")
 
 
-def _where(handle: LazyAnnData, condition: str) -> np.ndarray:
+def _where(state: HandleState, condition: str) -> np.ndarray:
     """Rows for which a SQL condition on the cells table holds."""
-    found = handle.slaf.query(f"SELECT cell_integer_id FROM cells WHERE ({condition})")
-    chosen = np.zeros(handle.slaf.shape[0], dtype=bool)
+    found = ask(state.dataset, f"SELECT cell_integer_id FROM cells WHERE ({condition})")
+    chosen = np.zeros(state.dataset.shape[0], dtype=bool)
     chosen[found["cell_integer_id"].to_numpy()] = True
-    return np.flatnonzero(chosen[np.asarray(handle._cells, dtype=np.int64)])
+    return np.flatnonzero(chosen[np.asarray(state.in_dataset(0), dtype=np.int64)])
 
 
 def joined(parts: list[Part], name: str) -> tuple[np.ndarray, list[Any] | None]:
@@ -154,7 +152,7 @@ def _numbers(column: pd.Series) -> np.ndarray:
 def columns_of(parts: list[Part]) -> tuple[pd.Index, list[np.ndarray | None]]:
     """The genes of all parts, by name, and of each part the column of each of its
     dataset's genes (-1: none); None where they are the same."""
-    names = [part.handle.var_names for part in parts]
+    names = [part.state.names(1) for part in parts]
     union = names[0]
     for more in names[1:]:
         if not more.equals(union):
@@ -163,9 +161,9 @@ def columns_of(parts: list[Part]) -> tuple[pd.Index, list[np.ndarray | None]]:
     for part, own in zip(parts, names, strict=True):
         if not own.is_unique and not own.equals(union):
             raise ValueError("Genes are joined by their names, and one occurs twice.")
-        n = part.array.shape[1]
-        genes = part.handle._genes
-        if own.equals(union) and _axis.is_all(genes, n):
+        n = part.dataset.shape[1]
+        genes = part.state.in_dataset(1)
+        if own.equals(union) and axes.is_all(genes, n):
             columns.append(None)
             continue
         placed = np.arange(len(own)) if own.equals(union) else union.get_indexer(own)

@@ -5,18 +5,16 @@ from __future__ import annotations
 
 import warnings
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from slaf import _slaf
-from slaf._values import engine_values, handed_out
+from slaf.dataset import Dataset, OverDataset, dataset_of
+from slaf.ground.dtypes import engine_values, handed_out
 from slaf.ml.tensors import as_tensor
 from slaf.ml.vocabulary import Coverage, Dictionary, dictionary, match
-
-if TYPE_CHECKING:
-    from slaf.array import SLAFArray
 
 #: Below this part of a dataset's genes, a vocabulary is likely to be the wrong one.
 _FEW = 0.2
@@ -54,7 +52,9 @@ class SLAFTokenizer:
     #: dtype of the values.
     _values = np.float32
 
-    def __init__(self, slaf_array: SLAFArray, vocab_size: int = 50000, max_genes: int = 2048):
+    def __init__(
+        self, slaf_array: OverDataset | Dataset, vocab_size: int = 50000, max_genes: int = 2048
+    ):
         if max_genes < 1:
             raise ValueError(f"max_genes is at least 1, not {max_genes}.")
         self.slaf_array, self.vocab_size, self.max_genes = slaf_array, vocab_size, max_genes
@@ -190,7 +190,7 @@ class SLAFTokenizer:
     def decode_tokens(self, tokens: list[int]) -> dict[str, Any]:
         """The gene ids and the special tokens among `tokens`, in order."""
         names = {token: name for name, token in self.special_tokens.items()}
-        ids = self.slaf_array._var_names
+        ids = dataset_of(self.slaf_array).var_names
         genes = {int(token): ids[at] for at, token in enumerate(self.tokens) if token >= 0}
         tokens = [int(token) for token in tokens]
         return {
@@ -246,7 +246,7 @@ class GeneformerTokenizer(SLAFTokenizer):
 
     def __init__(
         self,
-        slaf_array: SLAFArray,
+        slaf_array: OverDataset | Dataset,
         vocab_size: int = 50000,
         max_genes: int = 2048,
         *,
@@ -288,7 +288,7 @@ class GeneformerTokenizer(SLAFTokenizer):
         )
 
     def _own_medians(self) -> np.ndarray:
-        scale, cells = _slaf.gene_medians(self.slaf_array._dataset)
+        scale, cells = _slaf.gene_medians(dataset_of(self.slaf_array).engine)
         all_cells = cells == self.slaf_array.shape[0]
         self.medians_from = (
             f"{'all' if all_cells else 'a sample of'} {cells:,} cells of the dataset"
@@ -338,7 +338,7 @@ class ScGPTTokenizer(SLAFTokenizer):
 
     def __init__(
         self,
-        slaf_array: SLAFArray,
+        slaf_array: OverDataset | Dataset,
         vocab_size: int = 50000,
         n_expression_bins: int = 10,
         max_genes: int = 1024,
@@ -395,7 +395,7 @@ class SlafdbTokenizer(SLAFTokenizer):
 
     def __init__(
         self,
-        slaf_array: SLAFArray,
+        slaf_array: OverDataset | Dataset,
         vocab_size: int = 50000,
         max_genes: int = 2048,
         *,
@@ -429,8 +429,9 @@ def _finder(known: set[str], mapping: Dictionary | None) -> Any:
     return lambda i: to.get(i.upper())
 
 
-def _totals(array: SLAFArray, column: str) -> np.ndarray:
-    if column not in array._columns["cells"]:
+def _totals(array: OverDataset | Dataset, column: str) -> np.ndarray:
+    dataset = dataset_of(array)
+    if column not in dataset.columns["cells"]:
         raise ValueError(f"The cells have no column `{column}` with their counts.")
-    totals = array._column("cells", column, None).to_numpy()
+    totals = dataset.column("cells", column, None).to_numpy()
     return np.ascontiguousarray(totals, dtype=np.float64)

@@ -8,14 +8,12 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from slaf._hints import did_you_mean
-
-if TYPE_CHECKING:
-    from slaf.array import SLAFArray
+from slaf.dataset import Dataset, OverDataset, dataset_of
+from slaf.ground.hints import did_you_mean
 
 #: A dictionary, or the JSON or pickle file that holds it.
 Dictionary = Mapping[str, Any] | str | os.PathLike[str]
@@ -93,7 +91,7 @@ def dictionary(given: Dictionary, what: str) -> dict[str, Any]:
 
 
 def match(
-    array: SLAFArray, key: str | None, candidates: tuple[str, ...], find: Any
+    array: OverDataset | Dataset, key: str | None, candidates: tuple[str, ...], find: Any
 ) -> tuple[np.ndarray, Coverage]:
     """The key in a dictionary of each gene (None: it has none), by `find`, which
     maps an id to it. Ids are in the column `key`, or in that of `candidates` and
@@ -104,7 +102,8 @@ def match(
     ValueError
         There is no such column, or no gene is known.
     """
-    columns = array._columns["genes"]
+    dataset = dataset_of(array)
+    columns = dataset.columns["genes"]
     if key is not None and key not in columns:
         from slaf._slaf import nearest
 
@@ -113,7 +112,7 @@ def match(
     keys = [key] if key is not None else [c for c in (*candidates, "gene_id") if c in columns]
     best: tuple[int, np.ndarray, list, str] | None = None
     for name in keys:
-        ids = array._column("genes", name, None).to_pylist()
+        ids = dataset.column("genes", name, None).to_pylist()
         found = np.array([None if i is None else find(str(i)) for i in ids], dtype=object)
         known = sum(entry is not None for entry in found)
         if best is None or known > best[0]:

@@ -8,13 +8,13 @@ from warnings import warn
 
 import numpy as np
 
-from slaf.lazy.handle import LazyAnnData
+from slaf.lazy.handle import LazyHandle
 from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.plan import MatrixPlan, plan_of
+from slaf.lazy.state import state_of
 
 
-def matrix_of(
-    adata: LazyAnnData, layer: str | None = None, *, use_raw: bool = False
-) -> LazyExpressionMatrix:
+def matrix_of(adata: LazyHandle, layer: str | None = None, *, use_raw: bool = False) -> MatrixPlan:
     """X, a layer, or X of raw.
 
     Raises
@@ -26,36 +26,37 @@ def matrix_of(
     """
     require(adata)
     if use_raw:
-        if adata.raw is None:
+        raw = state_of(adata).raw
+        if raw is None:
             raise ValueError("Received `use_raw=True`, but `adata.raw` is empty.")
-        return adata.raw._x
+        return raw.x
     if layer is not None:
-        return adata.layers[layer]
-    if adata._x is None:
+        return plan_of(adata.layers[layer])
+    x = state_of(adata).x
+    if x is None:
         raise KeyError("The handle has no X; name a layer: `layer=...`.")
-    return adata._x
+    return x
 
 
 def require(adata: Any) -> None:
-    if not isinstance(adata, LazyAnnData):
+    if not isinstance(adata, LazyHandle):
         raise TypeError(
             f"slaf's preprocessing takes lazy handles, not {type(adata).__name__}; for AnnData "
             "objects there is scanpy."
         )
 
 
-def set_matrix(adata: LazyAnnData, layer: str | None, matrix: LazyExpressionMatrix) -> None:
+def set_matrix(adata: LazyHandle, layer: str | None, matrix: MatrixPlan) -> None:
     own(adata)
     if layer is None:
-        adata.X = matrix
+        adata.X = LazyExpressionMatrix.over(matrix)
     else:
-        adata.layers[layer] = matrix
+        adata.layers[layer] = LazyExpressionMatrix.over(matrix)
 
 
-def own(adata: LazyAnnData) -> None:
+def own(adata: LazyHandle) -> None:
     """A view is about to be written to, as the caller asked for."""
-    if adata.is_view:
-        adata._actualise()
+    state_of(adata).actualise()
 
 
 def cells_of(n: int) -> str:

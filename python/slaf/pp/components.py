@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from slaf import SlafError, _slaf
+from slaf import _slaf
+from slaf._slaf import SlafError
 from slaf.lazy import reduce
-from slaf.lazy.handle import LazyAnnData
-from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.handle import LazyHandle
+from slaf.lazy.plan import MatrixPlan
+from slaf.lazy.stream import blocks_of
 from slaf.pp._handle import mask_of, matrix_of, own
 
 #: Genes up to which the covariance matrix is made; its eigenvectors take a
@@ -20,7 +22,7 @@ _DENSE = 0.25
 
 
 def pca(
-    adata: LazyAnnData,
+    adata: LazyHandle,
     n_comps: int | None = None,
     *,
     zero_center: bool = True,
@@ -32,7 +34,7 @@ def pca(
     key_added: str | None = None,
     n_iter: int = 4,
     copy: bool = False,
-) -> LazyAnnData | None:
+) -> LazyHandle | None:
     """Principal components, streamed: two passes over the chosen genes.
 
     Sets `obsm["X_pca"]`, `varm["PCs"]` and `uns["pca"]` (or the three under
@@ -68,13 +70,7 @@ def pca(
         genes = np.flatnonzero(mask_of(adata.var, mask, "var"))
     part = matrix[:, genes]
     rows, width = part.shape
-    most = min(rows, width) - (1 if zero_center else 0)
-    if most < 1:
-        raise SlafError(f"{rows} cells × {width} genes have no principal components.")
-    if n_comps is None:
-        n_comps = min(50, min(rows, width) - 1)
-    if not 1 <= n_comps <= most:
-        raise ValueError(f"`n_comps` is between 1 and {most} here, not {n_comps}.")
+    n_comps = _number(n_comps, part.shape, zero_center)
     if svd_solver == "auto":
         svd_solver = "covariance" if width <= _COVARIANCE else "randomized"
     found = reduce.moments(part, 0, squares=True)
@@ -88,7 +84,7 @@ def pca(
     vectors *= signs
     scores = np.empty((rows, n_comps), dtype=dtype)
     shift = mean @ vectors
-    for start, block in part.blocks():
+    for start, block in blocks_of(part):
         scores[start : start + block.shape[0]] = block @ vectors - shift
     if total is None:
         # scikit-learn's TruncatedSVD explains the variance of the scores.
@@ -114,9 +110,18 @@ def pca(
     return adata if copy else None
 
 
-def _of_covariance(
-    part: LazyExpressionMatrix, mean: np.ndarray, n: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _number(asked: int | None, shape: tuple[int, int], zero_center: bool) -> int:
+    """How many components there are to be."""
+    most = min(shape) - (1 if zero_center else 0)
+    if most < 1:
+        raise SlafError(f"{shape[0]} cells × {shape[1]} genes have no principal components.")
+    n_comps = min(50, min(shape) - 1) if asked is None else asked
+    if not 1 <= n_comps <= most:
+        raise ValueError(f"`n_comps` is between 1 and {most} here, not {n_comps}.")
+    return n_comps
+
+
+def _of_covariance(part: MatrixPlan, mean: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvectors of the covariance as columns, and eigenvalues, greatest first."""
     from scipy.linalg import eigh
 
@@ -127,10 +132,10 @@ def _of_covariance(
     return vectors[:, ::-1].copy(), np.maximum(values[::-1], 0)
 
 
-def _gram(part: LazyExpressionMatrix) -> np.ndarray:
+def _gram(part: MatrixPlan) -> np.ndarray:
     width = part.shape[1]
     sparse_sums, dense_sums = _slaf.Gram(width), None
-    for _, block in part.blocks():
+    for _, block in blocks_of(part):
         share = 1.0 if isinstance(block, np.ndarray) else block.nnz / max(1, np.prod(block.shape))
         if share < _DENSE:
             sparse_sums.add(reduce.csr_arrays(block))
@@ -144,7 +149,7 @@ def _gram(part: LazyExpressionMatrix) -> np.ndarray:
 
 
 def _randomized(
-    part: LazyExpressionMatrix, mean: np.ndarray, n: int, n_iter: int, seed: int
+    part: MatrixPlan, mean: np.ndarray, n: int, n_iter: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same of a random subspace that power iterations turn towards it."""
     rows, width = part.shape
@@ -160,12 +165,12 @@ def _randomized(
     return basis @ vectors[:, order], np.maximum(values[order], 0) / (rows - 1)
 
 
-def _both(part: LazyExpressionMatrix, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:
+def _both(part: MatrixPlan, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """(X - mean)ᵀ (X - mean) basis, in one pass."""
     out = np.zeros_like(basis)
     shift = mean @ basis
     column_sum = np.zeros(basis.shape[1])
-    for _, block in part.blocks():
+    for _, block in blocks_of(part):
         scores = block @ basis - shift
         out += block.T @ scores
         column_sum += scores.sum(axis=0)

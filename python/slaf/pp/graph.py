@@ -7,14 +7,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from slaf.lazy.handle import LazyAnnData
+from slaf.lazy.frame import whole
+from slaf.lazy.handle import LazyHandle
 from slaf.pp._handle import own, require
 
 
 def without_matrix(part: str, name: str) -> Callable[..., Any]:
     """`scanpy.<part>.<name>` for lazy handles."""
 
-    def call(adata: LazyAnnData, *args: Any, copy: bool = False, **kwargs: Any) -> Any:
+    def call(adata: LazyHandle, *args: Any, copy: bool = False, **kwargs: Any) -> Any:
         require(adata)
         function = getattr(getattr(_scanpy(f"{part}.{name}"), part), name)
         if copy:
@@ -45,11 +46,11 @@ def without_matrix(part: str, name: str) -> Callable[..., Any]:
 _SECTIONS = ("obsm", "obsp", "uns")
 
 
-def _bare(adata: LazyAnnData) -> Any:
+def _bare(adata: LazyHandle) -> Any:
     import anndata
 
     return anndata.AnnData(
-        obs=adata.obs._whole().copy(),
+        obs=whole(adata.obs),
         obsm=dict(adata.obsm),
         obsp=dict(adata.obsp),
         uns=dict(adata.uns),

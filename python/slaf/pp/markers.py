@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
-from slaf import SlafError, _slaf
-from slaf._values import engine_values
+from slaf import _slaf
+from slaf._slaf import SlafError
+from slaf.ground.dtypes import engine_values
+from slaf.ground.hints import did_you_mean
 from slaf.lazy import reduce
-from slaf.lazy.handle import LazyAnnData
-from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.handle import LazyHandle
+from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.stream import rows_of_a_block
 from slaf.pp._handle import cells_of, mask_of, matrix_of, own, warn_of_skipped
 
@@ -24,7 +27,7 @@ _GENES_AT_ONCE = 32 << 20
 
 
 def rank_genes_groups(
-    adata: LazyAnnData,
+    adata: LazyHandle,
     groupby: str,
     *,
     mask_var: Any = None,
@@ -40,7 +43,7 @@ def rank_genes_groups(
     corr_method: str = "benjamini-hochberg",
     tie_correct: bool = False,
     layer: str | None = None,
-) -> LazyAnnData | None:
+) -> LazyHandle | None:
     """Ranks genes by how they differ between groups of cells; expects
     logarithms. Parameters, and what is set in `uns["rank_genes_groups"]`, are
     those of scanpy's `tl.rank_genes_groups`; of the methods there are
@@ -53,16 +56,9 @@ def rank_genes_groups(
         A group that `groups` or `reference` names has fewer than two cells, or
         there is no such group, method or correction, or nothing to compare.
     """
-    for name, value, known in (
-        ("method", method, _METHODS),
-        ("corr_method", corr_method, _CORRECTIONS),
-    ):
-        if value not in known:
-            raise ValueError(f"`{name}` is {' or '.join(map(repr, known))}, not {value!r}.")
+    _check(method, corr_method, layer, use_raw)
     if use_raw is None:
         use_raw = layer is None and adata.raw is not None
-    if layer is not None and use_raw:
-        raise ValueError("Cannot specify `layer` and have `use_raw=True`.")
     matrix = matrix_of(adata, layer, use_raw=use_raw)
     source = adata.raw if use_raw else adata
     names = source.var_names
@@ -81,14 +77,12 @@ def rank_genes_groups(
     tables: dict[str, dict[str, np.ndarray]] = {}
     for group, scores, p_values in tests:
         top = _top(np.abs(scores) if rankby_abs else scores, n_top)
-        adjusted = _adjusted(p_values, corr_method)
-        fold = found.fold_changes(group, base)
         row = {
             "names": names.to_numpy(dtype=object),
             "scores": scores.astype(np.float32),
             "pvals": p_values,
-            "pvals_adj": adjusted,
-            "logfoldchanges": fold.astype(np.float32),
+            "pvals_adj": _adjusted(p_values, corr_method),
+            "logfoldchanges": found.fold_changes(group, base).astype(np.float32),
         }
         for column, values in row.items():
             tables.setdefault(column, {})[str(tested.order[group])] = values[top]
@@ -113,6 +107,17 @@ def rank_genes_groups(
     return adata if copy else None
 
 
+def _check(method: str, corr_method: str, layer: str | None, use_raw: bool | None) -> None:
+    for name, value, known in (
+        ("method", method, _METHODS),
+        ("corr_method", corr_method, _CORRECTIONS),
+    ):
+        if value not in known:
+            raise ValueError(f"`{name}` is {' or '.join(map(repr, known))}, not {value!r}.")
+    if layer is not None and use_raw:
+        raise ValueError("Cannot specify `layer` and have `use_raw=True`.")
+
+
 class _Groups:
     """Which cells are in which of the tested groups."""
 
@@ -134,9 +139,8 @@ class _Groups:
                 order.append(reference)
             for name in order:
                 if name not in categories:
-                    near = _slaf.nearest(str(name), [str(c) for c in categories])
-                    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-                    raise ValueError(f"There is no group {name!r}.{hint}")
+                    near = did_you_mean(_slaf.nearest(str(name), [str(c) for c in categories]))
+                    raise ValueError(f"There is no group {name!r}.{near}")
         counts = labels.value_counts()
         small = [name for name in order if counts.loc[name] < 2]
         #: Groups that are left out, and why.
@@ -175,7 +179,7 @@ def _is_all(groups: str | Iterable[str]) -> bool:
 class _Statistics:
     """Means and variances of each group and of the rest, from one pass."""
 
-    def __init__(self, matrix: LazyExpressionMatrix, groups: _Groups):
+    def __init__(self, matrix: MatrixPlan, groups: _Groups):
         self.matrix, self.groups = matrix, groups
         moments = reduce.grouped(matrix, groups.codes, groups.n + 1)
         self._counts = groups.sizes[:, None].astype(np.float64)
@@ -269,7 +273,7 @@ class _Statistics:
         sums, ties = np.zeros((width, n)), np.zeros(width)
         for start in range(0, width, step):
             part = self.matrix[:, start : start + step]
-            columns = part.tocsc()
+            columns = sparse.csc_matrix(part.compute("csc"))
             data = engine_values(columns.data)
             arrays = columns.indptr, columns.indices.astype(np.int32, copy=False), data
             found, tied = _slaf.rank_sums(arrays, codes, n)

@@ -9,14 +9,15 @@ import pandas as pd
 
 from slaf import _slaf
 from slaf.lazy import reduce
-from slaf.lazy.handle import LazyAnnData
-from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.handle import LazyHandle
+from slaf.lazy.plan import MatrixPlan
+from slaf.lazy.state import state_of
 from slaf.lazy.steps import Arrays
 from slaf.pp._handle import mask_of, matrix_of, own
 
 
 def calculate_qc_metrics(
-    adata: LazyAnnData,
+    adata: LazyHandle,
     percent_top: int | Iterable[int] | None = None,
     log1p: bool = True,
     inplace: bool = True,
@@ -69,7 +70,7 @@ def calculate_qc_metrics(
 class _Pass:
     """Everything that is counted, from one pass."""
 
-    def __init__(self, matrix: LazyExpressionMatrix, tops: list[int], masks: np.ndarray):
+    def __init__(self, matrix: MatrixPlan, tops: list[int], masks: np.ndarray):
         kept = [reduce.kept(matrix, axis, squares=False) for axis in (1, 0)]
         self.height, self.width = matrix.shape
         self.tops = np.zeros((self.height, len(tops)))
@@ -95,7 +96,7 @@ class _Pass:
 
 
 def _describe_obs(
-    adata: LazyAnnData,
+    adata: LazyHandle,
     found: _Pass,
     names: list[str],
     tops: list[int],
@@ -123,7 +124,7 @@ def _describe_obs(
     return pd.DataFrame(metrics, index=adata.obs_names)
 
 
-def _describe_var(adata: LazyAnnData, found: _Pass, expr_type: str, log1p: bool) -> pd.DataFrame:
+def _describe_var(adata: LazyHandle, found: _Pass, expr_type: str, log1p: bool) -> pd.DataFrame:
     metrics: dict[str, np.ndarray] = {f"n_cells_by_{expr_type}": found.columns.nonzero()}
     metrics[f"mean_{expr_type}"] = found.columns.mean()
     if log1p:
@@ -137,13 +138,13 @@ def _describe_var(adata: LazyAnnData, found: _Pass, expr_type: str, log1p: bool)
 
 
 def filter_cells(
-    adata: LazyAnnData,
+    adata: LazyHandle,
     min_counts: int | None = None,
     min_genes: int | None = None,
     max_counts: int | None = None,
     max_genes: int | None = None,
     inplace: bool = True,
-) -> LazyAnnData | None:
+) -> LazyHandle | None:
     """Leaves out cells with too few or too many counts or genes, and notes how
     many each has in `obs["n_counts"]` or `obs["n_genes"]`. With `inplace=False`
     the handle stays as it is, and a view of the others is returned."""
@@ -152,13 +153,13 @@ def filter_cells(
 
 
 def filter_genes(
-    adata: LazyAnnData,
+    adata: LazyHandle,
     min_counts: int | None = None,
     min_cells: int | None = None,
     max_counts: int | None = None,
     max_cells: int | None = None,
     inplace: bool = True,
-) -> LazyAnnData | None:
+) -> LazyHandle | None:
     """Leaves out genes with too few or too many counts or cells, and notes how
     many each has in `var["n_counts"]` or `var["n_cells"]`. With `inplace=False`
     the handle stays as it is, and a view of the others is returned."""
@@ -166,7 +167,7 @@ def filter_genes(
     return _filter(adata, 0, limits, inplace)
 
 
-def _filter(adata: LazyAnnData, axis: int, limits: tuple, inplace: bool) -> LazyAnnData | None:
+def _filter(adata: LazyHandle, axis: int, limits: tuple, inplace: bool) -> LazyHandle | None:
     matrix = matrix_of(adata)
     if all(low is None and high is None for _, low, high in limits):
         raise ValueError("Say at least one limit: a least or a greatest number.")
@@ -187,7 +188,7 @@ def _filter(adata: LazyAnnData, axis: int, limits: tuple, inplace: bool) -> Lazy
     view = adata[keep] if axis == 1 else adata[:, keep]
     if not inplace:
         return view
-    adata._subset(view)
+    state_of(adata).become(state_of(view))
     frame = adata.obs if axis == 1 else adata.var
     for name, values in noted.items():
         frame[name] = values[keep]

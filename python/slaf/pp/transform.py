@@ -10,14 +10,14 @@ from warnings import warn
 import numpy as np
 
 from slaf.lazy import reduce
-from slaf.lazy.handle import LazyAnnData
-from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.handle import LazyHandle
+from slaf.lazy.state import state_of
 from slaf.lazy.steps import Step
 from slaf.pp._handle import mask_of, matrix_of, own, require, set_matrix
 
 
 def normalize_total(
-    adata: LazyAnnData,
+    adata: LazyHandle,
     target_sum: float | None = 1e4,
     inplace: bool = True,
     fragments: bool | None = None,
@@ -27,7 +27,7 @@ def normalize_total(
     key_added: str | None = None,
     layer: str | None = None,
     copy: bool = False,
-) -> LazyAnnData | None:
+) -> LazyHandle | None:
     """Scales each cell to the same total. Reads the cells' sums, and with
     `exclude_highly_expressed` the matrix, block by block.
 
@@ -51,11 +51,11 @@ def normalize_total(
     if copy or not inplace:
         adata = adata.copy()
     matrix = matrix_of(adata, layer)
-    totals = matrix.sum(1)
+    totals = reduce.moments(matrix, 1).sum()
     if exclude_highly_expressed:
-        shares = matrix._after(Step("per_row", _not_zero(totals)))
-        low = np.flatnonzero(~(shares.max(0) > max_fraction))
-        totals = matrix[:, low].sum(1)
+        shares = matrix.after(Step("per_row", _not_zero(totals)))
+        low = np.flatnonzero(~(reduce.moments(shares, 0).max() > max_fraction))
+        totals = reduce.moments(matrix[:, low], 1).sum()
     some = totals > 0
     if target_sum is None:
         target_sum = float(np.median(totals[some])) if some.any() else 1.0
@@ -65,7 +65,7 @@ def normalize_total(
     if not some.all():
         warn("Some cells have zero counts", UserWarning, stacklevel=2)
     step = Step("per_row", _not_zero(factors), "normalize_total")
-    set_matrix(adata, layer, matrix._after(step))
+    set_matrix(adata, layer, matrix.after(step))
     if key_added is not None:
         adata.obs[key_added] = factors
     return adata if copy or not inplace else None
@@ -76,14 +76,14 @@ def _not_zero(factors: np.ndarray) -> np.ndarray:
 
 
 def log1p(
-    adata: LazyAnnData,
+    adata: LazyHandle,
     inplace: bool = True,
     fragments: bool | None = None,
     *,
     base: float | None = None,
     layer: str | None = None,
     copy: bool = False,
-) -> LazyAnnData | None:
+) -> LazyHandle | None:
     """log(1 + x), natural or to `base`. Reads nothing."""
     require(adata)
     if "log1p" in adata.uns:
@@ -93,13 +93,13 @@ def log1p(
     steps = [Step("log1p", None, "log1p")]
     if base is not None:
         steps.append(Step("times", 1.0 / np.log(base), "log1p"))
-    set_matrix(adata, layer, matrix_of(adata, layer)._after(*steps))
+    set_matrix(adata, layer, matrix_of(adata, layer).after(*steps))
     adata.uns["log1p"] = {"base": base}
     return adata if copy or not inplace else None
 
 
 def scale(
-    adata: LazyAnnData,
+    adata: LazyHandle,
     zero_center: bool = True,
     max_value: float | None = None,
     inplace: bool = True,
@@ -107,7 +107,7 @@ def scale(
     layer: str | None = None,
     mask_obs: Any = None,
     copy: bool = False,
-) -> LazyAnnData | None:
+) -> LazyHandle | None:
     """Gives each gene unit variance, and with `zero_center` the mean zero;
     values are clipped at `max_value`. Reads the genes' means and deviations in
     one pass, which are set in `var["mean"]` and `var["std"]`. A centred matrix
@@ -128,7 +128,7 @@ def scale(
     scaled = matrix if mask is None else matrix[mask]
     found = reduce.moments(scaled, 0, squares=True)
     # Of one cell, the deviations are zero.
-    mean, std = found.mean(), np.sqrt(found.var(ddof=int(len(scaled) > 1)))
+    mean, std = found.mean(), np.sqrt(found.var(ddof=int(scaled.shape[0] > 1)))
     std[std == 0] = 1.0
     steps = [Step("per_column", std, "scale")]
     if zero_center:
@@ -141,36 +141,34 @@ def scale(
             else Step("clip_columns", np.full(matrix.shape[1], limit))
         )
         steps.append(Step(clip.name, clip.number, "scale"))
-    set_matrix(adata, layer, matrix._after(*(replace(step, mask=mask) for step in steps)))
+    set_matrix(adata, layer, matrix.after(*(replace(step, mask=mask) for step in steps)))
     adata.var[f"mean{suffix}"], adata.var[f"std{suffix}"] = mean, std
     return adata if copy or not inplace else None
 
 
-def apply_transformations(adata: LazyAnnData, transformations: list | None = None) -> LazyAnnData:
+def apply_transformations(adata: LazyHandle, transformations: list | None = None) -> LazyHandle:
     """A handle of its own on which only these of the transformations of X are
     pending ("normalize_total", "log1p", "scale"), in the order they were made;
     None: all of them."""
     require(adata)
     adata = adata.copy()
-    if transformations is not None and adata._x is not None:
+    x = state_of(adata).x
+    if transformations is not None and x is not None:
         wanted = set(transformations)
-        adata.X = _with_steps(adata._x, lambda step: step.of in wanted)
+        set_matrix(adata, None, x.keeping(lambda step: step.of in wanted))
     return adata
 
 
-def clear_transformations(adata: LazyAnnData, inplace: bool = False) -> LazyAnnData | None:
+def clear_transformations(adata: LazyHandle, inplace: bool = False) -> LazyHandle | None:
     """Takes pending transformations of X back: its values are as they are
     stored again."""
     require(adata)
     if not inplace:
         adata = adata.copy()
     own(adata)
-    if adata._x is not None:
-        adata.X = _with_steps(adata._x, lambda step: False)
+    x = state_of(adata).x
+    if x is not None:
+        set_matrix(adata, None, x.keeping(lambda step: False))
     if "log1p" in adata.uns:
         del adata.uns["log1p"]
     return None if inplace else adata
-
-
-def _with_steps(matrix: LazyExpressionMatrix, keep: Any) -> LazyExpressionMatrix:
-    return matrix._like(_steps=tuple(step for step in matrix._steps if keep(step)))

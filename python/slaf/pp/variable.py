@@ -13,10 +13,12 @@ from warnings import warn
 import numpy as np
 import pandas as pd
 
-from slaf import SlafError, _slaf
+from slaf import _slaf
+from slaf._slaf import SlafError
 from slaf.lazy import reduce
-from slaf.lazy.handle import LazyAnnData
-from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.handle import LazyHandle
+from slaf.lazy.plan import MatrixPlan
+from slaf.lazy.state import state_of
 from slaf.lazy.steps import Arrays, Step
 from slaf.pp._handle import cells_of, matrix_of, own, warn_of_skipped
 
@@ -24,7 +26,7 @@ _FLAVORS = ("seurat", "cell_ranger", "seurat_v3", "seurat_v3_paper")
 
 
 def highly_variable_genes(
-    adata: LazyAnnData,
+    adata: LazyHandle,
     min_mean: float = 0.0125,
     max_mean: float = 3,
     min_disp: float = 0.5,
@@ -91,7 +93,8 @@ def highly_variable_genes(
         narrow = name == "dispersions_norm"
         adata.var[name] = column.to_numpy(dtype=np.float32) if narrow else column.to_numpy()
     if subset:
-        adata._inplace_subset_var(found["highly_variable"].to_numpy())
+        state = state_of(adata)
+        state.become(state[:, found["highly_variable"].to_numpy()])
     return None
 
 
@@ -115,7 +118,7 @@ class _Batches:
     skipped: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, adata: LazyAnnData, key: str | None) -> _Batches:
+    def of(cls, adata: LazyHandle, key: str | None) -> _Batches:
         if key is None:
             if adata.n_obs < 2:
                 raise SlafError("Genes vary between cells, and there are fewer than two.")
@@ -147,7 +150,7 @@ class _Batches:
 
 
 def _by_dispersion(
-    matrix: LazyExpressionMatrix,
+    matrix: MatrixPlan,
     batches: _Batches,
     flavor: str,
     n_bins: int,
@@ -157,7 +160,7 @@ def _by_dispersion(
 ) -> pd.DataFrame:
     if flavor == "seurat":
         undo = [Step("times", float(np.log(base)))] if base is not None else []
-        matrix = matrix._after(*undo, Step("expm1"))
+        matrix = matrix.after(*undo, Step("expm1"))
     found = reduce.grouped(matrix, batches.of_cell, len(batches.names))
     means, variances = found.mean(), found.var(ddof=1)
     expressed = np.ones_like(found.nnz, dtype=bool)
@@ -280,7 +283,7 @@ def _over_batches(
 
 
 def _by_trend(
-    matrix: LazyExpressionMatrix,
+    matrix: MatrixPlan,
     batches: _Batches,
     n_top: int,
     span: float,
@@ -304,7 +307,7 @@ def _by_trend(
             continue
         rows = np.flatnonzero(batches.of_cell == batch)
         limit = std * np.sqrt(len(rows)) + mean
-        clipped = reduce.moments(matrix[rows]._after(Step("clip_columns", limit)), 0, squares=True)
+        clipped = reduce.moments(matrix[rows].after(Step("clip_columns", limit)), 0, squares=True)
         total = clipped.sum()
         second = clipped.squares + total * total / len(rows)
         norms.append((len(rows) * mean**2 + second - 2 * total * mean) / ((len(rows) - 1) * std**2))
@@ -353,7 +356,7 @@ def _trend(mean: np.ndarray, variance: np.ndarray, span: float) -> np.ndarray:
     return np.sqrt(10**fitted)
 
 
-def _counts(matrix: LazyExpressionMatrix) -> bool:
+def _counts(matrix: MatrixPlan) -> bool:
     """Whether all values count something."""
     fractions = []
 

@@ -6,8 +6,9 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from slaf import _completion, _slaf
+from slaf import _slaf
 from slaf._slaf import SlafError
+from slaf.notebook import completion
 from slaf.rust_cells.errors import RustError, raise_if_failed
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def load(shell: Any) -> RustCells:
         shell.slaf_rust.close()
     cells = shell.slaf_rust = RustCells(shell)
     shell.register_magic_function(_magic(cells), "line_cell", "rust")
-    _completion.register(shell, "slaf.rust", lambda text, cursor: _candidates(cells, text, cursor))
+    completion.register(shell, "slaf.rust", lambda text, cursor: _candidates(cells, text, cursor))
     return cells
 
 
@@ -204,7 +205,7 @@ def code_of(text: str) -> int | None:
     return found.end() if found else None
 
 
-def _candidates(cells: RustCells, text: str, cursor: int) -> _completion.Candidates | None:
+def _candidates(cells: RustCells, text: str, cursor: int) -> completion.Candidates | None:
     begin = code_of(text)
     if begin is None or cursor < begin:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from scipy import sparse
 
 from slaf import _slaf
 from slaf._slaf import SlafError
-from slaf._sql import _hint, _table
+from slaf.ground.hints import did_you_mean
+from slaf.sql.tables import table_of
 
 #: Bytes of columns that are shared together. While they are copied they are in memory
 #: twice, so it is not more; each group needs a file, so it is not less.
@@ -51,12 +52,12 @@ class Variables:
         """A variable, or an attribute of one: `adata.obs`."""
         first, *attributes = name.split(".")
         if first not in self._namespace:
-            raise SlafError(f"There is no variable `{first}`.{_hint(first, self._namespace)}")
+            raise SlafError(f"There is no variable `{first}`.{_near(first, self._namespace)}")
         value = self._namespace[first]
         for place, attribute in enumerate(attributes):
             if attribute.startswith("_") or not hasattr(value, attribute):
                 owner = ".".join([first, *attributes[:place]])
-                raise SlafError(f"`{owner}` has no `{attribute}`.{_hint(attribute, dir(value))}")
+                raise SlafError(f"`{owner}` has no `{attribute}`.{_near(attribute, dir(value))}")
             value = getattr(value, attribute)
         return value
 
@@ -110,7 +111,7 @@ def as_frame(name: str, value: Any) -> pl.DataFrame:
         if isinstance(value, pd.Series) or (isinstance(value, np.ndarray) and value.ndim == 1):
             column = str(getattr(value, "name", None) or "value")
             return pl.DataFrame({column: pa.array(value, from_pandas=True)})
-        table = None if isinstance(value, type) else _table(value)
+        table = None if isinstance(value, type) else table_of(value)
         if table is not None:
             return pl.DataFrame(table)
     except (pa.ArrowException, pl.exceptions.PolarsError, TypeError) as error:
@@ -175,3 +176,7 @@ def _arrow(name: str, array: np.ndarray) -> pa.Array:
         return pa.array(array)
     except pa.ArrowException:
         raise SlafError(f"`{name}` holds {array.dtype}, which Arrow cannot carry.") from None
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    return did_you_mean(_slaf.nearest(name, list(known)))

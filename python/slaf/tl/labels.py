@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from slaf.lazy.handle import LazyAnnData
+    from slaf.lazy.handle import LazyHandle
 
 #: Queries that are looked up at once.
 _BLOCK = 4096
 
 
 def transfer_labels(
-    adata: LazyAnnData,
-    reference: LazyAnnData,
+    adata: LazyHandle,
+    reference: LazyHandle,
     obs: str,
     *,
     key: str = "X_pca",

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::{Batch, Content, Loader, Made, Source};
-use crate::matrix::sort_row;
+use super::batch_loader::Loader;
+use super::source::{Batch, Content, Made, Source};
+use crate::matrix::csr::sort_row;
+use crate::matrix::values::Value;
 use crate::tokens::{self, Cell};
-use crate::values::Value;
 use crate::{Csr, Error, Result, Selection, ValueType, ValuesRef};
 
 /// The cells of a buffer, in the order they leave it.

@@ -3,13 +3,12 @@
 
 use std::ops::Range;
 
-use super::{Plan, wrong};
-use crate::Result;
-use crate::random::Random;
+use super::plan::{BatchPlan, wrong};
+use crate::{Random, Result};
 
 /// The order of any epoch.
 pub(super) struct Order {
-    plan: Plan,
+    plan: BatchPlan,
     /// Positions.
     n: u64,
     /// Of the weights, in order.
@@ -17,7 +16,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    pub(super) fn new(n: u64, mut plan: Plan) -> Result<Self> {
+    pub(super) fn new(n: u64, mut plan: BatchPlan) -> Result<Self> {
         // Buffers hold whole batches, so that a batch is found by its number.
         plan.buffer = plan.buffer.next_multiple_of(plan.batch);
         for (what, len) in [
@@ -219,8 +218,8 @@ mod tests {
 
     use super::*;
 
-    fn plan(batch: usize, block: usize, buffer: usize, seed: u64) -> Plan {
-        Plan {
+    fn plan(batch: usize, block: usize, buffer: usize, seed: u64) -> BatchPlan {
+        BatchPlan {
             batch,
             drop_last: false,
             seed,
@@ -251,7 +250,7 @@ mod tests {
         ) {
             let mut all = vec![];
             for rank in 0..world {
-                let plan = Plan { rank, world, ..plan(batch, block, buffer, seed) };
+                let plan = BatchPlan { rank, world, ..plan(batch, block, buffer, seed) };
                 let order = Order::new(n, plan).unwrap();
                 let mine = cells(&order, 3);
                 prop_assert_eq!(mine.len() as u64, n / world);
@@ -271,7 +270,7 @@ mod tests {
         assert_ne!(cells(&order, 0), cells(&order, 1));
         let other = Order::new(100, plan(10, 4, 40, 1)).unwrap();
         assert_ne!(cells(&order, 0), cells(&other, 0));
-        let stored = Plan {
+        let stored = BatchPlan {
             shuffle: false,
             ..plan(10, 4, 40, 0)
         };
@@ -282,7 +281,7 @@ mod tests {
     #[test]
     fn draws_follow_the_weights() {
         let weights: Vec<f64> = (0..50).map(|cell| f64::from(cell % 5)).collect();
-        let plan = Plan {
+        let plan = BatchPlan {
             weights: Some(weights.clone()),
             draws: Some(100_000),
             ..plan(10, 4, 1000, 0)
@@ -305,7 +304,7 @@ mod tests {
     #[test]
     fn every_batch_has_its_share_of_a_stratum() {
         let strata: Vec<u32> = (0..1000).map(|cell| u32::from(cell % 10 == 0)).collect();
-        let plan = Plan {
+        let plan = BatchPlan {
             strata: Some(strata.clone()),
             ..plan(50, 8, 1000, 0)
         };

@@ -8,9 +8,18 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::task::JoinHandle;
 
+use super::batch_loader::Loader;
 use super::buffer::Buffer;
-use super::{Batch, Loader};
+use super::source::Batch;
 use crate::{Error, Result, runtime};
+
+impl Loader {
+    /// The batches of `epochs` epochs from `epoch` on, without the first
+    /// `skipped` of the first.
+    pub fn start(&self, epoch: u64, skipped: u64, epochs: u64) -> Batches {
+        Batches::start(self.clone(), epoch, skipped, epochs)
+    }
+}
 
 /// Batches on their way. Dropping it ends all work.
 pub struct Batches {
@@ -19,7 +28,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    pub(super) fn start(loader: Loader, epoch: u64, skipped: u64, epochs: u64) -> Self {
+    fn start(loader: Loader, epoch: u64, skipped: u64, epochs: u64) -> Self {
         let (sender, queue) = mpsc::channel(loader.inner.ahead);
         let work = runtime::spawn(deliver(loader, epoch, skipped, epochs, sender));
         Self { queue, work }

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::{Neighbours, Question};
+use super::question::{Neighbours, Question};
 use crate::Result;
 
 /// Vectors that a thread takes at once: they stay in its cache for all queries.
@@ -111,7 +111,7 @@ mod tests {
     use arrow::buffer::BooleanBuffer;
     use proptest::prelude::*;
 
-    use super::super::Metric;
+    use super::super::metric::Metric;
     use super::*;
 
     #[test]

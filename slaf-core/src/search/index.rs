@@ -7,23 +7,16 @@ use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Float32Type, Int64Type};
 use futures::{StreamExt, TryStreamExt, stream};
 use lance::index::DatasetIndexExt;
-use lance::index::vector::VectorIndexParams;
 use lance::io::RecordBatchStream;
-use lance_index::IndexType;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Metric, Neighbours, Question, vectors_of};
-use crate::dataset::{Dataset, Table};
-use crate::random::Random;
-use crate::versions::Manifest;
-use crate::write::{Revision, ours};
-use crate::{Error, Result, Selection};
+use super::embeddings::vectors_of;
+use super::metric::Metric;
+use super::question::{Neighbours, Question};
+use crate::{Dataset, Result, Table};
 
 /// Questions that are asked at once.
 const AT_ONCE: usize = 8;
-/// Queries that the recall is measured with, and neighbours of each.
-const SAMPLE: usize = 200;
-const SAMPLE_K: usize = 10;
 
 /// What a dataset's configuration says of an index.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,100 +68,8 @@ pub async fn vector_index(
         }))
 }
 
-fn name_of(column: &str) -> String {
+pub(crate) fn name_of(column: &str) -> String {
     format!("slaf_{column}")
-}
-
-/// Makes an IVF index of a column of vectors, publishes it as a new version of
-/// the dataset, and measures how much of the exact answers it finds.
-pub async fn index_vectors(
-    dataset: &Dataset,
-    table: &str,
-    column: &str,
-    metric: Metric,
-    partitions: Option<usize>,
-) -> Result<(Manifest, VectorIndex)> {
-    let rows = dataset.table(table)?.rows as usize;
-    vectors_of(dataset.table(table)?, column)?;
-    let partitions = partitions
-        .unwrap_or_else(|| (rows as f64).sqrt() as usize)
-        .clamp(1, rows.max(1));
-    if rows < 2 * partitions {
-        return Err(Error::Engine {
-            message: format!("{rows} vectors are too few for {partitions} partitions."),
-        });
-    }
-    let mut revision = Revision::new(dataset).await?;
-    let params = VectorIndexParams::ivf_flat(partitions, metric.lance());
-    let indexed = revision
-        .change(table, async |lance| {
-            let columns = [column];
-            let name = Some(name_of(column));
-            lance
-                .create_index(&columns, IndexType::Vector, name, &params, true)
-                .await?;
-            Ok(())
-        })
-        .await?;
-    let mut made = VectorIndex {
-        metric,
-        partitions,
-        visited: (partitions / 16).max(8).min(partitions),
-        recall: 0.0,
-    };
-    made.recall = recall(dataset, table, column, &indexed, &made).await?;
-    let mut config = dataset.config.as_json().clone();
-    let notes = ours(&mut config);
-    let notes = notes.entry("vectors").or_insert_with(|| json!({}));
-    notes[format!("{table}/{column}")] = json!({
-        "metric": metric.name(),
-        "partitions": made.partitions,
-        "visited": made.visited,
-        "recall": made.recall,
-    });
-    let manifest = revision.publish(config, "index vectors").await?;
-    Ok((manifest, made))
-}
-
-/// The part of the exact neighbours of some rows that the index finds.
-async fn recall(
-    dataset: &Dataset,
-    table: &str,
-    column: &str,
-    indexed: &lance::Dataset,
-    index: &VectorIndex,
-) -> Result<f64> {
-    let source = dataset.table(table)?;
-    let width = vectors_of(source, column)?;
-    let mut rows: Vec<u64> = (0..source.rows).collect();
-    Random::of(&[source.rows]).draw(&mut rows, SAMPLE);
-    rows.truncate(SAMPLE);
-    let read = source.read_at(&[column], &Selection::List(rows)).await?;
-    let list = read.column(0).as_fixed_size_list();
-    let question = Question {
-        queries: list
-            .values()
-            .as_primitive::<Float32Type>()
-            .values()
-            .to_vec(),
-        width,
-        k: SAMPLE_K,
-        metric: index.metric,
-        among: None,
-    };
-    let exact = dataset.nearest(table, column, &question).await?;
-    let found = asked(source, indexed, column, &question, index.visited).await?;
-    let pairs = exact.rows.chunks(SAMPLE_K).zip(found.rows.chunks(SAMPLE_K));
-    let hits: usize = pairs
-        .map(|(exact, found)| {
-            exact
-                .iter()
-                .filter(|row| **row >= 0 && found.contains(row))
-                .count()
-        })
-        .sum();
-    let all = exact.rows.iter().filter(|row| **row >= 0).count();
-    Ok(hits as f64 / all.max(1) as f64)
 }
 
 impl Dataset {
@@ -182,11 +83,12 @@ impl Dataset {
     ) -> Result<Neighbours> {
         let table = self.table(table)?;
         question.check(vectors_of(table, column)?, table.rows as usize)?;
-        asked(table, &table.lance, column, question, visited).await
+        ask(table, &table.lance, column, question, visited).await
     }
 }
 
-async fn asked(
+/// Asks the index of `lance`, a version of `table`.
+pub(crate) async fn ask(
     table: &Table,
     lance: &lance::Dataset,
     column: &str,
@@ -198,7 +100,7 @@ async fn asked(
     } else {
         "cell_integer_id"
     };
-    let ask = |query: &[f32]| {
+    let of_one = |query: &[f32]| {
         let query = Float32Array::from(query.to_vec());
         async move {
             let mut scanner = lance.scan();
@@ -213,7 +115,7 @@ async fn asked(
             Ok(concat_batches(&schema, &batches)?)
         }
     };
-    let asked: Vec<_> = question.queries().map(ask).collect();
+    let asked: Vec<_> = question.queries().map(of_one).collect();
     let answers: Vec<RecordBatch> = stream::iter(asked)
         .buffered(AT_ONCE)
         .try_collect()

@@ -31,7 +31,7 @@ impl Metric {
         }
     }
 
-    pub(super) fn lance(self) -> DistanceType {
+    pub(crate) fn lance(self) -> DistanceType {
         match self {
             Self::L2 => DistanceType::L2,
             Self::Cosine => DistanceType::Cosine,

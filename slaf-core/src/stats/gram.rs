@@ -1,8 +1,8 @@
 //! XᵀX of a sparse matrix that passes by: what a covariance is made of.
 
-use super::{Block, Visit, visit, wrong_length};
+use super::block::{Block, Visit, visit, wrong_length};
 use crate::Result;
-use crate::values::Value;
+use crate::matrix::values::Value;
 
 /// The upper triangle is summed; [`Gram::finish`] mirrors it.
 #[derive(Debug)]

@@ -4,9 +4,9 @@
 //! The squares are summed about the mean of each block and joined by Chan,
 //! Golub and LeVeque (1979): values far from zero lose no digits.
 
-use super::{Block, Visit, visit, wrong_length};
+use super::block::{Block, Visit, visit, wrong_length};
 use crate::Result;
-use crate::values::Value;
+use crate::matrix::values::Value;
 
 /// Of the columns of a matrix, for each group of its rows.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 
 use std::marker::PhantomData;
 
-use super::{Block, Visit, visit, wrong_length};
-use crate::values::Value;
+use super::block::{Block, Visit, visit, wrong_length};
+use crate::matrix::values::Value;
 use crate::{Result, ValueType, Values};
 
 #[derive(Debug, Clone, PartialEq)]

@@ -4,9 +4,8 @@
 
 use std::sync::Arc;
 
-use super::{Cell, Layout, Row, Tokenizer, counts};
-use crate::random::Random;
-use crate::{Error, Result};
+use super::tokenizer::{Cell, Layout, Row, Tokenizer, counts};
+use crate::{Error, Random, Result};
 
 /// What a cell's counts are scaled to.
 pub(super) const TARGET: f64 = 10_000.0;

@@ -6,12 +6,9 @@ use arrow::array::AsArray;
 use arrow::datatypes::UInt32Type;
 
 use super::geneformer::TARGET;
-use crate::companions::Companions;
-use crate::dataset::Dataset;
-use crate::random::Random;
-use crate::ranges::read_rows;
-use crate::values::column;
-use crate::{Error, Result, Selection, ValueType, Values};
+use crate::matrix::values::column;
+use crate::table::row_ranges::read_rows;
+use crate::{Companions, Dataset, Error, Random, Result, Selection, ValueType, Values};
 
 /// Values that are looked at, about, where there is no gene-major copy.
 const SAMPLE: u64 = 1 << 24;

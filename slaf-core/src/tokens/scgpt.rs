@@ -2,9 +2,8 @@
 //! `DataCollator` of its code): the genes that have a value in any order, each
 //! with the quantile bin of its value among the cell's values.
 
-use super::{Cell, Layout, Row, Tokenizer, counts};
-use crate::random::Random;
-use crate::{Error, Result};
+use super::tokenizer::{Cell, Layout, Row, Tokenizer, counts};
+use crate::{Error, Random, Result};
 
 /// Which values the model has to guess.
 #[derive(Debug, Clone, Copy, PartialEq)]

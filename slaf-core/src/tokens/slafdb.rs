@@ -2,9 +2,8 @@
 //! trained on it: a token is the gene's number plus 4, genes come in stored
 //! order, and of a cell that is too long the last genes are lost.
 
-use super::{Cell, Layout, Row, Tokenizer};
-use crate::random::Random;
-use crate::{Result, ValuesRef};
+use super::tokenizer::{Cell, Layout, Row, Tokenizer};
+use crate::{Random, Result, ValuesRef};
 
 const CLS: i64 = 1;
 const SEP: i64 = 2;

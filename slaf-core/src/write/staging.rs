@@ -3,8 +3,7 @@
 
 use std::fs::{File, TryLockError};
 
-use crate::storage::Place;
-use crate::{Error, Result};
+use crate::{Error, Place, Result};
 
 pub(super) const LOCK: &str = "lock";
 

@@ -6,9 +6,10 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources.base import Source
 from slaf.data.sources.mudata import no_modalities
+from slaf.dataset import Dataset
 
 #: Names of formats, as `input_format` takes them.
 FORMATS = (
@@ -49,11 +50,10 @@ def open_source(
     if modality is not None and kind not in ("h5ad", "zarr"):
         raise no_modalities(name, modality)
     if kind == "slaf":
-        from slaf.array import SLAFArray
         from slaf.data.sources.slaf import slaf_source
-        from slaf.integrations.anndata import LazyAnnData
+        from slaf.lazy.state import HandleState
 
-        return slaf_source(LazyAnnData(SLAFArray(name, storage_options=options)))
+        return slaf_source(HandleState.of_dataset(Dataset.open(name, options=options)))
     if kind == "tiledb":
         from slaf.data.sources.soma import soma_source
 

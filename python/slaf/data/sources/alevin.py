@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources.base import Parts, Source
 from slaf.data.sources.mtx import ColumnsOf, MtxRows, Names, read_header
 from slaf.data.sources.names import (

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from slaf import SlafError
-from slaf._values import engine_values as plain
+from slaf._slaf import SlafError
+from slaf.ground.dtypes import engine_values as plain
+from slaf.ground.metadata.frames import Columns, frame_of
 
 if TYPE_CHECKING:
     import anndata
@@ -38,43 +39,6 @@ class Matrix(Protocol):
 
     def blocks(self, start: int = 0) -> Iterator[Block]:
         """Blocks of whole rows, from row `start` on."""
-
-
-class Column(Protocol):
-    """A column of a frame, in its file."""
-
-    def __len__(self) -> int: ...
-
-    def rows(self, start: int, end: int) -> pd.Series: ...
-
-
-class Columns(Protocol):
-    """A frame in its file."""
-
-    index_name: str | None
-
-    def ids(self) -> pd.Series | Column: ...
-
-    def items(self) -> Iterator[tuple[str, pd.Series | Column]]: ...
-
-
-def frame_of(columns: pd.DataFrame | Columns) -> pd.DataFrame:
-    """All columns in memory."""
-    if isinstance(columns, pd.DataFrame):
-        return columns
-    frame = pd.DataFrame({name: _series_of(column) for name, column in columns.items()})
-    frame.index = index_of(columns)
-    return frame
-
-
-def index_of(columns: pd.DataFrame | Columns) -> pd.Index:
-    if isinstance(columns, pd.DataFrame):
-        return columns.index
-    return pd.Index(_series_of(columns.ids()), name=columns.index_name)
-
-
-def _series_of(column: pd.Series | Column) -> pd.Series:
-    return column if isinstance(column, pd.Series) else column.rows(0, len(column))
 
 
 @dataclass

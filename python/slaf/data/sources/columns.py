@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slaf._metadata import TEXT
+from slaf.ground.metadata import TEXT
 
 #: What pandas calls values that go together.
 _KINDS = {

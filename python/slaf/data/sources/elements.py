@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slaf import SlafError
-from slaf.data.sources.base import Column, frame_of
+from slaf._slaf import SlafError
+from slaf.ground.metadata.frames import Column, frame_of
 
 
 def is_group(node: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from string import Template
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 
 _LOOM = ("a loom file", "in Python: `anndata.io.read_loom('$path').write_h5ad('$stem.h5ad')`")
 _SEURAT = (

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources.elements import (
     column_order,
     encoding_of,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources.alevin import alevin_source, is_alevin
 from slaf.data.sources.base import Source
 from slaf.data.sources.kb import is_kb, kb_source

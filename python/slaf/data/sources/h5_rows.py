@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slaf import SlafError, _slaf
+from slaf import _slaf
+from slaf._slaf import SlafError
 from slaf.data.sources.base import (
     BLOCK_VALUES,
     Block,

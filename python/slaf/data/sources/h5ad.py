@@ -15,18 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from slaf import SlafError
-from slaf.data.sources.base import (
-    Columns,
-    Matrix,
-    Nothing,
-    Parts,
-    Source,
-    Window,
-    fingerprint,
-    in_memory,
-    index_of,
-)
+from slaf._slaf import SlafError
+from slaf.data.sources.base import Matrix, Nothing, Parts, Source, Window, fingerprint, in_memory
 from slaf.data.sources.elements import (
     H5Columns,
     as_names,
@@ -43,6 +33,7 @@ from slaf.data.sources.elements import (
 from slaf.data.sources.entries import check, entries, readable, unknown
 from slaf.data.sources.h5_rows import matrix
 from slaf.data.sources.mudata import chosen
+from slaf.ground.metadata.frames import Columns, index_of
 
 if TYPE_CHECKING:
     import anndata

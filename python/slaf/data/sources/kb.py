@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources.base import Parts, Source
 from slaf.data.sources.mtx import MtxRows, Names, read_header
 from slaf.data.sources.names import (

@@ -16,22 +16,12 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from slaf import SlafError
-from slaf._metadata import TEXT
-from slaf.data.sources.base import (
-    Columns,
-    Matrix,
-    Parts,
-    Source,
-    SparseRows,
-    frame_of,
-    in_memory,
-    index_of,
-    loaded,
-    whole,
-)
+from slaf._slaf import SlafError
+from slaf.data.sources.base import Matrix, Parts, Source, SparseRows, in_memory, loaded, whole
 from slaf.data.sources.columns import alike, below
 from slaf.data.sources.stacked import Stacked, diagonal
+from slaf.ground.metadata import TEXT
+from slaf.ground.metadata.frames import Columns, frame_of, index_of
 
 if TYPE_CHECKING:
     import anndata

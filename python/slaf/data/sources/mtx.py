@@ -20,7 +20,7 @@ import pyarrow as pa
 from pyarrow import csv
 from scipy import sparse
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources.base import Block, SparseRows, canonical, whole
 from slaf.data.sources.tenx import NOTE, brief, damaged
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources.elements import attribute, encoding_of, is_group, place_of
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources.mtx import zipped
 from slaf.data.sources.tenx import damaged, unique
 

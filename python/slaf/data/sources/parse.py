@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources.base import Parts, Source
 from slaf.data.sources.mtx import MtxRows, Names, zipped
 from slaf.data.sources.names import file_in, named_genes, needed_in

@@ -11,11 +11,13 @@ from collections.abc import Callable, Collection
 from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING
 
-from slaf import SlafError, _slaf
-from slaf.data.sources.base import Parts, Source, frame_of, loaded
+from slaf import _slaf
+from slaf._slaf import SlafError
+from slaf.data.sources.base import Parts, Source, loaded
 from slaf.data.sources.elements import damaged
 from slaf.data.sources.h5ad import group_source, more_filters
 from slaf.data.sources.tenx_h5 import file_source, is_tenx
+from slaf.ground.metadata.frames import frame_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources.base import BLOCK_VALUES, Block, Source, fingerprint, plain
 
 if TYPE_CHECKING:
@@ -35,21 +35,8 @@ def is_soma(path: str | Path) -> bool:
 
 def soma_source(uri: str | Path, *, measurement: str = "RNA", layer: str = "data") -> Source:
     """The X `layer` of a measurement of an experiment, and all other layers beside it."""
-    try:
-        import tiledbsoma
-    except ImportError:
-        raise SlafError(
-            f"`{uri}` is a TileDB-SOMA experiment, and the package that reads it is not "
-            "installed. Install it (`pip install tiledbsoma`)."
-        ) from None
     uri = str(uri)
-    try:
-        experiment = tiledbsoma.open(uri)
-    except Exception as error:  # of many classes, by version of tiledbsoma
-        raise SlafError(
-            f"`{uri}` cannot be opened as a TileDB-SOMA experiment ({_brief(error)}). "
-            "See whether the address is right and the copy is complete."
-        ) from None
+    tiledbsoma, experiment = _opened(uri)
     try:
         if not isinstance(experiment, tiledbsoma.Experiment):
             raise SlafError(
@@ -105,6 +92,24 @@ def soma_source(uri: str | Path, *, measurement: str = "RNA", layer: str = "data
         fingerprint=_fingerprint(uri, measurement, layer),
         close=experiment.close,
     )
+
+
+def _opened(uri: str) -> tuple[Any, Any]:
+    """The package, and what is at `uri`."""
+    try:
+        import tiledbsoma
+    except ImportError:
+        raise SlafError(
+            f"`{uri}` is a TileDB-SOMA experiment, and the package that reads it is not "
+            "installed. Install it (`pip install tiledbsoma`)."
+        ) from None
+    try:
+        return tiledbsoma, tiledbsoma.open(uri)
+    except Exception as error:  # of many classes, by version of tiledbsoma
+        raise SlafError(
+            f"`{uri}` cannot be opened as a TileDB-SOMA experiment ({_brief(error)}). "
+            "See whether the address is right and the copy is complete."
+        ) from None
 
 
 def _pick(collection: Any, key: str, lacks: str, what: str) -> Any:

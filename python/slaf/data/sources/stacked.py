@@ -7,7 +7,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources.base import Block, Matrix
 
 

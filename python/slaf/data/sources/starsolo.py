@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources.base import Matrix, Parts, Source
 from slaf.data.sources.mtx import MtxRows, Names, read_header, taken
 from slaf.data.sources.names import cells_frame, file_in, genes_frame, table

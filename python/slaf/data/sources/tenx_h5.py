@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources.base import Matrix, Source, SparseRows, fingerprint, plain, whole
 from slaf.data.sources.elements import read
 from slaf.data.sources.tenx import NOTE, damaged, unique

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources.base import Parts, Source, fingerprint, in_memory
 from slaf.data.sources.mtx import MtxRows, Names, read_header
 from slaf.data.sources.names import cells_frame, genes_frame, table

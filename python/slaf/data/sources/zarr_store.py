@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.data.sources.base import Source
 from slaf.data.sources.elements import is_group
 from slaf.data.sources.h5ad import group_source

@@ -18,13 +18,13 @@ from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.error import StdinNotImplementedError
 from jupyter_client.session import extract_header
 
-from slaf import magics
 from slaf.kernel.cells.shell import ZMQInteractiveShell
 from slaf.kernel.cells.time_magic import inline_timed_code, transformed_by
 from slaf.kernel.messages.errors import error_reply
 from slaf.kernel.messages.json_text import without_surrogates
 from slaf.kernel.messages.session import KernelSession
 from slaf.kernel.output.current_request import current, set_everywhere, set_in_context
+from slaf.notebook import magics
 
 if TYPE_CHECKING:
     from ipykernel.kernelapp import IPKernelApp

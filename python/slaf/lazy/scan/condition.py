@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from slaf.lazy.scan.predicate import conjuncts
+from slaf.sql.names import quoted
 
 _COMPARED = {
     "=": lambda a, b: a == b,
@@ -28,11 +29,6 @@ def where(predicate: pl.Expr, schema: Mapping[str, Any]) -> list[str]:
     """Conditions of SQL that are true wherever `predicate` is."""
     found = (_condition(part, schema) for part in conjuncts(predicate))
     return [condition for condition in found if condition is not None]
-
-
-def quoted(name: str) -> str:
-    """A column's name in SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _condition(part: pl.Expr, schema: Mapping[str, Any]) -> str | None:

@@ -5,18 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from slaf import _axis
-from slaf.lazy.sources import Stored
+from slaf.ground import axes
+from slaf.lazy.plan import MatrixPlan
+from slaf.lazy.sources import StoredX
 from slaf.lazy.stream import BLOCK_VALUES, blocks_of, rows_of_a_block
-
-if TYPE_CHECKING:
-    from slaf.lazy.matrix import LazyExpressionMatrix
 
 #: Values of some genes that are read at once. More than of whole cells: each block
 #: reads these genes anew.
@@ -42,9 +40,7 @@ class Places:
         return self if len(self) <= n else self.take(slice(n))
 
 
-def blocks(
-    matrix: LazyExpressionMatrix, values: bool, genes: bool, n_rows: int | None
-) -> Iterator[Places]:
+def blocks(matrix: MatrixPlan, values: bool, genes: bool, n_rows: int | None) -> Iterator[Places]:
     """All stored values of `matrix`, row by row; of one that is dense by now, all
     values. Only so far as `n_rows` need, about. `values` and `genes` say whether
     those are asked for."""
@@ -58,7 +54,7 @@ def blocks(
             yield _places(start, block)
 
 
-def told(matrix: LazyExpressionMatrix, values: bool, genes: bool, n_rows: int | None) -> str:
+def told(matrix: MatrixPlan, values: bool, genes: bool, n_rows: int | None) -> str:
     """What :func:`blocks` would read, in words."""
     rows, columns = matrix.shape
     if 0 in matrix.shape:
@@ -66,13 +62,13 @@ def told(matrix: LazyExpressionMatrix, values: bool, genes: bool, n_rows: int | 
     counts = None if values else _counts(matrix)
     if counts is not None and not genes:
         return "no values; how many a cell has is known"
-    source = matrix._source
-    if not isinstance(source, Stored):
+    source = matrix.source
+    if not isinstance(source, StoredX):
         return f"the values of {rows:,} × {columns:,}"
     if n_rows is not None:
         return f"rows of expression until there are {n_rows:,}"
     by_cell, by_gene = int(_lengths(matrix).sum()), _of_genes(matrix)
-    gene_major, _ = source.array._dataset.companions()
+    gene_major, _ = source.dataset.engine.companions()
     if gene_major and by_gene is not None and by_gene < by_cell:
         return f"about {by_gene:,} of {source.nnz:,} rows of expression_by_gene"
     only = "gene_integer_id of " if counts is not None and _whole_rows(matrix) is not None else ""
@@ -88,7 +84,7 @@ def _places(start: int, block: Any) -> Places:
     return Places(cell, block.indices, block.data)
 
 
-def _read(matrix: LazyExpressionMatrix, n_rows: int | None) -> Iterator[tuple[int, Any]]:
+def _read(matrix: MatrixPlan, n_rows: int | None) -> Iterator[tuple[int, Any]]:
     height, width = matrix.shape
     full = _rows_of_a_block(matrix)
     done = 0
@@ -98,42 +94,42 @@ def _read(matrix: LazyExpressionMatrix, n_rows: int | None) -> Iterator[tuple[in
         rows = max(1, int(n_rows * full / BLOCK_VALUES))
         while rows < full and done < height:
             end = min(done + rows, height)
-            yield done, matrix._at(range(done, end), range(width)).compute()
+            yield done, matrix.at(range(done, end), range(width)).compute()
             done, rows = end, rows * 4
     if done < height:
-        rest = matrix._at(range(done, height), range(width)) if done else matrix
+        rest = matrix.at(range(done, height), range(width)) if done else matrix
         for start, block in blocks_of(rest, full):
             yield done + start, block
 
 
-def _rows_of_a_block(matrix: LazyExpressionMatrix) -> int:
+def _rows_of_a_block(matrix: MatrixPlan) -> int:
     rows, expected = rows_of_a_block(matrix), _of_genes(matrix)
     if expected is None:
         return rows
     return max(rows, int(matrix.shape[0] * (_VALUES_OF_GENES / max(1, expected))))
 
 
-def _of_genes(matrix: LazyExpressionMatrix) -> int | None:
+def _of_genes(matrix: MatrixPlan) -> int | None:
     """How many values some genes have in these cells, about; None of all genes, or
     where that is not kept."""
-    genes, source = matrix._of_base(1), matrix._source
-    if matrix._dense() or not isinstance(source, Stored) or _axis.is_all(genes, source.shape[1]):
+    genes, source = matrix.in_source(1), matrix.source
+    if matrix.is_dense or not isinstance(source, StoredX) or axes.is_all(genes, source.shape[1]):
         return None
     sums = source.sums(0)
-    return None if sums is None else int(_axis.take(sums["nnz"], genes).sum(dtype=np.int64))
+    return None if sums is None else int(axes.take(sums["nnz"], genes).sum(dtype=np.int64))
 
 
-def _counts(matrix: LazyExpressionMatrix) -> np.ndarray | None:
+def _counts(matrix: MatrixPlan) -> np.ndarray | None:
     """How many values each row has, where that is known without them."""
-    if matrix._dense():
+    if matrix.is_dense:
         return np.full(matrix.shape[0], matrix.shape[1])
-    genes, source = matrix._of_base(1), matrix._source
-    known = isinstance(source, Stored) and _axis.is_all(genes, source.shape[1])
+    genes, source = matrix.in_source(1), matrix.source
+    known = isinstance(source, StoredX) and axes.is_all(genes, source.shape[1])
     return _lengths(matrix) if known else None
 
 
-def _lengths(matrix: LazyExpressionMatrix) -> np.ndarray:
-    return _axis.take(np.diff(matrix._source.array.row_mapper._starts), matrix._of_base(0))
+def _lengths(matrix: MatrixPlan) -> np.ndarray:
+    return axes.take(np.diff(matrix.source.dataset.row_starts), matrix.in_source(0))
 
 
 def _counted(counts: np.ndarray) -> Iterator[Places]:
@@ -141,22 +137,22 @@ def _counted(counts: np.ndarray) -> Iterator[Places]:
         yield Places(np.repeat(np.arange(start, end), counts[start:end]))
 
 
-def _whole_rows(matrix: LazyExpressionMatrix) -> int | None:
+def _whole_rows(matrix: MatrixPlan) -> int | None:
     """Where the rows of `matrix` begin in the table, if they are one after the
     other there."""
-    rows, source = matrix._of_base(0), matrix._source
-    plain = isinstance(source, Stored) and isinstance(rows, range) and rows.step == 1
-    if not plain or matrix._dense() or source.array._dataset.defect() is not None:
+    rows, source = matrix.in_source(0), matrix.source
+    plain = isinstance(source, StoredX) and isinstance(rows, range) and rows.step == 1
+    if not plain or matrix.is_dense or source.dataset.engine.defect() is not None:
         return None
-    return int(source.array.row_mapper._starts[rows.start])
+    return int(source.dataset.row_starts[rows.start])
 
 
-def _gene_ids(matrix: LazyExpressionMatrix, counts: np.ndarray, first: int) -> Iterator[Places]:
+def _gene_ids(matrix: MatrixPlan, counts: np.ndarray, first: int) -> Iterator[Places]:
     """The places alone: the values' column is not read."""
-    dataset = matrix._source.array._dataset
+    engine = matrix.source.dataset.engine
     for start, end in _runs(counts):
         n = int(counts[start:end].sum())
-        table = pa.table(dataset.read("expression", ["gene_integer_id"], (first, 1, n)))
+        table = pa.table(engine.read("expression", ["gene_integer_id"], (first, 1, n)))
         gene = table.column(0).to_numpy().astype(np.int64)
         cell = np.repeat(np.arange(start, end), counts[start:end])
         if ((gene[1:] <= gene[:-1]) & (cell[1:] == cell[:-1])).any():

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from slaf import _axis
-from slaf.lazy.scan.axes import Axis
+from slaf.ground import axes
+from slaf.lazy.scan.axis_columns import Axis
 from slaf.lazy.scan.predicate import kept, needed
 from slaf.lazy.scan.source import Source
 
@@ -41,7 +41,7 @@ class Rows(Source):
         others = [name for name in columns if name not in asked]
         found = first[left]
         if others:
-            at = _axis.compose(rows, _axis._compact(left.astype(np.int64)))
+            at = axes.compose(rows, axes.compact(left.astype(np.int64)))
             found = pl.concat([found, self.axis.frame(others, at)], how="horizontal")
         return found.select(columns)
 

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.lazy.scan import running
 
 #: With sources in Python polars 1.20 loses filters that it cannot hand over, up to

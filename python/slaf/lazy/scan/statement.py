@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 import polars as pl
 
-from slaf.lazy.scan.condition import quoted, where
+from slaf.lazy.scan.condition import where
 from slaf.lazy.scan.source import Source, registered
+from slaf.sql.names import quoted
 
 #: Rows that polars is given at once.
 _BATCH = 100_000

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from slaf import SlafError
-from slaf._slaf import nearest
+from slaf._slaf import SlafError, nearest
 from slaf.lazy.readers import AXES
 from slaf.lazy.scan.arrays import pairs, vectors
-from slaf.lazy.scan.axes import Axis
+from slaf.lazy.scan.axis_columns import Axis
 from slaf.lazy.scan.rows import Rows
 from slaf.lazy.scan.source import Source
 from slaf.lazy.scan.values import Values
-
-if TYPE_CHECKING:
-    from slaf.lazy.handle import LazyAnnData
+from slaf.lazy.state import HandleState
 
 #: Other names of tables.
 _ALIASES = {"cells": "obs", "genes": "var", "expression": "X"}
@@ -24,7 +21,7 @@ _ALIASES = {"cells": "obs", "genes": "var", "expression": "X"}
 Names = Sequence[str] | bool
 
 
-def source_of(handle: LazyAnnData, table: str, obs: Names, var: Names, layer: str | None) -> Source:
+def source_of(state: HandleState, table: str, obs: Names, var: Names, layer: str | None) -> Source:
     """What reads `table`.
 
     Raises
@@ -38,7 +35,7 @@ def source_of(handle: LazyAnnData, table: str, obs: Names, var: Names, layer: st
             raise SlafError(f"A layer has no table {table!r}. Leave `table` or `layer` out.")
         name = f"layers/{layer}"
     section, _, key = name.partition("/")
-    title = f"{table if layer is None else name} of {_place(handle)}"
+    title = f"{table if layer is None else name} of {_place(state)}"
     matrix = section in ("X", "raw", "layers") and bool(key) == (section == "layers")
     if not matrix and (obs or var):
         raise SlafError(
@@ -46,34 +43,34 @@ def source_of(handle: LazyAnnData, table: str, obs: Names, var: Names, layer: st
             f"{table!r}. Select columns of its own, or join."
         )
     if name in ("obs", "var"):
-        axis = _axes(handle)[name == "var"]
+        axis = _axes(state)[name == "var"]
         return Rows(title, axis.only(axis.columns))
     if matrix:
-        return _values(handle, section, key, title, obs, var)
+        return _values(state, section, key, title, obs, var)
     if section in ("obsm", "varm") and key:
-        _section(handle, section, key)
-        return vectors(title, _axes(handle)[AXES[section]], getattr(handle, section), key)
+        _section(state, section, key)
+        return vectors(title, _axes(state)[AXES[section]], state, section, key)
     if section in ("obsp", "varp") and key:
-        _section(handle, section, key)
-        return pairs(title, _axes(handle)[AXES[section]], getattr(handle, section), key)
-    known = _known(handle)
+        _section(state, section, key)
+        return pairs(title, _axes(state)[AXES[section]], state, section, key)
+    known = _known(state)
     near = nearest(str(table), known) or known
     raise SlafError(f"There is no table {table!r}. There is {', '.join(map(repr, near))}.")
 
 
 def _values(
-    handle: LazyAnnData, section: str, key: str, title: str, obs: Names, var: Names
+    state: HandleState, section: str, key: str, title: str, obs: Names, var: Names
 ) -> Source:
-    cells, genes = _axes(handle)
+    cells, genes = _axes(state)
     if section == "layers":
-        matrix = _section(handle, "layers", key)._at(*handle._part)
+        matrix = _section(state, "layers", key).at(*state.part)
     elif section == "raw":
-        raw = handle.raw
+        raw = state.raw
         if raw is None:
             raise SlafError("There is no raw here. Its values are in 'expression', or in a layer.")
-        matrix, genes = raw._x, _axes(raw)[1]
+        matrix, genes = raw.x, _axes(raw)[1]
     else:
-        matrix = handle._x
+        matrix = state.x
     if matrix is None:
         raise SlafError(f"There is no {'X' if section == 'X' else 'X of raw'} here.")
     return Values(title, matrix, _with(cells, obs), _with(genes, var))
@@ -87,16 +84,16 @@ def _with(axis: Axis, names: Names) -> Axis:
     return axis.only(list(dict.fromkeys([axis.id_name, *names])))
 
 
-def _axes(handle: LazyAnnData) -> tuple[Axis, Axis]:
+def _axes(state: HandleState) -> tuple[Axis, Axis]:
     return (
-        Axis("obs", handle._base("obs"), handle._cells),
-        Axis("var", handle._base("var"), handle._genes),
+        Axis("obs", state.columns("obs"), state.in_dataset(0)),
+        Axis("var", state.columns("var"), state.in_dataset(1)),
     )
 
 
-def _section(handle: LazyAnnData, section: str, key: str) -> Any:
+def _section(state: HandleState, section: str, key: str) -> Any:
     """What a handle holds under a key."""
-    held = getattr(handle, section)._held()
+    held = state.held(section)
     if key not in held:
         near = nearest(key, list(held)) or list(held)[:4]
         hint = f" It has {', '.join(map(repr, near))}." if near else " It is empty."
@@ -104,14 +101,14 @@ def _section(handle: LazyAnnData, section: str, key: str) -> Any:
     return held[key]
 
 
-def _known(handle: LazyAnnData) -> list[str]:
+def _known(state: HandleState) -> list[str]:
     """The names of all tables."""
     found = ["cells", "genes", "expression"]
-    found += [] if handle._content.raw is None else ["raw"]
+    found += [] if state.content.raw is None else ["raw"]
     for section in ("layers", "obsm", "varm", "obsp", "varp"):
-        found += [f"{section}/{key}" for key in getattr(handle, section).keys()]
+        found += [f"{section}/{key}" for key in state.held(section)]
     return found
 
 
-def _place(handle: LazyAnnData) -> str:
-    return "several datasets" if handle.slaf is None else handle.slaf.slaf_path
+def _place(state: HandleState) -> str:
+    return "several datasets" if state.dataset is None else state.dataset.path

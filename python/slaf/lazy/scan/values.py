@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from slaf import SlafError, _axis
+from slaf._slaf import SlafError
+from slaf.ground import axes
+from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.scan import reading
-from slaf.lazy.scan.axes import Axis
+from slaf.lazy.scan.axis_columns import Axis
 from slaf.lazy.scan.predicate import Split, kept, needed
 from slaf.lazy.scan.reading import Places
 from slaf.lazy.scan.source import Source
-
-if TYPE_CHECKING:
-    from slaf.lazy.matrix import LazyExpressionMatrix
 
 #: What the values are called.
 VALUE = "value"
@@ -29,7 +28,7 @@ class Values(Source):
     What a filter says of cells alone, and of genes alone, is decided before any
     value is read; the rest block by block."""
 
-    def __init__(self, title: str, matrix: LazyExpressionMatrix, cells: Axis, genes: Axis):
+    def __init__(self, title: str, matrix: MatrixPlan, cells: Axis, genes: Axis):
         """`cells` and `genes` have the columns that are wanted, their ids first."""
         _check([*cells.columns, *genes.columns])
         self.title, self.matrix, self.cells, self.genes = title, matrix, cells, genes
@@ -74,7 +73,7 @@ class Values(Source):
         rows, genes = self.cells.matching(split.cells), self.genes.matching(split.genes)
         wanted = list(dict.fromkeys([*columns, *needed(split.rest)]))
         by_gene = any(name in self.genes.columns for name in wanted)
-        part = self.matrix._at(rows, genes)
+        part = self.matrix.at(rows, genes)
         return _Plan(split, part, rows, genes, wanted, VALUE in wanted, by_gene)
 
     def _frame(
@@ -103,9 +102,9 @@ class _Plan:
     """A part of a matrix, and what is wanted of it."""
 
     split: Split
-    matrix: LazyExpressionMatrix
-    rows: _axis.Positions
-    genes: _axis.Positions
+    matrix: MatrixPlan
+    rows: axes.Positions
+    genes: axes.Positions
     needed: list[str]
     #: Whether the values, and the genes that they are of, are needed.
     values: bool
@@ -129,7 +128,7 @@ def _check(names: list[str]) -> None:
         )
 
 
-def _of_part(axis: Axis, at: _axis.Positions, needed: list[str]) -> pl.DataFrame:
+def _of_part(axis: Axis, at: axes.Positions, needed: list[str]) -> pl.DataFrame:
     names = [name for name in needed if name in axis.columns]
     return axis.frame(names, at) if names else pl.DataFrame()
 

@@ -12,9 +12,10 @@ use sqlparser::ast::{
     Statement, Subscript, TableAlias, TableFactor, Value, VisitMut, VisitorMut,
 };
 
+use crate::query::catalog::{Catalog, Named};
 use crate::query::language::expand::expand;
-use crate::query::language::parse::{cte_names, parse, parts};
-use crate::query::sources::catalog::{Catalog, Named};
+use crate::query::language::parse::parse;
+use crate::query::language::relations::{cte_names, parts};
 use crate::{Error, Result};
 
 /// Views of views, at most.

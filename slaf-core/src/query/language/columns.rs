@@ -8,8 +8,8 @@ use sqlparser::ast::{
     TableAlias, TableFactor, TableWithJoins, WildcardAdditionalOptions,
 };
 
-use crate::query::language::parse::parts;
-use crate::query::sources::catalog::Catalog;
+use crate::query::catalog::Catalog;
+use crate::query::language::relations::parts;
 use crate::{Error, Result};
 
 /// A column of a FROM clause: the name that `*` gives it, and what it is.

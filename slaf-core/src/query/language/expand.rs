@@ -15,9 +15,9 @@ use sqlparser::ast::{
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 
-use crate::query::language::parse::{parts, read_argument};
-use crate::query::sources::catalog::{Catalog, Named};
-use crate::suggest::nearest;
+use crate::nearest;
+use crate::query::catalog::{Catalog, Named};
+use crate::query::language::relations::{parts, read_argument};
 use crate::{Error, Result};
 
 const FUNCTIONS: [&str; 5] = ["knn", "normalized", "pseudobulk", "read", "sample"];
@@ -44,30 +44,11 @@ pub(crate) fn expand(factor: &mut TableFactor, catalog: &Catalog) -> Result<()> 
             ..
         } => {
             let called = parts(name).join(".").to_lowercase();
-            let arguments = arguments
-                .args
-                .iter()
-                .map(argument)
-                .collect::<Result<Vec<_>>>()?;
-            let query = match called.as_str() {
-                "normalized" => normalized(&arguments, catalog)?,
-                "sample" => sample(&arguments, catalog)?,
-                "knn" => knn(&arguments, catalog)?,
-                "pseudobulk" => pseudobulk(&arguments, catalog)?,
-                "read" => {
-                    return Err(usage(
-                        "read('path or address of a Parquet, CSV, Arrow or Lance file')",
-                    ));
-                }
-                // DataFusion's own, such as generate_series.
-                "generate_series" | "range" => return Ok(()),
-                other => {
-                    return Err(Error::Unknown {
-                        kind: "table function",
-                        name: other.to_owned(),
-                        near: nearest(other, FUNCTIONS),
-                    });
-                }
+            let arguments = arguments.args.iter().map(argument);
+            let arguments = arguments.collect::<Result<Vec<_>>>()?;
+            // DataFusion's own are left as they are.
+            let Some(query) = function(&called, &arguments, catalog)? else {
+                return Ok(());
             };
             let named = alias.clone().unwrap_or_else(|| table_alias(&called));
             (query, named)
@@ -88,6 +69,29 @@ pub(crate) fn expand(factor: &mut TableFactor, catalog: &Catalog) -> Result<()> 
         };
     }
     Ok(())
+}
+
+/// A table function as a query; none: it is DataFusion's own.
+fn function(name: &str, arguments: &[&Expr], catalog: &Catalog) -> Result<Option<String>> {
+    Ok(Some(match name {
+        "normalized" => normalized(arguments, catalog)?,
+        "sample" => sample(arguments, catalog)?,
+        "knn" => knn(arguments, catalog)?,
+        "pseudobulk" => pseudobulk(arguments, catalog)?,
+        "read" => {
+            return Err(usage(
+                "read('path or address of a Parquet, CSV, Arrow or Lance file')",
+            ));
+        }
+        "generate_series" | "range" => return Ok(None),
+        other => {
+            return Err(Error::Unknown {
+                kind: "table function",
+                name: other.to_owned(),
+                near: nearest(other, FUNCTIONS),
+            });
+        }
+    }))
 }
 
 fn table_alias(name: &str) -> TableAlias {
@@ -299,16 +303,7 @@ fn pivot(factor: &TableFactor, catalog: &Catalog) -> Result<String> {
         return Err(unsupported("PIVOT computes one aggregate."));
     };
     let mut used = vec![last_of(key)];
-    if let Expr::Function(function) = &aggregate.expr
-        && let FunctionArguments::List(list) = &function.args
-    {
-        used.extend(
-            list.args
-                .iter()
-                .map(|a| argument(a).map(last_of))
-                .filter_map(Result::ok),
-        );
-    }
+    used.extend(arguments_of(&aggregate.expr));
     let columns = columns_of(table, catalog).ok_or_else(|| {
         unsupported("PIVOT needs to know the columns: name them in the subquery, with aliases.")
     })?;
@@ -336,6 +331,18 @@ fn pivot(factor: &TableFactor, catalog: &Catalog) -> Result<String> {
         format!(" GROUP BY {}", others.join(", "))
     };
     Ok(format!("SELECT {} FROM {table}{group}", items.join(", ")))
+}
+
+/// The columns that an aggregate is of.
+fn arguments_of(aggregate: &Expr) -> Vec<String> {
+    let Expr::Function(function) = aggregate else {
+        return vec![];
+    };
+    let FunctionArguments::List(list) = &function.args else {
+        return vec![];
+    };
+    let arguments = list.args.iter().map(|a| argument(a).map(last_of));
+    arguments.filter_map(Result::ok).collect()
 }
 
 fn last_of(expr: &Expr) -> String {

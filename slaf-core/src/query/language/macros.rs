@@ -10,7 +10,7 @@ use sqlparser::ast::{
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 
-use crate::query::language::parse::parts;
+use crate::query::language::relations::parts;
 
 /// The name, and what it stands for: `_1` is the first argument, `_2` the second.
 const MACROS: [(&str, usize, &str); 51] = [

@@ -1,16 +1,19 @@
 //! From a text to a statement whose names and values are known: parsing, names,
-//! parameters, what is written out, and what completes it.
+//! parameters, and what is written out.
 
 pub(crate) mod bind;
+mod by_all;
+mod column_names;
 pub(crate) mod columns;
-pub(crate) mod complete;
 pub(crate) mod depth;
+pub(crate) mod error_place;
 pub(crate) mod expand;
-pub(crate) mod inspect;
-pub(crate) mod introspect;
 pub(crate) mod macros;
 pub(crate) mod params;
 pub(crate) mod parse;
+pub(crate) mod relations;
 pub(crate) mod rewrite;
+pub(crate) mod split;
+mod subqueries;
 pub(crate) mod template;
 pub(crate) mod using;

@@ -10,7 +10,7 @@ use sqlparser::ast::{
 };
 use sqlparser::parser::Parser;
 
-use crate::suggest::nearest;
+use crate::nearest;
 use crate::{Error, Result};
 
 /// Items of a list that are written into the statement; more go into a table.

@@ -1,20 +1,18 @@
-//! Text to statements, and the parser's complaints to something that shows the
-//! place.
+//! Text to statements.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    CreateTable, CreateView, Expr, FunctionArg, FunctionArgExpr, ObjectName, ObjectType, Query,
-    Select, SelectFlavor, SelectItem, Statement, TableFactor, Value, Visit, VisitMut, Visitor,
-    VisitorMut, WildcardAdditionalOptions, visit_relations,
+    CreateTable, CreateView, ObjectName, ObjectType, Select, SelectFlavor, SelectItem, Statement,
+    VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 use sqlparser::dialect::GenericDialect;
-use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 
-use crate::query::language::depth;
-use crate::query::language::params;
+use super::error_place::explain;
+use super::relations::{parts, reads, relations};
+use super::{depth, params};
 use crate::{Error, Result};
 
 /// What a statement asks for.
@@ -71,53 +69,6 @@ impl Parsed {
     pub fn query(&self) -> Option<String> {
         self.query.as_ref().map(Statement::to_string)
     }
-}
-
-/// The statements of `sql`, each in lines of its own number.
-pub fn split(sql: &str) -> Vec<String> {
-    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location() else {
-        return vec![sql.to_owned()];
-    };
-    let mut pieces = vec![];
-    let mut start = (1, 1);
-    let mut any = false;
-    for token in &tokens {
-        let at = (token.span.start.line, token.span.start.column);
-        match &token.token {
-            Token::SemiColon => {
-                if any {
-                    pieces.push(piece(sql, start, at));
-                }
-                start = (at.0, at.1 + 1);
-                any = false;
-            }
-            Token::Whitespace(_) => {}
-            _ => any = true,
-        }
-    }
-    if any || pieces.is_empty() {
-        pieces.push(piece(sql, start, (u64::MAX, 1)));
-    }
-    pieces
-}
-
-/// The text between two places, in the lines and columns where it was.
-fn piece(sql: &str, from: (u64, u64), to: (u64, u64)) -> String {
-    let lines = sql.split('\n').enumerate().map(|(number, line)| {
-        let number = number as u64 + 1;
-        let column = |place: (u64, u64), other: usize| match number == place.0 {
-            true => (place.1 - 1) as usize,
-            false => other,
-        };
-        if number < from.0 || number > to.0 {
-            return String::new();
-        }
-        let (skip, end) = (column(from, 0), column(to, usize::MAX));
-        let kept = line.chars().take(end).skip(skip);
-        std::iter::repeat_n(' ', skip).chain(kept).collect()
-    });
-    let text: Vec<String> = lines.collect();
-    text.join("\n").trim_end().to_owned()
 }
 
 /// The only statement of `sql`.
@@ -256,140 +207,10 @@ impl VisitorMut for SelectAll {
     }
 }
 
-/// Names in FROM clauses that are not common table expressions: what a session
-/// has to provide.
-fn relations(statement: &Statement) -> Vec<String> {
-    let ctes = cte_names(statement);
-    let mut names = BTreeSet::new();
-    let _: ControlFlow<()> = visit_relations(statement, |name| {
-        let text = parts(name).join(".");
-        if !ctes.contains(&text) {
-            names.insert(text);
-        }
-        ControlFlow::Continue(())
-    });
-    names.into_iter().collect()
-}
-
-/// The only argument of `read('…')`, and of no other function.
-pub(crate) fn read_argument(factor: &TableFactor) -> Option<String> {
-    let TableFactor::Table {
-        name,
-        args: Some(args),
-        ..
-    } = factor
-    else {
-        return None;
-    };
-    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] = args.args.as_slice()
-    else {
-        return None;
-    };
-    let Value::SingleQuotedString(path) = &value.value else {
-        return None;
-    };
-    let named = parts(name).join(".").eq_ignore_ascii_case("read");
-    named.then(|| path.clone())
-}
-
-fn reads(statement: &Statement) -> Vec<String> {
-    struct Reads(Vec<String>);
-    impl Visitor for Reads {
-        type Break = ();
-        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-            self.0.extend(read_argument(factor));
-            ControlFlow::Continue(())
-        }
-    }
-    let mut reads = Reads(vec![]);
-    let _ = statement.visit(&mut reads);
-    reads.0
-}
-
-pub(crate) fn parts(name: &ObjectName) -> Vec<&str> {
-    name.0
-        .iter()
-        .filter_map(|part| Some(part.as_ident()?.value.as_str()))
-        .collect()
-}
-
-/// The names of all common table expressions, at any depth.
-pub(crate) fn cte_names(statement: &Statement) -> BTreeSet<String> {
-    struct Names(BTreeSet<String>);
-    impl Visitor for Names {
-        type Break = ();
-        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-            let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
-            self.0.extend(ctes.map(|cte| cte.alias.name.value.clone()));
-            ControlFlow::Continue(())
-        }
-    }
-    let mut names = Names(BTreeSet::new());
-    let _ = statement.visit(&mut names);
-    names.0
-}
-
-/// The parser's message with the line it means and a caret under the column.
-fn explain(sql: &str, error: &ParserError) -> Error {
-    let text = match error {
-        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.clone(),
-        ParserError::RecursionLimitExceeded => return depth::too_deep(),
-    };
-    let (message, place) = match text.rsplit_once(" at Line: ") {
-        Some((message, place)) => (message.to_owned(), place.split_once(", Column: ")),
-        None => (text.clone(), None),
-    };
-    let message = message.replace("found: EOF", "found the end of the statement");
-    let place = place.and_then(|(line, column)| {
-        let (line, column): (usize, usize) = (line.parse().ok()?, column.trim().parse().ok()?);
-        caret(sql, line, column)
-    });
-    Error::Sql {
-        message: format!("{message}{}", place.unwrap_or_else(|| ".".into())),
-        hint: None,
-    }
-}
-
-/// The line of a place, and a caret under it.
-fn caret(sql: &str, line: usize, column: usize) -> Option<String> {
-    const AROUND: usize = 60;
-    let source = sql.lines().nth(line.checked_sub(1)?)?;
-    let before = column.saturating_sub(1);
-    // Of a long line, what is around the place.
-    let skipped = if before > 2 * AROUND {
-        before - AROUND
-    } else {
-        0
-    };
-    let mut shown = String::from(if skipped > 0 { "…" } else { "" });
-    let mut letters = source.chars().skip(skipped);
-    shown.extend(letters.by_ref().take(3 * AROUND));
-    if letters.next().is_some() {
-        shown.push('…');
-    }
-    let indent = " ".repeat(before - skipped + usize::from(skipped > 0));
-    Some(format!(
-        " (line {line}, column {column})\n  {shown}\n  {indent}^"
-    ))
-}
-
-/// The place of the first `name` in `sql`, as [`explain`] shows it.
-pub(crate) fn place(sql: &str, name: &str) -> Option<String> {
-    let last = name.rsplit('.').next()?.trim_start_matches('$');
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize_with_location()
-        .ok()?;
-    let token = tokens.iter().find(|token| match &token.token {
-        Token::Word(word) => word.value.eq_ignore_ascii_case(last),
-        Token::Placeholder(text) => text.trim_start_matches('$') == last,
-        _ => false,
-    })?;
-    let start = token.span.start;
-    caret(sql, start.line as usize, start.column as usize)
-}
-
 #[cfg(test)]
 mod tests {
+    use sqlparser::ast::Visit;
+
     use super::*;
 
     #[test]
@@ -423,15 +244,6 @@ mod tests {
     }
 
     #[test]
-    fn statements_are_parted_at_semicolons_that_are_no_text() {
-        assert_eq!(
-            split("SELECT ';' -- ;\n; SELECT 2;;"),
-            ["SELECT ';' -- ;", "\n  SELECT 2"]
-        );
-        assert_eq!(split(" "), [""]);
-    }
-
-    #[test]
     fn what_a_statement_needs_is_told() {
         let sql = "CREATE OR REPLACE VIEW v AS SELECT $n FROM read('a.parquet'), cells";
         let found = parse(sql).unwrap();
@@ -444,5 +256,76 @@ mod tests {
         assert!(found.tables.contains(&"cells".to_owned()));
         let found = parse("SUMMARIZE cells").unwrap();
         assert_eq!(found.query().as_deref(), Some("SELECT * FROM cells"));
+    }
+
+    fn depth(sql: &str) -> usize {
+        struct Depth(usize, usize);
+        impl sqlparser::ast::Visitor for Depth {
+            type Break = ();
+            fn pre_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+                self.0 += 1;
+                self.1 = self.1.max(self.0);
+                ControlFlow::Continue(())
+            }
+            fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+                self.0 -= 1;
+                ControlFlow::Continue(())
+            }
+        }
+        let Parsed { query, .. } = parse(sql).unwrap();
+        let mut depth = Depth(0, 0);
+        let _ = query.unwrap().visit(&mut depth);
+        depth.1
+    }
+
+    #[test]
+    fn a_chain_of_an_associative_operator_is_flat_and_in_its_order() {
+        let chain = |op: &str, n: usize| {
+            let terms: Vec<_> = (0..n).map(|i| format!("(a = {i})")).collect();
+            format!("SELECT {}", terms.join(op))
+        };
+        assert!(depth(&chain(" OR ", 100_000)) < 25);
+        assert!(depth(&chain(" AND ", 3_000)) < 20);
+        let long = chain(" || ", 1_000);
+        assert_eq!(parse(&long).unwrap().query().unwrap(), long);
+        let union = vec!["SELECT 1"; 5_000].join(" UNION ALL ");
+        assert_eq!(parse(&union).unwrap().query().unwrap(), union);
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_refused() {
+        for sql in [
+            format!("SELECT {}", vec!["1"; 500_000].join(" + ")),
+            format!("SELECT {}1{}", "(".repeat(100_000), ")".repeat(100_000)),
+            format!("SELECT {}TRUE", "NOT ".repeat(100_000)),
+            format!("SELECT {}1", "- ".repeat(100_000)),
+            format!("SELECT 1{}", "::INT".repeat(100_000)),
+            format!("SELECT 1{}", " IS NULL".repeat(100_000)),
+            format!("SELECT a{}", "[1]".repeat(200_000)),
+            format!("SELECT {}1", "CASE WHEN ".repeat(100_000)),
+            format!("SELECT {}1", "f(".repeat(100_000)),
+            format!("SELECT {}1", "(SELECT ".repeat(100_000)),
+            format!("SELECT * FROM {}t", "(".repeat(100_000)),
+            format!("SELECT CAST(1 AS {}INT", "ARRAY<".repeat(100_000)),
+            format!("SELECT CAST(1 AS {}INT", "ARRAY <".repeat(100_000)),
+            format!("SELECT CAST(1 AS {}INT", "STRUCT<a ".repeat(100_000)),
+            format!("SELECT 1::INT{}", "[]".repeat(100_000)),
+            format!("SELECT {}1{}", "[".repeat(100_000), "]".repeat(100_000)),
+            format!("SELECT {}1", "{'a': ".repeat(100_000)),
+            format!("SELECT {}1", "INTERVAL ".repeat(100_000)),
+            format!("SELECT {}", vec!["1"; 100_000].join(" EXCEPT SELECT ")),
+            format!("{}SELECT 1", "WITH a AS (".repeat(100_000)),
+            format!("{}SELECT 1", "EXPLAIN ".repeat(100_000)),
+            format!("SELECT {}1{}", "(SELECT ".repeat(13), ")".repeat(13)),
+            format!("SELECT 1 FROM t{}", ", u".repeat(100_000)),
+            format!("SELECT 1 FROM t{}", " JOIN u ON 1 = 1".repeat(100_000)),
+            "SELECT 1, ".repeat(3_000_000),
+        ] {
+            let Err(error) = parse(&sql) else {
+                panic!("{} is taken", &sql[..30]);
+            };
+            let error = error.for_people();
+            assert!(error.len() < 700, "{}: {error}", &sql[..30]);
+        }
     }
 }

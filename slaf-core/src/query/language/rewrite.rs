@@ -3,23 +3,20 @@
 //! a median of integers is not truncated. What it is known to answer wrongly is
 //! written otherwise, or refused.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     BinaryOperator, CastKind, Cte, DataType, ExactNumberInfo, Expr, Fetch, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, JoinOperator,
-    LimitClause, ObjectName, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, Query, Select,
-    SelectItem, SetExpr, Statement, TableAlias, TableFactor, Value, ValueWithSpan, VisitMut,
-    VisitorMut, visit_expressions,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Ident, JoinOperator, LimitClause,
+    ObjectName, OrderByExpr, OrderByOptions, Query, Select, SelectItem, SetExpr, Statement,
+    TableAlias, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
-use sqlparser::dialect::GenericDialect;
-use sqlparser::parser::Parser;
 
-use crate::query::datafusion::session::is_aggregate;
-use crate::query::language::columns::default_name;
-use crate::query::language::macros;
-use crate::query::language::parse::parts;
+use super::by_all::{group_by_all, order_by_all};
+use super::column_names::NameColumns;
+use super::macros;
+use super::relations::parts;
+use super::subqueries::{quantified, tuple_in};
 use crate::{Error, Result};
 
 pub(crate) fn for_datafusion(statement: &mut Statement) -> Result<()> {
@@ -29,17 +26,6 @@ pub(crate) fn for_datafusion(statement: &mut Statement) -> Result<()> {
     match statement.visit(&mut Rewrite { unnamed: 0 }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
-    }
-}
-
-struct NameColumns;
-
-impl VisitorMut for NameColumns {
-    type Break = ();
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        name_columns(&mut select.projection);
-        ControlFlow::Continue(())
     }
 }
 
@@ -142,158 +128,6 @@ impl VisitorMut for Rewrite {
         }
         ControlFlow::Continue(())
     }
-}
-
-/// A computed column is named by its text as it was written, and not by what
-/// becomes of it; the second of a name gets a number.
-fn name_columns(projection: &mut [SelectItem]) {
-    let mut taken: BTreeSet<String> = projection
-        .iter()
-        .filter_map(|item| match item {
-            SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
-            _ => None,
-        })
-        .collect();
-    let mut given = BTreeSet::new();
-    let mut plain = BTreeSet::new();
-    for item in projection {
-        let (expr, name) = match item {
-            SelectItem::ExprWithAlias { alias, .. } if given.insert(alias.value.clone()) => {
-                continue;
-            }
-            SelectItem::ExprWithAlias { expr, alias } => (expr, alias.value.clone()),
-            SelectItem::UnnamedExpr(expr) => match &*expr {
-                Expr::Identifier(_) | Expr::CompoundIdentifier(_)
-                    if plain.insert(expr.to_string()) =>
-                {
-                    continue;
-                }
-                Expr::Identifier(ident) => {
-                    let name = ident.value.clone();
-                    (expr, name)
-                }
-                Expr::CompoundIdentifier(idents) => {
-                    let name = idents.last().map_or_else(String::new, |i| i.value.clone());
-                    (expr, name)
-                }
-                Expr::CompoundFieldAccess { .. } | Expr::Wildcard(_) => continue,
-                other => {
-                    let name = default_name(other);
-                    (expr, name)
-                }
-            },
-            _ => continue,
-        };
-        let numbered = (1..).map(|n| format!("{name}_{n}"));
-        let mut names = std::iter::once(name.clone()).chain(numbered);
-        let free = names.find(|name| !taken.contains(name) && !plain.contains(name));
-        let alias = free.unwrap_or(name);
-        taken.insert(alias.clone());
-        *item = SelectItem::ExprWithAlias {
-            expr: expr.clone(),
-            alias: Ident::with_quote('"', alias),
-        };
-    }
-}
-
-/// `GROUP BY ALL`: by every column that is no aggregate.
-fn group_by_all(select: &mut Select) {
-    let all = match &select.group_by {
-        GroupByExpr::All(modifiers) => modifiers.is_empty(),
-        GroupByExpr::Expressions(by, modifiers) => {
-            let [Expr::Identifier(ident)] = by.as_slice() else {
-                return;
-            };
-            let keyword = ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("all");
-            keyword && modifiers.is_empty()
-        }
-    };
-    if !all {
-        return;
-    }
-    let keys = select.projection.iter().filter_map(|item| match item {
-        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
-            (!has_aggregate(expr)).then(|| expr.clone())
-        }
-        _ => None,
-    });
-    select.group_by = GroupByExpr::Expressions(keys.collect(), vec![]);
-}
-
-fn has_aggregate(expr: &Expr) -> bool {
-    let found = visit_expressions(expr, |expr| match expr {
-        Expr::Function(function)
-            if function.over.is_none()
-                && is_aggregate(&parts(&function.name).join(".").to_lowercase()) =>
-        {
-            ControlFlow::Break(())
-        }
-        _ => ControlFlow::Continue(()),
-    });
-    found.is_break()
-}
-
-/// `ORDER BY ALL`: by every column, from left to right.
-fn order_by_all(order_by: &mut OrderBy, columns: usize) {
-    let options = match &order_by.kind {
-        OrderByKind::All(options) => *options,
-        OrderByKind::Expressions(by) => match by.as_slice() {
-            [
-                OrderByExpr {
-                    expr: Expr::Identifier(ident),
-                    options,
-                    ..
-                },
-            ] if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("all") => *options,
-            _ => return,
-        },
-    };
-    let places = (1..=columns).map(|place| OrderByExpr {
-        expr: Expr::Value(Value::Number(place.to_string(), false).into()),
-        options,
-        with_fill: None,
-    });
-    order_by.kind = OrderByKind::Expressions(places.collect());
-}
-
-/// `(a, b) IN (SELECT x, y …)` as EXISTS.
-fn tuple_in(expr: &mut Expr) -> Result<()> {
-    let Expr::InSubquery {
-        expr: subject,
-        subquery,
-        negated,
-    } = expr
-    else {
-        return Ok(());
-    };
-    let Expr::Tuple(items) = &**subject else {
-        return Ok(());
-    };
-    if *negated {
-        return Err(Error::Sql {
-            message: "`(a, b) NOT IN (SELECT …)` is not supported.".into(),
-            hint: Some("Write `NOT EXISTS (SELECT … WHERE x = a AND y = b)`.".into()),
-        });
-    }
-    let names: Vec<String> = (0..items.len()).map(|n| format!("_item{n}")).collect();
-    let equal = items
-        .iter()
-        .zip(&names)
-        .map(|(item, name)| format!("_tuple.{name} = {item}"));
-    let equal: Vec<String> = equal.collect();
-    let sql = format!(
-        "SELECT 1 FROM ({subquery}) AS _tuple({}) WHERE {}",
-        names.join(", "),
-        equal.join(" AND ")
-    );
-    let parsed = Parser::parse_sql(&GenericDialect {}, &sql).ok();
-    if let Some(Statement::Query(subquery)) = parsed.and_then(|mut parsed| parsed.pop()) {
-        *expr = Expr::Exists {
-            subquery,
-            negated: false,
-        };
-    }
-    Ok(())
 }
 
 fn as_double(expr: &mut Expr) {
@@ -410,45 +244,4 @@ fn first_by(function: &mut Function, descending: bool) {
                 with_fill: None,
             }]));
     }
-}
-
-/// DataFusion 54 answers `x > ALL (SELECT …)` and `x = ANY (SELECT …)` wrongly.
-fn quantified(expr: &mut Expr) -> Result<()> {
-    let (left, op, right, negated) = match expr {
-        Expr::AnyOp {
-            left,
-            compare_op,
-            right,
-            ..
-        } => (left, compare_op, right, false),
-        Expr::AllOp {
-            left,
-            compare_op,
-            right,
-        } => (left, compare_op, right, true),
-        _ => return Ok(()),
-    };
-    let Expr::Subquery(subquery) = &**right else {
-        return Ok(());
-    };
-    let wanted = if negated {
-        BinaryOperator::NotEq
-    } else {
-        BinaryOperator::Eq
-    };
-    if *op != wanted {
-        return Err(Error::Sql {
-            message: format!(
-                "`{op} {}` over a subquery is not supported.",
-                if negated { "ALL" } else { "ANY" }
-            ),
-            hint: Some("Compare with its MIN or MAX: `x > (SELECT MAX(y) FROM …)`.".into()),
-        });
-    }
-    *expr = Expr::InSubquery {
-        expr: left.clone(),
-        subquery: subquery.clone(),
-        negated,
-    };
-    Ok(())
 }

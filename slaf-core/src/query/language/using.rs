@@ -13,8 +13,8 @@ use sqlparser::ast::{
     TableAlias, TableFactor, TableWithJoins, VisitMut, Visitor, VisitorMut,
 };
 
+use crate::query::catalog::Catalog;
 use crate::query::language::columns::{Given, Scope, default_name, joined, starred, unknown};
-use crate::query::sources::catalog::Catalog;
 use crate::{Error, Result};
 
 pub(crate) fn write_out(statement: &mut Statement, catalog: &Catalog) -> Result<()> {
@@ -95,6 +95,51 @@ impl VisitorMut for Writer<'_> {
     }
 }
 
+/// The columns of a SELECT: `*` written out, and those that are computed named.
+fn projected(items: Vec<SelectItem>, all: &[Given]) -> Result<Vec<SelectItem>> {
+    let paths: Vec<SelectItem> = items.iter().filter(|i| is_path(i)).cloned().collect();
+    let mut projection = vec![];
+    for item in items {
+        match item {
+            path if is_path(&path) => projection.push(path),
+            SelectItem::Wildcard(options) => {
+                let columns = starred(all.to_vec(), &options)?;
+                projection.extend(columns.into_iter().map(named));
+            }
+            SelectItem::UnnamedExpr(expr) => {
+                let mut name = match &expr {
+                    Expr::Identifier(ident) => ident.value.clone(),
+                    expr => default_name(expr),
+                };
+                // `a.k, k`: an alias must not be called as what is not one.
+                let taken = paths.iter().filter(|path| gives(path, &name)).count();
+                if taken > 0 {
+                    name = format!("{name}_{taken}");
+                }
+                projection.push(SelectItem::ExprWithAlias {
+                    expr,
+                    alias: Ident::with_quote('"', name),
+                });
+            }
+            other => projection.push(other),
+        }
+    }
+    Ok(projection)
+}
+
+/// A column of `*` under its name.
+fn named(Given { name, expr }: Given) -> SelectItem {
+    match &expr {
+        Expr::CompoundIdentifier(idents) if idents.last().is_some_and(|i| i.value == name) => {
+            SelectItem::UnnamedExpr(expr)
+        }
+        _ => SelectItem::ExprWithAlias {
+            expr,
+            alias: Ident::with_quote('"', name),
+        },
+    }
+}
+
 impl Writer<'_> {
     /// Writes `select` with ON; what its keys are, or none if it has no such
     /// join.
@@ -116,51 +161,7 @@ impl Writer<'_> {
             }
         }
         select.from = from;
-        let mut projection = vec![];
-        let paths: Vec<SelectItem> = select
-            .projection
-            .iter()
-            .filter(|i| is_path(i))
-            .cloned()
-            .collect();
-        for item in std::mem::take(&mut select.projection) {
-            match item {
-                path if is_path(&path) => projection.push(path),
-                SelectItem::Wildcard(options) => {
-                    let columns = starred(all.clone(), &options)?;
-                    projection.extend(columns.into_iter().map(
-                        |Given { name, expr }| match &expr {
-                            Expr::CompoundIdentifier(idents)
-                                if idents.last().is_some_and(|i| i.value == name) =>
-                            {
-                                SelectItem::UnnamedExpr(expr)
-                            }
-                            _ => SelectItem::ExprWithAlias {
-                                expr,
-                                alias: Ident::with_quote('"', name),
-                            },
-                        },
-                    ));
-                }
-                SelectItem::UnnamedExpr(expr) => {
-                    let mut name = match &expr {
-                        Expr::Identifier(ident) => ident.value.clone(),
-                        expr => default_name(expr),
-                    };
-                    // `a.k, k`: an alias must not be called as what is not one.
-                    let taken = paths.iter().filter(|path| gives(path, &name)).count();
-                    if taken > 0 {
-                        name = format!("{name}_{taken}");
-                    }
-                    projection.push(SelectItem::ExprWithAlias {
-                        expr,
-                        alias: Ident::with_quote('"', name),
-                    });
-                }
-                other => projection.push(other),
-            }
-        }
-        select.projection = projection;
+        select.projection = projected(std::mem::take(&mut select.projection), &all)?;
         // Of a name that several have, the engine says that it is ambiguous.
         let mut keys = BTreeMap::new();
         let mut twice = BTreeSet::new();

@@ -9,8 +9,10 @@ use polars::prelude::{
     DataType as PlDataType, Expr as PlExpr, NULL, QuantileMethod, len, lit, when,
 };
 
-use super::expressions::{dtype, is_constant, is_float};
-use super::{Lowered, Scope, refuse};
+use super::expressions::is_constant;
+use super::refusal::{Lowered, refuse};
+use super::scope::Scope;
+use super::types::{dtype, is_float};
 
 /// An aggregate.
 pub(super) struct Measure {
@@ -77,11 +79,7 @@ impl Scope<'_> {
             whole,
             gives: gives.clone(),
         };
-        let rows = func.name() == "count"
-            && args
-                .iter()
-                .all(|arg| matches!(arg, Expr::Literal(value, _) if !value.is_null()));
-        if rows && !distinct {
+        if func.name() == "count" && !distinct && args.iter().all(is_a_value) {
             let counted = filter.map_or_else(len, PlExpr::sum);
             return Ok(measure((Whole::Part, vec![counted])));
         }
@@ -91,7 +89,6 @@ impl Scope<'_> {
         if is_constant(argument) {
             return refuse("an aggregate of a constant");
         }
-        let of = self.dtype(argument)?;
         let mut values = self.expr(argument)?;
         if let Some(filter) = filter {
             values = when(filter).then(values).otherwise(lit(NULL));
@@ -99,17 +96,36 @@ impl Scope<'_> {
         if *distinct {
             values = values.drop_nulls().unique();
         }
-        let found = match args.get(1) {
-            None => of_values(func.name(), values, &of)?,
-            Some(Expr::Literal(ScalarValue::Float64(Some(part)), _))
-                if func.name() == "percentile_cont" && is_float(&of) =>
-            {
-                let quantile = values.quantile(lit(*part), QuantileMethod::Linear);
-                (Whole::Part, vec![quantile])
-            }
-            Some(_) => return refuse("an aggregate of several arguments"),
-        };
-        Ok(measure(found))
+        let of = self.dtype(argument)?;
+        Ok(measure(of_arguments(
+            func.name(),
+            values,
+            &of,
+            args.get(1),
+        )?))
+    }
+}
+
+fn is_a_value(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, _) if !value.is_null())
+}
+
+/// Of values, and of what else is given.
+fn of_arguments(
+    name: &str,
+    values: PlExpr,
+    of: &DataType,
+    second: Option<&Expr>,
+) -> Lowered<(Whole, Vec<PlExpr>)> {
+    match second {
+        None => of_values(name, values, of),
+        Some(Expr::Literal(ScalarValue::Float64(Some(part)), _))
+            if name == "percentile_cont" && is_float(of) =>
+        {
+            let quantile = values.quantile(lit(*part), QuantileMethod::Linear);
+            Ok((Whole::Part, vec![quantile]))
+        }
+        Some(_) => refuse("an aggregate of several arguments"),
     }
 }
 

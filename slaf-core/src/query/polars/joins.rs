@@ -7,97 +7,115 @@ use datafusion::logical_expr::{
 };
 use polars::prelude::{JoinArgs, JoinCoalesce, JoinType as PlJoinType, LazyFrame, PlSmallStr, col};
 
-use super::expressions::is_float;
-use super::{Lowered, Lowering, Part, Scope, refuse};
-use crate::query::sources::resolve::plain_column;
+use super::refusal::{Lowered, refuse};
+use super::scope::{FreshNames, Part, Scope};
+use super::shapes::is_id_of;
+use super::types::is_float;
+use crate::query::sources::plan_facts::plain_column;
 
-impl Lowering<'_> {
-    pub(super) fn join(&mut self, join: &Join) -> Lowered<Part> {
-        let Join {
-            left,
-            right,
-            on,
-            filter,
-            join_type,
-            join_constraint: _,
-            schema: _,
-            null_equality,
-            null_aware,
-        } = join;
-        if *null_aware {
-            return refuse("NOT IN with a subquery");
-        }
-        let how = match join_type {
-            JoinType::Inner => PlJoinType::Inner,
-            JoinType::Left => PlJoinType::Left,
-            JoinType::Right => PlJoinType::Right,
-            JoinType::Full => PlJoinType::Full,
-            JoinType::LeftSemi | JoinType::RightSemi => PlJoinType::Semi,
-            JoinType::LeftAnti | JoinType::RightAnti => PlJoinType::Anti,
-            JoinType::LeftMark | JoinType::RightMark => return refuse("EXISTS beside OR"),
-        };
-        if on.is_empty() {
-            return refuse("a join without equal keys");
-        }
-        if filter.is_some() && how != PlJoinType::Inner {
-            return refuse("an outer join with another condition");
-        }
-        let looks_up = matches!(how, PlJoinType::Semi | PlJoinType::Anti);
-        let (of_left, of_right): (Vec<&Expr>, Vec<&Expr>) = on.iter().map(|(l, r)| (l, r)).unzip();
-        if !looks_up && !is_unique(left, &of_left) && !is_unique(right, &of_right) {
-            return refuse("a join that may make many rows");
-        }
-        let (l, r) = (self.node(left)?, self.node(right)?);
-        for (of_left, of_right) in on {
-            let dtypes = (
-                l.scope(left).dtype(of_left)?,
-                r.scope(right).dtype(of_right)?,
-            );
-            if dtypes.0 != dtypes.1 || is_float(&dtypes.0) || dtypes.0.is_nested() {
-                return refuse("a join of keys of two types, or of floats");
-            }
-        }
-        let (left_frame, left_on) = self.keyed(&l, &l.scope(left), &of_left)?;
-        let (right_frame, right_on) = self.keyed(&r, &r.scope(right), &of_right)?;
-        let mut args = JoinArgs::new(how);
-        args.nulls_equal = *null_equality == NullEquality::NullEqualsNull;
-        args.coalesce = JoinCoalesce::KeepColumns;
-        let from_right = matches!(join_type, JoinType::RightSemi | JoinType::RightAnti);
-        let by = |names: Vec<PlSmallStr>| names.into_iter().map(col).collect::<Vec<_>>();
-        let frame = match from_right {
-            true => right_frame.join(left_frame, by(right_on), by(left_on), args),
-            false => left_frame.join(right_frame, by(left_on), by(right_on), args),
-        };
-        let names = match (looks_up, from_right) {
-            (true, true) => r.names,
-            (true, false) => l.names,
-            _ => [l.names, r.names].concat(),
-        };
-        let mut part = Part { frame, names };
-        if let Some(filter) = filter {
-            let scope = Scope {
-                schema: &join.schema,
-                names: &part.names,
-            };
-            let filter = scope.expr(filter)?;
-            part.frame = part.frame.filter(filter);
-        }
-        Ok(part)
+/// How Polars joins, if it does.
+pub(super) fn kind(join: &Join) -> Lowered<PlJoinType> {
+    let Join {
+        left,
+        right,
+        on,
+        filter,
+        join_type,
+        join_constraint: _,
+        schema: _,
+        null_equality: _,
+        null_aware,
+    } = join;
+    if *null_aware {
+        return refuse("NOT IN with a subquery");
     }
+    let kind = match join_type {
+        JoinType::Inner => PlJoinType::Inner,
+        JoinType::Left => PlJoinType::Left,
+        JoinType::Right => PlJoinType::Right,
+        JoinType::Full => PlJoinType::Full,
+        JoinType::LeftSemi | JoinType::RightSemi => PlJoinType::Semi,
+        JoinType::LeftAnti | JoinType::RightAnti => PlJoinType::Anti,
+        JoinType::LeftMark | JoinType::RightMark => return refuse("EXISTS beside OR"),
+    };
+    if on.is_empty() {
+        return refuse("a join without equal keys");
+    }
+    if filter.is_some() && kind != PlJoinType::Inner {
+        return refuse("an outer join with another condition");
+    }
+    let (of_left, of_right) = keys(join);
+    if !looks_up(&kind) && !is_unique(left, &of_left) && !is_unique(right, &of_right) {
+        return refuse("a join that may make many rows");
+    }
+    Ok(kind)
+}
 
-    /// The frame with its keys as columns of their own.
-    fn keyed(
-        &mut self,
-        part: &Part,
-        scope: &Scope<'_>,
-        keys: &[&Expr],
-    ) -> Lowered<(LazyFrame, Vec<PlSmallStr>)> {
-        let names: Vec<PlSmallStr> = keys.iter().map(|_| self.fresh()).collect();
-        let columns = keys.iter().zip(&names);
-        let columns = columns.map(|(key, name)| Ok(scope.expr(key)?.alias(name.clone())));
-        let columns = columns.collect::<Lowered<Vec<_>>>()?;
-        Ok((part.frame.clone().with_columns(columns), names))
+fn keys(join: &Join) -> (Vec<&Expr>, Vec<&Expr>) {
+    join.on.iter().map(|(l, r)| (l, r)).unzip()
+}
+
+fn looks_up(kind: &PlJoinType) -> bool {
+    matches!(kind, PlJoinType::Semi | PlJoinType::Anti)
+}
+
+/// The rows of both sides joined.
+pub(super) fn joined(
+    fresh: &mut FreshNames,
+    join: &Join,
+    kind: PlJoinType,
+    l: Part,
+    r: Part,
+) -> Lowered<Part> {
+    let (left, right) = (l.scope(&join.left), r.scope(&join.right));
+    for (of_left, of_right) in &join.on {
+        let dtypes = (left.dtype(of_left)?, right.dtype(of_right)?);
+        if dtypes.0 != dtypes.1 || is_float(&dtypes.0) || dtypes.0.is_nested() {
+            return refuse("a join of keys of two types, or of floats");
+        }
     }
+    let (of_left, of_right) = keys(join);
+    let (left_frame, left_on) = keyed(fresh, &l, &left, &of_left)?;
+    let (right_frame, right_on) = keyed(fresh, &r, &right, &of_right)?;
+    let looks_up = looks_up(&kind);
+    let mut args = JoinArgs::new(kind);
+    args.nulls_equal = join.null_equality == NullEquality::NullEqualsNull;
+    args.coalesce = JoinCoalesce::KeepColumns;
+    let from_right = matches!(join.join_type, JoinType::RightSemi | JoinType::RightAnti);
+    let by = |names: Vec<PlSmallStr>| names.into_iter().map(col).collect::<Vec<_>>();
+    let frame = match from_right {
+        true => right_frame.join(left_frame, by(right_on), by(left_on), args),
+        false => left_frame.join(right_frame, by(left_on), by(right_on), args),
+    };
+    let names = match (looks_up, from_right) {
+        (true, true) => r.names,
+        (true, false) => l.names,
+        _ => [l.names, r.names].concat(),
+    };
+    let mut part = Part { frame, names };
+    if let Some(filter) = &join.filter {
+        let scope = Scope {
+            schema: &join.schema,
+            names: &part.names,
+        };
+        let filter = scope.expr(filter)?;
+        part.frame = part.frame.filter(filter);
+    }
+    Ok(part)
+}
+
+/// The frame with its keys as columns of their own.
+fn keyed(
+    fresh: &mut FreshNames,
+    part: &Part,
+    scope: &Scope<'_>,
+    keys: &[&Expr],
+) -> Lowered<(LazyFrame, Vec<PlSmallStr>)> {
+    let names: Vec<PlSmallStr> = keys.iter().map(|_| fresh.next()).collect();
+    let columns = keys.iter().zip(&names);
+    let columns = columns.map(|(key, name)| Ok(scope.expr(key)?.alias(name.clone())));
+    let columns = columns.collect::<Lowered<Vec<_>>>()?;
+    Ok((part.frame.clone().with_columns(columns), names))
 }
 
 /// Whether no two rows of `plan` have the same `keys`.
@@ -130,7 +148,7 @@ fn has_unique(plan: &LogicalPlan, places: &[usize]) -> bool {
         }
         LogicalPlan::TableScan(scan) => places.iter().any(|place| {
             let name = scan.projected_schema.field(*place).name();
-            super::shapes::is_id_of(scan, name)
+            is_id_of(scan, name)
         }),
         _ => false,
     }

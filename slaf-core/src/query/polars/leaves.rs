@@ -5,8 +5,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::array::{Array, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::source_as_provider;
@@ -15,16 +16,20 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::physical_plan::{ExecutionPlan, collect, displayable, execute_stream};
 use futures::TryStreamExt;
-use polars::prelude::{Column, DataFrame, Engine};
+use polars::prelude::{DataFrame, Engine};
 
+use super::columns::frame;
+use super::lowering::lower;
+use super::refusal::{Lowered, refuse};
 use super::shapes::{has_windows, is_of_first_rows, is_passed_on};
-use super::{Lowered, lower, refuse};
-use crate::bridge;
-use crate::query::sources::expression::external;
-use crate::query::sources::expression_scan::ExpressionScan;
-use crate::query::sources::frame::Held;
+use crate::ground::arrow_polars::to_arrow;
+use crate::query::planning::answer_schema::{as_planned, uniform};
+use crate::query::planning::plan::Planned;
+use crate::query::sources::expression::ExpressionScan;
+use crate::query::sources::external::external;
+use crate::query::sources::frame_provider::Held;
 use crate::query::sources::metadata::Metadata;
-use crate::query::sources::task::task;
+use crate::query::sources::task_context::task_context;
 
 /// Rows in memory that Polars is given, at most: more stream through DataFusion.
 const MOST: usize = 20_000_000;
@@ -65,14 +70,14 @@ impl Leaf {
         Ok(match self {
             Self::Kept(metadata, names) => {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                let columns = metadata.table.kept_in_polars(&names).await;
+                let columns = metadata.table.cached_in_polars(&names).await;
                 let columns = columns.map_err(external)?;
                 let whole = DataFrame::new(metadata.table.rows as usize, columns);
                 whole.map_err(|e| e.to_string())
             }
             Self::Held(batches) => frame(&batches[0].schema(), batches),
             Self::Read(physical) => {
-                let mut stream = execute_stream(Arc::clone(physical), task(state))?;
+                let mut stream = execute_stream(Arc::clone(physical), task_context(state))?;
                 let (mut batches, mut rows, mut bytes) = (vec![], 0, 0);
                 while let Some(batch) = stream.try_next().await? {
                     rows += batch.num_rows();
@@ -92,7 +97,8 @@ impl Leaf {
 
 impl Leaves {
     /// Those of `plan`, or why Polars does not run it.
-    pub(crate) async fn of(plan: &LogicalPlan, state: &SessionState) -> Lowered<Self> {
+    pub(crate) async fn of(planned: &Planned) -> Lowered<Self> {
+        let (plan, state) = (&planned.plan, &planned.state);
         let mut asked = vec![];
         let without = with_values(plan, &mut |subquery| {
             asked.push(subquery.clone());
@@ -149,8 +155,31 @@ impl Leaves {
         read.chain(&self.values)
     }
 
-    /// Reads the rows, no more than `memory` bytes, and asks Polars.
+    /// The answer by Polars; none: Polars cannot say it, and DataFusion may.
     pub(crate) async fn run(
+        &self,
+        planned: &Planned,
+        memory: usize,
+    ) -> crate::Result<Lowered<(SchemaRef, Vec<RecordBatch>)>> {
+        let answer = self.collect_rows(&planned.state, memory).await;
+        let rows = match answer.map_err(|e| planned.failure(&e))? {
+            Ok(rows) => to_arrow(rows)?,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        // What rules made of the types, under the names that were asked for.
+        let columns = rows.columns().iter().zip(planned.plan.schema().fields());
+        let columns = columns.map(|(column, field)| as_planned(column, field.data_type()));
+        let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
+        let named = planned.schema.fields().iter().zip(&columns);
+        let named = named.map(|(f, c)| Field::new(f.name(), c.data_type().clone(), true));
+        let schema = Arc::new(Schema::new(named.collect::<Vec<_>>()));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let rows = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
+        Ok(Ok(uniform(schema, vec![rows])?))
+    }
+
+    /// Reads the rows, no more than `memory` bytes, and asks Polars.
+    async fn collect_rows(
         &self,
         state: &SessionState,
         memory: usize,
@@ -278,7 +307,7 @@ async fn value_of(
     physical: &Arc<dyn ExecutionPlan>,
     state: &SessionState,
 ) -> DfResult<Lowered<ScalarValue>> {
-    let batches = collect(Arc::clone(physical), task(state)).await?;
+    let batches = collect(Arc::clone(physical), task_context(state)).await?;
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     let first = batches.iter().find(|batch| batch.num_rows() > 0);
     Ok(match (rows, first) {
@@ -304,60 +333,5 @@ fn values_of(plan: &Arc<dyn ExecutionPlan>) -> usize {
             .map(values_of)
             .max()
             .unwrap_or(0),
-    }
-}
-
-/// Batches as one frame, a chunk each.
-pub(super) fn frame(schema: &Schema, batches: &[RecordBatch]) -> Lowered<DataFrame> {
-    let empty = RecordBatch::new_empty(Arc::new(schema.clone()));
-    let mut whole: Option<DataFrame> = None;
-    for batch in batches.iter().chain(batches.is_empty().then_some(&empty)) {
-        // Two columns of a leaf may have one name.
-        let columns = batch.columns().iter().enumerate();
-        let columns = columns.map(|(at, array)| column(&at.to_string(), array));
-        let columns = columns.collect::<Lowered<Vec<_>>>()?;
-        let part = DataFrame::new(batch.num_rows(), columns).map_err(|e| e.to_string())?;
-        match &mut whole {
-            Some(whole) => {
-                whole.vstack_mut(&part).map_err(|e| e.to_string())?;
-            }
-            None => whole = Some(part),
-        }
-    }
-    whole.ok_or_else(|| "a leaf without a schema".to_owned())
-}
-
-/// A column over the buffers of an array.
-pub(super) fn column(name: &str, array: &ArrayRef) -> Lowered<Column> {
-    if !is_known(array.data_type()) {
-        return refuse(format!("values of type {}", array.data_type()));
-    }
-    bridge::plain_to_polars(name, array).map_err(|e| e.to_string())
-}
-
-/// Whether Polars was built for values of that type: of others it panics.
-fn is_known(dtype: &DataType) -> bool {
-    match dtype {
-        DataType::Boolean
-        | DataType::Int8
-        | DataType::Int16
-        | DataType::Int32
-        | DataType::Int64
-        | DataType::UInt8
-        | DataType::UInt16
-        | DataType::UInt32
-        | DataType::UInt64
-        | DataType::Float32
-        | DataType::Float64
-        | DataType::Utf8
-        | DataType::LargeUtf8
-        | DataType::Utf8View
-        | DataType::Date32
-        | DataType::Timestamp(..) => true,
-        DataType::Dictionary(_, of) => is_known(of),
-        DataType::List(of) | DataType::LargeList(of) | DataType::FixedSizeList(of, _) => {
-            is_known(of.data_type())
-        }
-        _ => false,
     }
 }

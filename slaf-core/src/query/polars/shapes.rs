@@ -4,10 +4,11 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::{Filter, LogicalPlan, Projection, Sort, SubqueryAlias, TableScan};
 
-use super::is_column;
+use super::scope::is_column;
 use crate::query::sources::expression::{CELL, GENE};
+use crate::query::sources::materialised::RESOLVED;
 use crate::query::sources::metadata::Metadata;
-use crate::query::sources::resolve::{RESOLVED, expression_of};
+use crate::query::sources::plan_facts::expression_of;
 
 /// Whether `plan`, which is no table, is read as a whole: it works on the values.
 pub(super) fn is_of_values(plan: &LogicalPlan) -> bool {

@@ -3,47 +3,54 @@
 
 use std::sync::Arc;
 
-use datafusion::common::ScalarValue;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{
     AggregateFunction, AggregateFunctionParams, Cast, WindowFunction, WindowFunctionParams,
 };
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, LogicalPlan, SortExpr, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    AggregateUDF, Expr, SortExpr, WindowFrame, WindowFrameBound, WindowFrameUnits,
     WindowFunctionDefinition,
 };
 use polars::prelude::{
     DataType as PlDataType, Expr as PlExpr, LazyFrame, NULL, int_range, len, lit, when,
 };
 
-use super::expressions::{dtype, is_constant, is_float, quotient};
-use super::{Lowered, Lowering, Part, Scope, refuse, sorted};
+use super::expressions::is_constant;
+use super::quotient::quotient;
+use super::refusal::{Lowered, refuse};
+use super::scope::{FreshNames, Part, Scope};
+use super::sorting::sorted;
+use super::types::{dtype, is_float};
 
-impl Lowering<'_> {
-    /// The columns of the input, and one for each function.
-    pub(super) fn window(&mut self, input: &LogicalPlan, exprs: &[Expr]) -> Lowered<Part> {
-        let Part { mut frame, names } = self.node(input)?;
-        let mut all = names.clone();
-        let mut in_order: Option<(&[Expr], &[SortExpr])> = None;
-        for expr in exprs {
-            let scope = Scope {
-                schema: input.schema(),
-                names: &names,
-            };
-            let call = call_of(expr)?;
-            let params = &call.params;
-            let order = (&*params.partition_by, &*params.order_by);
-            if !params.order_by.is_empty() && in_order != Some(order) {
-                frame = scope.in_order(frame, order)?;
-                in_order = Some(order);
-            }
-            let name = self.fresh();
-            let gives = dtype(&scope.dtype(expr)?)?;
-            let column = scope.window(call)?.cast(gives).alias(name.clone());
-            frame = frame.with_columns([column]);
-            all.push(name);
+/// The columns of the input, and one for each function.
+pub(super) fn windows(
+    fresh: &mut FreshNames,
+    part: Part,
+    schema: &DFSchema,
+    exprs: &[Expr],
+) -> Lowered<Part> {
+    let Part { mut frame, names } = part;
+    let mut all = names.clone();
+    let mut in_order: Option<(&[Expr], &[SortExpr])> = None;
+    for expr in exprs {
+        let scope = Scope {
+            schema,
+            names: &names,
+        };
+        let call = call_of(expr)?;
+        let params = &call.params;
+        let order = (&*params.partition_by, &*params.order_by);
+        if !params.order_by.is_empty() && in_order != Some(order) {
+            frame = scope.in_order(frame, order)?;
+            in_order = Some(order);
         }
-        Ok(Part { frame, names: all })
+        let name = fresh.next();
+        let gives = dtype(&scope.dtype(expr)?)?;
+        let column = scope.window(call)?.cast(gives).alias(name.clone());
+        frame = frame.with_columns([column]);
+        all.push(name);
     }
+    Ok(Part { frame, names: all })
 }
 
 fn call_of(expr: &Expr) -> Lowered<&WindowFunction> {

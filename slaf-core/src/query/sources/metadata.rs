@@ -19,9 +19,10 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::scalar::ScalarValue;
 use lance::datafusion::LanceTableProvider;
 
-use crate::dataset::Table;
-use crate::missing;
-use crate::query::sources::expression::{Mask, external};
+use crate::Table;
+use crate::ground::nan_as_null;
+use crate::query::sources::expression::Mask;
+use crate::query::sources::external::external;
 
 /// Bytes of columns that one query may have kept.
 const KEPT: usize = 1 << 30;
@@ -62,7 +63,7 @@ impl Metadata {
     /// missing Lance may know NaN.
     fn is_sure(&self, filter: &Expr) -> bool {
         let of = |column: &Column| self.table.schema.field_with_name(&column.name).ok();
-        let float = |column: &Column| of(column).is_none_or(missing::is_float);
+        let float = |column: &Column| of(column).is_none_or(nan_as_null::is_float);
         !filter.column_refs().into_iter().any(float)
     }
 }
@@ -73,13 +74,17 @@ fn nan_as_null(
     schema: &SchemaRef,
     session: &dyn Session,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    if !schema.fields().iter().any(|field| missing::is_float(field)) {
+    if !schema
+        .fields()
+        .iter()
+        .any(|field| nan_as_null::is_float(field))
+    {
         return Ok(scan);
     }
     let names = Arc::clone(schema).to_dfschema()?;
     let columns = schema.fields().iter().map(|field| {
         let mut column = Expr::Column(Column::new_unqualified(field.name()));
-        if missing::is_float(field) {
+        if nan_as_null::is_float(field) {
             let none = lit(ScalarValue::try_new_null(field.data_type())?);
             column = when(isnan(column.clone()), none).otherwise(column)?;
         }
@@ -136,7 +141,7 @@ impl TableProvider for Metadata {
             return nan_as_null(scan, &schema, session);
         }
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-        let columns = self.table.kept(&names).await.map_err(external)?;
+        let columns = self.table.cached(&names).await.map_err(external)?;
         let options = RecordBatchOptions::new().with_row_count(Some(self.table.rows as usize));
         let mut rows = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
         if let Some(wanted) = &self.wanted {

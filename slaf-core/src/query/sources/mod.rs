@@ -2,20 +2,16 @@
 //! disk, and what works on the values: the star of values with their cells and
 //! genes, and sums by cells and genes.
 
-pub(crate) mod accumulate;
-pub(crate) mod catalog;
-pub(crate) mod counted;
-pub(crate) mod dense;
-pub(crate) mod dense_scan;
+mod aggregate;
+mod comparisons;
 pub(crate) mod expression;
-pub(crate) mod expression_scan;
-pub(crate) mod frame;
+pub(crate) mod external;
+pub(crate) mod frame_provider;
+pub(crate) mod lance_provider;
+pub(crate) mod materialised;
 pub(crate) mod metadata;
-pub(crate) mod path;
-pub(crate) mod reading;
+mod narrow;
+pub(crate) mod plan_facts;
+pub(crate) mod planned_reads;
 pub(crate) mod resolve;
-pub(crate) mod rows;
-pub(crate) mod star;
-pub(crate) mod sums;
-pub(crate) mod task;
-pub(crate) mod told;
+pub(crate) mod task_context;

@@ -1,0 +1,129 @@
+"""Draws the floors into `architecture.md` from the code: `python docs/draw_architecture.py`
+writes them anew, `--check` fails if they are not those of the code.
+
+Rooms and their floors are those that the tests hold the code to; the sentences are the
+first of each room's own documentation, and the arrows are the imports."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs/architecture.md"
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "python")]
+
+import test_floors as python_floors  # noqa: E402
+import test_rust_floors as rust_floors  # noqa: E402
+from rust_imports import Crate  # noqa: E402
+
+Arrows = set[tuple[str, str]]
+
+
+def python_picture() -> str:
+    """The rooms of `python/slaf`."""
+    arrows = {
+        (room(name), room(other))
+        for name, others in python_floors.GRAPH.items()
+        for other in others
+        if room(name) != room(other)
+    }
+    floors = [sorted(room or "slaf" for room in rooms) for rooms in python_floors.FLOORS]
+    told = {name: python_sentence(name) for floor in floors for name in floor}
+    return picture(floors[::-1], arrows) + table(floors[::-1], told)
+
+
+def room(module: str) -> str:
+    return (module.split(".") + ["slaf"])[1] if module != "slaf" else "slaf"
+
+
+def python_sentence(name: str) -> str:
+    path = ROOT / "python/slaf" / ("" if name == "slaf" else name)
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    text = ast.get_docstring(ast.parse(file.read_text())) if file.exists() else None
+    return first_sentence(text or "")
+
+
+def rust_picture() -> str:
+    """The folders of `slaf-core/src`."""
+    crate = Crate(ROOT / "slaf-core/src")
+    arrows = {
+        (folder(here), folder(there))
+        for here, targets in crate.arrows().items()
+        for there in targets
+        if folder(here) != folder(there) and "lib.rs" not in (here.name, there.name)
+    }
+    names = list(dict.fromkeys(f.partition("/")[0] for f in rust_floors.FLOORS if f != "."))
+    told = {name: rust_sentence(ROOT / "slaf-core/src" / name / "mod.rs") for name in names}
+    floors = [[name] for name in names[::-1]]
+    return picture(floors, arrows) + table(floors, told)
+
+
+def folder(file: Path) -> str:
+    return file.parts[0]
+
+
+def rust_sentence(file: Path) -> str:
+    lines = [line[3:].strip() for line in file.read_text().splitlines() if line.startswith("//!")]
+    return first_sentence("\n".join(lines))
+
+
+def first_sentence(text: str) -> str:
+    paragraph = " ".join(text.strip().split("\n\n")[0].split())
+    return re.split(r"(?<=[.:]) ", paragraph)[0].rstrip(".:")
+
+
+def picture(floors: list[list[str]], arrows: Arrows) -> str:
+    """A Mermaid chart, without the arrows that others imply."""
+    shown = {name for floor in floors for name in floor}
+    arrows = {pair for pair in arrows if set(pair) <= shown}
+    lines = ["```mermaid", "flowchart TD"]
+    for number, floor in enumerate(floors):
+        lines.append(f"  subgraph floor{number}[ ]")
+        lines += [f"    {name}" for name in floor]
+        lines.append("  end")
+    lines += [f"  {here} --> {there}" for here, there in sorted(direct(arrows))]
+    return "\n".join([*lines, "```", "", ""])
+
+
+def direct(arrows: Arrows) -> Arrows:
+    """Those of which no two others lead the same way."""
+    below: dict[str, set[str]] = {}
+    for here, there in arrows:
+        below.setdefault(here, set()).add(there)
+
+    def reach(name: str, seen: set[str]) -> set[str]:
+        for other in below.get(name, ()):
+            if other not in seen:
+                seen.add(other)
+                reach(other, seen)
+        return seen
+
+    return {
+        (here, there)
+        for here, there in arrows
+        if not any(there in reach(other, set()) for other in below[here] - {there})
+    }
+
+
+def table(floors: list[list[str]], told: dict[str, str]) -> str:
+    rows = [f"| `{name}` | {told[name]} |" for floor in floors for name in floor]
+    return "\n".join(["| room | what is in it |", "|---|---|", *rows])
+
+
+def drawn(page: str) -> str:
+    for name, make in (("python", python_picture), ("rust", rust_picture)):
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, _, rest = page.partition(begin)
+        _, _, after = rest.partition(end)
+        page = f"{before}{begin}\n{make()}\n{end}{after}"
+    return page
+
+
+if __name__ == "__main__":
+    page = PAGE.read_text()
+    if "--check" in sys.argv and drawn(page) != page:
+        sys.exit("docs/architecture.md is not of this code: run docs/draw_architecture.py.")
+    PAGE.write_text(drawn(page))

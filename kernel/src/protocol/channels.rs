@@ -1,0 +1,89 @@
+//! What the channels of a kernel share, and how a request is answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::connection::Connection;
+use super::iopub::IoPub;
+use super::lanes::Lanes;
+use super::message::{Channel, Message, Parent};
+use super::signer::Signer;
+use crate::transport::router::Router;
+
+/// Clones share everything.
+#[derive(Clone)]
+pub(crate) struct Channels {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) iopub: IoPub,
+    pub(crate) lanes: Arc<Lanes>,
+    /// What `kernel_info_reply` says of the language.
+    pub(crate) language: Arc<Value>,
+    pub(crate) signer: Signer,
+    pub(crate) shell: Router,
+    pub(crate) control: Router,
+    /// The process is not the kernel's, and outlives it.
+    pub(crate) embedded: bool,
+    pub(crate) state: Arc<State>,
+}
+
+/// How far the end of the kernel has come.
+#[derive(Default)]
+pub(crate) struct State {
+    ended: AtomicBool,
+    leaving: AtomicBool,
+}
+
+impl Channels {
+    /// Answers a request, with busy and idle around it.
+    pub(super) fn answer(&self, message: &Message, content: &Value) {
+        let parent = &message.parent;
+        self.iopub.status("busy", &parent.header);
+        // What asks nothing gets no reply.
+        if let Some(kind) = message.header.msg_type.strip_suffix("_request") {
+            self.send(&format!("{kind}_reply"), parent, "{}", &content.to_string());
+        }
+        self.iopub.status("idle", &parent.header);
+    }
+
+    /// Sends by the channel that the request came by.
+    pub(crate) fn send(&self, msg_type: &str, parent: &Parent, metadata: &str, content: &str) {
+        let to = &parent.identities;
+        let frames = self
+            .signer
+            .encode(to, msg_type, &parent.header, metadata, content, vec![]);
+        match parent.channel {
+            Channel::Control => self.control.send(&frames),
+            Channel::Shell | Channel::Stdin => self.shell.send(&frames),
+        }
+    }
+
+    /// Waits until everything said so far is with the transport.
+    pub(crate) fn settle(&self, at_most: Duration) {
+        self.iopub.settle(at_most);
+        self.shell.settle(at_most);
+        self.control.settle(at_most);
+    }
+
+    /// A shutdown has been asked for.
+    pub(super) fn end(&self) {
+        self.state.ended.store(true, Ordering::Release);
+        self.lanes.end();
+    }
+
+    /// Whether a shutdown has been asked for.
+    pub(crate) fn ended(&self) -> bool {
+        self.state.ended.load(Ordering::Acquire)
+    }
+
+    /// No cell runs any more.
+    pub(crate) fn leave(&self) {
+        self.state.leaving.store(true, Ordering::Release);
+    }
+
+    pub(super) fn leaving(&self) -> bool {
+        self.state.leaving.load(Ordering::Acquire)
+    }
+}

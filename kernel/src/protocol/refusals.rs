@@ -1,0 +1,38 @@
+//! Logs messages that are refused, a few lines of each kind a second: strangers
+//! can send them without end, and must not fill the disk.
+
+use std::collections::HashMap;
+use std::mem::{Discriminant, discriminant};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::signer::WireError;
+use crate::process::log::log;
+
+const SPAN: Duration = Duration::from_secs(1);
+/// Lines of one kind in that time.
+const MOST: usize = 20;
+
+#[derive(Default)]
+pub(crate) struct Refusals {
+    /// Since when, and how many, by their kind.
+    told: Mutex<HashMap<Discriminant<WireError>, (Instant, usize)>>,
+}
+
+impl Refusals {
+    pub(crate) fn tell(&self, refused: &WireError) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = (Instant::now(), 0);
+        let (since, count) = told.entry(discriminant(refused)).or_insert(new);
+        if since.elapsed() > SPAN {
+            if *count > MOST {
+                log(&format!("refused {} more like this:", *count - MOST));
+            }
+            (*since, *count) = new;
+        }
+        *count += 1;
+        if *count <= MOST {
+            log(&format!("refused {refused}"));
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The queue of each peer, and the task that writes it. Nothing is dropped while
+//! the peer is connected: producers wait while it is too far behind.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::io::{AsyncWriteExt, BufWriter};
+use tokio::sync::Notify;
+
+use super::zmtp::{Writer, encode};
+
+/// A peer that others wait for and that takes nothing for so long is
+/// disconnected.
+const STALLED: Duration = Duration::from_secs(10);
+
+pub(crate) struct Peer {
+    state: Mutex<State>,
+    /// The queue has something, or the peer is to go.
+    wake: Notify,
+    /// The peer has taken something.
+    taken: Notify,
+}
+
+struct State {
+    queue: VecDeque<Arc<[Bytes]>>,
+    /// Bytes in the queue and in the hands of the task that writes.
+    behind: usize,
+    progress: Instant,
+    gone: bool,
+}
+
+/// The peers of a socket.
+#[derive(Default)]
+pub(crate) struct Peers {
+    list: Mutex<Vec<Arc<Peer>>>,
+    /// A queue has become shorter, or a peer has left.
+    shorter: Condvar,
+}
+
+impl Peers {
+    pub(crate) fn list(&self) -> MutexGuard<'_, Vec<Arc<Peer>>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn remove(&self, peer: &Arc<Peer>) {
+        peer.state().gone = true;
+        self.list().retain(|p| !Arc::ptr_eq(p, peer));
+        self.shorter.notify_all();
+    }
+
+    /// Waits until nobody is more than `bytes` behind, or it is too late.
+    pub(crate) fn wait(&self, bytes: usize, until: Option<Instant>) {
+        let mut peers = self.list();
+        loop {
+            let mut wait = false;
+            for peer in peers.iter() {
+                let mut state = peer.state();
+                if state.gone || state.behind <= bytes {
+                    continue;
+                }
+                if state.progress.elapsed() > STALLED {
+                    state.gone = true;
+                    peer.wake.notify_one();
+                } else {
+                    wait = true;
+                }
+            }
+            if !wait || until.is_some_and(|end| Instant::now() >= end) {
+                return;
+            }
+            let tick = Duration::from_millis(20);
+            let woken = self.shorter.wait_timeout(peers, tick);
+            peers = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Writes what the peer is given until it goes.
+    pub(crate) async fn deliver(&self, peer: &Peer, write: Writer) -> io::Result<()> {
+        /// What a waiting producer should learn of at once.
+        const CONFIRMED: usize = 8 << 20;
+        let Writer {
+            stream,
+            mut sealing,
+        } = write;
+        let mut stream = BufWriter::with_capacity(1 << 16, stream);
+        let mut written = 0;
+        loop {
+            let next = {
+                let mut state = peer.state();
+                if state.gone {
+                    return Ok(());
+                }
+                state.queue.pop_front()
+            };
+            match next {
+                Some(message) => {
+                    for piece in encode(&message, sealing.as_mut())? {
+                        for part in piece.chunks(1 << 20) {
+                            peer.unless_gone(stream.write_all(part)).await?;
+                        }
+                    }
+                    written += size(&message);
+                    if written < CONFIRMED {
+                        continue;
+                    }
+                }
+                None if written == 0 => {
+                    peer.wake.notified().await;
+                    continue;
+                }
+                None => peer.unless_gone(stream.flush()).await?,
+            }
+            peer.state().behind -= std::mem::take(&mut written);
+            self.shorter.notify_all();
+            peer.taken.notify_one();
+        }
+    }
+}
+
+impl Peer {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                behind: 0,
+                progress: Instant::now(),
+                gone: false,
+            }),
+            wake: Notify::new(),
+            taken: Notify::new(),
+        })
+    }
+
+    pub(crate) fn push(&self, message: Arc<[Bytes]>) {
+        let mut state = self.state();
+        if state.behind == 0 {
+            state.progress = Instant::now();
+        }
+        state.behind += size(&message);
+        state.queue.push_back(message);
+        self.wake.notify_one();
+    }
+
+    /// Waits until the peer is no more than `bytes` behind: who does not take what
+    /// it is told is not listened to either. For one task at a time.
+    pub(crate) async fn keeps_up(&self, bytes: usize) {
+        while self.state().behind > bytes {
+            self.taken.notified().await;
+        }
+    }
+
+    /// A write that took place, unless the peer is to go before.
+    async fn unless_gone(&self, write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+        tokio::pin!(write);
+        loop {
+            tokio::select! {
+                done = &mut write => {
+                    self.state().progress = Instant::now();
+                    return done;
+                }
+                () = self.wake.notified() => {
+                    if self.state().gone {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a message takes of memory. Empty frames count too: who sends nothing else
+/// is behind, and must be flushed.
+fn size(message: &[Bytes]) -> usize {
+    message.iter().map(|f| f.len() + size_of::<Bytes>()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_behind_with_empty_messages_too() {
+        let peer = Peer::new();
+        for _ in 0..1000 {
+            peer.push([Bytes::new()].into());
+        }
+        assert!(peer.state().behind >= 1000);
+    }
+}

@@ -1,0 +1,27 @@
+//! What the Python side asks for, a JSON object a line.
+
+use serde::Deserialize;
+
+use crate::world::Change;
+
+#[derive(Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+pub(crate) enum Request {
+    Run {
+        id: u64,
+        code: String,
+        change: Option<Change>,
+    },
+    Complete {
+        id: u64,
+        code: String,
+        cursor: usize,
+    },
+    Variables {
+        id: u64,
+    },
+    Reset {
+        id: u64,
+    },
+    Interrupt,
+}

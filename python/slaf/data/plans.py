@@ -1,0 +1,138 @@
+"""Long tables out of datasets and into them, as polars LazyFrames, and `plan.slaf` of
+these."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from slaf._slaf import SlafError
+from slaf.data.long_frames import sink
+from slaf.dataset import Dataset, OverDataset, dataset_of
+from slaf.lazy.scan import Look, registered, source_of
+from slaf.lazy.scan.statement import of_statement
+from slaf.lazy.state import HandleState, OverState, state_of
+from slaf.sql import Prepared
+
+__all__ = ["SlafNamespace", "lazy_table", "scan", "sink", "sql_plan"]
+
+#: Columns of obs or var: one, several, or (True) all.
+Names = str | Sequence[str] | bool
+
+
+def scan(
+    dataset: str | os.PathLike[str] | OverDataset | OverState,
+    table: str = "expression",
+    *,
+    obs: Names = (),
+    var: Names = (),
+    layer: str | None = None,
+    version: int | None = None,
+    storage_options: dict[str, str] | None = None,
+) -> pl.LazyFrame:
+    """A table of a dataset as a `polars.LazyFrame`.
+
+    Nothing but the names and types of columns is read before it is collected, and
+    then only what the plan needs: filters by cells and genes choose what of the
+    values is read, and columns that nobody asks for are not read.
+
+    Parameters
+    ----------
+    dataset
+        A path or an address, a :class:`SLAFArray`, or a handle, of which it is the
+        part that the handle shows, with its changes and pending steps.
+    table
+        "expression" (or "X"), "raw", "layers/NAME", "cells" ("obs"), "genes"
+        ("var"), "obsm/KEY", "varm/KEY", "obsp/KEY" or "varp/KEY".
+    obs, var
+        Columns of obs and var beside the values of "expression", "raw" and layers:
+        a name, names, or True for all; `cell_id` and `gene_id` are the names of
+        cells and genes.
+    layer
+        The layer instead of X, as "layers/NAME".
+    version, storage_options
+        As of :class:`SLAFArray`, if `dataset` is a path.
+
+    Raises
+    ------
+    SlafError
+        There is no such table or column, or two columns have one name.
+    """
+    if isinstance(dataset, (str, os.PathLike)):
+        state = HandleState.of_dataset(Dataset.open(dataset, version, storage_options))
+    elif isinstance(dataset, OverDataset):
+        state = HandleState.of_dataset(dataset_of(dataset))
+    elif isinstance(dataset, OverState):
+        state = state_of(dataset)
+    else:
+        raise TypeError(
+            "`slaf.scan` takes a path, a SLAFArray or a lazy handle, not a "
+            f"{type(dataset).__name__}."
+        )
+    return lazy_table(state, table, obs=obs, var=var, layer=layer)
+
+
+def lazy_table(
+    state: HandleState,
+    table: str = "X",
+    *,
+    obs: Names = (),
+    var: Names = (),
+    layer: str | None = None,
+) -> pl.LazyFrame:
+    """A table of a handle; otherwise as :func:`scan`."""
+    names: Any = [[name] if isinstance(name, str) else name for name in (obs, var)]
+    return registered(source_of(state, table, *names, layer))
+
+
+def sql_plan(prepared: Prepared, **options: Any) -> pl.LazyFrame:
+    """The rows of a statement as a plan: the columns and rows that it asks for go into
+    the statement, and nothing is read before it is collected. `options` are `engine`
+    and `memory` (bytes)."""
+    return of_statement(prepared.text, lambda text: pl.DataFrame(prepared.ask(text, **options)))
+
+
+class SlafNamespace:
+    """What a plan over datasets does, beyond what polars tells of it."""
+
+    def __init__(self, plan: pl.LazyFrame):
+        self._plan = plan
+
+    def sink(self, path: str | os.PathLike[str], **options: Any) -> None:
+        """Writes a frame with a row for each stored value as a dataset; see
+        :func:`slaf.sink`."""
+        sink(self._plan, path, **options)
+
+    def explain(self) -> str:
+        """polars' plan, and, for each table of a dataset in it, what of its filters
+        is decided before values are read, how many cells and genes are left, and
+        about how much will be read. Only metadata is read for it.
+
+        Raises
+        ------
+        SlafError
+            The plan cannot be copied, as a function in it cannot.
+        """
+        look = Look()
+        try:
+            copy = look.at(lambda: pl.LazyFrame.deserialize(io.BytesIO(self._plan.serialize())))
+        except (pl.exceptions.PolarsError, ImportError, TypeError, ValueError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise SlafError(
+                f"What this plan reads cannot be told, as it cannot be copied: {first.rstrip('.')}."
+            ) from None
+        # The engine that asks every source for its rows, whatever others have.
+        try:
+            copy.collect(engine="in-memory")
+        except Exception:
+            # Of no rows some functions make nothing; the sources have been asked.
+            if not look.lines:
+                raise
+        return "\n".join([self._plan.explain(), *look.lines])
+
+
+pl.api.register_lazyframe_namespace("slaf")(SlafNamespace)

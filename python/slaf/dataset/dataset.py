@@ -1,0 +1,258 @@
+"""A dataset at one version: its tables, what is noted beside them, and how parts of
+it are read."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+
+from slaf import _slaf
+from slaf.ground import metadata
+from slaf.ground.axes import Positions, argument, is_all
+from slaf.ground.dtypes import handed_out, read_as
+
+#: The tables of the sections whose matrices are stored by coordinates.
+_PAIRS = {"layers": "layers", "obsp": "cellsxcells", "varp": "genesxgenes"}
+
+
+class Dataset:
+    """What everything reads from. `SLAFArray` is the public face over it.
+
+    Parameters
+    ----------
+    engine
+        The open dataset of the engine.
+    path
+        Where it is, as it was named.
+    options
+        Settings of the object store.
+    face
+        What makes the public object over a dataset.
+    """
+
+    def __init__(
+        self,
+        engine: _slaf.Dataset,
+        path: str,
+        options: dict[str, str] | None = None,
+        face: Callable[[Dataset], Any] | None = None,
+    ):
+        self.engine, self.path, self.options, self.face = engine, path, options, face
+        #: Cells × genes.
+        self.shape: tuple[int, int] = engine.shape
+        #: None of a dataset that slafdb wrote or changed last.
+        self.version: int | None = engine.version
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        version: int | None = None,
+        options: dict[str, str] | None = None,
+        face: Callable[[Dataset], Any] | None = None,
+    ) -> Dataset:
+        """Errors as :class:`slaf.SLAFArray`."""
+        path = os.fspath(path)
+        return cls(_slaf.Dataset(path, version, options), path, options, face)
+
+    def newest(self) -> Dataset:
+        """The dataset as it is now."""
+        return Dataset(self.engine.newest(), self.path, self.options, self.face)
+
+    def nested(self, name: str, version: int | None) -> Dataset:
+        """The dataset `name` inside this one."""
+        engine = self.engine.nested(name, version)
+        return Dataset(engine, engine.uri, self.options, self.face)
+
+    @cached_property
+    def public(self) -> Any:
+        """The public object over this; None if there is no `face`."""
+        return None if self.face is None else self.face(self)
+
+    def __reduce__(self) -> Any:
+        """Where it is, and its version: another process opens it there."""
+        uri = self.engine.uri
+        process = os.getpid() if uri.startswith("memory:") else None
+        return _opened, (uri, self.path, self.version, self.options, self.face, process)
+
+    # What there is --------------------------------------------------------
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """`config.json`."""
+        return json.loads(self.engine.config)
+
+    @cached_property
+    def notes(self) -> dict[str, Any]:
+        """What we wrote into the configuration; empty for slafdb's datasets."""
+        return self.config.get("slaf", {})
+
+    @cached_property
+    def columns(self) -> dict[str, dict[str, str]]:
+        """Table → column → Arrow type."""
+        return {name: dict(columns) for name, _, columns in self.engine.tables()}
+
+    def plain_columns(self, table: str) -> list[str]:
+        """The columns of a table that hold no vectors."""
+        return [n for n, kind in self.columns[table].items() if "FixedSizeList" not in kind]
+
+    def vector_columns(self, table: str) -> list[str]:
+        return [n for n, kind in self.columns[table].items() if "FixedSizeList" in kind]
+
+    def column_notes(self, axis: str) -> list[dict[str, Any]]:
+        """Of each column of obs or var, its `name` and what it is `stored` as. One
+        that slafdb has added has one name for both."""
+        notes = (self.notes.get(axis) or {"columns": []})["columns"]
+        noted = {note["stored"] for note in notes} | metadata.RESERVED
+        plain = self.plain_columns("cells" if axis == "obs" else "genes")
+        stored = [note for note in notes if note["stored"] in plain]
+        return [*stored, *({"name": n, "stored": n} for n in plain if n not in noted)]
+
+    def keys(self, section: str) -> list[str]:
+        """Keys of `layers`, `obsp` or `varp`."""
+        ids = ("cell_integer_id", "gene_integer_id")
+        return [c for c in self.columns.get(_PAIRS[section], {}) if not c.startswith(ids)]
+
+    # Reading --------------------------------------------------------------
+
+    def frame(self, table: str) -> pl.DataFrame:
+        """A table without vectors."""
+        return pl.DataFrame(self.engine.read(table, self.plain_columns(table)))
+
+    def column(self, table: str, name: str, rows: Positions | None) -> pa.ChunkedArray:
+        """Some rows (None: all) of a column."""
+        n = self.shape[0 if table == "cells" else 1]
+        place = None if rows is None or is_all(rows, n) else argument(rows)
+        return pa.table(self.engine.read(table, [name], place)).column(0)
+
+    def vector(self, table: str, key: str, rows: Positions | None = None) -> np.ndarray:
+        """The fixed-size lists of a column: rows × length."""
+        column = self.column(table, key, rows).combine_chunks()
+        return column.flatten().to_numpy().reshape(len(column), column.type.list_size)
+
+    @cached_property
+    def obs_names(self) -> pd.Index:
+        return self.names("obs")
+
+    @cached_property
+    def var_names(self) -> pd.Index:
+        return self.names("var")
+
+    def names(self, axis: str, rows: Positions | None = None) -> pd.Index:
+        """Names of cells or genes, read anew."""
+        table, column = ("cells", "cell_id") if axis == "obs" else ("genes", "gene_id")
+        notes = self.notes.get(axis)
+        name = column if notes is None else notes["index_name"]
+        ids = self.column(table, column, rows)
+        return pd.Index(ids.to_numpy(zero_copy_only=False), dtype=metadata.TEXT, name=name)
+
+    @cached_property
+    def x_dtype(self) -> np.dtype:
+        """What X is handed out as: its source's dtype, or, of a dataset that does not
+        say, float32 for counts, as AnnData holds them."""
+        noted = (self.notes.get("x") or {}).get("dtype")
+        stored = self.engine.value_dtype
+        return handed_out(noted or ("float32" if stored == "uint16" else stored))
+
+    def csr(self, cells: Positions, genes: Positions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """indptr, indices and data of X."""
+        dtype = self.x_dtype
+        arrays = self.engine.csr(argument(cells), argument(genes), read_as(dtype))
+        return (*arrays[:2], arrays[2].astype(dtype, copy=False))
+
+    def matrix_dtype(self, section: str, key: str) -> np.dtype:
+        """What a matrix of `layers`, `obsp` or `varp` is handed out as: the dtype that
+        it had when it was written."""
+        noted = self.notes.get(section, {}).get(key, {}).get("dtype")
+        if noted:
+            return handed_out(noted)
+        kinds = {"Float": "float32", "Float32": "float32", "Float64": "float64", "UInt16": "uint16"}
+        return np.dtype(kinds.get(self.columns[_PAIRS[section]][key], "float64"))
+
+    def matrix_csr(
+        self, section: str, key: str, rows: Positions, columns: Positions
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """indptr, indices and data of a matrix of `layers`, `obsp` or `varp`."""
+        dtype = self.matrix_dtype(section, key)
+        place = argument(rows), argument(columns)
+        indptr, indices, data = self.engine.pairs(section, key, *place, read_as(dtype))
+        return indptr, indices, data.astype(dtype, copy=False)
+
+    @cached_property
+    def row_starts(self) -> np.ndarray:
+        """The first row of each cell in `expression`, and the end of the last: int64,
+        cells + 1. A stored start that is wrong, as slafdb writes it where obs has a
+        column of another count, is counted anew."""
+        if self.engine.defect() is None:
+            starts = self.column("cells", "cell_start_index", None).to_numpy()
+            return np.append(starts, self.engine.nnz).astype(np.int64)
+        lengths = np.zeros(self.shape[0], dtype=np.int64)
+        for start in range(0, self.engine.nnz, _COUNTED):
+            rows = (start, 1, min(_COUNTED, self.engine.nnz - start))
+            table = pa.table(self.engine.read("expression", ["cell_integer_id"], rows))
+            ids = table.column(0).to_numpy()
+            lengths += np.bincount(ids, minlength=self.shape[0])
+        return np.append(0, np.cumsum(lengths))
+
+    @cached_property
+    def extras(self) -> dict[str, Any]:
+        """What the format has no place for, read whole."""
+        name = self.notes.get("extras")
+        content = None if name is None else self.engine.file(name)
+        if content is None:
+            return {}
+        import h5py
+        from anndata.io import read_elem
+
+        with h5py.File(io.BytesIO(content)) as file:
+            return {key: read_elem(file[key]) for key in file}
+
+
+#: Rows of `expression` that are counted at once.
+_COUNTED = 1 << 22
+
+
+class OverDataset:
+    """What has a dataset: its subclasses set `self._dataset`."""
+
+    _dataset: Dataset
+
+
+def dataset_of(array: OverDataset | Dataset) -> Dataset:
+    """The dataset that a `SLAFArray` is the face of; of a dataset, itself.
+
+    Raises
+    ------
+    TypeError
+        It is something else.
+    """
+    if isinstance(array, Dataset):
+        return array
+    if not isinstance(array, OverDataset):
+        raise TypeError(f"This takes a SLAFArray, not a {type(array).__name__}.")
+    return array._dataset
+
+
+def _opened(
+    uri: str,
+    path: str,
+    version: int | None,
+    options: dict[str, str] | None,
+    face: Callable[[Dataset], Any] | None,
+    process: int | None,
+) -> Dataset:
+    if process not in (None, os.getpid()):
+        raise _slaf.SlafError(
+            f"`{path}` is in the memory of another process. Write the dataset to a folder or an "
+            "object store to open it here."
+        )
+    return Dataset(_slaf.Dataset(uri, version, options), path, options, face)

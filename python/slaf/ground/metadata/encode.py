@@ -1,0 +1,334 @@
+"""pandas series as Arrow columns."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from slaf._slaf import SlafError
+from slaf.ground.metadata.decode import decode_column
+from slaf.ground.metadata.names import stored_names, text_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from slaf.ground.metadata.frames import Column, Columns
+
+#: Rows of a column that are read back before it is taken.
+_TRIED = 64
+
+
+def encode(
+    frame: pd.DataFrame | Columns, axis: str, keys: Iterable[str], told: dict[str, str]
+) -> tuple[dict[str, pa.Array | Encoded], dict[str, Any], dict[str, str]]:
+    """Arrow columns of `frame`, which is obs or var, with its index as ids; the
+    notes that :func:`decode_column` needs; and what the vectors `keys` of obsm
+    or varm are stored as beside them. `told` gets what changes its form."""
+    items = list(frame.items())
+    names = text_names([name for name, _ in items], axis, told)
+    vectors, stored = stored_names(keys, names)
+    columns: dict[str, pa.Array | Encoded] = {}
+    notes = []
+    for name, (_, series) in zip(names, items, strict=True):
+        where = f"{axis}/{name}"
+        if isinstance(series, pd.Series):
+            columns[stored[name]], note = tried(series, where, told)
+        else:
+            columns[stored[name]] = Encoded(series, where)
+            note = columns[stored[name]].note
+        notes.append({"name": name, "stored": stored[name]} | note)
+    if isinstance(frame, pd.DataFrame):
+        ids, index_name = frame.index, frame.index.name
+    else:
+        ids, index_name = frame.ids(), frame.index_name
+    plain = isinstance(ids, (pd.Index, pd.Series))
+    id_column = "cell_id" if axis == "obs" else "gene_id"
+    columns[id_column] = _names(ids) if plain else Encoded(ids, f"{axis}_names")
+    index_name = None if index_name is None else str(index_name)
+    return columns, {"index_name": index_name, "columns": notes}, vectors
+
+
+class Encoded:
+    """A column in its file, as Arrow by ranges of rows."""
+
+    def __init__(self, column: Column, where: str):
+        self._column, self._where = column, where
+        first, self.note = tried(column.rows(0, _TRIED), where, {})
+        self.type = first.type
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def slice(self, start: int, length: int) -> pa.Array:
+        part = self._column.rows(start, start + length)
+        array = encode_column(part, self._where, {})[0]
+        return array if array.type == self.type else array.cast(self.type)
+
+
+def _names(ids: pd.Index | pd.Series) -> pa.Array:
+    return pa.array([str(name) for name in ids], type=pa.string())
+
+
+#: What slafdb has a type for.
+_SLAFDB = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
+    "float32",
+    "float64",
+    "bool",
+}
+
+
+def slafdb_dtypes(notes: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """The dtypes of an encoded frame as slafdb takes them from `config.json`."""
+    found = {}
+    for note in notes["columns"]:
+        of_text = note["dtype"] == "category" and note["categories_dtype"] == "str"
+        if of_text or note["dtype"] in _SLAFDB:
+            found[note["stored"]] = {"dtype": note["dtype"]}
+    return found
+
+
+def tried(series: pd.Series, where: str, told: dict[str, str]) -> tuple[pa.Array, dict[str, Any]]:
+    """:func:`encode_column` of what can be read back."""
+    array, note = encode_column(series, where, told)
+    try:
+        decode_column(pa.chunked_array([array.slice(0, _TRIED)]), note)
+    except Exception as error:
+        raise refusal(series, where, error) from None
+    return array, note
+
+
+def encode_column(
+    series: pd.Series, where: str | None = None, told: dict[str, str] | None = None
+) -> tuple[pa.Array, dict[str, Any]]:
+    """A column as Arrow, and the note that :func:`decode_column` needs. `told`
+    gets what changes its form; without it, that is a warning.
+
+    Raises
+    ------
+    SlafError
+        Arrow has no place for it. The sentence names `where`.
+    """
+    where = str(series.name) if where is None else where
+    changed: dict[str, str] = {}
+    try:
+        encoded = _encoded(series, where, changed)
+    except SlafError:
+        raise
+    except Exception as error:
+        raise refusal(series, where, error) from None
+    if told is None:
+        warn_of(changed, stacklevel=3)
+    else:
+        told.update(changed)
+    return encoded
+
+
+def warn_of(told: dict[str, str], stacklevel: int = 2) -> None:
+    """One warning of all that changed its form."""
+    if told:
+        entries = "; ".join(f"`{where}`: {how}" for where, how in told.items())
+        warnings.warn(
+            f"These are stored in another form. {entries}.", UserWarning, stacklevel=stacklevel + 1
+        )
+
+
+def refusal(series: pd.Series, where: str, error: Exception) -> SlafError:
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return SlafError(
+        f"`{where}` is of dtype {series.dtype}, which cannot be stored as it is ({reason[:200]}). "
+        "Convert it, to text for instance, or leave it out."
+    )
+
+
+def _encoded(
+    series: pd.Series, where: str, told: dict[str, str]
+) -> tuple[pa.Array, dict[str, Any]]:
+    dtype, note = series.dtype, {"dtype": str(series.dtype)}
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _categorical(series, where, told)
+    if dtype == object:
+        return _objects(series, where, told)
+    if isinstance(dtype, pd.StringDtype):
+        nullable = dtype.na_value is pd.NA
+        return _texts(series), {"dtype": f"string[{dtype.storage}]" if nullable else "str"}
+    if isinstance(dtype, pd.ArrowDtype):
+        return _arrow(series, note)
+    if isinstance(dtype, pd.SparseDtype):
+        array, inner = _encoded(series.sparse.to_dense(), where, told)
+        return array, note | {"as": inner}
+    if isinstance(dtype, pd.PeriodDtype):
+        return pa.array(series.dt.start_time, from_pandas=True), note
+    if isinstance(dtype, pd.IntervalDtype):
+        return _texts(series), note
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return _zoned(series, dtype)
+    if dtype.kind == "c":
+        return pa.array([None if v != v else repr(complex(v)) for v in series], pa.string()), note
+    return _numbers(series, note)
+
+
+def _numbers(series: pd.Series, note: dict[str, Any]) -> tuple[pa.Array, dict[str, Any]]:
+    if not isinstance(series.dtype, np.dtype):
+        return pa.array(series, from_pandas=True), note
+    values = series.to_numpy()
+    if not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
+        note = {"dtype": values.dtype.name}
+    if values.dtype == np.float16:
+        values = values.astype(np.float32)
+    elif values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        narrow, note = values.astype(np.float64), {"dtype": "longdouble"}
+        if not (narrow == values)[values == values].all():
+            raise ValueError("it has more digits than a float64")
+        values = narrow
+    # A missing float is missing as all else is.
+    return pa.array(values, from_pandas=True), note
+
+
+def _zoned(series: pd.Series, dtype: pd.DatetimeTZDtype) -> tuple[pa.Array, dict[str, Any]]:
+    array = pa.array(series, from_pandas=True)
+    note = {"dtype": f"datetime64[{dtype.unit}, {array.type.tz}]"}
+    if array.type.tz[0] in "+-":
+        # Of zones without a name, SQL knows whole hours only.
+        array = array.cast(pa.timestamp(dtype.unit, "UTC"))
+    return array, note
+
+
+def _texts(series: pd.Series) -> pa.Array:
+    missing = series.isna().to_numpy()
+    values = zip(series.astype(object), missing, strict=True)
+    return pa.array([None if gap else str(value) for value, gap in values], pa.string())
+
+
+def as_texts(series: pd.Series) -> pd.Series:
+    """The text of each value; gaps are None."""
+    missing = series.isna()
+    values = series.astype(object)
+    for value in values[~missing]:
+        if callable(value) or (hasattr(value, "__array__") and not isinstance(value, np.generic)):
+            raise TypeError(f"it holds a {type(value).__name__}")
+    texts = [None if gap else str(v) for v, gap in zip(values, missing, strict=True)]
+    return pd.Series(texts, index=series.index, dtype=object)
+
+
+def _arrow(series: pd.Series, note: dict[str, Any]) -> tuple[pa.Array, dict[str, Any]]:
+    kind = series.dtype.pyarrow_dtype
+    array = pa.array(series)
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    stored = _stored_type(kind)
+    array = array if stored == array.type else array.cast(stored)
+    if pa.types.is_floating(stored):
+        array = pc.if_else(pc.is_nan(array), pa.scalar(None, stored), array)
+    schema = pa.schema([("x", kind)]).serialize().to_pybytes()
+    return array, note | {"arrow": base64.b64encode(schema).decode()}
+
+
+def _stored_type(kind: pa.DataType) -> pa.DataType:
+    """A type that the engine reads for values of type `kind`."""
+    if pa.types.is_dictionary(kind):
+        return _stored_type(kind.value_type)
+    if pa.types.is_decimal(kind):
+        return pa.string()
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    return kind
+
+
+def _objects(
+    series: pd.Series, where: str, told: dict[str, str]
+) -> tuple[pa.Array, dict[str, Any]]:
+    """A column of Python objects, by what they are."""
+    kind = pd.api.types.infer_dtype(series, skipna=True)
+    note = {"dtype": "object"}
+    if kind in ("string", "empty"):
+        return _texts(series), note
+    missing = series.isna()
+    values = [None if gap else v for v, gap in zip(series, missing, strict=True)]
+    if kind == "boolean":
+        return pa.array([None if v is None else bool(v) for v in values], pa.bool_()), note
+    if kind in ("integer", "floating", "mixed-integer-float"):
+        array = _exact_numbers(values, float if kind != "integer" else int)
+        if array is not None:
+            return array, note
+    if kind in ("date", "time") and {type(v) for v in values} <= {
+        type(None),
+        datetime.date if kind == "date" else datetime.time,
+    }:
+        return pa.array(values), note
+    if kind == "decimal":
+        return _texts(series), note | {"as": "decimal"}
+    if kind == "bytes":
+        told[where] = "bytes as text"
+        return pa.array([None if v is None else v.decode() for v in values], pa.string()), note
+    if kind in ("datetime", "datetime64", "timedelta", "timedelta64", "period", "interval"):
+        typed = series.where(~missing, pd.NaT).infer_objects()
+        if typed.dtype != object:
+            return _encoded(typed, where, told)
+    told[where] = _kinds_as_text(values)
+    return _texts(as_texts(series)), note
+
+
+def _kinds_as_text(values: Iterable[Any]) -> str:
+    kinds = sorted({type(v).__name__ for v in values if v is not None})
+    return f"{', '.join(kinds)} as text"
+
+
+def _exact_numbers(values: list[Any], of: type) -> pa.Array | None:
+    """None if the numbers do not all fit one type."""
+    plain = [None if v is None else of(v) for v in values]
+    if any(a != b for a, b in zip(plain, values, strict=True)):
+        return None
+    if of is float:
+        return pa.array(plain, pa.float64())
+    for kind in (pa.int64(), pa.uint64()):
+        try:
+            return pa.array(plain, kind)
+        except (OverflowError, pa.ArrowInvalid):
+            continue
+    return None
+
+
+def _categorical(
+    series: pd.Series, where: str, told: dict[str, str]
+) -> tuple[pa.Array, dict[str, Any]]:
+    codes, found = series.cat.codes.to_numpy().astype(np.int64), {}
+    categories = pd.Series(series.cat.categories, name=series.name)
+    values, of = _encoded(categories, where, found)
+    if found:
+        # Two that are one text are one category.
+        texts = values.to_pylist()
+        told[where] = f"categories: {found[where]}"
+        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        codes = np.where(codes < 0, -1, np.array([places[t] for t in texts] or [0])[codes])
+        values = pa.array(list(places), pa.string())
+    plain = of["dtype"] in ("object", "str") and pa.types.is_string(values.type) and len(of) == 1
+    note = {
+        "dtype": "category",
+        "categories": _in_json(values),
+        "categories_dtype": "str" if plain else of["dtype"],
+        "ordered": bool(series.cat.ordered),
+    }
+    if not plain and (len(of) > 1 or of["dtype"] == "object"):
+        note["of"] = of
+    return values.take(pa.array(codes, mask=codes < 0)), note
+
+
+def _in_json(values: pa.Array) -> list[Any]:
+    """Categories as their note has them. Digits of floats are
+    text: not all that read JSON take them to the last."""
+    kind = values.type
+    if pa.types.is_temporal(kind):
+        return values.cast(pa.int32() if kind.bit_width == 32 else pa.int64()).to_pylist()
+    if pa.types.is_floating(kind):
+        return [repr(v) for v in values.to_pylist()]
+    known = (pa.types.is_string, pa.types.is_large_string, pa.types.is_boolean, pa.types.is_integer)
+    if not any(is_kind(kind) for is_kind in known):
+        raise TypeError(f"categories of {kind}")
+    return values.to_pylist()

@@ -1,0 +1,103 @@
+"""What the columns of a table are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from slaf._slaf import SlafError
+
+#: Columns that belong to the format.
+RESERVED = {
+    "cell_id",
+    "cell_integer_id",
+    "cell_start_index",
+    "gene_id",
+    "gene_integer_id",
+}
+
+#: Columns that every Lance table has.
+_LANCE = {
+    "_rowid",
+    "_rowaddr",
+    "_rowoffset",
+    "_row_created_at_version",
+    "_row_last_updated_at_version",
+}
+
+#: The coordinate table of each section of matrices, and what its first columns
+#: begin with.
+PAIRS = {
+    "layers": "layers.lance",
+    "obsp": "cellsxcells.lance",
+    "varp": "genesxgenes.lance",
+}
+_COORDINATES = ("cell_integer_id", "gene_integer_id")
+
+#: What Lance and SQL take in no name.
+_REFUSED = str.maketrans({".": "_", "`": "_", "\0": "_"})
+
+
+def fitting(name: str) -> str:
+    """`name` as a table takes it: with `_` for dots, backticks and zero bytes."""
+    name = name.translate(_REFUSED)
+    if name in ("", "*"):
+        return "_"
+    return name + "_" if name in _LANCE else name
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """A name for `name` that is none of `taken`, nor one of the format's."""
+    taken = RESERVED | set(taken)
+    free = fitting(name)
+    while free in taken:
+        free += "_"
+    return free
+
+
+def fits_pairs(key: str) -> bool:
+    """Whether a matrix of this name can be a column of a coordinate table."""
+    return fitting(key) == key and key not in RESERVED and not key.startswith(_COORDINATES)
+
+
+def stored_names(
+    keys: Iterable[str], columns: Iterable[str], taken: Iterable[str] = ()
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What the `keys` of obsm and the `columns` of obs are stored as, in one
+    table that has the columns `taken`. A name that a table takes as it is keeps
+    it, of keys before columns; those that change take what is left, so that it
+    does not depend on their order."""
+    used, found = set(taken), ({}, {})
+    for exact in (True, False):
+        for names, stored in zip((keys, columns), found, strict=True):
+            for name in names:
+                as_is = fitting(name) == name and name not in RESERVED | used
+                if name in stored or (exact and not as_is):
+                    continue
+                stored[name] = name if exact else free_name(name, used)
+                used.add(stored[name])
+    return found
+
+
+def text_names(names: Iterable[Any], where: str, told: dict[str, str]) -> list[str]:
+    """Names of columns as text: those of several levels joined by `_`.
+
+    Raises
+    ------
+    SlafError
+        Two of them are the same.
+    """
+    texts, seen = [], set()
+    for name in names:
+        text = name
+        if isinstance(name, tuple):
+            text = "_".join(str(level) for level in name if str(level))
+        if not isinstance(text, str):
+            text = str(text)
+        if text is not name:
+            told[f"{where}/{text}"] = f"the name {name!r} as text"
+        if text in seen:
+            raise SlafError(f"`{where}` has the name `{text}` twice. Rename one, or leave it out.")
+        seen.add(text)
+        texts.append(text)
+    return texts

@@ -1,0 +1,24 @@
+"""A sparse matrix as a picture of where its values are."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from slaf import _slaf
+
+
+def picture(
+    csr: sparse.csr_matrix, shape: tuple[int, int], nnz: int | None, note: str
+) -> tuple[str, str]:
+    """HTML and text. `csr` is what is drawn, of a matrix of `shape` with `nnz` values
+    (None: unknown)."""
+    return _slaf.picture(
+        csr.indptr.astype(np.int64, copy=False),
+        csr.indices.astype(np.int32, copy=False),
+        csr.shape[1],
+        shape,
+        nnz,
+        str(csr.dtype),
+        note,
+    )

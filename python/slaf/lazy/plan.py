@@ -1,0 +1,212 @@
+"""What a lazy matrix is: where its values come from, which of them, and what is done
+to them once they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from slaf.dataset import Dataset
+from slaf.ground import axes
+from slaf.ground.axes import Positions
+from slaf.lazy import steps as todo
+from slaf.lazy.sources import Source, csc_of
+from slaf.lazy.steps import Arrays, Step
+
+#: Rows and columns.
+Part = tuple[Positions, Positions]
+#: Gives the names of an axis, 0 or 1.
+Names = Callable[[int], "pd.Index | None"]
+
+Matrix = sparse.csr_matrix | sparse.csc_matrix | np.ndarray
+
+
+@dataclass(frozen=True)
+class MatrixPlan:
+    """A cells × genes matrix that is read when computed. It is never changed: all
+    that is done to it makes another."""
+
+    source: Source
+    #: Where the rows and columns of the steps are in the source.
+    base: Part
+    #: What is done to the values, in order.
+    steps: tuple[Step, ...]
+    #: Where this matrix's rows and columns are among those of the steps.
+    part: Part
+    #: Names of the axes; by default those of the source's dataset.
+    names: Names | None
+    #: Where this matrix's rows and columns are among what `names` names.
+    named_at: Part
+
+    @classmethod
+    def of(cls, source: Source, names: Names | None = None) -> MatrixPlan:
+        """All of `source`."""
+        rows, columns = source.shape
+        whole = range(rows), range(columns)
+        return cls(source, whole, (), whole, names, whole)
+
+    # What it is -----------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.part[0]), len(self.part[1])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype that :meth:`compute` gives."""
+        dtype = self.source.dtype
+        for step in self.steps:
+            dtype = step.result(dtype)
+        return dtype
+
+    @property
+    def dataset(self) -> Dataset | None:
+        """The dataset that it is read from, if it is one."""
+        return getattr(self.source, "dataset", None)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether a step makes it dense."""
+        return any(step.dense for step in self.steps)
+
+    @property
+    def was_dense(self) -> bool:
+        """Whether it was, or is, a dense array elsewhere."""
+        return self.is_dense or getattr(self.source, "was_dense", False)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of its source, in order."""
+        return all(axes.is_all(self.in_source(axis), self.source.shape[axis]) for axis in (0, 1))
+
+    @property
+    def stored(self) -> int | None:
+        """How many values are stored, where that is known without reading."""
+        return self.source.nnz if self.is_whole else None
+
+    def in_source(self, axis: int) -> Positions:
+        """Where the rows (0) or columns (1) are in the source."""
+        return axes.compose(self.base[axis], self.part[axis])
+
+    def axis_names(self, axis: int) -> pd.Index | None:
+        if self.names is not None:
+            given = self.names(axis)
+            return None if given is None else axes.take(given, self.named_at[axis])
+        if self.dataset is None:
+            return None
+        names = self.dataset.obs_names if axis == 0 else self.dataset.var_names
+        return axes.take(names, self.in_source(axis))
+
+    # What can be made of it -----------------------------------------------
+
+    def __getitem__(self, key: Any) -> MatrixPlan:
+        """A part, by any key that AnnData takes."""
+        rows, columns = axes.split_key(key)
+        return self.at(
+            axes.positions(rows, self.shape[0], lambda: self.axis_names(0), "obs"),
+            axes.positions(columns, self.shape[1], lambda: self.axis_names(1), "var"),
+        )
+
+    def at(self, rows: Positions, columns: Positions) -> MatrixPlan:
+        """A part, by positions."""
+        part, named = (
+            tuple(axes.compose(o, i) for o, i in zip(place, (rows, columns), strict=True))
+            for place in (self.part, self.named_at)
+        )
+        return replace(self, part=part, named_at=named)
+
+    def named(self, names: Names | None) -> MatrixPlan:
+        """This matrix with the names that `names` gives of each axis."""
+        rows, columns = self.shape
+        return replace(self, names=names, named_at=(range(rows), range(columns)))
+
+    def after(self, *more: Step) -> MatrixPlan:
+        """This matrix with `more` done to its values."""
+        base = self.in_source(0), self.in_source(1)
+        done = tuple(step.take(*self.part) for step in self.steps)
+        whole = range(self.shape[0]), range(self.shape[1])
+        return replace(self, base=base, steps=(*done, *more), part=whole)
+
+    def keeping(self, wanted: Callable[[Step], bool]) -> MatrixPlan:
+        """This matrix with only the steps that are `wanted`."""
+        return replace(self, steps=tuple(step for step in self.steps if wanted(step)))
+
+    def turned(self) -> MatrixPlan:
+        """Genes × cells, as lazy as this."""
+        return MatrixPlan.of(Turned(self)).named(lambda axis: self.axis_names(1 - axis))
+
+    # Reading --------------------------------------------------------------
+
+    def compute(self, format: str = "csr") -> Matrix:
+        """A scipy matrix of the format "csr" or "csc", with sorted indices, over the
+        engine's own buffers; an ndarray once a step has made it dense."""
+        arrays = self.source.csr(self.in_source(0), self.in_source(1))
+        rows, columns = self.shape
+        steps = [step.take(*self.part) for step in self.steps]
+        dense = next((at for at, step in enumerate(steps) if step.dense), len(steps))
+        if steps[:dense]:
+            arrays = (*arrays[:2], todo.apply_sparse(arrays, columns, steps[:dense], self.dtype))
+        if steps[dense:]:
+            x = _compressed(sparse.csr_matrix, arrays, (rows, columns))
+            return todo.apply_dense(x.astype(self.dtype, copy=False).toarray(), steps[dense:])
+        if format == "csc":
+            return _compressed(sparse.csc_matrix, csc_of(arrays, columns), (rows, columns))
+        return _compressed(sparse.csr_matrix, arrays, (rows, columns))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Names are asked of a handle, which is not sent along.
+        names = self.axis_names(0), self.axis_names(1)
+        plain = replace(self, names=None)
+        if self.names is None or all(index is None for index in names):
+            return dict(plain.__dict__)
+        stored = plain.axis_names(0), plain.axis_names(1)
+        if self.dataset is not None and all(map(pd.Index.equals, names, stored)):
+            return dict(plain.__dict__)
+        return dict(self.named(FixedNames(*names)).__dict__)
+
+
+class FixedNames:
+    """Names that do not follow a handle's."""
+
+    def __init__(self, rows: pd.Index | None, columns: pd.Index | None):
+        self._names = rows, columns
+
+    def __call__(self, axis: int) -> pd.Index | None:
+        return self._names[axis]
+
+
+class Turned:
+    """A source: a lazy matrix with rows and columns exchanged."""
+
+    def __init__(self, matrix: MatrixPlan):
+        self.matrix = matrix
+        self.shape = matrix.shape[::-1]
+        self.dtype = matrix.dtype
+        self.nnz = matrix.stored
+
+    def csr(self, rows: Positions, columns: Positions) -> Arrays:
+        part = sparse.csc_matrix(self.matrix.at(columns, rows).compute(format="csc"))
+        return part.indptr, part.indices, part.data
+
+
+class OverMatrix:
+    """What has a plan: its subclasses set `self._plan`."""
+
+    _plan: MatrixPlan
+
+
+def plan_of(matrix: OverMatrix) -> MatrixPlan:
+    """What a `LazyExpressionMatrix` would read."""
+    return matrix._plan
+
+
+def _compressed(kind: type, arrays: Arrays, shape: tuple[int, int]) -> Any:
+    indptr, indices, data = arrays
+    matrix = kind((data, indices, indptr), shape=shape, copy=False)
+    matrix.has_sorted_indices = True
+    return matrix

@@ -1,0 +1,88 @@
+"""What other packages do with a handle. scanpy's functions that work on obs, obsm
+and graphs just work; one that reaches for the matrix would read it whole or fail
+far away, so it is told what to call instead."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+#: Functions of scanpy that run on handles without reading the matrix whole.
+STREAMED = frozenset(
+    {
+        "calculate_qc_metrics",
+        "filter_cells",
+        "filter_genes",
+        "highly_variable_genes",
+        "log1p",
+        "neighbors",
+        "normalize_total",
+        "pca",
+        "rank_genes_groups",
+        "scale",
+    }
+)
+
+
+def referenced(key: Any) -> Any:
+    """The accessor and the place of a reference of `anndata.acc`, such as
+    `A.obs["x"]`; None of any other key."""
+    acc = sys.modules.get("anndata.acc")
+    if acc is None:
+        return None
+    if isinstance(key, acc.AdRef):
+        return key.acc, (key.idx,)
+    return (key, ()) if isinstance(key, acc.RefAcc) else None
+
+
+def refuse_scanpy() -> None:
+    """Raises if the matrix is asked for from inside scanpy.
+
+    Raises
+    ------
+    TypeError
+        It names the function, and the line that works.
+    """
+    called = _scanpy_function(sys._getframe(2))
+    if called is not None:
+        raise TypeError(advice(called))
+
+
+def advice(called: str) -> str:
+    """What to do instead of `called`, such as "pp.pca"."""
+    part, _, name = called.partition(".")
+    if name in STREAMED:
+        return (
+            f"`sc.{called}` reads the whole matrix. `slaf.scanpy.{part}.{name}(handle)` does the "
+            "same without."
+        )
+    return (
+        f"`sc.{called}` reads the whole matrix, which a lazy handle does not hold. Read it: "
+        f"`adata = handle.to_adata(); sc.{called}(adata)`."
+    )
+
+
+#: scanpy's packages, and what its users call them. Plots are not among them:
+#: they look at single genes, which a handle gives them.
+_PARTS = {"preprocessing": "pp", "tools": "tl", "neighbors": "pp"}
+
+
+def _scanpy_function(frame: Any) -> str | None:
+    """The function of scanpy that a user called and this frame runs in, if its
+    work is scanpy's and not ours."""
+    found = None
+    while frame is not None:
+        package, _, rest = frame.f_globals.get("__name__", "").partition(".")
+        room = rest.partition(".")[0]
+        if package == "scanpy" and room == "plotting":
+            return None
+        if package == "scanpy" and room in _PARTS:
+            found = f"{_PARTS[room]}.{frame.f_code.co_name}"
+        elif package not in _BETWEEN:
+            break
+        frame = frame.f_back
+    return found
+
+
+#: What scanpy's functions are wrapped in, or call on their way.
+_BETWEEN = ("scanpy", "anndata", "functools", "legacy_api_wrap", "abc", "sklearn", "numba", "scipy")

@@ -1,0 +1,285 @@
+"""`%%sql` in any IPython: our kernel, a plain ipykernel, a terminal. `%%rust`
+is in `slaf.rust_cells`, `%slaf` in `slaf.notebook.variables`.
+
+    %%sql [options] [name <<]
+    SELECT …
+
+Options: `--on HANDLE`, `--engine polars|datafusion`, `--limit ROWS`, `--lazy`,
+`--explain`, `--profile`.
+
+The tables are those of the session's only open dataset; with several open,
+`variable.cells`. A frame is a table by its variable's name, and `{{x}}` and `$x`
+are values of variables. `name <<` binds the answer as a polars DataFrame, whose
+buffers are the engine's own; with `--lazy`, as a LazyFrame.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import threading
+from collections import ChainMap
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from slaf import _slaf, rust_cells
+from slaf.notebook import completion, variables
+from slaf.notebook.datasets import open_datasets
+
+if TYPE_CHECKING:
+    from slaf.sql import SqlSession
+
+
+def load(shell) -> None:
+    """Registers the magics, their completion and the displays."""
+    sessions = Sessions(shell)
+    shell.register_magic_function(_sql_cell(sessions), "line_cell", "sql")
+    completion.register(shell, "slaf.sql", lambda text, cursor: _asked(sessions, text, cursor))
+    cleanup = shell.input_transformers_cleanup
+    cleanup[:] = [t for t in cleanup if getattr(t, "__name__", "") != "_without_comments"]
+    cleanup.append(_without_comments)
+    shell.configurables[:] = [c for c in shell.configurables if type(c).__name__ != "Slaf"]
+    shell.configurables.append(sessions.config)
+    shell.slaf_sessions = sessions
+    formatter = shell.display_formatter.formatters["text/html"]
+    for module, name in (("scipy.sparse._csr", "csr_matrix"), ("scipy.sparse._csr", "csr_array")):
+        formatter.for_type_by_name(module, name, _csr_html)
+    variables.load(shell, sessions, rust_cells.load(shell))
+
+
+class Sessions:
+    """The one SQL session of a shell."""
+
+    def __init__(self, shell: Any):
+        self.shell = shell
+        self.config = _config(shell)
+        self._session: SqlSession | None = None
+
+    @property
+    def session(self) -> SqlSession:
+        if self._session is None:
+            _import_whole("slaf.sql")
+            from slaf.sql import SqlSession
+
+            namespace = self.shell.user_ns
+            self._session = SqlSession(namespace, lambda on: open_datasets(namespace, on))
+        return self._session
+
+    def within(self, local: dict[str, Any] | None) -> SqlSession:
+        """The session as a function sees it whose variables are `local`."""
+        session, namespace = self.session, self.shell.user_ns
+        if local is None or local is namespace:
+            return session
+        names = _Scope(local, namespace)
+        return replace(session, namespace=names, handles=lambda on: open_datasets(names, on))
+
+    @property
+    def views(self) -> list[str]:
+        """The names of the session's SQL views."""
+        return [] if self._session is None else list(self._session.views)
+
+    @property
+    def memory(self) -> int | None:
+        from slaf.ground.sizes import bytes_of
+
+        return bytes_of(self.config.memory) if self.config.memory else None
+
+
+def _import_whole(name: str) -> None:
+    """numpy, pandas and polars take a second, and an interrupt must not leave half
+    a module behind: they are imported in a thread that goes on."""
+    thread = threading.Thread(target=importlib.import_module, args=(name,), name="slaf-import")
+    thread.start()
+    thread.join()
+
+
+class _Scope(ChainMap):
+    """A function's variables, and behind them the notebook's, which are set."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.maps[-1][name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self.maps[-1][name]
+
+
+def _config(shell: Any) -> Any:
+    from traitlets import Unicode
+    from traitlets.config import Configurable
+
+    class Slaf(Configurable):
+        """Settings of the SQL engine: `%config Slaf.memory = "2 GB"`."""
+
+        memory = Unicode(
+            "",
+            help="Memory that a statement may take before it spills to disk; empty: a quarter of "
+            "the machine's.",
+        ).tag(config=True)
+
+    return Slaf(parent=shell)
+
+
+def _sql_cell(sessions: Sessions):
+    from IPython.core.magic import needs_local_scope, no_var_expand
+
+    # `$x` and `{x}` are ours: IPython would paste their text into the statement.
+    @no_var_expand
+    @needs_local_scope
+    def sql(line: str, cell: str | None = None, *, local_ns: dict[str, Any] | None = None):
+        """Run SQL over open SLAF datasets and frames.
+
+        %%sql [--on HANDLE] [--engine auto|polars|datafusion] [--limit ROWS]
+              [--lazy] [--explain] [--profile] [name <<]
+        SELECT louvain, COUNT(*) AS n FROM cells GROUP BY louvain
+        """
+        from IPython.core.error import UsageError
+
+        try:
+            session = sessions.within(local_ns)
+            return _run(sessions, session, _slaf.parse_cell(line, cell or ""))
+        except (ValueError, NameError, OSError) as error:
+            # A message, not the stack of the magic.
+            raise UsageError(str(error)) from None
+
+    return sql
+
+
+def _run(sessions: Sessions, session: SqlSession, cell: _slaf.SqlCell) -> Any:
+    shell = sessions.shell
+    if cell.lazy:
+        if cell.target is None:
+            raise ValueError("`--lazy` gives a plan to a variable: `%%sql --lazy name <<`.")
+        from slaf.data.plans import sql_plan
+
+        prepared = session.prepared(cell.sql, cell.on)
+        options = {"engine": cell.engine, "memory": sessions.memory}
+        shell.user_ns[cell.target] = sql_plan(prepared, **options)
+        print(f"{cell.target}: a polars LazyFrame; collect() reads")
+        return None
+    text = f"EXPLAIN {cell.sql}" if cell.explain else cell.sql
+    with _Watch() as watch:
+        answer = session.run(
+            text,
+            on=cell.on,
+            engine=cell.engine,
+            limit=cell.limit,
+            memory=sessions.memory,
+            watch=watch,
+        )
+    if answer is None:
+        return None
+    if cell.profile:
+        read, milliseconds = answer.profile
+        rows, _ = answer.shape
+        engine, reason = answer.engine
+        print(
+            f"{rows:,} rows in {milliseconds:,.1f} ms; {read:,} rows of expression read; "
+            f"{engine} ({reason})"
+        )
+    if cell.explain:
+        import polars as pl
+
+        print("\n".join(pl.DataFrame(answer)["plan"]))
+        return None
+    if cell.target is None:
+        return answer
+    import polars as pl
+
+    shell.user_ns[cell.target] = pl.DataFrame(answer)
+    for warning in answer.warnings:
+        print(warning)
+    rows, columns = answer.shape
+    print(f"{cell.target}: {rows:,} rows × {columns} columns")
+    return None
+
+
+class _Watch:
+    """A bar below the cell, once many rows take their time."""
+
+    _MANY = 10_000_000
+
+    def __enter__(self) -> _Watch:
+        self._bars = None
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        if total < self._MANY:
+            return
+        if self._bars is None:
+            from slaf.ground.progress import in_notebook
+
+            self._bars = in_notebook() or _Silent()
+        self._bars("expression", done, total)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.close()
+
+
+class _Silent:
+    def __call__(self, *_: object) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+#: The magic of a cell of ours, and comments of Python before it.
+_MAGIC = re.compile(r"(?:\s*#[^\n]*\n)*\s*(%%?sql)(?!\w)")
+_COMMENTED = re.compile(r"(?:\s*#[^\n]*\n)+\s*(?=%%(?:sql|rust)\b)")
+
+
+def _without_comments(lines: list[str]) -> list[str]:
+    """A cell of ours without the comments before its magic, which IPython wants
+    in the first line."""
+    code = "".join(lines)
+    found = _COMMENTED.match(code)
+    return lines if found is None else code[found.end() :].splitlines(keepends=True)
+
+
+# Completion and inspection -------------------------------------------------
+
+
+def sql_of(code: str) -> tuple[int, str] | None:
+    """Where the statement of a `%%sql` cell begins, and its text."""
+    found = _MAGIC.match(code)
+    if found is None or (found[1] == "%sql" and "\n" in code[found.start(1) :].rstrip()):
+        return None
+    return found.end(), code[found.end() :]
+
+
+def complete(sessions: Sessions, code: str, cursor: int) -> tuple[int, list[tuple[str, str]]]:
+    """Where the candidates begin in `code`, and each with its kind."""
+    found = sql_of(code)
+    if found is None or cursor < found[0]:
+        return cursor, []
+    start, sql = found
+    place = len(sql[: cursor - start].encode())
+    begin, matches = _slaf.complete_sql(sql, place, sessions.session.catalog())
+    return start + len(sql.encode()[:begin].decode()), matches
+
+
+def inspect(sessions: Sessions, code: str, cursor: int) -> str | None:
+    """What the name at `cursor` means in the SQL of `code`."""
+    found = sql_of(code)
+    if found is None or cursor < found[0]:
+        return None
+    start, sql = found
+    place = len(sql[: cursor - start].encode())
+    return _slaf.inspect_sql(sql, place, sessions.session.catalog())
+
+
+def _asked(sessions: Sessions, code: str, cursor: int) -> completion.Candidates | None:
+    if sql_of(code) is None:
+        return None
+    try:
+        start, matches = complete(sessions, code, cursor)
+    except (ValueError, NameError, OSError):
+        start, matches = cursor, []
+    return start, cursor, matches
+
+
+def _csr_html(matrix: Any) -> str:
+    from slaf.ground.picture import picture
+
+    return picture(matrix, matrix.shape, matrix.nnz, "in memory")[0]

@@ -1,0 +1,227 @@
+"""SQL sessions: the tables that a statement may name, the values that it may
+use, and the names that it gives. The engine is Rust's; what is looked up here
+are Python's variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from slaf import _slaf
+from slaf._slaf import SlafError
+from slaf.dataset import Dataset
+from slaf.ground.hints import did_you_mean
+from slaf.sql.params import FEW, param
+from slaf.sql.tables import may_be_table, scan_file, table_of
+
+#: A handle: `(variable, dataset, cells, genes)`.
+Handle = tuple[str, Any, Any, Any]
+#: Open handles, and the place of the one whose tables need no prefix.
+Handles = tuple[list[Handle], int | None]
+
+
+@dataclass
+class SqlSession:
+    """Statements over the variables of `namespace`.
+
+    `handles(on)` gives the open datasets; tables that are created become
+    variables, and views are kept.
+    """
+
+    namespace: MutableMapping[str, Any]
+    handles: Callable[[str | None], Handles]
+    views: dict[str, str] = field(default_factory=dict)
+
+    def run(
+        self, text: str, *, watch: Callable[[int, int], None] | None = None, **options: Any
+    ) -> _slaf.Answer | None:
+        """Runs all statements of `text`; the answer of the last.
+
+        `options` are `on` (a handle's variable), `engine`, `limit` and `memory`
+        (bytes).
+        """
+        answer = None
+        for statement in _slaf.split_sql(text):
+            answer = self._statement(statement, watch, **options)
+        return answer
+
+    @contextmanager
+    def given(self, values: Mapping[str, Any]) -> Iterator[None]:
+        """Has `values` as variables, too, for a while."""
+        before = {name: self.namespace[name] for name in values if name in self.namespace}
+        self.namespace.update(values)
+        try:
+            yield
+        finally:
+            for name in values:
+                self.namespace.pop(name, None)
+            self.namespace.update(before)
+
+    def prepared(self, text: str, on: str | None = None) -> Prepared:
+        """One statement with what it needs, as it is now."""
+        names, values = [], {}
+        scope = {"ident": str, **self.namespace}
+        for place, (expression, is_name) in enumerate(_slaf.sql_holes(text)):
+            value = _evaluated(expression, scope)
+            names.append(str(value) if is_name else None)
+            if not is_name:
+                values[f"_{place}"] = value
+        text = _slaf.fill_sql(text, names)
+        statement = _slaf.parse_sql(text)
+        for name in statement.parameters:
+            if name not in values:
+                values[name] = self._variable(name)
+        frames: dict[str, Any] = {}
+        params = {name: param(name, value, frames) for name, value in values.items()}
+        lances = self._gather(statement, frames)
+        handles, default = self.handles(on)
+        others = [name for name, value in self.namespace.items() if may_be_table(name, value)]
+        views = list(self.views.items())
+        catalog = (handles, default, list(frames.items()), views, lances, others)
+        return Prepared(text, statement, catalog, params)
+
+    def catalog(self, on: str | None = None) -> tuple:
+        """All tables by their names, for completion."""
+        handles, default = self.handles(on)
+        frames = {
+            name: table
+            for name, value in self.namespace.items()
+            if not name.startswith("_") and (table := table_of(value, schema_only=True)) is not None
+        }
+        return (handles, default, list(frames.items()), list(self.views.items()), [], [])
+
+    def _statement(
+        self, text: str, watch: Any, on: str | None = None, **options: Any
+    ) -> _slaf.Answer | None:
+        prepared = self.prepared(text, on)
+        statement = prepared.statement
+        if statement.kind == "drop":
+            self._drop(statement)
+            return None
+        if statement.kind == "create_view":
+            if self._is_free(statement):
+                self.views[statement.name] = self._kept(prepared)
+            return None
+        if statement.kind == "create_table":
+            if not self._is_free(statement):
+                return None
+            answer = prepared.run(watch=watch, **options)
+            self.views.pop(statement.name, None)
+            self.namespace[statement.name] = pl.DataFrame(answer)
+            return answer
+        return prepared.run(watch=watch, **options)
+
+    def _kept(self, prepared: Prepared) -> str:
+        """The query of a view, with the values that its parameters have now."""
+        for name, value in prepared.params.items():
+            if isinstance(value, tuple) and value[0] == "frame":
+                raise SlafError(
+                    f"A view keeps its values, and `{name}` is a frame or a list of more than "
+                    f"{FEW}. Create a table: `CREATE TABLE {prepared.statement.name} AS …`."
+                )
+        return _slaf.bound_sql(prepared.text, prepared.params)
+
+    def _is_free(self, statement: _slaf.Statement) -> bool:
+        """Whether the name is to be given."""
+        name = statement.name
+        taken = name in self.views or table_of(self.namespace.get(name)) is not None
+        if taken and statement.taken == "refused":
+            raise SlafError(f"There is a table `{name}` already. Write `CREATE OR REPLACE …`.")
+        return not taken or statement.taken == "replaced"
+
+    def _drop(self, statement: _slaf.Statement) -> None:
+        name = statement.name
+        if self.views.pop(name, None) is not None:
+            return
+        if table_of(self.namespace.get(name)) is not None:
+            del self.namespace[name]
+        elif statement.taken == "refused":
+            datasets = [dataset for _, dataset, *_ in self.handles(None)[0]]
+            if any(name in (table for table, *_ in dataset.tables()) for dataset in datasets):
+                raise SlafError(f"`{name}` belongs to a dataset, and datasets are only read here.")
+            known = [*self.views, *self.namespace]
+            raise SlafError(f"There is no table `{name}` to drop.{_hint(name, known)}")
+
+    def _variable(self, name: str) -> Any:
+        if name not in self.namespace:
+            known = [n for n in self.namespace if not n.startswith("_")]
+            raise SlafError(f"There is no variable `{name}`.{_hint(name, known)}")
+        return self.namespace[name]
+
+    def _gather(self, statement: _slaf.Statement, frames: dict[str, Any]) -> list:
+        """Adds the frames that a statement, or a view of it, names; the paths of
+        Lance tables."""
+        lances, todo, seen = [], [statement], set()
+        while todo:
+            statement = todo.pop()
+            for path in statement.reads:
+                key = f"read:{path}"
+                if path.rstrip("/").endswith(".lance"):
+                    lances.append((key, path))
+                elif key not in frames:
+                    frames[key] = table_of(scan_file(path))
+            for name in statement.tables:
+                if name in self.views:
+                    if name not in seen:
+                        seen.add(name)
+                        todo.append(_slaf.parse_sql(self.views[name]))
+                    continue
+                if name not in frames and name in self.namespace:
+                    table = table_of(self.namespace[name])
+                    if table is not None:
+                        frames[name] = table
+        return lances
+
+
+@dataclass
+class Prepared:
+    """A statement, its tables and its parameters."""
+
+    text: str
+    statement: _slaf.Statement
+    catalog: tuple
+    params: dict[str, Any]
+
+    def run(self, **options: Any) -> _slaf.Answer:
+        return _slaf.query(self._query(), self.catalog, self.params, **options)
+
+    def _query(self) -> str:
+        return self.statement.query if self.statement.kind == "create_table" else self.text
+
+    def ask(self, text: str, **options: Any) -> _slaf.Answer:
+        """Another statement over the same tables."""
+        return _slaf.query(text, self.catalog, self.params, **options)
+
+
+def _evaluated(expression: str, scope: Mapping[str, Any]) -> Any:
+    try:
+        # The author's own code, as in a cell of Python.
+        return eval(expression, dict(scope))
+    except NameError as error:
+        name = error.name or expression
+        raise SlafError(f"There is no variable `{name}`.{_hint(name, scope)}") from None
+    except Exception as error:
+        raise SlafError(f"`{{{{{expression}}}}}` fails: {error}") from None
+
+
+def _hint(name: str, known: Any) -> str:
+    near = _slaf.nearest(name, [n for n in known if isinstance(n, str)])
+    return did_you_mean(near)
+
+
+def session_of(dataset: Dataset) -> SqlSession:
+    """The session of one dataset, whose tables need no prefix."""
+    cells, genes = dataset.shape
+    handle = ("dataset", dataset.engine, (0, 1, cells), (0, 1, genes))
+    return SqlSession({}, lambda on: ([handle], 0))
+
+
+def ask(dataset: Dataset, text: str, **params: Any) -> pl.DataFrame:
+    """The answer of one question to a dataset; `params` are values for `$name`."""
+    session = session_of(dataset)
+    session.namespace.update(params)
+    return pl.DataFrame(session.run(text))

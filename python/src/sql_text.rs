@@ -1,0 +1,119 @@
+//! The text of SQL statements and cells, taken apart for Python.
+
+use std::collections::HashMap;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use slaf_core::query::{self, Command, Engine, Taken};
+use slaf_magics::Cell;
+
+use crate::errors::to_python;
+use crate::sql_params::{PyParam, params};
+
+/// The statements of a text.
+#[pyfunction]
+pub(crate) fn split_sql(sql: &str) -> Vec<String> {
+    query::split(sql)
+}
+
+/// The Python expressions in `{{…}}`, and whether each names something.
+#[pyfunction]
+pub(crate) fn sql_holes(sql: &str) -> PyResult<Vec<(String, bool)>> {
+    let holes = query::holes(sql).map_err(to_python)?;
+    Ok(holes
+        .into_iter()
+        .map(|hole| (hole.expression, hole.is_name))
+        .collect())
+}
+
+/// The statement with parameters `$_0`, `$_1` … or the given names in its holes.
+#[pyfunction]
+pub(crate) fn fill_sql(sql: &str, names: Vec<Option<String>>) -> PyResult<String> {
+    query::fill(sql, &names).map_err(to_python)
+}
+
+/// What a statement asks for and needs.
+#[pyclass(frozen, get_all, module = "slaf._slaf")]
+pub(crate) struct Statement {
+    /// `ask`, `create_view`, `create_table` or `drop`.
+    kind: &'static str,
+    /// What is created or dropped.
+    name: Option<String>,
+    /// What becomes of a name that is taken, or of the absence of one: `refused`,
+    /// `replaced` or `kept`.
+    taken: &'static str,
+    /// The query that is given a name.
+    query: Option<String>,
+    tables: Vec<String>,
+    reads: Vec<String>,
+    parameters: Vec<String>,
+}
+
+/// The query of a statement with its parameters written out.
+#[pyfunction]
+pub(crate) fn bound_sql(
+    py: Python<'_>,
+    sql: &str,
+    values: HashMap<String, Option<PyParam>>,
+) -> PyResult<Option<String>> {
+    query::bound(sql, &params(py, values)?).map_err(to_python)
+}
+
+#[pyfunction]
+pub(crate) fn parse_sql(sql: &str) -> PyResult<Statement> {
+    let parsed = query::parse(sql).map_err(to_python)?;
+    let query = parsed.query();
+    let if_taken = |taken: Taken| match taken {
+        Taken::Refused => "refused",
+        Taken::Replaced => "replaced",
+        Taken::Kept => "kept",
+    };
+    let (kind, name, taken) = match parsed.command {
+        Command::CreateView(name, taken) => ("create_view", Some(name), if_taken(taken)),
+        Command::CreateTable(name, taken) => ("create_table", Some(name), if_taken(taken)),
+        Command::Drop(name, false) => ("drop", Some(name), "refused"),
+        Command::Drop(name, true) => ("drop", Some(name), "kept"),
+        Command::Ask
+        | Command::Explain(_)
+        | Command::Describe(_)
+        | Command::Summarize
+        | Command::ShowTables => ("ask", None, "refused"),
+    };
+    Ok(Statement {
+        kind,
+        name,
+        taken,
+        query,
+        tables: parsed.tables,
+        reads: parsed.reads,
+        parameters: parsed.parameters,
+    })
+}
+
+/// A `%%sql` cell, taken apart.
+#[pyclass(frozen, get_all, module = "slaf._slaf")]
+pub(crate) struct SqlCell {
+    target: Option<String>,
+    on: Option<String>,
+    engine: Option<&'static str>,
+    limit: Option<usize>,
+    lazy: bool,
+    explain: bool,
+    profile: bool,
+    sql: String,
+}
+
+#[pyfunction]
+pub(crate) fn parse_cell(line: &str, body: &str) -> PyResult<SqlCell> {
+    let cell = Cell::parse(line, body).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    Ok(SqlCell {
+        target: cell.target,
+        on: cell.on,
+        engine: cell.engine.map(Engine::name),
+        limit: cell.limit,
+        lazy: cell.lazy,
+        explain: cell.explain,
+        profile: cell.profile,
+        sql: cell.sql,
+    })
+}

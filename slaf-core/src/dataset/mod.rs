@@ -1,0 +1,13 @@
+//! An open dataset: its configuration, its tables, and where in them the rows
+//! of a cell or a gene lie.
+
+mod cell_offsets;
+pub(crate) mod companions;
+pub(crate) mod config;
+pub(crate) mod manifest;
+mod open_dataset;
+
+pub use self::companions::Companions;
+pub use self::config::Config;
+pub use self::manifest::Manifest;
+pub use self::open_dataset::Dataset;

@@ -1,0 +1,38 @@
+//! The tables that hold several matrices in coordinate form, a column each:
+//! `layers` (cells × genes), `cellsxcells` (obsp) and `genesxgenes` (varp).
+//! slafdb promises nothing about the order of their rows.
+
+/// The three coordinate tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CoordinateTable {
+    Layers,
+    Obsp,
+    Varp,
+}
+
+impl CoordinateTable {
+    pub fn table(self) -> &'static str {
+        match self {
+            Self::Layers => "layers",
+            Self::Obsp => "cellsxcells",
+            Self::Varp => "genesxgenes",
+        }
+    }
+
+    pub(crate) fn ids(self) -> [&'static str; 2] {
+        match self {
+            Self::Layers => ["cell_integer_id", "gene_integer_id"],
+            Self::Obsp => ["cell_integer_id_i", "cell_integer_id_j"],
+            Self::Varp => ["gene_integer_id_i", "gene_integer_id_j"],
+        }
+    }
+
+    /// What stands where a matrix has no value and another of the table has:
+    /// nothing in `layers`, zero in the other two, as slafdb reads them.
+    pub(crate) fn absent(self) -> Option<f64> {
+        match self {
+            Self::Layers => None,
+            Self::Obsp | Self::Varp => Some(0.0),
+        }
+    }
+}

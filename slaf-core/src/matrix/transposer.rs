@@ -1,0 +1,228 @@
+//! Rows of a sparse matrix in, its columns out, in bounded memory: each block
+//! is sorted by column and set aside in a file; then every column is collected
+//! from all blocks. Makes the gene-major copy of X, and rows of a CSC matrix.
+
+use std::fs::File;
+use std::io::Write;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use arrow::array::ArrowNativeTypeOp;
+use arrow::buffer::{MutableBuffer, ScalarBuffer};
+use arrow::datatypes::{ArrowNativeType, ToByteSlice};
+
+use crate::{Error, Result};
+
+/// Values that are collected at once.
+const COLLECTED: u64 = 1 << 20;
+
+/// A transposition under way. `T` is the type of the values.
+pub(crate) struct Transposer<T> {
+    file: File,
+    blocks: Vec<Block>,
+    written: u64,
+    /// Values of each column so far.
+    counts: Vec<u64>,
+    _values: std::marker::PhantomData<T>,
+}
+
+/// A block that was set aside: where each column begins in it, then the rows,
+/// counted from its first, then the values.
+struct Block {
+    offset: u64,
+    len: usize,
+    first_row: u32,
+}
+
+/// Consecutive columns: a CSR matrix of the transposed.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Columns<T> {
+    pub(crate) columns: Range<usize>,
+    /// Length `columns.len() + 1`, from 0.
+    pub(crate) indptr: Vec<i64>,
+    /// Row numbers, in the order they came.
+    pub(crate) rows: Vec<u32>,
+    pub(crate) values: Vec<T>,
+}
+
+impl<T: ArrowNativeType + ArrowNativeTypeOp> Transposer<T> {
+    /// Of a matrix with `columns` columns; blocks are set aside in `folder`,
+    /// in a file without a name.
+    pub(crate) fn new(columns: usize, folder: &Path) -> Result<Self> {
+        Ok(Self {
+            file: tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, e))?,
+            blocks: vec![],
+            written: 0,
+            counts: vec![0; columns],
+            _values: std::marker::PhantomData,
+        })
+    }
+
+    /// A block: for each value its row, its column and itself. Rows ascend from
+    /// block to block.
+    pub(crate) fn push<C: ArrowNativeType>(
+        &mut self,
+        rows: &[u32],
+        columns: &[C],
+        values: &[T],
+    ) -> Result<()> {
+        let Some(&first_row) = rows.first() else {
+            return Ok(());
+        };
+        // Within a block 16 bits say the row.
+        let span = rows.partition_point(|row| row - first_row <= u32::from(u16::MAX));
+        if span < rows.len() {
+            self.push(&rows[..span], &columns[..span], &values[..span])?;
+            return self.push(&rows[span..], &columns[span..], &values[span..]);
+        }
+        let mut starts = vec![0u32; self.counts.len() + 1];
+        for column in columns {
+            starts[column.as_usize() + 1] += 1;
+        }
+        for column in 0..self.counts.len() {
+            self.counts[column] += u64::from(starts[column + 1]);
+            starts[column + 1] += starts[column];
+        }
+        let mut next = starts.clone();
+        let mut sorted_rows = vec![0u16; rows.len()];
+        let mut sorted = vec![T::default(); rows.len()];
+        for ((&row, column), &value) in rows.iter().zip(columns).zip(values) {
+            let slot = &mut next[column.as_usize()];
+            sorted_rows[*slot as usize] = (row - first_row) as u16;
+            sorted[*slot as usize] = value;
+            *slot += 1;
+        }
+        let offset = self.written;
+        for bytes in [
+            starts.to_byte_slice(),
+            sorted_rows.to_byte_slice(),
+            sorted.to_byte_slice(),
+        ] {
+            self.file.write_all(bytes).map_err(set_aside)?;
+            self.written += bytes.len() as u64;
+        }
+        self.blocks.push(Block {
+            offset,
+            len: rows.len(),
+            first_row,
+        });
+        Ok(())
+    }
+
+    /// Values of each column.
+    pub(crate) fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// The next columns from `first` on, about [`COLLECTED`] values of them; or
+    /// none after the last.
+    pub(crate) fn collect(&self, first: usize) -> Result<Option<Columns<T>>> {
+        let all = self.counts.len();
+        if first >= all {
+            return Ok(None);
+        }
+        let mut end = first;
+        let mut total = 0;
+        while end < all && (end == first || total + self.counts[end] <= COLLECTED) {
+            total += self.counts[end];
+            end += 1;
+        }
+        let mut indptr = Vec::with_capacity(end - first + 1);
+        indptr.push(0i64);
+        for column in first..end {
+            indptr.push(indptr[column - first] + self.counts[column] as i64);
+        }
+        let mut next: Vec<usize> = indptr.iter().map(|p| *p as usize).collect();
+        let mut rows = vec![0u32; total as usize];
+        let mut values = vec![T::default(); total as usize];
+        for block in &self.blocks {
+            let starts: ScalarBuffer<u32> =
+                self.read(block.offset + 4 * first as u64, end - first + 1)?;
+            let (from, to) = (starts[0] as usize, starts[end - first] as usize);
+            if from == to {
+                continue;
+            }
+            let rows_at = block.offset + 4 * (all as u64 + 1);
+            let values_at = rows_at + 2 * block.len as u64;
+            let block_rows: ScalarBuffer<u16> = self.read(rows_at + 2 * from as u64, to - from)?;
+            let width = size_of::<T>() as u64;
+            let block_values: ScalarBuffer<T> =
+                self.read(values_at + width * from as u64, to - from)?;
+            for (column, pair) in starts.windows(2).enumerate() {
+                let part = pair[0] as usize - from..pair[1] as usize - from;
+                let into = next[column]..next[column] + part.len();
+                for (row, here) in rows[into.clone()].iter_mut().zip(&block_rows[part.clone()]) {
+                    *row = block.first_row + u32::from(*here);
+                }
+                values[into.clone()].copy_from_slice(&block_values[part]);
+                next[column] = into.end;
+            }
+        }
+        Ok(Some(Columns {
+            columns: first..end,
+            indptr,
+            rows,
+            values,
+        }))
+    }
+
+    fn read<U: ArrowNativeType>(&self, offset: u64, len: usize) -> Result<ScalarBuffer<U>> {
+        let mut bytes = MutableBuffer::from_len_zeroed(len * size_of::<U>());
+        self.file
+            .read_exact_at(bytes.as_slice_mut(), offset)
+            .map_err(set_aside)?;
+        Ok(bytes.into())
+    }
+}
+
+fn set_aside(source: std::io::Error) -> Error {
+    Error::io(std::env::temp_dir(), source)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn columns_hold_what_the_rows_held(
+            matrix in prop::collection::vec(prop::collection::vec(0u16..3, 5), 0..20),
+            block in 1usize..6,
+        ) {
+            let mut transposer = Transposer::<u16>::new(5, &std::env::temp_dir()).unwrap();
+            for (at, rows) in matrix.chunks(block).enumerate() {
+                let (mut r, mut c, mut v) = (vec![], vec![], vec![]);
+                for (row, values) in rows.iter().enumerate() {
+                    for (column, value) in values.iter().enumerate().filter(|(_, v)| **v > 0) {
+                        r.push((at * block + row) as u32);
+                        c.push(column as u16);
+                        v.push(*value);
+                    }
+                }
+                transposer.push(&r, &c, &v).unwrap();
+            }
+            let mut got = vec![];
+            let mut first = 0;
+            while let Some(part) = transposer.collect(first).unwrap() {
+                for column in part.columns.clone() {
+                    let span = part.indptr[column - first] as usize
+                        ..part.indptr[column - first + 1] as usize;
+                    got.extend(span.map(|at| (column, part.rows[at], part.values[at])));
+                }
+                first = part.columns.end;
+            }
+            let mut want = vec![];
+            for column in 0..5 {
+                for (row, values) in matrix.iter().enumerate() {
+                    if values[column] > 0 {
+                        want.push((column, row as u32, values[column]));
+                    }
+                }
+            }
+            prop_assert_eq!(got, want);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Plain comparisons, the conditions that a frame elsewhere understands.
+
+/// A condition on one column: `=`, `<`, `<=`, `>`, `>=` one value, `in` several, or
+/// `null` or `not null`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    pub column: String,
+    pub sign: &'static str,
+    pub values: Vec<Value>,
+}
+
+/// A value of its column's own type.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    Int(i64),
+    Float(f64),
+    Text(String),
+}

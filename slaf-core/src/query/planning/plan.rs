@@ -1,0 +1,85 @@
+//! A statement with names, types and what is pushed down settled.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::sql::parser::Statement as DfStatement;
+use sqlparser::ast::{Query, Statement, Visit, Visitor};
+
+use super::failure::explain;
+use super::tables::register;
+use crate::query::catalog::Catalog;
+use crate::query::dialect::session;
+use crate::query::request::Options;
+use crate::query::sources::resolve::resolve;
+use crate::{Error, Result};
+
+/// A statement with all its names, types and what is pushed down settled: what
+/// both executors are given.
+pub(crate) struct Planned {
+    pub(crate) state: SessionState,
+    pub(crate) schema: SchemaRef,
+    pub(crate) plan: LogicalPlan,
+    uri: String,
+}
+
+/// Plans `statement`, which reads; what it joins to `expression` is read here.
+/// Joins by sorting are slower than those by hashing, and spill.
+pub(crate) async fn plan(
+    catalog: &Catalog,
+    statement: Statement,
+    options: &Options,
+    sorted_joins: bool,
+) -> Result<Planned> {
+    let uri = catalog.uri();
+    let outcome = async {
+        let context = session::context(options.memory, sorted_joins, is_recursive(&statement))?;
+        register(&context, catalog, &options.reading)?;
+        let state = context.state();
+        let statement = DfStatement::Statement(Box::new(statement));
+        let plan = state.statement_to_plan(statement).await?;
+        let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
+        let plan = match options.limit {
+            Some(rows) => LogicalPlanBuilder::from(plan)
+                .limit(0, Some(rows))?
+                .build()?,
+            None => plan,
+        };
+        let plan = resolve(state.optimize(&plan)?, &state).await?;
+        Ok((state, schema, plan))
+    };
+    let (state, schema, plan) = outcome
+        .await
+        .map_err(|e: DataFusionError| explain(&e, &uri))?;
+    Ok(Planned {
+        state,
+        schema,
+        plan,
+        uri,
+    })
+}
+
+impl Planned {
+    /// What went wrong, in our words.
+    pub(crate) fn failure(&self, error: &DataFusionError) -> Error {
+        explain(error, &self.uri)
+    }
+}
+
+fn is_recursive(statement: &Statement) -> bool {
+    struct Recursive;
+    impl Visitor for Recursive {
+        type Break = ();
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+            match query.with.as_ref().is_some_and(|with| with.recursive) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        }
+    }
+    statement.visit(&mut Recursive).is_break()
+}

@@ -1,0 +1,132 @@
+//! The tables of a session, under the names that the catalog gives.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::catalog::{MemorySchemaProvider, TableProvider};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::JoinType;
+use datafusion::prelude::{DataFrame, SessionContext, col, lit};
+use datafusion::sql::TableReference;
+use lance::datafusion::LanceTableProvider;
+
+use crate::query::catalog::{Catalog, Handle};
+use crate::query::dialect::session::{CATALOG, SCHEMA};
+use crate::query::request::ReadProgress;
+use crate::query::sources::expression::{Expression, Wanted};
+use crate::query::sources::frame_provider::{Held, provider};
+use crate::query::sources::lance_provider::LanceWithRowCount;
+use crate::query::sources::metadata::Metadata;
+use crate::{Selection, Table};
+
+/// Registers every table under the names that [`Catalog::resolve`] gives.
+pub(super) fn register(
+    context: &SessionContext,
+    catalog: &Catalog,
+    reading: &Arc<ReadProgress>,
+) -> Result<(), DataFusionError> {
+    let names = context
+        .catalog(CATALOG)
+        .ok_or_else(|| DataFusionError::Internal("the session has no catalog".into()))?;
+    for (at, handle) in catalog.handles.iter().enumerate() {
+        names.register_schema(&handle.name, Arc::new(MemorySchemaProvider::new()))?;
+        for table in handle.dataset.tables() {
+            let provider = provide(context, handle, table, reading)?;
+            if catalog.default == Some(at) {
+                let bare = TableReference::partial(SCHEMA, table.name.as_str());
+                context.register_table(bare, Arc::clone(&provider))?;
+            }
+            let full = TableReference::partial(handle.name.as_str(), table.name.as_str());
+            context.register_table(full, provider)?;
+        }
+    }
+    for frame in &catalog.frames {
+        let name = TableReference::partial(SCHEMA, frame.name.as_str());
+        context.register_table(name, provider(frame))?;
+    }
+    Ok(())
+}
+
+/// The table as it stands, or, of a sliced handle, its slice.
+fn provide(
+    context: &SessionContext,
+    handle: &Handle,
+    table: &Table,
+    reading: &Arc<ReadProgress>,
+) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    if table.name == "expression" {
+        let dataset = handle.dataset.clone();
+        return Ok(Arc::new(Expression {
+            wanted: Wanted::of(&handle.cells, &handle.genes, dataset.shape()),
+            dataset,
+            reading: Arc::clone(reading),
+        }));
+    }
+    if matches!(table.name.as_str(), "cells" | "genes") {
+        let wanted = Wanted::of(&handle.cells, &handle.genes, handle.dataset.shape());
+        return Ok(Arc::new(Metadata {
+            wanted: if table.name == "cells" {
+                wanted.cells
+            } else {
+                wanted.genes
+            },
+            table: table.clone(),
+        }));
+    }
+    let lance = Arc::clone(&table.lance);
+    let whole = LanceTableProvider::new_with_ordering(lance, false, false, false);
+    let whole: Arc<dyn TableProvider> = Arc::new(LanceWithRowCount {
+        rows: table.rows as usize,
+        inner: whole,
+    });
+    if handle.is_whole() {
+        return Ok(whole);
+    }
+    let (cells, genes) = handle.dataset.shape();
+    let mut frame = context.read_table(whole)?;
+    for (column, selection, len) in [
+        ("cell_integer_id", &handle.cells, cells),
+        ("gene_integer_id", &handle.genes, genes),
+        ("cell_integer_id_i", &handle.cells, cells),
+        ("cell_integer_id_j", &handle.cells, cells),
+        ("gene_integer_id_i", &handle.genes, genes),
+        ("gene_integer_id_j", &handle.genes, genes),
+    ] {
+        if table.schema.field_with_name(column).is_ok() && !selection.is_all(len) {
+            frame = restrict(context, frame, column, selection)?;
+        }
+    }
+    Ok(frame.into_view())
+}
+
+fn restrict(
+    context: &SessionContext,
+    frame: DataFrame,
+    column: &str,
+    selection: &Selection,
+) -> Result<DataFrame, DataFusionError> {
+    if let Selection::Range {
+        start,
+        step: 1,
+        len,
+    } = *selection
+    {
+        let (start, end) = (start as i64, (start + len) as i64);
+        return frame.filter(col(column).gt_eq(lit(start)).and(col(column).lt(lit(end))));
+    }
+    let schema = Arc::new(Schema::new(vec![Field::new(
+        "_selected",
+        DataType::UInt64,
+        false,
+    )]));
+    let ids = RecordBatch::try_new(
+        Arc::clone(&schema),
+        vec![Arc::new(UInt64Array::from_iter_values(selection.iter()))],
+    )?;
+    let ids = context.read_table(Arc::new(Held {
+        schema,
+        batches: vec![ids],
+    }))?;
+    frame.join(ids, JoinType::LeftSemi, &[column], &["_selected"], None)
+}

@@ -1,0 +1,59 @@
+//! Parts of a plan as frames, and what their columns are called.
+
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use polars::prelude::{Expr as PlExpr, LazyFrame, PlSmallStr, col};
+
+/// Names that no column has yet.
+#[derive(Default)]
+pub(super) struct FreshNames(usize);
+
+impl FreshNames {
+    pub(super) fn next(&mut self) -> PlSmallStr {
+        self.0 += 1;
+        PlSmallStr::from_string(format!("#{}", self.0))
+    }
+}
+
+/// A part of the plan: no two columns of a statement have the same name.
+pub(super) struct Part {
+    /// It has at least one column, by which its rows count.
+    pub(super) frame: LazyFrame,
+    /// Of each column of the plan's schema.
+    pub(super) names: Vec<PlSmallStr>,
+}
+
+/// What the columns of an expression are called.
+pub(super) struct Scope<'a> {
+    pub(super) schema: &'a DFSchema,
+    pub(super) names: &'a [PlSmallStr],
+}
+
+impl Part {
+    /// The same columns of other rows.
+    pub(super) fn with(self, rows: impl FnOnce(LazyFrame) -> LazyFrame) -> Self {
+        Self {
+            frame: rows(self.frame),
+            names: self.names,
+        }
+    }
+
+    pub(super) fn scope<'a>(&'a self, of: &'a LogicalPlan) -> Scope<'a> {
+        Scope {
+            schema: of.schema(),
+            names: &self.names,
+        }
+    }
+}
+
+pub(super) fn columns(names: &[PlSmallStr]) -> Vec<PlExpr> {
+    names.iter().map(|name| col(name.clone())).collect()
+}
+
+pub(super) fn is_column(expr: &Expr) -> bool {
+    match expr {
+        Expr::Column(_) => true,
+        Expr::Alias(alias) => is_column(&alias.expr),
+        _ => false,
+    }
+}

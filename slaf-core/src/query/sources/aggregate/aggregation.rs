@@ -1,0 +1,270 @@
+//! An aggregate is computed: the values are read on all cores, each into slots of
+//! its own, and added up; or the sums that are stored are added up.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array,
+};
+use arrow::compute::{cast, take};
+use arrow::datatypes::{DataType, SchemaRef, UInt32Type};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::ExecutionPlan;
+use futures::StreamExt;
+use tokio::task::JoinSet;
+
+use super::axis::Axis;
+use super::group_states::GroupStates;
+use super::measure::Measure;
+use super::star::Side;
+use super::stored_sums::Sums;
+use crate::query::sources::expression::{CELL, Expression, ExpressionScan, GENE, VALUE};
+
+/// Rows that are taken at once: they and their groups stay in a core's cache.
+const MORSEL: usize = 1 << 14;
+
+#[derive(Debug)]
+pub(super) struct Aggregation {
+    pub(super) fact: Expression,
+    pub(super) cells: Axis,
+    pub(super) genes: Axis,
+    /// The axis of each group column.
+    pub(super) sides: Vec<Side>,
+    pub(super) measures: Vec<Measure>,
+    pub(super) filters: Vec<Arc<dyn PhysicalExpr>>,
+    /// Of the columns that arguments and filters are made of.
+    pub(super) arguments: SchemaRef,
+    pub(super) schema: SchemaRef,
+    /// The axis whose stored sums answer.
+    pub(super) sums: Option<Side>,
+    pub(super) scan: ExpressionScan,
+}
+
+impl Aggregation {
+    pub(super) fn groups(&self) -> usize {
+        self.cells.groups * self.genes.groups
+    }
+
+    /// Reads, adds up, and gives a row a group.
+    pub(super) async fn run(self: Arc<Self>) -> Result<RecordBatch> {
+        let mut groups = self.states();
+        if let Some(side) = self.sums {
+            self.add_sums(side, &mut groups).await?;
+            return self.finish(&groups);
+        }
+        let mut threads = JoinSet::new();
+        for part in 0..self.scan.properties().partitioning.partition_count() {
+            let work = Arc::clone(&self);
+            threads.spawn(async move {
+                let mut groups = work.states();
+                let mut batches = work.scan.read(part);
+                while let Some(batch) = batches.next().await {
+                    work.add(&batch?, &mut groups)?;
+                    tokio::task::yield_now().await;
+                }
+                Ok::<_, DataFusionError>(groups)
+            });
+        }
+        while let Some(part) = threads.join_next().await {
+            groups.merge(part.map_err(|e| DataFusionError::External(Box::new(e)))??);
+        }
+        self.finish(&groups)
+    }
+
+    fn states(&self) -> GroupStates {
+        GroupStates::new(self.groups(), &self.measures)
+    }
+
+    async fn add_sums(&self, side: Side, groups: &mut GroupStates) -> Result<()> {
+        let sums = Sums::of(&self.fact, side).await?;
+        let codes = if side == Side::Cells {
+            &self.cells.codes
+        } else {
+            &self.genes.codes
+        };
+        for (id, code) in codes
+            .iter()
+            .enumerate()
+            .filter(|(_, code)| **code != u32::MAX)
+        {
+            let (group, sum) = (*code as usize, sums.of_id(id));
+            groups.rows[group] += sum.n;
+            for measure in &mut groups.measures {
+                measure.take_sum(group, &sum);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&self, batch: &RecordBatch, groups: &mut GroupStates) -> Result<()> {
+        let mut at = 0;
+        while at < batch.num_rows() {
+            let rows = MORSEL.min(batch.num_rows() - at);
+            self.add_morsel(&batch.slice(at, rows), groups)?;
+            at += rows;
+        }
+        Ok(())
+    }
+
+    fn add_morsel(&self, batch: &RecordBatch, groups: &mut GroupStates) -> Result<()> {
+        let rows = batch.num_rows();
+        let ids = |name: &str| {
+            let column = batch.column_by_name(name);
+            column.map(|c| {
+                Ok::<_, DataFusionError>(
+                    cast(c, &DataType::UInt32)?
+                        .as_primitive::<UInt32Type>()
+                        .clone(),
+                )
+            })
+        };
+        let (cells, genes) = (ids(CELL).transpose()?, ids(GENE).transpose()?);
+        let mut slots = std::mem::take(&mut groups.slots);
+        self.place(cells.as_ref(), genes.as_ref(), rows, &mut slots);
+        let arguments = self.arguments(batch, cells.as_ref(), genes.as_ref())?;
+        for filter in &self.filters {
+            let kept = filter.evaluate(&arguments)?.into_array(rows)?;
+            let kept = kept.as_boolean();
+            for (row, slot) in slots.iter_mut().enumerate() {
+                if !(kept.is_valid(row) && kept.value(row)) {
+                    *slot = self.groups() as u32;
+                }
+            }
+        }
+        for slot in &slots {
+            groups.rows[*slot as usize] += 1;
+        }
+        for (measure, accumulator) in self.measures.iter().zip(&mut groups.measures) {
+            let values = measure.argument.as_ref();
+            let values = values.map(|v| v.evaluate(&arguments)?.into_array(rows));
+            let values = values.transpose()?;
+            let kept = measure.filter.as_ref();
+            let kept = kept.map(|f| f.evaluate(&arguments)?.into_array(rows));
+            let kept = kept.transpose()?;
+            let kept: Option<&BooleanArray> = kept.as_ref().map(|kept| kept.as_boolean());
+            accumulator.update(&slots, values.as_ref(), kept)?;
+        }
+        groups.slots = slots;
+        Ok(())
+    }
+
+    /// The group of each row; rows of none go to one more slot.
+    fn place(
+        &self,
+        cells: Option<&UInt32Array>,
+        genes: Option<&UInt32Array>,
+        rows: usize,
+        slots: &mut Vec<u32>,
+    ) {
+        let (trash, width) = (self.groups() as u32, self.genes.groups as u32);
+        slots.clear();
+        match (
+            cells.filter(|_| !self.cells.plain),
+            genes.filter(|_| !self.genes.plain),
+        ) {
+            (None, None) => slots.resize(rows, 0),
+            (None, Some(genes)) => slots.extend(
+                genes
+                    .values()
+                    .iter()
+                    .map(|gene| self.genes.codes[*gene as usize].min(trash)),
+            ),
+            (Some(cells), None) => slots.extend(
+                cells
+                    .values()
+                    .iter()
+                    .map(|cell| self.cells.codes[*cell as usize].min(trash)),
+            ),
+            (Some(cells), Some(genes)) => {
+                let pairs = cells.values().iter().zip(genes.values());
+                slots.extend(pairs.map(|(cell, gene)| {
+                    let cell = self.cells.codes[*cell as usize];
+                    let gene = self.genes.codes[*gene as usize];
+                    if cell == u32::MAX || gene == u32::MAX {
+                        trash
+                    } else {
+                        cell * width + gene
+                    }
+                }));
+            }
+        }
+    }
+
+    /// The columns that arguments and filters are made of.
+    fn arguments(
+        &self,
+        batch: &RecordBatch,
+        cells: Option<&UInt32Array>,
+        genes: Option<&UInt32Array>,
+    ) -> Result<RecordBatch> {
+        let missing = || DataFusionError::Internal("an argument's column is missing".into());
+        let stored = |name: &str| batch.column_by_name(name).cloned().ok_or_else(missing);
+        let columns = self
+            .arguments
+            .fields()
+            .iter()
+            .map(|field| match field.name().as_str() {
+                "#c" => stored(CELL),
+                "#g" => stored(GENE),
+                "#v" => stored(VALUE),
+                name => {
+                    let of_axis =
+                        |axis: &Axis, ids: Option<&UInt32Array>| -> Option<Result<ArrayRef>> {
+                            let column = axis.columns.get(name)?;
+                            Some(take(column, ids?, None).map_err(DataFusionError::from))
+                        };
+                    of_axis(&self.cells, cells)
+                        .or_else(|| of_axis(&self.genes, genes))
+                        .ok_or_else(missing)?
+                }
+            });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(RecordBatch::try_new_with_options(
+            Arc::clone(&self.arguments),
+            columns,
+            &options,
+        )?)
+    }
+
+    fn finish(&self, groups: &GroupStates) -> Result<RecordBatch> {
+        // Without GROUP BY there is one row, of nothing if need be.
+        let kept: Vec<usize> = (0..self.groups())
+            .filter(|g| self.sides.is_empty() || groups.rows[*g] > 0)
+            .collect();
+        let width = self.genes.groups;
+        let of_side = |side: Side| {
+            let group = |g: &usize| match side {
+                Side::Cells => (g / width) as u32,
+                Side::Genes => (g % width) as u32,
+            };
+            UInt32Array::from_iter_values(kept.iter().map(group))
+        };
+        let mut columns = vec![];
+        let (mut cells, mut genes) = (self.cells.keys.iter(), self.genes.keys.iter());
+        for side in &self.sides {
+            let keys = if *side == Side::Cells {
+                cells.next()
+            } else {
+                genes.next()
+            };
+            let keys =
+                keys.ok_or_else(|| DataFusionError::Internal("a group has no key".into()))?;
+            columns.push(take(keys, &of_side(*side), None)?);
+        }
+        for (place, measure) in groups.measures.iter().enumerate() {
+            let field = self.schema.field(self.sides.len() + place);
+            columns.push(measure.finish(&kept, field.data_type())?);
+        }
+        let columns = columns.iter().zip(self.schema.fields());
+        let columns = columns.map(|(column, field)| cast(column, field.data_type()));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(kept.len()));
+        Ok(RecordBatch::try_new_with_options(
+            Arc::clone(&self.schema),
+            columns,
+            &options,
+        )?)
+    }
+}

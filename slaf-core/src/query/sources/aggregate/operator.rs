@@ -1,0 +1,141 @@
+//! Aggregates over `expression` as tables and operators.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Statistics;
+use datafusion::common::stats::Precision;
+use datafusion::error::Result;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+};
+use futures::stream;
+
+use super::aggregation::Aggregation;
+use super::star::Side;
+use crate::query::sources::expression::ExpressionScan;
+
+/// An aggregate over `expression`, as a table.
+#[derive(Debug, Clone)]
+pub(crate) struct DenseScan(pub(super) Arc<Aggregation>);
+
+#[async_trait]
+impl TableProvider for DenseScan {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.0.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let mut statistics = Statistics::new_unknown(&self.0.schema);
+        statistics.num_rows = Precision::Inexact(self.0.groups());
+        Some(statistics)
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = match projection {
+            Some(columns) => Arc::new(self.0.schema.project(columns)?),
+            None => Arc::clone(&self.0.schema),
+        };
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        Ok(Arc::new(DenseAggregate {
+            work: Arc::clone(&self.0),
+            projection: projection.cloned(),
+            properties: Arc::new(properties),
+        }))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct DenseAggregate {
+    work: Arc<Aggregation>,
+    projection: Option<Vec<usize>>,
+    properties: Arc<PlanProperties>,
+}
+
+impl DenseAggregate {
+    /// What it reads, unless sums answer.
+    pub(crate) fn scan(&self) -> Option<&ExpressionScan> {
+        self.work.sums.is_none().then_some(&self.work.scan)
+    }
+}
+
+impl DisplayAs for DenseAggregate {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let work = &self.work;
+        write!(f, "DenseAggregate: ")?;
+        match (work.cells.groups, work.genes.groups) {
+            (1, 1) => write!(f, "one group")?,
+            (groups, 1) => write!(f, "{groups} groups of cells")?,
+            (1, groups) => write!(f, "{groups} groups of genes")?,
+            (cells, genes) => write!(f, "{cells} × {genes} groups of cells and genes")?,
+        }
+        match work.sums {
+            Some(Side::Cells) => write!(f, ", from the stored sums of the cells"),
+            Some(Side::Genes) => write!(f, ", from the stored sums of the genes"),
+            None => {
+                write!(f, "; ")?;
+                work.scan.fmt_as(DisplayFormatType::Default, f)
+            }
+        }
+    }
+}
+
+impl ExecutionPlan for DenseAggregate {
+    fn name(&self) -> &str {
+        "DenseAggregate"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let (work, projection) = (Arc::clone(&self.work), self.projection.clone());
+        let batch = async move {
+            let batch = work.run().await?;
+            match projection {
+                Some(columns) => Ok(batch.project(&columns)?),
+                None => Ok(batch),
+            }
+        };
+        let schema = Arc::clone(self.properties.eq_properties.schema());
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            schema,
+            stream::once(batch),
+        )))
+    }
+}

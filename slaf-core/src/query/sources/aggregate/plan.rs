@@ -1,0 +1,245 @@
+//! Aggregates by cells, by genes, or by what is known of them, in arrays.
+//!
+//! Cell and gene ids are dense integers, so that the group of a row is found by
+//! looking up two arrays, and a join with `cells` or `genes` is such a look-up.
+//! No hash table is built over the rows of `expression`, and memory is that of
+//! the groups. Where the sums of whole cells or genes are all that is asked for,
+//! the dataset knows them already.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{Column, DFSchema, ToDFSchema};
+use datafusion::error::Result;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::expr::AggregateFunctionParams;
+use datafusion::logical_expr::{Aggregate, Cast, Expr, ExprSchemable, LogicalPlan};
+
+use super::accumulator::Accumulator;
+use super::aggregation::Aggregation;
+use super::axis::Axis;
+use super::measure::{Kind, Measure, call};
+use super::operator::DenseScan;
+use super::star::{Side, Star, star};
+use super::stored_sums::{of_stored_sums, stored_sums};
+use crate::query::sources::expression::{CELL, Expression, ExpressionScan, GENE, VALUE, Wanted};
+use crate::query::sources::materialised::{numbered, provided};
+
+/// Bytes that the groups may take in all threads together.
+const ROOM: usize = 2 << 30;
+
+/// The aggregate as one operator, or as it was.
+pub(crate) async fn by_axes(aggregate: Aggregate, state: &SessionState) -> Result<LogicalPlan> {
+    let scan = dense(&aggregate, state).await?;
+    let plan = LogicalPlan::Aggregate(aggregate);
+    match scan {
+        Some(scan) => provided(&plan, Arc::new(scan)),
+        None => Ok(plan),
+    }
+}
+
+/// What the planner found out of an aggregate that the operator can do.
+struct Found<'a> {
+    star: Star,
+    /// The group columns, and the axis of each.
+    by: Vec<(Expr, Side)>,
+    /// The functions, their arguments and their filters.
+    calls: Vec<(Kind, Option<Expr>, Option<Expr>)>,
+    state: &'a SessionState,
+}
+
+async fn dense(aggregate: &Aggregate, state: &SessionState) -> Result<Option<DenseScan>> {
+    let Some(found) = Found::of(aggregate, state).await? else {
+        return Ok(None);
+    };
+    let used = found.used();
+    let arguments = found.star.schema(&used)?;
+    let Some(measures) = found.measures(&arguments)? else {
+        return Ok(None);
+    };
+    let (cells, genes) = (
+        found.axis(Side::Cells, &used)?,
+        found.axis(Side::Genes, &used)?,
+    );
+    let threads = state.config().target_partitions();
+    if !fits(&cells, &genes, &measures, threads) {
+        return Ok(None);
+    }
+    let names: DFSchema = Arc::clone(&arguments).to_dfschema()?;
+    let filters = found.star.filters.iter();
+    let filters = filters.map(|filter| state.create_physical_expr(filter.clone(), &names));
+    let filters = filters.collect::<Result<Vec<_>>>()?;
+    let wanted = found.star.fact.wanted.and(&Wanted {
+        cells: cells.alive(),
+        genes: genes.alive(),
+    });
+    let fact = Expression {
+        wanted,
+        ..found.star.fact
+    };
+    let sums = match filters.is_empty() && measures.iter().all(of_stored_sums) {
+        true => stored_sums(&fact, &cells, &genes, &measures).await?,
+        false => None,
+    };
+    let scan = scan(&fact, &cells, &genes, &arguments, threads).await?;
+    Ok(Some(DenseScan(Arc::new(Aggregation {
+        fact,
+        cells,
+        genes,
+        sides: found.by.into_iter().map(|(_, side)| side).collect(),
+        measures,
+        filters,
+        arguments,
+        schema: numbered(&LogicalPlan::Aggregate(aggregate.clone())),
+        sums,
+        scan,
+    }))))
+}
+
+impl<'a> Found<'a> {
+    async fn of(aggregate: &Aggregate, state: &'a SessionState) -> Result<Option<Self>> {
+        let mut keys = aggregate.group_expr.iter();
+        let calls: Option<Vec<(Kind, &AggregateFunctionParams)>> =
+            aggregate.aggr_expr.iter().map(call).collect();
+        let grouping_sets = keys.any(|key| matches!(key, Expr::GroupingSet(_)));
+        let (Some(calls), false) = (calls, grouping_sets) else {
+            return Ok(None);
+        };
+        let Some(star) = star(&aggregate.input, state).await? else {
+            return Ok(None);
+        };
+        let translate = |expr: &Expr| star.translate(expr, aggregate.input.schema());
+        let by = aggregate.group_expr.iter().map(translate);
+        let by = by.collect::<Result<Vec<Expr>>>()?;
+        let by = by.into_iter().map(|key| {
+            let side = star.axis(&key)?;
+            Some((key, side))
+        });
+        let Some(by) = by.collect::<Option<Vec<_>>>() else {
+            return Ok(None);
+        };
+        let calls = calls.into_iter().map(|(kind, params)| {
+            let argument = match params.args.first() {
+                None | Some(Expr::Literal(..)) => None,
+                Some(expr) => Some(as_stored(translate(expr)?)),
+            };
+            let filter = params.filter.as_deref().map(translate).transpose()?;
+            Ok((kind, argument, filter))
+        });
+        let calls = calls.collect::<Result<Vec<_>>>()?;
+        let found = Self {
+            star,
+            by,
+            calls,
+            state,
+        };
+        let keys = found.by.iter().map(|(key, _)| key);
+        let any_subquery = found.parts().chain(keys).any(has_subquery);
+        Ok((!any_subquery).then_some(found))
+    }
+
+    /// What is computed of the rows.
+    fn parts(&self) -> impl Iterator<Item = &Expr> {
+        let calls = self.calls.iter();
+        let arguments = calls.flat_map(|(_, argument, filter)| argument.iter().chain(filter));
+        arguments.chain(&self.star.filters)
+    }
+
+    /// The columns of the star that it is computed of.
+    fn used(&self) -> BTreeSet<String> {
+        let columns = self.parts().flat_map(Expr::column_refs);
+        columns.map(|column| column.name.clone()).collect()
+    }
+
+    /// The functions over columns of that schema; none: one is of no number.
+    fn measures(&self, schema: &SchemaRef) -> Result<Option<Vec<Measure>>> {
+        let names: DFSchema = Arc::clone(schema).to_dfschema()?;
+        let physical = |expr: &Expr| self.state.create_physical_expr(expr.clone(), &names);
+        let is_number = |dtype: &DataType| {
+            dtype.is_integer() || matches!(dtype, DataType::Float32 | DataType::Float64)
+        };
+        let mut measures = vec![];
+        for (kind, argument, filter) in &self.calls {
+            let dtype = argument.as_ref().map(|e| e.get_type(&names)).transpose()?;
+            if *kind != Kind::Count && !dtype.as_ref().is_some_and(is_number) {
+                return Ok(None);
+            }
+            measures.push(Measure {
+                kind: *kind,
+                of_value: argument.as_ref() == Some(&Expr::Column(Column::new_unqualified("#v"))),
+                argument: argument.as_ref().map(physical).transpose()?,
+                filter: filter.as_ref().map(physical).transpose()?,
+                integer: dtype.is_none_or(|dtype| dtype.is_integer()),
+            });
+        }
+        Ok(Some(measures))
+    }
+
+    fn axis(&self, side: Side, used: &BTreeSet<String>) -> Result<Axis> {
+        let by: Vec<&Expr> = self
+            .by
+            .iter()
+            .filter(|(_, of)| *of == side)
+            .map(|(key, _)| key)
+            .collect();
+        Axis::of(&self.star, side, &by, used, self.state)
+    }
+}
+
+/// Whether the groups of all threads fit into memory.
+fn fits(cells: &Axis, genes: &Axis, measures: &[Measure], threads: usize) -> bool {
+    let each: usize = measures.iter().map(Accumulator::size).sum::<usize>() + size_of::<u64>();
+    let groups = cells.groups.checked_mul(genes.groups);
+    groups.is_some_and(|groups| {
+        groups.saturating_mul(each).saturating_mul(threads) <= ROOM && groups < u32::MAX as usize
+    })
+}
+
+/// Reads the columns that something depends on.
+async fn scan(
+    fact: &Expression,
+    cells: &Axis,
+    genes: &Axis,
+    arguments: &SchemaRef,
+    threads: usize,
+) -> Result<ExpressionScan> {
+    let table = &fact.dataset.expression.schema;
+    let needed = |name: &str| match name {
+        CELL => !cells.plain || !cells.columns.is_empty() || arguments.index_of("#c").is_ok(),
+        GENE => !genes.plain || !genes.columns.is_empty() || arguments.index_of("#g").is_ok(),
+        VALUE => arguments.index_of("#v").is_ok(),
+        _ => false,
+    };
+    let columns: Vec<usize> = (0..table.fields().len())
+        .filter(|i| needed(table.field(*i).name()))
+        .collect();
+    fact.operator(Some(&columns), threads, None).await
+}
+
+fn has_subquery(expr: &Expr) -> bool {
+    let found = expr.exists(|expr| {
+        let set = matches!(expr, Expr::SetComparison(_) | Expr::InSubquery(_));
+        Ok(set || matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_)))
+    });
+    found.unwrap_or(true)
+}
+
+/// The stored value, if `expr` is no more than a wider number of it: sums are
+/// made in wide numbers anyway.
+fn as_stored(expr: Expr) -> Expr {
+    let value = Expr::Column(Column::new_unqualified("#v"));
+    match &expr {
+        Expr::Cast(Cast { expr: inner, field })
+            if **inner == value
+                && matches!(
+                    field.data_type(),
+                    DataType::Int64 | DataType::UInt64 | DataType::Float64
+                ) =>
+        {
+            value
+        }
+        _ => expr,
+    }
+}

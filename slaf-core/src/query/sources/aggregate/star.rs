@@ -1,0 +1,269 @@
+//! Values joined to what is known of their cells and genes: a star whose rays
+//! are looked up by id.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::{cast, concat_batches, take};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, JoinType};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan, Projection, SubqueryAlias};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::query::sources::expression::{CELL, Expression, GENE, VALUE};
+use crate::query::sources::materialised::Materialised;
+use crate::query::sources::plan_facts::{
+    expression_of, is_small, mentions_expression, plain_column,
+};
+
+/// The columns of `expression` in the expressions of a [`Star`].
+pub(crate) const NAMES: [(&str, &str); 3] = [(CELL, "#c"), (GENE, "#g"), (VALUE, "#v")];
+
+/// Which of the two axes something depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Side {
+    Cells,
+    Genes,
+}
+
+impl Side {
+    pub(crate) fn id(self) -> &'static str {
+        match self {
+            Self::Cells => "#c",
+            Self::Genes => "#g",
+        }
+    }
+}
+
+/// `expression` joined to tables that have a row for each of its cells or
+/// genes.
+pub(crate) struct Star {
+    pub(crate) fact: Expression,
+    pub(crate) dimensions: Vec<Dimension>,
+    /// Each column of the plan in terms of the columns of the parts.
+    columns: Vec<Expr>,
+    pub(crate) filters: Vec<Expr>,
+}
+
+pub(crate) struct Dimension {
+    pub(crate) side: Side,
+    rows: RecordBatch,
+    /// The row of each id; NULL: none.
+    pub(crate) row_of: UInt32Array,
+}
+
+pub(crate) fn star<'a>(
+    plan: &'a LogicalPlan,
+    state: &'a SessionState,
+) -> BoxFuture<'a, Result<Option<Star>>> {
+    async move {
+        match plan {
+            LogicalPlan::TableScan(scan) => {
+                let Some(whole) = expression_of(scan).filter(|_| scan.fetch.is_none()) else {
+                    return Ok(None);
+                };
+                let fact = whole.restricted(&scan.filters, state)?;
+                let fields = scan.projected_schema.fields().iter();
+                let columns = fields.map(|field| {
+                    let known = NAMES.iter().find(|(name, _)| name == field.name());
+                    known.map(|(_, ours)| Expr::Column(Column::new_unqualified(*ours)))
+                });
+                Ok(columns.collect::<Option<Vec<_>>>().map(|columns| Star {
+                    fact,
+                    dimensions: vec![],
+                    columns,
+                    filters: vec![],
+                }))
+            }
+            LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => star(input, state).await,
+            LogicalPlan::Projection(Projection { input, expr, .. }) => {
+                let Some(mut found) = star(input, state).await? else {
+                    return Ok(None);
+                };
+                let columns = expr.iter().map(|e| found.translate(e, input.schema()));
+                found.columns = columns.collect::<Result<_>>()?;
+                Ok(Some(found))
+            }
+            LogicalPlan::Filter(Filter {
+                input, predicate, ..
+            }) => {
+                let Some(mut found) = star(input, state).await? else {
+                    return Ok(None);
+                };
+                let predicate = found.translate(predicate, input.schema())?;
+                found.filters.push(predicate);
+                Ok(Some(found))
+            }
+            LogicalPlan::Join(join) => joined(join, state).await,
+            _ => Ok(None),
+        }
+    }
+    .boxed()
+}
+
+async fn joined(join: &Join, state: &SessionState) -> Result<Option<Star>> {
+    let fact_is_left = mentions_expression(&join.left);
+    let (fact, other) = match fact_is_left {
+        true => (&join.left, &join.right),
+        false => (&join.right, &join.left),
+    };
+    let semi = match join.join_type {
+        JoinType::Inner => false,
+        JoinType::LeftSemi if fact_is_left => true,
+        JoinType::RightSemi if !fact_is_left => true,
+        _ => return Ok(None),
+    };
+    let [(left, right)] = join.on.as_slice() else {
+        return Ok(None);
+    };
+    if !is_small(other) || (semi && join.filter.is_some()) {
+        return Ok(None);
+    }
+    let (of_fact, of_other) = if fact_is_left {
+        (left, right)
+    } else {
+        (right, left)
+    };
+    let Some(mut found) = star(fact, state).await? else {
+        return Ok(None);
+    };
+    let Some(side) = found.side_of_key(of_fact, fact.schema())? else {
+        return Ok(None);
+    };
+    let shape = found.fact.dataset.shape();
+    let len = match side {
+        Side::Cells => shape.0,
+        Side::Genes => shape.1,
+    };
+    let read = Materialised::of(other, state).await?;
+    // With two rows for one id the join multiplies rows.
+    let Some(row_of) = row_of_ids(read.keys(of_other, state)?, len, semi) else {
+        return Ok(None);
+    };
+    let rows = concat_batches(&schema_of(&read.batches, other), &read.batches)?;
+    let number = found.dimensions.len();
+    let named = (0..rows.num_columns())
+        .map(|column| Expr::Column(Column::new_unqualified(format!("#{number}.{column}"))));
+    let named: Vec<Expr> = named.collect();
+    found.dimensions.push(Dimension { side, rows, row_of });
+    if !semi {
+        let of_fact = std::mem::take(&mut found.columns);
+        found.columns = if fact_is_left {
+            of_fact.into_iter().chain(named).collect()
+        } else {
+            named.into_iter().chain(of_fact).collect()
+        };
+    }
+    if let Some(filter) = &join.filter {
+        let both = join.left.schema().join(join.right.schema())?;
+        let filter = found.translate(filter, &both)?;
+        found.filters.push(filter);
+    }
+    Ok(Some(found))
+}
+
+/// The row of each id below `len`; none: an id has two, and not any will do.
+fn row_of_ids(keys: Vec<Option<i64>>, len: u64, any: bool) -> Option<UInt32Array> {
+    let mut row_of: Vec<Option<u32>> = vec![None; len as usize];
+    for (row, key) in keys.into_iter().enumerate() {
+        let Some(slot) = key.and_then(|key| row_of.get_mut(usize::try_from(key).ok()?)) else {
+            continue;
+        };
+        if slot.replace(row as u32).is_some() && !any {
+            return None;
+        }
+    }
+    Some(row_of.into())
+}
+
+fn schema_of(batches: &[RecordBatch], plan: &LogicalPlan) -> SchemaRef {
+    batches
+        .first()
+        .map_or_else(|| Arc::clone(plan.schema().inner()), RecordBatch::schema)
+}
+
+impl Star {
+    /// `expr` over the columns of the parts.
+    pub(crate) fn translate(&self, expr: &Expr, schema: &DFSchema) -> Result<Expr> {
+        let translated = expr.clone().transform(|expr| {
+            Ok(match expr {
+                Expr::Column(column) => {
+                    Transformed::yes(self.columns[schema.index_of_column(&column)?].clone())
+                }
+                other => Transformed::no(other),
+            })
+        })?;
+        Ok(translated.data.unalias_nested().data)
+    }
+
+    /// The axis whose ids a join looks up.
+    fn side_of_key(&self, key: &Expr, schema: &DFSchema) -> Result<Option<Side>> {
+        let key = plain_column(key).map(Expr::Column);
+        let key = key.map(|key| self.translate(&key, schema)).transpose()?;
+        let id = |side: &Side| Expr::Column(Column::new_unqualified(side.id()));
+        let mut sides = [Side::Cells, Side::Genes].into_iter();
+        Ok(sides.find(|side| key.as_ref() == Some(&id(side))))
+    }
+
+    /// The axis that a column of the parts belongs to; none: the values.
+    pub(crate) fn side(&self, column: &Column) -> Option<Side> {
+        match column.name.as_str() {
+            "#c" => Some(Side::Cells),
+            "#g" => Some(Side::Genes),
+            name => {
+                let (number, _) = name.strip_prefix('#')?.split_once('.')?;
+                Some(self.dimensions[number.parse::<usize>().ok()?].side)
+            }
+        }
+    }
+
+    /// The only axis that `expr` depends on.
+    pub(crate) fn axis(&self, expr: &Expr) -> Option<Side> {
+        let mut sides = expr.column_refs().into_iter().map(|c| self.side(c));
+        let first = sides.next()??;
+        (sides.all(|side| side == Some(first)) && !expr.is_volatile()).then_some(first)
+    }
+
+    pub(crate) fn dtype(&self, name: &str) -> Result<DataType> {
+        if let Some((stored, _)) = NAMES.iter().find(|(_, ours)| *ours == name) {
+            let schema = &self.fact.dataset.expression.schema;
+            return Ok(schema.field_with_name(stored)?.data_type().clone());
+        }
+        Ok(self.place(name)?.1.data_type().clone())
+    }
+
+    pub(crate) fn place(&self, name: &str) -> Result<(&Dimension, &ArrayRef)> {
+        let parts = name.strip_prefix('#').and_then(|rest| rest.split_once('.'));
+        let parts =
+            parts.and_then(|(n, c)| Some((n.parse::<usize>().ok()?, c.parse::<usize>().ok()?)));
+        let (number, column) = parts.ok_or_else(|| {
+            DataFusionError::Internal(format!("there is no column {name} in a star"))
+        })?;
+        let dimension = &self.dimensions[number];
+        Ok((dimension, dimension.rows.column(column)))
+    }
+
+    /// A column of the parts by id.
+    pub(crate) fn by_id(&self, name: &str, len: usize) -> Result<ArrayRef> {
+        if name == "#c" || name == "#g" {
+            let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..len as i64));
+            return Ok(cast(&ids, &self.dtype(name)?)?);
+        }
+        let (dimension, column) = self.place(name)?;
+        Ok(take(column, &dimension.row_of, None)?)
+    }
+
+    /// The schema of some columns of the parts.
+    pub(crate) fn schema(&self, names: &BTreeSet<String>) -> Result<SchemaRef> {
+        let fields = names.iter().map(|name| {
+            let stored = NAMES.iter().any(|(_, ours)| ours == name);
+            Ok(Field::new(name, self.dtype(name)?, !stored))
+        });
+        Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?)))
+    }
+}

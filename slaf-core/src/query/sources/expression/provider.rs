@@ -1,0 +1,84 @@
+//! `expression` as a table: which conditions it takes, and the operator that reads
+//! what is left.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Statistics;
+use datafusion::common::stats::Precision;
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::scan::ExpressionScan;
+use super::source::{Expression, axis};
+use crate::query::sources::external::external;
+
+impl Expression {
+    /// The operator that reads it.
+    pub(crate) async fn operator(
+        &self,
+        projection: Option<&Vec<usize>>,
+        partitions: usize,
+        limit: Option<usize>,
+    ) -> Result<ExpressionScan> {
+        let path = self.path().await.map_err(external)?;
+        let table = &self.table().schema;
+        let schema = match projection {
+            Some(columns) => Arc::new(table.project(columns)?),
+            None => Arc::clone(table),
+        };
+        Ok(ExpressionScan::new(
+            self.clone(),
+            schema,
+            path,
+            partitions,
+            limit,
+        ))
+    }
+}
+
+#[async_trait]
+impl TableProvider for Expression {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.table().schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let told = |filter: &&Expr| match axis(filter) {
+            Some(_) => TableProviderFilterPushDown::Exact,
+            None => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(told).collect())
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let rows = self.table().rows as usize;
+        let mut statistics = Statistics::new_unknown(&self.schema());
+        statistics.num_rows = Precision::Inexact(rows);
+        Some(statistics)
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let part = self.restricted(filters, session)?;
+        let partitions = session.config().target_partitions();
+        Ok(Arc::new(
+            part.operator(projection, partitions, limit).await?,
+        ))
+    }
+}

@@ -1,0 +1,147 @@
+//! The `expression` table as SQL reads it: only the rows of the cells or genes
+//! that a query asks for, from the order in which they are fewer, on all cores.
+//! `cell_integer_id` is not read where the rows tell it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::catalog::Session;
+use datafusion::common::{Column, DFSchema, ToDFSchema};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::Expr;
+
+use super::row_path::RowPath;
+use super::wanted::{CELL, GENE, Wanted, both};
+use crate::query::request::ReadProgress;
+use crate::table::row_ranges::RANGE_COST;
+use crate::{Dataset, Result as OurResult, Table};
+
+/// `expression`, or the part of it that is `wanted`.
+#[derive(Debug, Clone)]
+pub(crate) struct Expression {
+    pub(crate) dataset: Dataset,
+    pub(crate) wanted: Wanted,
+    pub(crate) reading: Arc<ReadProgress>,
+}
+
+impl Expression {
+    pub(super) fn table(&self) -> &Table {
+        &self.dataset.expression
+    }
+
+    /// The part of it that satisfies conditions on the ids alone.
+    pub(crate) fn restricted(&self, filters: &[Expr], session: &dyn Session) -> Result<Self> {
+        let mut wanted = self.wanted.clone();
+        let (cells, genes) = self.dataset.shape();
+        for filter in filters {
+            let met = |name: &str, len: u64| {
+                let dtype = self
+                    .table()
+                    .schema
+                    .field_with_name(name)?
+                    .data_type()
+                    .clone();
+                satisfying(filter, name, &dtype, len, session)
+            };
+            match axis(filter) {
+                Some(CELL) => wanted.cells = both(&wanted.cells, &Some(met(CELL, cells)?)),
+                Some(_) => wanted.genes = both(&wanted.genes, &Some(met(GENE, genes)?)),
+                None => {
+                    let text = format!("the condition {filter} is not on ids");
+                    return Err(DataFusionError::Internal(text));
+                }
+            }
+        }
+        Ok(Self {
+            wanted,
+            ..self.clone()
+        })
+    }
+
+    /// How its rows are best read.
+    pub(crate) async fn path(&self) -> OurResult<RowPath> {
+        let starts = Arc::clone(&self.dataset.cell_offsets.whole().await?.starts);
+        let all = self.dataset.expression.rows;
+        let by_cell: Vec<Range<u64>> = match &self.wanted.cells {
+            None => vec![0..all],
+            Some(cells) => cells
+                .set_slices()
+                .map(|(from, to)| starts[from]..starts[to])
+                .filter(|rows| !rows.is_empty())
+                .collect(),
+        };
+        let by_cell_cost: u64 = by_cell.iter().map(cost).sum();
+        if let Some(genes) = &self.wanted.genes
+            && let Some(companions) = self.dataset.companions().await?
+            && let Some((_, rows_of)) = companions.by_gene()
+        {
+            let by_gene: Vec<(u32, Range<u64>)> = genes
+                .set_indices()
+                .map(|gene| (gene as u32, rows_of(gene as u64)))
+                .filter(|(_, rows)| !rows.is_empty())
+                .collect();
+            if by_gene.iter().map(|(_, rows)| cost(rows)).sum::<u64>() < by_cell_cost {
+                return Ok(RowPath::ByGene { genes: by_gene });
+            }
+        }
+        Ok(RowPath::ByCell {
+            rows: by_cell.into_iter().filter(|r| !r.is_empty()).collect(),
+            starts,
+        })
+    }
+}
+
+fn cost(rows: &Range<u64>) -> u64 {
+    rows.end - rows.start + RANGE_COST
+}
+
+/// The only id that a condition is about.
+pub(super) fn axis(filter: &Expr) -> Option<&'static str> {
+    let columns = filter.column_refs();
+    let mut names = columns.iter().map(|c| c.name.as_str());
+    let first = [CELL, GENE]
+        .into_iter()
+        .find(|id| columns.iter().any(|c| c.name == *id))?;
+    (names.all(|name| name == first) && !filter.is_volatile()).then_some(first)
+}
+
+/// The ids below `len` that satisfy a condition.
+fn satisfying(
+    filter: &Expr,
+    name: &str,
+    dtype: &DataType,
+    len: u64,
+    session: &dyn Session,
+) -> Result<BooleanBuffer> {
+    let schema = Arc::new(Schema::new(vec![Field::new(name, dtype.clone(), false)]));
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..len as i64));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![cast(&ids, dtype)?])?;
+    let bare = strip_relations(filter.clone())?;
+    let schema: DFSchema = schema.to_dfschema()?;
+    let met = session
+        .create_physical_expr(bare, &schema)?
+        .evaluate(&batch)?;
+    let met = met.into_array(batch.num_rows())?;
+    let met = met.as_boolean();
+    Ok(match met.nulls() {
+        Some(nulls) => met.values() & nulls.inner(),
+        None => met.values().clone(),
+    })
+}
+
+fn strip_relations(expr: Expr) -> Result<Expr> {
+    use datafusion::common::tree_node::{Transformed, TreeNode};
+    let stripped = expr.transform(|expr| {
+        Ok(match expr {
+            Expr::Column(column) if column.relation.is_some() => {
+                Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))
+            }
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(stripped.data)
+}

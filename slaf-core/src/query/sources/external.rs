@@ -1,0 +1,7 @@
+//! Errors of ours among DataFusion's.
+
+use datafusion::error::DataFusionError;
+
+pub(crate) fn external(error: crate::Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}

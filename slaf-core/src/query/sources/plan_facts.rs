@@ -1,0 +1,62 @@
+//! What a logical plan reads.
+
+use datafusion::common::Column;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::{Cast, Expr, LogicalPlan, TableScan};
+
+use super::expression::Expression;
+
+/// Rows of tables that are read ahead, at most.
+const SMALL: usize = 20_000_000;
+
+/// The provider of a scan, if it is `expression`.
+pub(crate) fn expression_of(scan: &TableScan) -> Option<Expression> {
+    let provider = source_as_provider(&scan.source).ok()?;
+    provider.downcast_ref::<Expression>().cloned()
+}
+
+pub(crate) fn mentions_expression(plan: &LogicalPlan) -> bool {
+    plan.exists(|node| {
+        Ok(matches!(node, LogicalPlan::TableScan(scan) if expression_of(scan).is_some()))
+    })
+    .unwrap_or(true)
+}
+
+/// The column that an expression is, a widening of integers aside.
+pub(crate) fn plain_column(expr: &Expr) -> Option<Column> {
+    match expr {
+        Expr::Column(column) => Some(column.clone()),
+        Expr::Cast(Cast { expr, field }) if field.data_type().is_integer() => plain_column(expr),
+        Expr::Alias(alias) => plain_column(&alias.expr),
+        _ => None,
+    }
+}
+
+/// Whether `plan` reads no expression and few rows, the same each time.
+pub(crate) fn is_small(plan: &LogicalPlan) -> bool {
+    let mut rows = 0;
+    let fits = plan.apply(|node| {
+        if node.expressions().iter().any(Expr::is_volatile) {
+            rows = usize::MAX;
+        }
+        match node {
+            LogicalPlan::TableScan(scan) => {
+                let provider = source_as_provider(&scan.source)?;
+                let counted = provider
+                    .statistics()
+                    .and_then(|s| s.num_rows.get_value().copied());
+                let here = if expression_of(scan).is_some() {
+                    None
+                } else {
+                    counted
+                };
+                rows = rows.saturating_add(here.unwrap_or(usize::MAX));
+            }
+            LogicalPlan::RecursiveQuery(_) | LogicalPlan::Extension(_) => rows = usize::MAX,
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    fits.is_ok() && rows <= SMALL
+}

@@ -1,0 +1,63 @@
+//! What is looked for among vectors, and what is found.
+
+use arrow::buffer::BooleanBuffer;
+
+use super::metric::Metric;
+use crate::{Error, Result};
+
+/// What is looked for.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Row-major vectors.
+    pub queries: Vec<f32>,
+    pub width: usize,
+    pub k: usize,
+    pub metric: Metric,
+    /// Rows that may be found; `None` for all.
+    pub among: Option<BooleanBuffer>,
+}
+
+/// Of each query, `k` rows from near to far.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Neighbours {
+    pub k: usize,
+    /// -1 where there are fewer than `k` rows, or no more at a known distance.
+    pub rows: Vec<i64>,
+    /// Infinite where there is no row.
+    pub distances: Vec<f64>,
+}
+
+impl Question {
+    /// Whether it can be asked of vectors of `width` numbers, of which there
+    /// are `rows`.
+    pub(super) fn check(&self, width: usize, rows: usize) -> Result<()> {
+        let wrong = |message: String| Err(Error::Engine { message });
+        if self.width != width {
+            return wrong(format!(
+                "The query has {} numbers, and the vectors have {width}.",
+                self.width
+            ));
+        }
+        if self.k == 0 {
+            return wrong("At least one neighbour is looked for (k=1).".into());
+        }
+        if let Some(at) = self.queries.iter().position(|number| !number.is_finite()) {
+            return wrong(format!(
+                "Query {} holds {}, and has no neighbours.",
+                at / width.max(1),
+                self.queries[at]
+            ));
+        }
+        match &self.among {
+            Some(among) if among.len() != rows => wrong(format!(
+                "A filter of {} rows does not fit {rows}.",
+                among.len()
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn queries(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.queries.chunks_exact(self.width.max(1))
+    }
+}

@@ -1,0 +1,73 @@
+//! Whole columns of a table in memory, kept for later questions.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use arrow::array::{Array, ArrayRef};
+use polars::prelude::Column;
+
+use crate::Result;
+use crate::ground::arrow_polars::plain_to_polars;
+
+/// Bytes of columns that a table keeps, about.
+const ROOM: usize = 1 << 30;
+
+/// Columns by their names.
+#[derive(Debug, Default)]
+pub(super) struct ColumnCache(Mutex<HashMap<String, CachedColumn>>);
+
+#[derive(Debug, Clone)]
+pub(super) struct CachedColumn {
+    pub(super) array: ArrayRef,
+    /// The same for Polars, once it has asked.
+    series: Arc<OnceLock<Column>>,
+}
+
+impl CachedColumn {
+    pub(super) fn in_polars(&self, name: &str) -> Result<Column> {
+        if let Some(known) = self.series.get() {
+            return Ok(known.clone());
+        }
+        let new = plain_to_polars(name, &self.array)?;
+        Ok(self.series.get_or_init(|| new).clone())
+    }
+}
+
+impl ColumnCache {
+    /// All columns that are there now.
+    pub(super) fn columns(&self) -> HashMap<String, CachedColumn> {
+        self.lock().clone()
+    }
+
+    /// Keeps columns that were read. If there is no room for them beside the
+    /// others, the others go.
+    pub(super) fn insert(
+        &self,
+        names: &[&str],
+        arrays: &[ArrayRef],
+    ) -> HashMap<String, CachedColumn> {
+        let size = |array: &ArrayRef| array.get_array_memory_size();
+        let new: HashMap<String, CachedColumn> = names
+            .iter()
+            .zip(arrays)
+            .map(|(name, array)| {
+                let column = CachedColumn {
+                    array: Arc::clone(array),
+                    series: Arc::default(),
+                };
+                ((*name).to_owned(), column)
+            })
+            .collect();
+        let mut all = self.lock();
+        let here: usize = all.values().map(|column| size(&column.array)).sum();
+        if here + arrays.iter().map(size).sum::<usize>() > ROOM {
+            all.clear();
+        }
+        all.extend(new.clone());
+        new
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, CachedColumn>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,38 @@
+//! How far a conversion has come, kept beside what it has written, so that one
+//! that died is taken up where it was.
+
+use lance::table::format::Fragment;
+use serde::{Deserialize, Serialize};
+
+use crate::{Place, Result};
+
+/// Where it is kept.
+const CHECKPOINT: &str = "progress.json";
+
+/// How far a conversion has come.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Checkpoint {
+    /// Of what: see `Writer::create`.
+    pub(crate) source: String,
+    pub(crate) shape: (u64, u64),
+    pub(crate) value_type: String,
+    /// Whole cells in the fragments.
+    pub(crate) cells: u64,
+    pub(crate) fragments: Vec<Fragment>,
+}
+
+impl Checkpoint {
+    pub(crate) async fn read(place: &Place) -> Result<Option<Self>> {
+        let found = place.read(CHECKPOINT).await?;
+        Ok(found.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    pub(crate) async fn write(&self, place: &Place) -> Result<()> {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        place.put(CHECKPOINT, text).await
+    }
+
+    pub(crate) async fn remove(place: &Place) -> Result<()> {
+        place.remove_file(CHECKPOINT).await
+    }
+}

@@ -1,0 +1,333 @@
+//! What is learned of the rows of X in the one pass that writes them: where
+//! each cell begins, sums per cell and per gene, and the gene-major order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, UInt32Array};
+use arrow::datatypes::{ArrowNativeType, DataType, Float32Type, UInt16Type};
+use futures::TryStreamExt;
+use serde_json::{Value, json};
+
+use super::plan::WritePlan;
+use crate::matrix::transposer::Transposer;
+use crate::matrix::values::{Value as Number, column};
+use crate::{Error, Place, Result, Table, ValueType};
+
+/// Rows of `expression` a replay takes at once.
+const REPLAYED: usize = 2 << 20;
+
+/// A [`Transposer`] of stored values.
+pub(crate) enum ByGene {
+    U16(Transposer<u16>),
+    F32(Transposer<f32>),
+    F64(Transposer<f64>),
+}
+
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    nnz: u64,
+    total: f64,
+    squares: f64,
+    min: f64,
+    max: f64,
+}
+
+pub(crate) struct ExpressionStats {
+    /// Where each cell begins.
+    pub(crate) starts: Vec<i64>,
+    pub(crate) rows: u64,
+    pub(crate) by_gene: Option<ByGene>,
+    cells: Vec<Sum>,
+    genes: Vec<Sum>,
+}
+
+impl ExpressionStats {
+    /// Of a matrix with `genes` columns. With `spill`, a local folder with
+    /// room for all of X, the gene-major order is made too.
+    pub(crate) fn new(genes: usize, values: ValueType, spill: Option<&Path>) -> Result<Self> {
+        let by_gene = match (spill, values) {
+            (None, _) => None,
+            (Some(at), ValueType::U16) => Some(ByGene::U16(Transposer::new(genes, at)?)),
+            (Some(at), ValueType::F32) => Some(ByGene::F32(Transposer::new(genes, at)?)),
+            (Some(at), _) => Some(ByGene::F64(Transposer::new(genes, at)?)),
+        };
+        Ok(Self {
+            starts: vec![],
+            rows: 0,
+            by_gene,
+            cells: vec![],
+            genes: vec![Sum::default(); genes],
+        })
+    }
+
+    /// Of what `plan` writes at `place`. The gene-major order is sorted in a local
+    /// folder: where the dataset is written, or that for temporary files.
+    pub(crate) fn of_plan(place: &Place, plan: &WritePlan) -> Result<Self> {
+        let spill: PathBuf = place.local().unwrap_or_else(std::env::temp_dir);
+        Self::new(
+            plan.shape.1 as usize,
+            plan.value_type,
+            plan.by_gene.then_some(spill.as_path()),
+        )
+    }
+
+    /// Cells so far.
+    pub(crate) fn n_cells(&self) -> u64 {
+        self.starts.len() as u64
+    }
+
+    /// The next cell has `rows` rows.
+    pub(crate) fn begin_cell(&mut self, rows: u64) {
+        self.starts.push(self.rows as i64);
+        self.cells.push(Sum::default());
+        self.rows += rows;
+    }
+
+    /// The rows of cells that have begun: cell, gene and value of each.
+    pub(crate) fn take(
+        &mut self,
+        cells: &[u32],
+        genes: &ArrayRef,
+        values: &ArrayRef,
+    ) -> Result<()> {
+        match genes.data_type() {
+            DataType::UInt16 => {
+                self.take_values(cells, genes.as_primitive::<UInt16Type>().values(), values)
+            }
+            _ => self.take_values(cells, &column::<i32>(genes)?, values),
+        }
+    }
+
+    fn take_values<G>(&mut self, cells: &[u32], genes: &[G], values: &ArrayRef) -> Result<()>
+    where
+        G: ArrowNativeType,
+    {
+        match &mut self.by_gene {
+            Some(ByGene::U16(t)) => t.push(cells, genes, &column::<u16>(values)?)?,
+            Some(ByGene::F32(t)) => t.push(cells, genes, &column::<f32>(values)?)?,
+            Some(ByGene::F64(t)) => t.push(cells, genes, &column::<f64>(values)?)?,
+            None => {}
+        }
+        match values.data_type() {
+            DataType::UInt16 => {
+                self.add(cells, genes, values.as_primitive::<UInt16Type>().values())
+            }
+            DataType::Float32 => {
+                self.add(cells, genes, values.as_primitive::<Float32Type>().values())
+            }
+            _ => self.add(cells, genes, &column::<f64>(values)?),
+        }
+        Ok(())
+    }
+
+    fn add<G: ArrowNativeType, T: Number>(&mut self, cells: &[u32], genes: &[G], values: &[T]) {
+        let mut at = 0;
+        for run in cells.chunk_by(|a, b| a == b) {
+            let part = at..at + run.len();
+            at = part.end;
+            let cell = &mut self.cells[run[0] as usize];
+            let mut sum = *cell;
+            for (gene, value) in genes[part.clone()].iter().zip(&values[part]) {
+                let value: f64 = value.to_f64();
+                sum.add(value);
+                self.genes[gene.as_usize()].add(value);
+            }
+            *cell = sum;
+        }
+    }
+
+    /// Takes all rows of an `expression` table again. Of its `cells` cells the
+    /// last may be empty.
+    pub(crate) async fn replay(&mut self, table: &Table, cells: u64) -> Result<()> {
+        let unreadable = |e: lance::Error| table.unreadable(&e);
+        let mut scanner = table.lance.scan();
+        scanner
+            .project(&["cell_integer_id", "gene_integer_id", "value"])
+            .map_err(unreadable)?
+            .scan_in_order(true)
+            .batch_size(REPLAYED);
+        let mut stream = scanner.try_into_stream().await.map_err(unreadable)?;
+        let genes_end = self.genes.len();
+        while let Some(batch) = stream.try_next().await.map_err(unreadable)? {
+            self.replay_batch(table, &batch, cells, genes_end)?;
+        }
+        while self.n_cells() < cells {
+            self.begin_cell(0);
+        }
+        Ok(())
+    }
+
+    fn replay_batch(
+        &mut self,
+        table: &Table,
+        batch: &RecordBatch,
+        cells: u64,
+        genes_end: usize,
+    ) -> Result<()> {
+        let ids = column::<i64>(batch.column(0))?;
+        let mut at = 0;
+        while at < ids.len() {
+            let cell = ids[at];
+            let run = ids[at..].iter().take_while(|id| **id == cell).count();
+            let here = cell as u64;
+            if cell < 0 || here >= cells || here + 1 < self.n_cells() {
+                return Err(table.corrupt(format!(
+                    "row {} belongs to cell {cell}, out of its order",
+                    self.rows
+                )));
+            }
+            if here + 1 == self.n_cells() {
+                self.rows += run as u64;
+            } else {
+                while self.n_cells() < here {
+                    self.begin_cell(0);
+                }
+                self.begin_cell(run as u64);
+            }
+            at += run;
+        }
+        let genes = column::<i32>(batch.column(1))?;
+        if let Some(gene) = genes.iter().find(|g| !(0..genes_end as i32).contains(*g)) {
+            return Err(table.corrupt(format!("it holds gene {gene} of {genes_end}")));
+        }
+        let cells: Vec<u32> = ids.iter().map(|id| *id as u32).collect();
+        self.take(&cells, batch.column(1), batch.column(2))
+    }
+
+    /// `nnz`, `total`, `sum_of_squares`, `min` and `max` of the stored values
+    /// of each cell. Explicit zeros are stored, and are not counted in `nnz`.
+    pub(crate) fn cell_sums(&self) -> Result<RecordBatch> {
+        sums(&self.cells, None)
+    }
+
+    /// The same of each gene, and where its rows begin in the gene-major copy.
+    pub(crate) fn gene_sums(&self) -> Result<RecordBatch> {
+        let counts = self.by_gene.as_ref().map(|by_gene| match by_gene {
+            ByGene::U16(t) => t.counts(),
+            ByGene::F32(t) => t.counts(),
+            ByGene::F64(t) => t.counts(),
+        });
+        let starts = counts.map(|counts| {
+            let mut next = 0;
+            let starts = counts.iter().map(|count| {
+                next += *count as i64;
+                next - *count as i64
+            });
+            Int64Array::from_iter_values(starts)
+        });
+        sums(&self.genes, starts)
+    }
+
+    /// slafdb's `expression_stats`: of the stored values.
+    pub(crate) fn summary(&self) -> Value {
+        let stored = self.genes.iter().filter(|s| s.squares > 0.0 || s.nnz > 0);
+        let (mut total, mut squares, mut range) = (0.0, 0.0, None::<(f64, f64)>);
+        for sum in stored {
+            total += sum.total;
+            squares += sum.squares;
+            let (low, high) = range.unwrap_or((sum.min, sum.max));
+            range = Some((low.min(sum.min), high.max(sum.max)));
+        }
+        let n = self.rows.max(1) as f64;
+        let mean = total / n;
+        let (low, high) = range.unwrap_or_default();
+        json!({
+            "min_value": low,
+            "max_value": high,
+            "mean_value": mean,
+            "std_value": (squares / n - mean * mean).max(0.0).sqrt(),
+        })
+    }
+}
+
+impl Sum {
+    #[inline]
+    fn add(&mut self, value: f64) {
+        if self.nnz == 0 {
+            (self.min, self.max) = (value, value);
+        }
+        self.nnz += u64::from(value != 0.0);
+        self.total += value;
+        self.squares += value * value;
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+    }
+}
+
+fn sums(sums: &[Sum], starts: Option<Int64Array>) -> Result<RecordBatch> {
+    let float = |of: fn(&Sum) -> f64| -> ArrayRef {
+        Arc::new(Float64Array::from_iter_values(sums.iter().map(of)))
+    };
+    let nnz = Int64Array::from_iter_values(sums.iter().map(|s| s.nnz as i64));
+    let mut columns: Vec<(&str, ArrayRef)> = vec![
+        ("nnz", Arc::new(nnz)),
+        ("total", float(|s| s.total)),
+        ("sum_of_squares", float(|s| s.squares)),
+        ("min", float(|s| s.min)),
+        ("max", float(|s| s.max)),
+    ];
+    if let Some(starts) = starts {
+        columns.push(("gene_start_index", Arc::new(starts)));
+    }
+    Ok(RecordBatch::try_from_iter(columns)?)
+}
+
+/// Statistics on a thread of its own, beside whoever reads and encodes.
+pub(crate) struct StatsThread {
+    blocks: SyncSender<Rows>,
+    thread: JoinHandle<Result<ExpressionStats>>,
+}
+
+/// Rows of cells: how many each cell has; cell, gene and value of each.
+pub(crate) struct Rows {
+    pub(crate) lengths: Vec<u64>,
+    pub(crate) cells: UInt32Array,
+    pub(crate) genes: ArrayRef,
+    pub(crate) values: ArrayRef,
+}
+
+impl StatsThread {
+    pub(crate) fn start(mut stats: ExpressionStats) -> Self {
+        let (blocks, queue) = sync_channel::<Rows>(1);
+        let work = move || {
+            for rows in queue {
+                for length in rows.lengths {
+                    stats.begin_cell(length);
+                }
+                stats.take(rows.cells.values(), &rows.genes, &rows.values)?;
+            }
+            Ok(stats)
+        };
+        Self {
+            blocks,
+            thread: thread::spawn(work),
+        }
+    }
+
+    /// `false` if that has failed; [`Self::finish`] says why.
+    pub(crate) fn take(&self, rows: Rows) -> bool {
+        self.blocks.send(rows).is_ok()
+    }
+
+    pub(crate) fn finish(self) -> Result<ExpressionStats> {
+        drop(self.blocks);
+        self.thread.join().unwrap_or(Err(Error::Interrupted))
+    }
+}
+
+/// The type that a stored column is written in, if we write that type.
+pub(crate) fn writable(stored: &DataType) -> Result<ValueType> {
+    match ValueType::try_from(stored)? {
+        known @ (ValueType::U16 | ValueType::F32 | ValueType::F64) => Ok(known),
+        other => Err(Error::Engine {
+            message: format!(
+                "Values stored as {} cannot be appended to. Convert the dataset first: \
+                 `slaf convert old.slaf new.slaf`.",
+                other.numpy_name()
+            ),
+        }),
+    }
+}

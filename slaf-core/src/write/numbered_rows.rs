@@ -1,0 +1,92 @@
+//! Rows of a metadata table, with the numbers that the format gives them.
+
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch, RecordBatchReader};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::error::DataFusionError;
+use futures::{Stream, stream};
+
+use crate::{Error, Result};
+
+/// The rows as they arrive.
+pub(crate) struct NumberedRows {
+    rows: Box<dyn RecordBatchReader + Send>,
+    schema: SchemaRef,
+    starts: Option<Int64Array>,
+    done: usize,
+    /// How many there must be.
+    total: usize,
+}
+
+impl NumberedRows {
+    pub(crate) fn new(rows: Box<dyn RecordBatchReader + Send>, id: &str, total: u64) -> Self {
+        Self {
+            schema: with_field(&rows.schema(), id),
+            rows,
+            starts: None,
+            done: 0,
+            total: total as usize,
+        }
+    }
+
+    /// Also with the place of each cell's first value.
+    pub(crate) fn with_starts(mut self, starts: Int64Array) -> Self {
+        self.schema = with_field(&self.schema, "cell_start_index");
+        self.starts = Some(starts);
+        self
+    }
+
+    pub(crate) fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    pub(crate) fn stream(
+        self,
+    ) -> impl Stream<Item = datafusion::error::Result<RecordBatch>> + Send + 'static {
+        let wrapped = |error| DataFusionError::External(Box::new(error));
+        stream::iter(self.map(move |batch| batch.map_err(wrapped)))
+    }
+
+    fn number(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let (first, rows) = (self.done, batch.num_rows());
+        self.done += rows;
+        if self.done > self.total {
+            return Err(self.wrong());
+        }
+        let mut columns = batch.columns().to_vec();
+        let ids = first as i64..self.done as i64;
+        columns.push(Arc::new(Int64Array::from_iter_values(ids)));
+        if let Some(starts) = &self.starts {
+            columns.push(Arc::new(starts.slice(first, rows)));
+        }
+        Ok(RecordBatch::try_new(self.schema(), columns)?)
+    }
+
+    fn wrong(&self) -> Error {
+        let (done, total) = (self.done, self.total);
+        Error::bad_matrix(format!("{done} rows of metadata for {total} of X"))
+    }
+}
+
+impl Iterator for NumberedRows {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.rows.next() {
+            Some(batch) => Some(batch.map_err(Error::from).and_then(|b| self.number(&b))),
+            None if self.done < self.total => {
+                let wrong = self.wrong();
+                self.done = self.total;
+                Some(Err(wrong))
+            }
+            None => None,
+        }
+    }
+}
+
+fn with_field(schema: &Schema, name: &str) -> SchemaRef {
+    let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new(name, DataType::Int64, false)));
+    Arc::new(Schema::new(fields))
+}
