@@ -60,5 +60,6 @@ class Explorer(State):
             print(error)
             display(self._repr_mimebundle_(), raw=True)
             return
-        display(view)
+        bundle = view._repr_mimebundle_()
+        display({**bundle, "text/plain": repr(self)}, raw=True)
         self._view.keep_picture()

@@ -244,7 +244,8 @@ class State:
 
     def _positions(self, cells: Any) -> np.ndarray:
         handle = self.handle
-        return np.asarray(_axis.positions(cells, handle.n_obs, lambda: handle.obs_names, "obs"))
+        found = _axis.positions(cells, handle.n_obs, lambda: handle.obs_names, "obs")
+        return np.asarray(found, dtype=np.int64)
 
     def lasso(self, polygon: Any, embedding: str | None = None) -> None:
         """Selects the shown cells inside a polygon.

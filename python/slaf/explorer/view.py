@@ -36,7 +36,7 @@ class View:
         self._picture_id: str | None = None
         self.panels: list[Panel] = []
         self.plots = widgets.HBox(layout=widgets.Layout(flex="1 1 auto"))
-        self.legend = LegendWidget(layout=widgets.Layout(flex="0 0 220px"))
+        self.legend = LegendWidget(layout=widgets.Layout(flex="0 0 220px", width="220px"))
         self.legend.on_msg(on_legend(self.legend, state))
         self.status, self.mistake = widgets.HTML(), widgets.HTML()
         self.colours = ColourPane(state, self.run)

@@ -2,7 +2,7 @@
 
 /** What was changed is told the kernel after so many milliseconds without another change. */
 const MOVED_AFTER = 150;
-const SETTLED_AFTER = 800;
+const SETTLED_AFTER = 1500;
 
 function render({ model, el }) {
   const view = new Scatter(model, el);
@@ -85,7 +85,11 @@ class Scatter {
     const codes = values(model.get("codes"), palette.length > 768 ? Uint16Array : Uint8Array);
     // One message may change them one after the other.
     if (xy.length !== 2 * codes.length || flags.length !== codes.length) return;
-    const selected = flags.some((flag) => flag & 2);
+    if (flags.buffer !== this.flags?.buffer) {
+      this.flags = flags;
+      this.selected = flags.includes(3);
+    }
+    const { selected } = this;
     this.points.set({ xy, codes, flags, palette, selected, high: model.get("high") });
     this.ready = true;
     this.changed();
