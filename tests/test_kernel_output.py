@@ -221,7 +221,7 @@ def test_the_log_is_apart_from_cells(tmp_path, private_ipython):
         kernel = Kernel(log=log)
         try:
             reply, outputs = kernel.run(
-                "from slaf.kernel import streams; print('for the log', file=streams.log); "
+                "from slaf.kernel.output import streams; print('for the log', file=streams.log); "
                 "print('for the cell')"
             )
             assert stream(outputs) == "for the cell\n" and not stream(outputs, "stderr")

@@ -24,6 +24,7 @@ __all__ = [
     "SlafError",
     "__version__",
     "concat",
+    "explore",
     "get_converter",
     "get_integrations",
     "get_ml_components",
@@ -45,8 +46,12 @@ def __getattr__(name: str) -> Any:
         from slaf import integrations
 
         return getattr(integrations, name)
+    if name == "explore":
+        from slaf.explorer import Explorer
+
+        return Explorer
     if name == "notebook_path":
-        from slaf.kernel.notebook import notebook_path
+        from slaf.kernel.notebook_path import notebook_path
 
         return notebook_path
     if name == "scan":

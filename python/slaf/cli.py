@@ -8,7 +8,7 @@ import time
 
 from slaf._slaf import nearest
 from slaf.ground.hints import did_you_mean
-from slaf.kernel.command import kernel_commands
+from slaf.kernel.cli import kernel_commands
 
 _EPILOG = """\
 Datasets and files are local paths, or addresses on s3://, gs://, az:// and

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import only, private_ipython, shared  # noqa: F401
-from slaf.kernel.wire import dumps
+from slaf.kernel.messages.json_text import dumps
 
 HALF = "'a\\udce1.txt'"  # the name of a file that is not UTF-8
 

@@ -8,8 +8,8 @@ import re
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-from slaf.rust_cells import host
 from slaf.rust_cells.errors import RustError
+from slaf.rust_cells.output import CompileProgress
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +293,7 @@ def test_another_session_compiles_nothing(says, monkeypatch):
     """evcxr/evcxr#304 reusing the pre-compiled directory, #504 slow `:dep`"""
     assert says("1 + 1") == "2"
     compiled = []
-    monkeypatch.setattr(host.Compiling, "__call__", lambda self, crate: compiled.append(crate))
+    monkeypatch.setattr(CompileProgress, "__call__", lambda self, crate: compiled.append(crate))
     another = InteractiveShell()
     another.run_line_magic("load_ext", "slaf")
     try:

@@ -6,26 +6,26 @@ import os
 import signal
 import sys
 
-# Files beside a notebook may be called as modules are: IPython puts the folder
-# on the path again once all is imported.
+# A file beside the notebook may be named like a module, such as `random.py`. So its
+# folder is not searched while we import. IPython puts it on the path again later.
 if sys.path and sys.path[0] in ("", os.getcwd()):
     del sys.path[0]
 
-from slaf.kernel.sockets import bind  # noqa: E402
+from slaf.kernel.connection import connect  # noqa: E402
 
 
 def main() -> None:
     arguments = sys.argv[1:]
-    # From here on front ends may ask; an interrupt before the first cell strikes
-    # nobody.
+    # Once the sockets are there, a front end may interrupt. Before the first cell
+    # that has no effect.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        sockets = bind(arguments)
+        connection = connect(arguments)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(str(error))
     from slaf.kernel.app import run
 
-    run(sockets, arguments)
+    run(connection, arguments)
 
 
 if __name__ == "__main__":

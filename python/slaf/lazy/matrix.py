@@ -79,6 +79,12 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
         return self._plan.dtype
 
     @property
+    def pending(self) -> tuple[str, ...]:
+        """What is done to its values once they are read, in order: names of
+        preprocessing functions, or else of numpy's."""
+        return tuple(dict.fromkeys(step.of or step.name for step in self._steps))
+
+    @property
     def table_name(self) -> str:
         return "expression" if self.layer_name is None else "layers"
 

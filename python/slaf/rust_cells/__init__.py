@@ -1,14 +1,14 @@
-"""`%%rust` in any IPython: our kernel, a plain ipykernel, a terminal.
+"""`%%rust` cells in any IPython: this kernel, ipykernel, a terminal.
 
     %%rust [--in a,b] [--out c]
     let cells = slaf::get("cells")?;
 
-A cell is compiled and runs in a process of its own, which keeps its variables,
-functions, `use` and `:dep` for the next. `slaf::get`, `slaf::csr` and `slaf::put`
+Cells are compiled and run in a process of their own, which keeps variables,
+functions, `use` and `:dep` for later cells. `slaf::get`, `slaf::csr` and `slaf::put`
 share frames and matrices with Python and SQL, in memory that both sides map.
-`--in` and `--out` only say so beforehand: the names must exist, and be made.
+`--in` names variables that must exist, `--out` variables that the cell must set.
 
-`%rust --reset` begins anew.
+`%rust --reset` forgets all that cells defined.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What a Rust cell raises: a message of rustc or of the cell, not a stack of
-Python that the reader did not write."""
+"""Errors of Rust cells. They show the message of rustc or of the cell, and no Python
+traceback."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from slaf._slaf import SlafError
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
 
-class _Told:
-    """Shows its own lines instead of a stack."""
+class _WithoutTraceback:
+    """Shows its own lines instead of a traceback."""
 
     def __init__(self, message: str, shown: str = ""):
         super().__init__(message)
         self._shown = shown
 
     def _render_traceback_(self) -> list[str]:
+        """IPython shows these lines."""
         shown = self._shown or f"{_RED}{type(self).__name__}{_PLAIN}: {self}"
         return shown.splitlines()
 
 
-class RustError(_Told, SlafError):
+class RustError(_WithoutTraceback, SlafError):
     """A Rust cell was not compiled, or did not end as it should."""
 
 
-class RustInterrupt(_Told, KeyboardInterrupt):
+class RustInterrupt(_WithoutTraceback, KeyboardInterrupt):
     """A Rust cell was interrupted."""
 
 
-def check(answer: dict[str, Any], last_words: str) -> None:
-    """Raises what a cell's answer says, if it did not go well; `last_words` are
-    the end of its stderr."""
+def raise_if_failed(answer: dict[str, Any], stderr: str) -> None:
+    """Raises the error that the answer to a request reports, if any. `stderr` is the
+    end of what the cell printed there."""
     match answer["status"]:
         case "ok":
             return
@@ -46,17 +47,18 @@ def check(answer: dict[str, Any], last_words: str) -> None:
         case "rejected":
             raise _rejected(answer["errors"])
         case "panicked":
-            said = last_words.rpartition("panicked")[2].partition(": ")[2] or last_words
-            raise RustError(f"The cell panicked: {said.strip()}")
+            message = stderr.rpartition("panicked")[2].partition(": ")[2] or stderr
+            raise RustError(f"The cell panicked: {message.strip()}")
         case "failed":
-            raise RustError(last_words.strip().rpartition("\n")[2] or "The cell ended at a `?`.")
+            raise RustError(stderr.strip().rpartition("\n")[2] or "The cell ended at a `?`.")
         case "ended":
-            raise RustError(_ended(answer["how"], last_words))
+            raise RustError(_ended(answer["how"], stderr))
         case _:
             raise RustError(_one_message(answer["message"]))
 
 
 def _rejected(errors: list[dict[str, Any]]) -> RustError:
+    """For a cell that was not compiled."""
     first = errors[0] if errors else {"message": "The cell was not compiled."}
     code, line = first.get("code"), first.get("line")
     summary = first["message"] if code is None else f"{code}: {first['message']}"
@@ -72,12 +74,12 @@ def _rejected(errors: list[dict[str, Any]]) -> RustError:
     return RustError(_one_message(summary), "\n".join(parts))
 
 
-def _ended(how: str, last_words: str) -> str:
+def _ended(how: str, stderr: str) -> str:
     """Why the cells' process is gone."""
     after = "Rust variables are lost; functions, `use` and `:dep` remain."
-    if "memory allocation of" in last_words:
+    if "memory allocation of" in stderr:
         return f"The cell asked for more memory than there is. {after}"
-    if "overflowed its stack" in last_words:
+    if "overflowed its stack" in stderr:
         return f"The cell's stack overflowed; a recursion may have no end. {after}"
     if "signal: 9" in how:
         return f"The system killed the cell, as it does when memory is short. {after}"
@@ -87,7 +89,7 @@ def _ended(how: str, last_words: str) -> str:
 
 
 def _one_message(text: str) -> str:
-    """cargo's paragraphs about a `:dep`, as one sentence where there is one."""
+    """A sentence in place of cargo's paragraphs about a `:dep`; else `text`."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     text = "\n".join(lines)
     if "no matching package named" in text or "no matching package found" in text:

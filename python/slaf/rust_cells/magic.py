@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slaf import _slaf
 from slaf._slaf import SlafError
 from slaf.notebook import completion
-from slaf.rust_cells.errors import RustError, check
+from slaf.rust_cells.errors import RustError, raise_if_failed
 
-#: Seconds that completion may take.
+if TYPE_CHECKING:
+    from slaf.rust_cells.process import CellProcess
+    from slaf.rust_cells.shared_variables import Variables
+
+#: Seconds that completion, or listing the variables, may take.
 _PATIENCE = 3.0
 
 
@@ -21,37 +25,36 @@ def load(shell: Any) -> RustCells:
         shell.slaf_rust.close()
     cells = shell.slaf_rust = RustCells(shell)
     shell.register_magic_function(_magic(cells), "line_cell", "rust")
-    completion.register(shell, "slaf.rust", lambda text, cursor: _asked(cells, text, cursor))
+    completion.register(shell, "slaf.rust", lambda text, cursor: _candidates(cells, text, cursor))
     return cells
 
 
 class RustCells:
-    """The Rust side of a shell."""
+    """Runs the Rust cells of a shell, in a process that starts with the first."""
 
     def __init__(self, shell: Any):
         self._shell = shell
-        self._host: Any = None
-        self._variables: Any = None
+        self._process: CellProcess | None = None
+        self._variables: Variables | None = None
 
     def run(self, code: str, needs: list[str] = (), makes: list[str] = ()) -> Any:
-        """Runs a cell; its value, if it has one.
+        """Runs a cell and gives its value, if it has one.
 
-        `needs` are variables that must be there, `makes` those that the cell must
-        put.
+        `needs` are variables that must exist, `makes` those that the cell must set.
         """
-        if self._host is None or not self._host.is_alive:
-            # It starts while Python looks at its own side.
+        if self._process is None or not self._process.is_alive:
+            # Before the variables are checked, which then costs no time.
             self._start()
         for name in needs:
-            from slaf.rust_cells.share import as_frame
+            from slaf.rust_cells.shared_variables import as_frame
 
-            value = self._session().find(name)
+            value = self._shared_variables().find(name)
             if not hasattr(value, "X") and not hasattr(value, "indptr"):
                 as_frame(name, value)
         if self._variables is not None:
             self._variables.made.clear()
-        answer = self._ready_host().run(code)
-        check(answer, answer["stderr"])
+        answer = self._ready_process().run(code)
+        raise_if_failed(answer, answer["stderr"])
         for header in answer.get("dropped", []):
             print(
                 f"`{header}` of an earlier cell does not fit what this cell defines, and is gone: "
@@ -72,41 +75,41 @@ class RustCells:
 
     def reset(self) -> None:
         """Forgets variables, functions, `use` and `:dep`."""
-        if self._host is not None:
-            answer = self._ready_host().request("reset")
-            check(answer, answer["stderr"])
+        if self._process is not None:
+            answer = self._ready_process().request("reset")
+            raise_if_failed(answer, answer["stderr"])
 
     def complete(self, code: str, cursor: int) -> tuple[int, int, list[tuple[str, str]]]:
-        """Where the candidates begin and end in `code`, and each with its kind.
-        Empty while Rust is not there yet, which the first question starts."""
-        if self._host is None or not self._host.is_alive:
+        """Where the candidates begin and end in `code`, and each with its kind. There are
+        none until Rust has started; the first call starts it."""
+        if self._process is None or not self._process.is_alive:
             self._start()
-        if not self._host.is_ready:
+        if not self._process.is_ready:
             return cursor, cursor, []
         place = len(code[:cursor].encode())
-        answer = self._host.request("complete", timeout=_PATIENCE, code=code, cursor=place)
+        answer = self._process.request("complete", timeout=_PATIENCE, code=code, cursor=place)
         if answer["status"] != "ok" or not answer["matches"]:
             return cursor, cursor, []
         start, end = (len(code.encode()[: answer[n]].decode()) for n in ("start", "end"))
         return start, end, [(match["text"], match["type"]) for match in answer["matches"]]
 
     def variables(self) -> list[tuple[str, str]]:
-        """Rust's variables and their types."""
-        if self._host is None or not self._host.is_alive or not self._host.is_ready:
+        """The variables of Rust cells, and their types."""
+        if self._process is None or not self._process.is_alive or not self._process.is_ready:
             return []
-        answer = self._host.request("variables", timeout=_PATIENCE)
+        answer = self._process.request("variables", timeout=_PATIENCE)
         return [(name, kind) for name, kind in answer.get("variables", [])]
 
     def close(self) -> None:
-        if self._host is not None:
-            self._host.kill()
-            self._host = None
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
 
-    def _session(self) -> Any:
+    def _shared_variables(self) -> Variables:
         if self._variables is None:
-            # numpy, pandas and polars take a second, which a cell that shares
-            # nothing need not wait for.
-            from slaf.rust_cells.share import Variables
+            # numpy, pandas and polars take a second to import. A cell that shares
+            # nothing does not need them.
+            from slaf.rust_cells.shared_variables import Variables
 
             self._variables = Variables(self._shell.user_ns)
         return self._variables
@@ -114,26 +117,26 @@ class RustCells:
     def _start(self) -> None:
         import atexit
 
-        from slaf.rust_cells.host import Host
+        from slaf.rust_cells.process import CellProcess
 
         atexit.unregister(self.close)
         self.close()
-        self._host = Host(lambda text, fds: self._session().answer(text, fds))
+        self._process = CellProcess(lambda text, fds: self._shared_variables().answer(text, fds))
         atexit.register(self.close)
 
-    def _ready_host(self) -> Any:
-        if self._host is None or not self._host.is_alive:
+    def _ready_process(self) -> CellProcess:
+        if self._process is None or not self._process.is_alive:
             self._start()
-        if not self._host.is_ready:
-            answer = self._host.start()
+        if not self._process.is_ready:
+            answer = self._process.start()
             if answer["status"] != "ok":
                 self.close()
-                check(answer, "")
-        return self._host
+                raise_if_failed(answer, "")
+        return self._process
 
 
 class Value:
-    """What a cell gave, in each form that it displays as."""
+    """The value of a cell. `data` holds it by MIME type."""
 
     def __init__(self, data: dict[str, str]):
         self._data = data
@@ -165,7 +168,7 @@ def _magic(cells: RustCells):
             if cell is None:
                 return _line(cells, line.strip())
             needs, makes = _options(line)
-            # The magic's own line counts, as in the notebook.
+            # An empty line in place of the magic's keeps the line numbers of errors.
             return cells.run(f"\n{cell}", needs, makes)
         except RustError:
             raise
@@ -197,12 +200,12 @@ def _options(line: str) -> tuple[list[str], list[str]]:
 
 
 def code_of(text: str) -> int | None:
-    """Where the code of a `%%rust` cell begins."""
+    """Where the code of a `%%rust` cell or `%rust` line begins; `None` in others."""
     found = re.match(r"\s*%%rust\b[^\n]*\n", text) or re.match(r"\s*%rust[ \t]+(?!-)", text)
     return found.end() if found else None
 
 
-def _asked(cells: RustCells, text: str, cursor: int) -> completion.Candidates | None:
+def _candidates(cells: RustCells, text: str, cursor: int) -> completion.Candidates | None:
     begin = code_of(text)
     if begin is None or cursor < begin:
         return None

@@ -1,4 +1,4 @@
-"""What a Rust cell prints, as it comes, and how far its compilation is."""
+"""Shows what a Rust cell prints, and how far its compilation is."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import sys
 import time
 from typing import Any
 
-#: Bytes that a cell may print; more would choke a notebook.
+#: Most bytes of a cell that are shown. A notebook with more is hard to open.
 _MOST = 16 << 20
 #: Bytes of stderr that are kept for the message of an error.
-_LAST_WORDS = 4096
+_KEPT = 4096
 
 
-class Streams:
-    """The cell's stdout and stderr, passed on to the session's."""
+class PrintedText:
+    """Passes the cell's stdout and stderr on to the session's."""
 
     def __init__(self):
         make = codecs.getincrementaldecoder("utf-8")
         self._decoders = {name: make("replace") for name in ("stdout", "stderr")}
         self._printed = 0
-        self.last_words = ""
+        self.end_of_stderr = ""
 
     def write(self, name: str, data: bytes) -> None:
         text = self._decoders[name].decode(data)
         if name == "stderr":
-            self.last_words = (self.last_words + text)[-_LAST_WORDS:]
+            self.end_of_stderr = (self.end_of_stderr + text)[-_KEPT:]
         left = _MOST - self._printed
         self._printed += len(data)
         if left > 0:
@@ -42,39 +42,41 @@ class Streams:
             )
 
 
-class Compiling:
-    """A line that says which crate is compiled, below a notebook's cell; on a
-    terminal the first and the last words only."""
+class CompileProgress:
+    """A line below a notebook's cell that says which crate is compiled. A terminal
+    only gets the first and the last text."""
 
-    #: Seconds between two changes of the line.
+    #: Least seconds between two changes of the line.
     _PAUSE = 0.2
 
-    def __init__(self, begin: str | None = None):
+    def __init__(self, first: str | None = None):
         self._begun = time.monotonic()
         self._crates = 0
-        self._said = 0.0
+        self._changed = 0.0
         self._line: Any = None
-        self._starts = begin is not None
-        if begin is not None:
-            self._say(begin)
+        #: Whether Rust itself starts, and not a cell.
+        self._starts = first is not None
+        if first is not None:
+            self._show(first)
 
     def __call__(self, crate: str) -> None:
+        """A crate is being compiled."""
         self._crates += 1
         now = time.monotonic()
-        if now - self._said >= self._PAUSE:
-            self._said = now
-            self._say(f"Compiling {crate} ({self._crates})")
+        if now - self._changed >= self._PAUSE:
+            self._changed = now
+            self._show(f"Compiling {crate} ({self._crates})")
 
     def close(self, done: bool = True) -> None:
         if self._line is None:
             return
         took = f"{time.monotonic() - self._begun:.1f} s"
         if self._starts:
-            self._say(f"Rust is ready ({took})." if done else "Rust did not start.", last=True)
+            self._show(f"Rust is ready ({took})." if done else "Rust did not start.", last=True)
         else:
-            self._say(f"Compiled {self._crates} crates in {took}.", last=True)
+            self._show(f"Compiled {self._crates} crates in {took}.", last=True)
 
-    def _say(self, text: str, last: bool = False) -> None:
+    def _show(self, text: str, last: bool = False) -> None:
         from IPython import get_ipython
         from IPython.display import display
 

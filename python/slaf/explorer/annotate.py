@@ -1,0 +1,56 @@
+"""A selection as a category in a column of obs."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from slaf import SlafError
+from slaf.explorer.colours import is_numeric
+
+
+def annotate(handle: Any, name: str, value: str, selected: np.ndarray) -> None:
+    """Sets `obs[name]` of the selected cells to `value`: in a new column, where the
+    others have nothing, or in one of categories or text, where they keep what they
+    have. A view becomes a handle of its own, as when one sets its obs.
+
+    Raises
+    ------
+    ValueError
+        A name or the value is empty.
+    SlafError
+        Nothing is selected, or the column has numbers or truth values.
+    """
+    name, value = name.strip(), value.strip()
+    if not name or not value:
+        raise ValueError("An annotation has a column and a value, and one of them is empty.")
+    if not selected.any():
+        raise SlafError("Nothing is selected: select the cells that are to be annotated.")
+    column = _labels(handle, name)
+    categories = list(column.categories)
+    if value not in categories:
+        column = column.add_categories([value])
+    codes = column.codes.copy()
+    codes[selected] = column.categories.get_loc(value)
+    with warnings.catch_warnings():
+        # That a view is written to is what the caller asked for.
+        warnings.filterwarnings("ignore", "Trying to modify")
+        handle.obs[name] = pd.Categorical.from_codes(codes, dtype=column.dtype)
+
+
+def _labels(handle: Any, name: str) -> pd.Categorical:
+    """What the column says so far."""
+    if name not in handle.obs.columns:
+        return pd.Categorical([None] * handle.n_obs, categories=pd.Index([], dtype=object))
+    column = handle.obs[name]
+    if is_numeric(column) or pd.api.types.is_bool_dtype(column.dtype):
+        raise SlafError(
+            f"obs[{name!r}] holds {column.dtype}, and an annotation is text. Name another column."
+        )
+    labels = pd.Categorical(column)
+    if labels.categories.inferred_type not in ("string", "empty"):
+        labels = labels.rename_categories([str(one) for one in labels.categories])
+    return labels

@@ -1,0 +1,105 @@
+"""Which cells are shown: conditions on columns of obs, all of which hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from slaf._hints import did_you_mean
+from slaf._slaf import nearest
+from slaf.explorer.colours import as_numbers, coded, is_numeric
+
+#: Bars of a histogram.
+BINS = 40
+#: What cells without a category are called.
+MISSING = "(missing)"
+
+
+class Condition(Protocol):
+    """What one column asks of a cell."""
+
+    def mask(self, column: pd.Series) -> np.ndarray:
+        """Which cells meet it: bool."""
+        ...
+
+
+@dataclass(frozen=True)
+class Between:
+    """Numbers from `low` to `high`, both included; None: no end. Missing ones are
+    left out."""
+
+    low: float | None
+    high: float | None
+
+    def mask(self, column: pd.Series) -> np.ndarray:
+        values = as_numbers(column)
+        shown = ~np.isnan(values)
+        if self.low is not None:
+            shown &= values >= self.low
+        if self.high is not None:
+            shown &= values <= self.high
+        return shown
+
+
+@dataclass(frozen=True)
+class Without:
+    """All categories but these."""
+
+    hidden: frozenset[str]
+
+    def mask(self, column: pd.Series) -> np.ndarray:
+        codes, categories = coded(str(column.name), column)
+        shown = np.array([name not in self.hidden for name in [*categories, MISSING]])
+        # A missing cell's code is -1: the last.
+        return shown[codes]
+
+
+def condition(column: pd.Series, wanted: Any) -> Condition:
+    """What `wanted` asks of a column: `(low, high)` of numbers, the names to show of
+    categories (None or "(missing)": cells that have none).
+
+    Raises
+    ------
+    KeyError
+        There is no such category.
+    ValueError
+        Something else is wanted of the column.
+    """
+    name = str(column.name)
+    if is_numeric(column):
+        pair = tuple(wanted) if isinstance(wanted, (tuple, list)) else ()
+        if len(pair) != 2 or any(isinstance(end, str) for end in pair):
+            raise ValueError(f"obs[{name!r}] has numbers: filter it by `(low, high)`.")
+        return Between(*(None if end is None else float(end) for end in pair))
+    if isinstance(wanted, str) or not isinstance(wanted, Iterable):
+        wanted = [wanted]
+    known = named_categories(column)
+    shown = [MISSING if one is None else str(one) for one in wanted]
+    return Without(frozenset(known) - set(checked(name, shown, known)))
+
+
+def named_categories(column: pd.Series) -> list[str]:
+    """The categories of a column, and "(missing)"."""
+    return [*coded(str(column.name), column)[1], MISSING]
+
+
+def checked(column: str, names: Iterable[str], known: list[str]) -> list[str]:
+    """`names`, all of which are known."""
+    names = [str(name) for name in names]
+    for name in names:
+        if name not in known:
+            raise KeyError(f"obs[{column!r}] has no {name!r}.{did_you_mean(nearest(name, known))}")
+    return names
+
+
+def histogram(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Cells in each of 40 bins of a column of numbers, and the edges of those."""
+    values = as_numbers(column)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return np.zeros(BINS, dtype=np.int64), np.linspace(0, 1, BINS + 1)
+    return np.histogram(values, bins=BINS)

@@ -1,0 +1,42 @@
+"""Cells like the selected ones, by the search for near vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from slaf import SlafError
+
+#: Of a larger selection, so many cells are asked for their neighbours.
+MOST_QUERIES = 64
+
+
+def similar(handle: Any, selected: np.ndarray, k: int, key: str) -> np.ndarray:
+    """The `k` cells that are nearest to any of the selected ones in `obsm[key]`, from
+    near to far, without those: int64. Of more than 64 selected cells, 64 that are
+    evenly spread over them are asked.
+
+    Raises
+    ------
+    SlafError
+        Nothing is selected, or the vectors of all selected cells have NaN in them.
+    """
+    rows = np.flatnonzero(selected)
+    if not len(rows):
+        raise SlafError("Nothing is selected: select the cells that others shall be like.")
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_QUERIES)).astype(np.int64)]
+    vectors = handle.obsm[key]
+    vectors = np.asarray(vectors.iloc[rows] if hasattr(vectors, "iloc") else vectors[rows])
+    vectors = vectors[np.isfinite(vectors).all(axis=1)]
+    if not len(vectors):
+        raise SlafError(f"The selected cells have NaN in obsm[{key!r}].")
+    k = min(k, int((~selected).sum()))
+    if k == 0:
+        return np.zeros(0, dtype=np.int64)
+    found = handle.obsm.search(key, vectors, k=k, filter=~selected)
+    indices, distances = found.indices.ravel(), found.distances.ravel()
+    order = np.argsort(distances, kind="stable")
+    order = order[indices[order] >= 0]
+    _, first = np.unique(indices[order], return_index=True)
+    return indices[order][np.sort(first)][:k]

@@ -1,0 +1,134 @@
+"""The explorer on a screen: its panels and panes, which follow a state and change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import ipywidgets as widgets
+from IPython.display import display, update_display
+
+from slaf.explorer.panes import MISTAKES, ColourPane, FilterPane, sentence
+from slaf.explorer.picture import png
+from slaf.explorer.scatter import LegendWidget, Panel, fill_legend, on_legend
+from slaf.explorer.selections import ComparePane, SelectionPane
+from slaf.explorer.state import State
+
+#: Up to so many cells are sent as points.
+MOST_POINTS = 2_000_000
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+class View:
+    """The widget of a state. `widget` is what is shown.
+
+    Parameters
+    ----------
+    most
+        Up to so many cells are sent as points; of more, a picture of where they lie.
+    renderer
+        "webgl", "canvas", or "auto": WebGL where there is a card for it.
+    """
+
+    def __init__(self, state: State, *, most: int = MOST_POINTS, renderer: str = "auto"):
+        self.state, self._most, self._renderer = state, most, renderer
+        self._picture_id: str | None = None
+        self.panels: list[Panel] = []
+        self.plots = widgets.HBox(layout=widgets.Layout(flex="1 1 auto"))
+        self.legend = LegendWidget(layout=widgets.Layout(flex="0 0 220px", width="220px"))
+        self.legend.on_msg(on_legend(self.legend, state))
+        self.status, self.mistake = widgets.HTML(), widgets.HTML()
+        self.colours = ColourPane(state, self.run)
+        self.filters = FilterPane(state, self.run)
+        self.selections = SelectionPane(state, self.run)
+        self.comparisons = ComparePane(state, self.run)
+        panes = {
+            "Colour": self.colours,
+            "Filter": self.filters,
+            "Select": self.selections,
+            "Compare": self.comparisons,
+        }
+        tabs = widgets.Tab([pane.widget for pane in panes.values()], titles=list(panes))
+        tabs.layout = widgets.Layout(flex="0 0 300px")
+        row = widgets.HBox([tabs, self.plots, self.legend])
+        self.widget = widgets.VBox([row, self.status, self.mistake, self.comparisons.result])
+        self._place_panels()
+        fill_legend(self.legend, state)
+        self._count()
+        state.watch(self.changed)
+
+    def run(self, action: Callable[[], Any]) -> None:
+        """Does what was asked for, or says why not."""
+        self.mistake.value = ""
+        try:
+            action()
+        except MISTAKES as error:
+            self.mistake.value = f"<b>{escape(sentence(error))}</b>"
+
+    def changed(self, what: str) -> None:
+        """Follows the state."""
+        if what == "places":
+            self._place_panels()
+        for panel in self.panels:
+            panel.changed(what)
+        if what in ("colours", "visible"):
+            fill_legend(self.legend, self.state)
+        if what in ("colours", "places"):
+            self.colours.refresh()
+        if what == "visible":
+            self.filters.refresh()
+        if what == "kept":
+            self.comparisons.refresh()
+        self._count()
+
+    def _place_panels(self) -> None:
+        self.panels = [
+            Panel(self.state, place, most=self._most, renderer=self._renderer)
+            for place in self.state.places.values()
+        ]
+        for panel, place in zip(self.panels, self.state.places.values(), strict=True):
+            panel.widget.on_msg(self._told_by(place))
+        self.plots.children = tuple(panel.widget for panel in self.panels)
+
+    def _told_by(self, place: Any) -> Callable[..., None]:
+        def told(_: Any, message: dict[str, Any], __: Any) -> None:
+            if message["type"] == "settled":
+                self._update_picture()
+                return
+            corners = [
+                (x * place.side + place.corner[0], y * place.side + place.corner[1])
+                for x, y in message["polygon"]
+            ]
+            self.run(lambda: self.state.lasso(corners, place.name))
+
+        return told
+
+    def _count(self) -> None:
+        state = self.state
+        n, shown, chosen = len(state.visible), int(state.visible.sum()), int(state.mask.sum())
+        unplaced = {name: int((~p.placed).sum()) for name, p in state.places.items()}
+        said = [f"{n:,} cells", f"{shown:,} shown", f"{chosen:,} selected"]
+        said += [
+            f"{cells:,} without a place in {name}" for name, cells in unplaced.items() if cells
+        ]
+        if state.filters:
+            said.append(f"filtered by {', '.join(state.filters)}")
+        self.status.value = escape(" · ".join(said))
+
+    # The picture ------------------------------------------------------------------
+
+    def keep_picture(self) -> None:
+        """Shows nothing where widgets run, and elsewhere a picture of the state."""
+        kept = display(self._bundle(), raw=True, display_id=self._picture_id or True)
+        self._picture_id = kept.display_id if kept is not None else self._picture_id
+
+    def _update_picture(self) -> None:
+        if self._picture_id is not None:
+            update_display(self._bundle(), raw=True, display_id=self._picture_id)
+
+    def _bundle(self) -> dict[str, Any]:
+        # A widget without an id is hidden by those who can show widgets; the others
+        # take the picture.
+        empty = {"version_major": 2, "version_minor": 0, "model_id": ""}
+        return {_WIDGET: empty, "image/png": png(self.state), "text/plain": repr(self.state)}

@@ -1,0 +1,1 @@
+"""stdout and stderr of cells, and which cell a write belongs to."""

@@ -1,0 +1,1 @@
+"""Processes that cells start: what they display reaches the notebook."""

@@ -1,0 +1,1 @@
+"""The threads that take requests from front ends, and what they answer."""
