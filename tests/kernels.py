@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
-import pytest
-from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
@@ -117,6 +112,12 @@ def stream(outputs, name="stdout") -> str:
     return "".join(texts)
 
 
+def displays(outputs) -> list[dict]:
+    """Everything that a cell displays, by its MIME types."""
+    kinds = ("display_data", "execute_result")
+    return [m["content"]["data"] for m in outputs if m["msg_type"] in kinds]
+
+
 def only(outputs, msg_type) -> dict:
     (message,) = [m for m in outputs if m["msg_type"] == msg_type]
     return message["content"]
@@ -129,37 +130,6 @@ def of_cells(*cells: str | NotebookNode) -> NotebookNode:
     return made
 
 
-@pytest.fixture(scope="module")
-def private_ipython(tmp_path_factory):
-    """A home for IPython without anybody's configuration and history."""
-    os.environ["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
-
-
-@pytest.fixture(scope="module")
-def shared(private_ipython):
-    kernel = Kernel()
-    yield kernel
-    kernel.stop()
-
-
-@pytest.fixture
-def fresh(private_ipython):
-    kernel = Kernel()
-    yield kernel
-    kernel.stop()
-
-
-@pytest.fixture(scope="module")
-def logged(private_ipython, tmp_path_factory):
-    """A kernel whose log is in the file `log`."""
-    path = tmp_path_factory.mktemp("log") / "log"
-    with open(path, "w") as log:
-        kernel = Kernel(log=log)
-        kernel.log = path
-        yield kernel
-        kernel.stop()
-
-
 #: What a peer of ZMTP says first, without keys.
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
 
@@ -168,29 +138,3 @@ def ready(kind: bytes) -> bytes:
     """How a socket of some kind introduces itself."""
     body = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
     return bytes([4, len(body)]) + body
-
-
-@pytest.fixture
-def by_hand(tmp_path, monkeypatch):
-    """Starts a program that becomes a kernel, and gives a client of it, which knows
-    the `program`, what it `said` and the folder of its connection file."""
-    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    started = []
-
-    def start(*arguments: str) -> BlockingKernelClient:
-        program = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True)
-        started.append(program)
-        said = program.stderr.readline()
-        path = tmp_path / "runtime" / said.split()[-1]
-        client = BlockingKernelClient(connection_file=str(path))
-        client.load_connection_file()
-        client.start_channels()
-        client.wait_for_ready(timeout=60)
-        client.program, client.said, client.runtime = program, said, path.parent
-        return client
-
-    yield start
-    for program in started:
-        program.kill()
-        program.wait()

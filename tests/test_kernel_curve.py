@@ -8,7 +8,7 @@ import threading
 
 import pytest
 import zmq
-from kernels import Kernel, only, private_ipython, stream  # noqa: F401
+from kernels import Kernel, only, stream
 
 
 @pytest.fixture(scope="module")

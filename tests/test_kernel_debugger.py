@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from kernels import Kernel, only, private_ipython, stream  # noqa: F401
+from kernels import Kernel
 
 CODE = """\
 def double(x):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from kernels import Kernel, by_hand, of_cells, only, private_ipython, stream  # noqa: F401
+from kernels import Kernel, of_cells, only, stream
 from nbformat.v4 import new_output
 
 pytestmark = pytest.mark.usefixtures("private_ipython")
@@ -55,69 +55,84 @@ def test_jupyter_console():
     assert "by the console" in said and "42" in said
 
 
-def test_as_vs_code_speaks():
-    """Its order of requests and its extra fields: silent cells of its own around
-    the user's, variables by printed JSON, run by line through the debugger."""
-    kernel = Kernel()
-    try:
-        assert kernel.ask("kernel_info_request", {})["status"] == "ok"
-        own = {"silent": True, "store_history": False, "stop_on_error": False, "allow_stdin": True}
-        for code in (
-            "%matplotlib inline\nimport matplotlib_inline; "
-            "matplotlib_inline.backend_inline.set_matplotlib_formats('png')",
-            "import os as _VSCODE_os\n_VSCODE_os.environ['VSCODE'] = '1'\ndel _VSCODE_os",
-        ):
-            assert kernel.ask("execute_request", {"code": code, "user_expressions": {}} | own)[
-                "status"
-            ] == "ok"
+class VSCode:
+    """Its requests, with their extra fields."""
 
-        def cell(code: str) -> tuple[dict, list[dict]]:
-            content = {"code": code, "user_expressions": {}} | own | {"silent": False}
-            content["store_history"] = True
-            message = kernel.client.session.msg("execute_request", content)
-            message["metadata"] = {
-                "cellId": "vscode-notebook-cell:/a%20b.ipynb#W0sZmlsZQ%3D%3D",
-                "deletedCells": [],
-            }
-            kernel.client.shell_channel.send(message)
-            request = message["header"]["msg_id"]
-            return kernel.reply(request), kernel.outputs(request)
+    OWN = {"silent": True, "store_history": False, "stop_on_error": False, "allow_stdin": True}
 
-        reply, outputs = cell("values = [1, 2]\nlen(values)")
-        assert reply["execution_count"] == 1
-        assert only(outputs, "execute_result")["data"]["text/plain"] == "2"
-        reply, outputs = cell("values[3]")
-        assert reply["ename"] == "IndexError"
-        assert "In[2]" in "".join(only(outputs, "error")["traceback"])
-        code = (
-            "import builtins as _b, json as _j\n"
-            "print(_j.dumps([n for n in globals() if not n.startswith('_') and n == 'values']))"
-        )
-        message = kernel.client.session.msg(
-            "execute_request", {"code": code, "user_expressions": {}} | own | {"silent": False}
-        )
-        kernel.client.shell_channel.send(message)
-        assert stream(kernel.outputs(message["header"]["msg_id"])) == '["values"]\n'
-        assert kernel.ask("comm_info_request", {"target_name": "jupyter.widget"})["comms"] == {}
+    def __init__(self, kernel: Kernel):
+        self.kernel, self.seq = kernel, 0
 
-        def debug(seq: int, command: str, **arguments) -> dict:
-            content = {"type": "request", "seq": seq, "command": command, "arguments": arguments}
-            return kernel.ask("debug_request", content, "control")
+    def request(self, code: str, **content) -> dict:
+        content = {"code": code, "user_expressions": {}} | self.OWN | content
+        return self.kernel.client.session.msg("execute_request", content)
 
-        assert debug(1, "debugInfo")["body"]["isStarted"] is False
-        assert debug(2, "initialize", clientID="vscode", adapterID="Python Kernel Debug Adapter")[
-            "success"
-        ]
-        assert debug(3, "attach", justMyCode=True, cwd="/", logToFile=False)["success"]
-        dumped = debug(4, "dumpCell", code="a = 1\nb = 2\n")["body"]["sourcePath"]
-        lines = [{"line": 1}, {"line": 2}]
-        reply = debug(5, "setBreakpoints", source={"path": dumped}, breakpoints=lines)
-        assert all(b["verified"] for b in reply["body"]["breakpoints"])
-        assert debug(6, "configurationDone")["success"]
-        assert debug(7, "disconnect", restart=False)["success"]
-        assert kernel.value("6 * 7") == "42"
-    finally:
-        kernel.stop()
+    def sent(self, message: dict) -> str:
+        self.kernel.client.shell_channel.send(message)
+        return message["header"]["msg_id"]
+
+    def cell(self, code: str) -> tuple[dict, list[dict]]:
+        message = self.request(code, silent=False, store_history=True)
+        message["metadata"] = {
+            "cellId": "vscode-notebook-cell:/a%20b.ipynb#W0sZmlsZQ%3D%3D",
+            "deletedCells": [],
+        }
+        request = self.sent(message)
+        return self.kernel.reply(request), self.kernel.outputs(request)
+
+    def debug(self, command: str, **arguments) -> dict:
+        self.seq += 1
+        content = {"type": "request", "seq": self.seq, "command": command, "arguments": arguments}
+        return self.kernel.ask("debug_request", content, "control")
+
+
+@pytest.fixture
+def vs_code(fresh):
+    return VSCode(fresh)
+
+
+def test_as_vs_code_speaks(vs_code):
+    """Silent cells of its own around the user's, and variables by printed JSON."""
+    kernel = vs_code.kernel
+    assert kernel.ask("kernel_info_request", {})["status"] == "ok"
+    for code in (
+        "%matplotlib inline\nimport matplotlib_inline; "
+        "matplotlib_inline.backend_inline.set_matplotlib_formats('png')",
+        "import os as _VSCODE_os\n_VSCODE_os.environ['VSCODE'] = '1'\ndel _VSCODE_os",
+    ):
+        request = vs_code.sent(vs_code.request(code))
+        assert kernel.reply(request)["status"] == "ok"
+        kernel.outputs(request)
+    reply, outputs = vs_code.cell("values = [1, 2]\nlen(values)")
+    assert reply["execution_count"] == 1
+    assert only(outputs, "execute_result")["data"]["text/plain"] == "2"
+    reply, outputs = vs_code.cell("values[3]")
+    assert reply["ename"] == "IndexError"
+    assert "In[2]" in "".join(only(outputs, "error")["traceback"])
+    code = (
+        "import builtins as _b, json as _j\n"
+        "print(_j.dumps([n for n in globals() if not n.startswith('_') and n == 'values']))"
+    )
+    request = vs_code.sent(vs_code.request(code, silent=False))
+    assert stream(kernel.outputs(request)) == '["values"]\n'
+    assert kernel.ask("comm_info_request", {"target_name": "jupyter.widget"})["comms"] == {}
+    run_by_line(vs_code)
+    assert kernel.value("6 * 7") == "42"
+
+
+def run_by_line(vs_code: VSCode) -> None:
+    """As it runs a cell through the debugger."""
+    debug = vs_code.debug
+    assert debug("debugInfo")["body"]["isStarted"] is False
+    own = {"clientID": "vscode", "adapterID": "Python Kernel Debug Adapter"}
+    assert debug("initialize", **own)["success"]
+    assert debug("attach", justMyCode=True, cwd="/", logToFile=False)["success"]
+    dumped = debug("dumpCell", code="a = 1\nb = 2\n")["body"]["sourcePath"]
+    lines = [{"line": 1}, {"line": 2}]
+    reply = debug("setBreakpoints", source={"path": dumped}, breakpoints=lines)
+    assert all(b["verified"] for b in reply["body"]["breakpoints"])
+    assert debug("configurationDone")["success"]
+    assert debug("disconnect", restart=False)["success"]
 
 
 def test_nbconvert_executes_and_tells_errors(tmp_path):
@@ -211,7 +226,7 @@ def test_environments_side_by_side(tmp_path):
     assert missing.stderr.startswith("slaf: There is no SLAF kernel `one`. There is `slaf`.")
 
 
-def test_started_by_hand_it_writes_its_connection_file(by_hand):  # noqa: F811
+def test_started_by_hand_it_writes_its_connection_file(by_hand):
     client = by_hand("-m", "slaf.kernel")
     (path,) = client.runtime.iterdir()
     assert client.said == f"To connect another client: --existing {path.name}\n"

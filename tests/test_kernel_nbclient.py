@@ -8,7 +8,7 @@ from datetime import datetime
 
 import nbformat
 import pytest
-from kernels import of_cells, private_ipython  # noqa: F401
+from kernels import of_cells
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode

@@ -7,7 +7,7 @@ import time
 
 import psutil
 import pytest
-from kernels import Kernel, fresh, only, private_ipython, shared, stream  # noqa: F401
+from kernels import Kernel, only, stream
 
 C = "import ctypes, os, sys\nlibc = ctypes.CDLL(None)\n"
 

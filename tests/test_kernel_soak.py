@@ -9,7 +9,7 @@ from collections import Counter
 
 import psutil
 import pytest
-from kernels import Kernel, fresh, only, private_ipython, stream  # noqa: F401
+from kernels import Kernel, only, stream
 
 CELLS = 20_000
 #: Cells of all kinds; a whole day has 20,000.

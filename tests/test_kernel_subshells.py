@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from kernels import fresh, only, private_ipython, shared, stream  # noqa: F401
+from kernels import only, stream
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 from jupyter_client.session import Session
-from kernels import GREETING, logged, private_ipython, ready  # noqa: F401
+from kernels import GREETING, ready
 
 
 @pytest.fixture(scope="module")

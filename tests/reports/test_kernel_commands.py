@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from kernels import private_ipython, shared, stream  # noqa: F401
+from kernels import stream
 
 
 def run(kernel, code: str, *typed: str) -> tuple[list[tuple[str, bool]], str]:

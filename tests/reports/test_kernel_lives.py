@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from kernels import Kernel, fresh, only, private_ipython, shared, stream  # noqa: F401
+from kernels import Kernel, only
 
 BUSY = {
     "idle": "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from kernels import Kernel, by_hand, fresh, only, private_ipython, shared, stream  # noqa: F401
+from kernels import Kernel, only, stream
 
 # The namespace as a module ----------------------------------------------------------
 
