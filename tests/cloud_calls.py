@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import anndata as ad
+from commands import here
 from s3 import S3
 from slaf.integrations import read_slaf
 
@@ -28,14 +29,8 @@ def environment(server: S3 | None, **changes: str) -> dict[str, str]:
     return kept | (server.environment if server else {}) | changes
 
 
-def slaf(server: S3 | None, *arguments: object, **changes: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "slaf.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment(server, **changes),
-    )
+def slaf(server: S3, *arguments: object) -> subprocess.CompletedProcess:
+    return here(*arguments, env=environment(server))
 
 
 def start(server: S3, *arguments: object) -> subprocess.Popen:

@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -134,6 +135,11 @@ class S3:
         """All requests since the last :meth:`forget`, in the order of their end."""
         return [Request(*entry) for entry in self._control("log")]
 
+    @property
+    def asked(self) -> int:
+        """Requests that are not answered yet."""
+        return self._control("asked")
+
     def forget(self) -> None:
         self._control("forget")
 
@@ -162,6 +168,11 @@ class S3:
     def put(self, key: str, content: bytes) -> None:
         self._call("PUT", f"/{self.bucket}/{quote(key)}", content)
 
+    def upload(self, folder: Path, name: str) -> None:
+        """Copies all files of a folder, below `name`."""
+        for path in filter(Path.is_file, folder.rglob("*")):
+            self.put(f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
     def delete(self, prefix: str) -> None:
         """Removes every key that begins so."""
         for key in self.keys(prefix):
@@ -171,7 +182,7 @@ class S3:
         return json.loads(self._call("POST", CONTROL, json.dumps([command, argument]).encode()))
 
     def _call(self, method: str, path: str, body: bytes = b"") -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
         try:
             connection.request(method, path, body, {"Authorization": _SIGNATURE, OURS: "1"})
             answer = connection.getresponse()

@@ -9,6 +9,8 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -81,6 +83,8 @@ class _Server(ThreadingHTTPServer):
         self.rules: list[Rule] = []
         self.active: set[int] = set()
         self.log: list[Request] = []
+        #: Requests that are not answered yet.
+        self.asked = 0
 
     def strike(self, method: str, key: str) -> tuple[float, int, bool]:
         """What all rules together do to a request."""
@@ -106,7 +110,19 @@ class _Server(ThreadingHTTPServer):
                 self.log.clear()
             elif command == "log":
                 return self.log
+            elif command == "asked":
+                return self.asked
         return None
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        with self.turn:
+            self.asked += 1
+        try:
+            yield
+        finally:
+            with self.turn:
+                self.asked -= 1
 
     def ask(self, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
         answer: dict[str, Any] = {}
@@ -145,6 +161,10 @@ class _Handler(BaseHTTPRequestHandler):
         if OURS in self.headers:
             self._send(*self.server.ask(self._environ(body)))
             return
+        with self.server.asking():
+            self._answer_to_others(path, query, body)
+
+    def _answer_to_others(self, path: str, query: str, body: bytes) -> None:
         key = unquote(path).lstrip("/").partition("/")[2]
         latency, error, drop = self.server.strike(self.command, key)
         if latency:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 
 import anndata as ad
 import numpy as np
@@ -12,6 +10,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from batches import N, flat, ids, loader_of
+from commands import here
 from conftest import dense
 from scipy import sparse
 from slaf.data import SLAFConverter
@@ -213,20 +212,7 @@ def test_the_dataset_of_torch_style_loops(loader_array):
 
 def test_shuffled_copies(loader_array, loader_counts, tmp_path):
     target = tmp_path / "shuffled.slaf"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "slaf.cli",
-            "shuffle",
-            loader_array.slaf_path,
-            target,
-            "--seed",
-            "3",
-        ],
-        capture_output=True,
-        text=True,
-    )
+    done = here("shuffle", loader_array.slaf_path, target, "--seed", "3")
     assert done.returncode == 0, done.stderr
     copy = read_slaf(target)
     order = loader_counts.obs_names.get_indexer(copy.obs_names)
