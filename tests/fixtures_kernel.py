@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
-from kernels import Kernel
+from kernels import PATIENCE, Kernel
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def by_hand(tmp_path, monkeypatch):
         client = BlockingKernelClient(connection_file=str(path))
         client.load_connection_file()
         client.start_channels()
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=PATIENCE)
         client.program, client.said, client.runtime = program, said, path.parent
         return client
 

@@ -1,19 +1,27 @@
-"""Conversations with a kernel, by jupyter_client."""
+"""Conversations with a kernel, by jupyter_client. Each wait is for what is to happen, and
+however busy the machine is, it happens within `PATIENCE`."""
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
+from pathlib import Path
 
+import psutil
 from jupyter_client.manager import KernelManager
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
+
+#: Seconds after which nothing more is waited for: it hangs.
+PATIENCE = 120
 
 
 class Kernel:
     """One conversation partner."""
 
     def __init__(self, name: str = "slaf", log=None, **options):
-        self.manager = KernelManager(kernel_name=name)
+        self.manager = KernelManager(kernel_name=name, shutdown_wait_time=PATIENCE)
         self.manager.start_kernel(stderr=log, **options)
         self.connect()
 
@@ -33,11 +41,17 @@ class Kernel:
     def another_client(self):
         client = self.manager.blocking_client()
         client.start_channels()
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=PATIENCE)
         return client
 
     def send(self, code: str, **options) -> str:
         return self.client.execute(code, **options)
+
+    def begin(self, code: str, **options) -> str:
+        """Sends a cell and waits until it runs; gives its id."""
+        request = self.send(f"print('begun')\n{code}", **options)
+        self.hear(request, "stream")
+        return request
 
     def request(self, msg_type: str, content: dict, channel: str = "shell", **header) -> str:
         """Sends any request; gives its id."""
@@ -46,7 +60,7 @@ class Kernel:
         getattr(self.client, f"{channel}_channel").send(message)
         return message["header"]["msg_id"]
 
-    def reply(self, request: str, timeout: float = 60, channel: str = "shell") -> dict:
+    def reply(self, request: str, timeout: float = PATIENCE, channel: str = "shell") -> dict:
         get = getattr(self.client, f"get_{channel}_msg")
         while True:
             message = get(timeout=timeout)
@@ -60,7 +74,19 @@ class Kernel:
         self.outputs(request)
         return reply
 
-    def outputs(self, request: str, timeout: float = 60) -> list[dict]:
+    def hear(self, request: str, msg_type: str) -> dict:
+        """The content of the next message of this type on iopub for a request."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=PATIENCE)
+            parent = message["parent_header"].get("msg_id")
+            if (parent, message["msg_type"]) == (request, msg_type):
+                return message["content"]
+
+    def question(self) -> dict:
+        """What the kernel asks on stdin."""
+        return self.client.get_stdin_msg(timeout=PATIENCE)["content"]
+
+    def outputs(self, request: str, timeout: float = PATIENCE) -> list[dict]:
         """Everything on iopub for a request, busy to idle."""
         messages = []
         while True:
@@ -71,7 +97,7 @@ class Kernel:
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                 return messages
 
-    def until(self, request: str, *others: str, timeout: float = 60) -> dict[str, list[dict]]:
+    def until(self, request: str, *others: str, timeout: float = PATIENCE) -> dict[str, list[dict]]:
         """Everything on iopub for all these requests, until `request` is idle."""
         found: dict[str, list[dict]] = {r: [] for r in (request, *others)}
         while True:
@@ -101,6 +127,24 @@ class Kernel:
     def stop(self):
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Waits until a condition holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never comes"
+        time.sleep(0.02)
+
+
+def ended(*processes: psutil.Process) -> bool:
+    """Whether all these processes end."""
+    return not psutil.wait_procs(processes, timeout=PATIENCE)[1]
+
+
+def until(path: Path, pause: str = "time.sleep(0.01)") -> str:
+    """Code that goes on once there is a file."""
+    return f"import os, time\nwhile not os.path.exists({str(path)!r}): {pause}\n"
 
 
 def stream(outputs, name="stdout") -> str:

@@ -3,11 +3,9 @@ tests ask of every kernel."""
 
 from __future__ import annotations
 
-import time
-
 import jupyter_kernel_test as jkt
 import pytest
-from kernels import only, stream
+from kernels import eventually, only, stream, until
 
 # Others' tests ------------------------------------------------------------
 
@@ -77,26 +75,21 @@ def test_one_huge_output_passes(shared):
     assert len(shared.text("print('x' * 20_000_000)")) == 20_000_001
 
 
-def test_a_thread_writes_to_the_cell_that_runs_and_else_to_its_own(shared):
+def test_a_thread_writes_to_the_cell_that_runs_and_else_to_its_own(shared, tmp_path):
+    go = tmp_path / "go"
     first = shared.send(
-        "import threading, time\ngo, done = threading.Event(), threading.Event()\n"
-        "def late():\n    time.sleep(0.6); print('before'); done.set()\n"
-        "    go.wait(); print('meanwhile'); done.set()\n"
+        "import os, threading, time\ngo = threading.Event()\n"
+        f"def late():\n    while not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
+        "    print('before'); go.wait(); print('meanwhile')\n"
         "thread = threading.Thread(target=late); thread.start()"
     )
-    shared.reply(first)
-    time.sleep(1)
+    assert stream(shared.outputs(first)) == ""
+    go.touch()
+    assert shared.hear(first, "stream")["text"] == "before\n"
     second = shared.send("go.set(); thread.join(); print('from the second cell')")
-    shared.reply(second)
-    seen = {first: "", second: ""}
-    while True:
-        message = shared.client.get_iopub_msg(timeout=10)
-        parent = message["parent_header"].get("msg_id")
-        if message["msg_type"] == "stream":
-            seen[parent] += message["content"]["text"]
-        if parent == second and message["content"].get("execution_state") == "idle":
-            break
-    assert seen == {first: "before\n", second: "meanwhile\nfrom the second cell\n"}
+    found = shared.until(second, first)
+    assert stream(found[first]) == ""
+    assert stream(found[second]) == "meanwhile\nfrom the second cell\n"
 
 
 def test_displays_update(shared):
@@ -155,11 +148,13 @@ def test_silent_store_history_and_user_expressions(shared):
     assert int(shared.value("get_ipython().execution_count")) == int(before) + 2
 
 
-def test_cells_after_an_error_are_aborted(shared):
-    requests = [
-        shared.send(code)
-        for code in ("import time; time.sleep(0.5); 1/0", "x_aborted = 1", "x_aborted = 2")
-    ]
+def test_cells_after_an_error_are_aborted(shared, tmp_path):
+    go = tmp_path / "go"
+    codes = (until(go) + "1/0", "x_aborted = 1", "x_aborted = 2")
+    requests = [shared.send(code) for code in codes]
+    # Answered at once, and so after the cells were received.
+    shared.reply(shared.client.kernel_info())
+    go.touch()
     statuses = [shared.reply(r)["status"] for r in requests]
     assert statuses == ["error", "aborted", "aborted"]
     for request in requests:
@@ -180,13 +175,12 @@ def test_top_level_await_and_background_tasks(shared):
     shared.run(
         "ticks = []\nasync def tick():\n    while len(ticks) < 3:\n        ticks.append(1); await asyncio.sleep(0.05)\ntask = asyncio.create_task(tick())"
     )
-    time.sleep(0.5)
-    assert shared.value("len(ticks)") == "3"
+    eventually(lambda: shared.value("len(ticks)") == "3")
 
 
 def test_input(shared):
     request = shared.send("answer = input('name? '); print('hello', answer)", allow_stdin=True)
-    question = shared.client.get_stdin_msg(timeout=20)["content"]
+    question = shared.question()
     assert question == {"prompt": "name? ", "password": False}
     shared.client.input("Ada")
     assert shared.reply(request)["status"] == "ok"
@@ -198,15 +192,13 @@ def test_input_without_a_front_end_that_answers(shared):
     assert reply["ename"] == "StdinNotImplementedError"
 
 
-def test_kernel_info_is_answered_while_a_cell_computes(shared):
-    request = shared.send("import time\nend = time.time() + 2\nwhile time.time() < end: pass")
-    time.sleep(0.3)
-    begun = time.monotonic()
-    asked = shared.client.kernel_info()
-    info = shared.reply(asked, timeout=1.5)
+def test_kernel_info_is_answered_while_a_cell_computes(shared, tmp_path):
+    go = tmp_path / "go"
+    request = shared.begin(until(go, pause="sum(range(100_000))"))
+    info = shared.reply(shared.client.kernel_info())
     assert info["language_info"]["name"] == "python"
-    assert time.monotonic() - begun < 1.5
     assert shared.client.hb_channel.is_beating()
+    go.touch()
     assert shared.reply(request)["status"] == "ok"
     shared.outputs(request)
 

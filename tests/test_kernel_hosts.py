@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from kernels import Kernel, of_cells, only, stream
+from kernels import PATIENCE, Kernel, of_cells, only, stream
 from nbformat.v4 import new_output
 
 pytestmark = pytest.mark.usefixtures("private_ipython")
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("private_ipython")
 
 def done(*command: str, **options) -> str:
     """stdout of a command, which must succeed."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+    done = subprocess.run(command, capture_output=True, text=True, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -141,7 +141,7 @@ def test_nbconvert_executes_and_tells_errors(tmp_path):
     assert outputs(good) == ["good\n"]
     bad = notebook(tmp_path / "bad.ipynb", "1 / 0", "print('not reached')")
     command = ("jupyter", "nbconvert", "--to", "notebook", "--execute", "--stdout", str(bad))
-    failed = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    failed = subprocess.run(command, capture_output=True, text=True)
     assert failed.returncode != 0 and "ZeroDivisionError" in failed.stderr
 
 
@@ -160,7 +160,7 @@ def test_nbclient_with_timeouts_and_allowed_errors(tmp_path):
     with pytest.raises(CellTimeoutError):
         NotebookClient(slow, timeout=2).execute()
     mixed = nbformat.read(notebook(tmp_path / "mixed.ipynb", "1 / 0", "print('reached')"), 4)
-    NotebookClient(mixed, allow_errors=True, timeout=60).execute()
+    NotebookClient(mixed, allow_errors=True, timeout=PATIENCE).execute()
     assert mixed.cells[0].outputs[0].ename == "ZeroDivisionError"
     assert mixed.cells[1].outputs == [new_output("stream", text="reached\n")]
 
@@ -179,10 +179,10 @@ def test_voila(tmp_path):
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as reply:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE) as reply:
                     html = reply.read().decode()
                 break
             except OSError:
@@ -190,7 +190,7 @@ def test_voila(tmp_path):
                 time.sleep(0.3)
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait()
     assert "shown by voila" in html and "widget-view+json" in html
 
 
@@ -231,10 +231,10 @@ def test_started_by_hand_it_writes_its_connection_file(by_hand):
     (path,) = client.runtime.iterdir()
     assert client.said == f"To connect another client: --existing {path.name}\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert client.execute("1 + 1", reply=True, timeout=30)["content"]["status"] == "ok"
+    assert client.execute("1 + 1", reply=True, timeout=PATIENCE)["content"]["status"] == "ok"
     client.shutdown()
     client.stop_channels()
-    assert client.program.wait(10) == 0
+    assert client.program.wait(PATIENCE) == 0
 
 
 def test_an_ipc_socket_that_a_dead_kernel_left_is_replaced(tmp_path):
@@ -248,7 +248,7 @@ def test_an_ipc_socket_that_a_dead_kernel_left_is_replaced(tmp_path):
         manager.start_kernel()
         client = manager.blocking_client()
         client.start_channels()
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=PATIENCE)
         client.stop_channels()
         # Without a farewell: the socket files stay.
         os.kill(manager.provisioner.pid, 9)

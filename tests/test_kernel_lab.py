@@ -17,10 +17,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from kernels import PATIENCE
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Page, expect, sync_playwright
 
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=1000 * PATIENCE)
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
 FLAGS = [
     "--no-sandbox",
@@ -58,7 +59,7 @@ def lab(private_ipython, tmp_path_factory):
     news.parent.mkdir(parents=True)
     news.write_text('{"fetchNews": "false"}')
     address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             urllib.request.urlopen(f"{address}/api", timeout=5).close()
@@ -68,7 +69,7 @@ def lab(private_ipython, tmp_path_factory):
             time.sleep(0.2)
     yield address, folder
     server.terminate()
-    server.wait(20)
+    server.wait()
 
 
 class Notebook:
@@ -95,7 +96,7 @@ class Notebook:
 
     def answer(self, code: str) -> str:
         output = self.run(code).locator(".jp-OutputArea-executeResult")
-        expect(output).to_be_visible(timeout=30_000)
+        expect(output).to_be_visible()
         return output.locator(".jp-OutputArea-output").inner_text().strip()
 
     def picture(self, name: str) -> None:
@@ -117,17 +118,17 @@ def opened(browser, lab, path: str) -> Notebook:
     made.metadata["kernelspec"] = {"name": "slaf", "display_name": "SLAF", "language": "python"}
     nbformat.write(made, folder / Path(path).name.partition("?")[0])
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(1000 * PATIENCE)
     page.goto(f"{address}/{path}")
-    expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(1, timeout=60_000)
+    expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(1)
     return Notebook(page, folder)
 
 
 def is_connected(address: str, name: str) -> None:
     """Waits for a notebook's kernel: before, its page calls it idle, and runs nothing."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
-        with urllib.request.urlopen(f"{address}/api/sessions", timeout=5) as answer:
+        with urllib.request.urlopen(f"{address}/api/sessions", timeout=PATIENCE) as answer:
             kernels = [s["kernel"] for s in json.load(answer) if s["path"].endswith(name)]
         if any(k["connections"] and k["execution_state"] == "idle" for k in kernels):
             return

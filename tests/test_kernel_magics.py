@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from kernels import Kernel, displays, stream
+from kernels import Kernel, displays, eventually, stream
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def screen():
         os.close(write)
         yield f":{told.readline().strip()}"
     server.terminate()
-    server.wait(10)
+    server.wait()
 
 
 def test_windows_live_between_cells(private_ipython, screen):
@@ -129,18 +129,19 @@ def test_windows_live_between_cells(private_ipython, screen):
             "def tick():\n    ticks.append(1)\n    root.after(5, tick)\n"
             "root.after(5, tick)"
         )
-        seen = int(kernel.value("len(ticks)"))
-        time.sleep(1)
-        # The window's loop ran, and so do tasks and requests.
-        assert int(kernel.value("len(ticks)")) > seen + 5
+
+        def ticks() -> int:
+            return int(kernel.value("len(ticks)"))
+
+        # The window's loop runs, and so do tasks and requests.
+        seen = ticks()
+        eventually(lambda: ticks() > seen + 5)
         kernel.run("import asyncio\ntask = asyncio.create_task(asyncio.sleep(0.05, 'done'))")
-        time.sleep(0.5)
+        eventually(lambda: kernel.value("task.done()") == "True")
         assert kernel.value("task.result()") == "'done'"
         kernel.manager.interrupt_kernel()
-        time.sleep(0.3)
-        seen = int(kernel.value("len(ticks)"))
-        time.sleep(0.5)
-        assert int(kernel.value("len(ticks)")) > seen
+        struck = ticks()
+        eventually(lambda: ticks() > struck + 5)
         # A figure is a window, and closing it does no harm.
         reply, _ = kernel.run(
             "%matplotlib tk\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);\nplt.show()\n"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
-from kernels import Kernel, only, stream
+from kernels import Kernel, ended, only, stream
 
 
 @pytest.fixture(scope="module")
@@ -14,14 +16,6 @@ def kernel():
     kernel = Kernel()
     yield kernel
     kernel.stop()
-
-
-def message(kernel, request: str, wanted) -> dict:
-    """The next message on iopub of a request that `wanted` takes."""
-    while True:
-        message = kernel.client.get_iopub_msg(timeout=60)
-        if message["parent_header"].get("msg_id") == request and wanted(message):
-            return message
 
 
 def test_output_streams_while_a_cell_runs_and_the_kernel_interrupts_it(kernel, tmp_path):
@@ -36,12 +30,11 @@ def test_output_streams_while_a_cell_runs_and_the_kernel_interrupts_it(kernel, t
         f'%%rust\nprint!("first");\nuse std::io::Write;\nstd::io::stdout().flush()?;\n'
         f'while !std::path::Path::new("{go_on}").exists() {{}}\nprintln!("; second");'
     )
-    first = message(kernel, request, lambda m: m["msg_type"] == "stream")
-    assert first["content"]["text"] == "first"
+    assert kernel.hear(request, "stream")["text"] == "first"
     go_on.touch()
     assert stream(kernel.outputs(request)) == "; second\n"
     request = kernel.send('%%rust\nprintln!("begun");\nloop {}')
-    message(kernel, request, lambda m: m["msg_type"] == "stream")
+    kernel.hear(request, "stream")
     kernel.manager.interrupt_kernel()
     error = only(kernel.outputs(request), "error")
     assert error["ename"] == "RustInterrupt" and "variables are lost" in error["evalue"]
@@ -53,11 +46,10 @@ def test_the_comm_tells_of_variables(kernel):
         "comm_open", {"comm_id": "c1", "target_name": "slaf.vars", "data": {}}
     )
     kernel.client.shell_channel.send(request)
-    is_comm = lambda m: m["msg_type"] == "comm_msg"  # noqa: E731
-    told = message(kernel, request["header"]["msg_id"], is_comm)["content"]
+    told = kernel.hear(request["header"]["msg_id"], "comm_msg")
     assert told["comm_id"] == "c1" and "variables" in told["data"]
     request = kernel.send("new_name = 5")
-    told = message(kernel, request, is_comm)["content"]["data"]["variables"]
+    told = kernel.hear(request, "comm_msg")["data"]["variables"]
     (new,) = [v for v in told if v["name"] == "new_name"]
     assert (new["type"], new["languages"]) == ("int", ["Python"])
     kernel.client.shell_channel.send(
@@ -75,19 +67,24 @@ def test_a_killed_kernel_leaves_nothing(kernel):
     assert len(children) >= 3
     folders = {Path(c.environ().get("EVCXR_TMPDIR", "")) for c in children} - {Path("")}
     assert folders and all(folder.exists() for folder in folders)
-    shared = memory_of_files()
-    assert shared > 190_000_000
+    shared = memory_files(process, *children)
+    assert sum(shared.values()) > 190_000_000
     process.kill()
-    _, alive = psutil.wait_procs(children, timeout=20)
-    assert not alive
+    assert ended(*children)
     assert not any(folder.exists() for folder in folders)
-    assert memory_of_files() < shared - 190_000_000
+    assert not memory_files(*psutil.process_iter()).keys() & shared.keys()
 
 
-def memory_of_files() -> int:
-    """Bytes of the machine's memory in memory files."""
-    (line,) = [x for x in Path("/proc/meminfo").read_text().splitlines() if x.startswith("Shmem:")]
-    return 1024 * int(line.split()[1])
+def memory_files(*processes: psutil.Process) -> dict[int, int]:
+    """Size of each file in memory that is open in one of these processes, by its number."""
+    found = {}
+    for process in processes:
+        with suppress(OSError):
+            for link in Path(f"/proc/{process.pid}/fd").iterdir():
+                with suppress(OSError):
+                    if os.readlink(link).startswith("/memfd:"):
+                        found[link.stat().st_ino] = link.stat().st_size
+    return found
 
 
 def test_a_plain_ipykernel():
@@ -98,7 +95,7 @@ def test_a_plain_ipykernel():
         reply, outputs = kernel.run('%%rust\nslaf::get("frame")?.num_rows()')
         assert only(outputs, "execute_result")["data"]["text/plain"] == "2"
         request = kernel.send('%%rust\nprintln!("begun");\nloop {}')
-        message(kernel, request, lambda m: m["msg_type"] == "stream")
+        kernel.hear(request, "stream")
         kernel.manager.interrupt_kernel()
         assert only(kernel.outputs(request), "error")["ename"] == "RustInterrupt"
     finally:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from kernels import Kernel
+from kernels import PATIENCE, Kernel
 
 
 def test_a_profile_folder_by_an_option(tmp_path, private_ipython):
@@ -23,7 +23,7 @@ def test_a_profile_folder_by_an_option(tmp_path, private_ipython):
 
 def test_options_are_explained():
     command = [sys.executable, "-m", "slaf.kernel", "--help-all"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0
     assert "IPKernelApp" in done.stdout and "--transport" in done.stdout
     assert "Traceback" not in done.stderr
@@ -34,8 +34,8 @@ def test_a_kernel_by_hand_leaves_no_files(by_hand, transport):
     client = by_hand("-m", "slaf.kernel", f"--transport={transport}")
     assert client.transport == transport
     assert len(list(client.runtime.iterdir())) == {"tcp": 1, "ipc": 6}[transport]
-    client.shutdown(reply=True, timeout=20)
-    assert client.program.wait(20) == 0
+    client.shutdown(reply=True, timeout=PATIENCE)
+    assert client.program.wait(PATIENCE) == 0
     assert not list(client.runtime.iterdir())
 
 
@@ -55,7 +55,7 @@ def test_a_port_that_is_taken_is_one_sentence(tmp_path, monkeypatch):
         taken.listen()
         port = taken.getsockname()[1]
         command = [sys.executable, "-m", "slaf.kernel", f"--shell={port}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     expected = f"The kernel cannot bind its shell socket at tcp://127.0.0.1:{port}"
     assert done.stderr.startswith(expected) and len(done.stderr.splitlines()) == 1
@@ -88,17 +88,17 @@ def test_a_kernel_inside_a_program(by_hand, tmp_path, thread):
         client = by_hand(str(program))
 
     def value(name: str) -> str:
-        options = {"user_expressions": {"v": name}, "reply": True, "timeout": 20}
+        options = {"user_expressions": {"v": name}, "reply": True, "timeout": PATIENCE}
         content = client.execute("", **options)["content"]
         return content["user_expressions"]["v"]["data"]["text/plain"]
 
     assert value("local, count") == "('hi there', 0)"
     for seen in ("1", "2"):
-        client.execute("get_ipython().exit_now = True", reply=True, timeout=20)
+        client.execute("get_ipython().exit_now = True", reply=True, timeout=PATIENCE)
         assert value("count") == seen
     # From here on the program runs alone.
-    client.shutdown(reply=True, timeout=20)
-    assert client.program.wait(20) == 0
+    client.shutdown(reply=True, timeout=PATIENCE)
+    assert client.program.wait(PATIENCE) == 0
     assert out.read_text() == "3 True\n"
     assert not list(client.runtime.iterdir())
     client.stop_channels()

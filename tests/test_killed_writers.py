@@ -33,7 +33,7 @@ DIE = """
 
 def die(call: str, stage: str = "cells", at: float = 0.8, by: str = "SIGKILL") -> int:
     script = textwrap.dedent(DIE).format(call=call, stage=stage, at=at, signal=by)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True)
     return done.returncode
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -73,15 +72,13 @@ def test_what_cannot_be_is_refused(loader_array):
 
 
 def test_leaving_a_loop_ends_its_threads_work(loader_array):
-    loader = loader_of(loader_array, n_epochs=1000, prefetch=2)
-    begun = time.monotonic()
+    # Without an end: who waits for it waits for ever.
+    loader = loader_of(loader_array, n_epochs=10**9, prefetch=2)
     for _ in zip(range(3), loader, strict=False):
         pass
     batches = iter(loader)
     next(batches)
     batches.close()
-    # Nothing waits, as slafdb's 80 seconds do, and nothing goes on.
-    assert time.monotonic() - begun < 60
     assert next(batches, None) is None
 
 
@@ -130,5 +127,5 @@ def test_an_interrupt_is_heeded(loader_array, tmp_path):
     )
     assert process.stdout.readline() == "begun\n"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate()
     assert errors.endswith("KeyboardInterrupt\n") and process.returncode == -signal.SIGINT

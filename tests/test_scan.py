@@ -244,7 +244,7 @@ def test_plans_are_sent_to_other_processes(made, tmp_path):
         f"plan = pickle.load(open({str(tmp_path / 'plan')!r}, 'rb'))\n"
         f"plan.collect().write_parquet({str(tmp_path / 'answer')!r})"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True)
     assert_frame_equal(pl.read_parquet(tmp_path / "answer"), expected)
     again = pl.LazyFrame.deserialize(io.BytesIO(plan.serialize()))
     assert_frame_equal(again.collect(), expected)
@@ -294,7 +294,7 @@ print(told if len(seen) < 60 else "at its end")
 
 def test_an_interrupt_ends_a_plan(made):
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, made[1]], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", INTERRUPTED, made[1]], capture_output=True, text=True
     )
     assert done.stdout == "interrupted\n", done.stderr
 

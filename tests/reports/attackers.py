@@ -9,7 +9,7 @@ from collections import Counter
 
 import zmq
 from jupyter_client.session import Session
-from kernels import GREETING, Kernel, ready
+from kernels import GREETING, PATIENCE, Kernel, ready
 
 #: Messages between two looks at the kernel, and signed ones without their answer.
 ROUND, WINDOW = 500, 100
@@ -92,7 +92,7 @@ class Attackers:
         self.iopub.rcvhwm = 0
         self.iopub.subscribe(b"")
         self.iopub.connect(self.address("iopub"))
-        assert self.iopub.poll(10_000)
+        assert self.iopub.poll(1000 * PATIENCE)
         #: Requests without their reply, and without idle.
         self.unanswered: dict[str, str] = {}
         self.busy: dict[str, str] = {}
@@ -173,7 +173,7 @@ class Attackers:
         for sock in (*self.friends.values(), self.iopub):
             poller.register(sock, zmq.POLLIN)
         while len(self.busy) > left or len(self.unanswered) > left:
-            ready = poller.poll(30_000)
+            ready = poller.poll(1000 * PATIENCE)
             waiting = [self.asked[name][2:6] for name in {*self.busy, *self.unanswered}][:3]
             assert ready, f"never answered: {[[p[:300] for p in w] for w in waiting]}"
             for sock, _ in ready:
@@ -241,7 +241,7 @@ class Attackers:
             case 4:
                 said += b"".join(frame(rng, rng.randbytes(3)) for _ in range(rng.randrange(200)))
         address = self.of["ip"], self.of[f"{channel}_port"]
-        sock = socket.create_connection(address, timeout=5)
+        sock = socket.create_connection(address, timeout=PATIENCE)
         try:
             sock.sendall(said)
         except OSError:

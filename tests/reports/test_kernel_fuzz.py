@@ -11,13 +11,13 @@ import psutil
 import pytest
 import zmq
 from attackers import ROUND, Attackers
-from kernels import GREETING, Kernel, only, ready
+from kernels import GREETING, PATIENCE, Kernel, only, ready
 
 MESSAGES = int(os.environ.get("SLAF_FUZZ_MESSAGES", "20000"))
 SEED = int(os.environ.get("SLAF_FUZZ_SEED", "1"))
 
 
-@pytest.mark.timeout(0 if MESSAGES > 20_000 else 300)
+@pytest.mark.timeout(0 if MESSAGES > 20_000 else 900)
 def test_hostile_messages(private_ipython, tmp_path):
     with open(tmp_path / "log", "w") as log:
         kernel = Kernel(log=log)
@@ -69,7 +69,7 @@ def kernel(logged):
 
 def connect(kernel: Kernel, channel: str) -> socket.socket:
     of = kernel.connection
-    return socket.create_connection((of["ip"], of[f"{channel}_port"]), timeout=5)
+    return socket.create_connection((of["ip"], of[f"{channel}_port"]), timeout=PATIENCE)
 
 
 def pour(sock: socket.socket, said: bytes, most: int) -> int:
