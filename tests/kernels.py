@@ -142,7 +142,7 @@ def ended(*processes: psutil.Process) -> bool:
     return not psutil.wait_procs(processes, timeout=PATIENCE)[1]
 
 
-def until(path: Path, pause: str = "time.sleep(0.01)") -> str:
+def waits_for(path: Path, pause: str = "time.sleep(0.01)") -> str:
     """Code that goes on once there is a file."""
     return f"import os, time\nwhile not os.path.exists({str(path)!r}): {pause}\n"
 

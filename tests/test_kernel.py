@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import jupyter_kernel_test as jkt
 import pytest
-from kernels import eventually, only, stream, until
+from kernels import eventually, only, stream, waits_for
 
 # Others' tests ------------------------------------------------------------
 
@@ -150,7 +150,7 @@ def test_silent_store_history_and_user_expressions(shared):
 
 def test_cells_after_an_error_are_aborted(shared, tmp_path):
     go = tmp_path / "go"
-    codes = (until(go) + "1/0", "x_aborted = 1", "x_aborted = 2")
+    codes = (waits_for(go) + "1/0", "x_aborted = 1", "x_aborted = 2")
     requests = [shared.send(code) for code in codes]
     # Answered at once, and so after the cells were received.
     shared.reply(shared.client.kernel_info())
@@ -194,7 +194,7 @@ def test_input_without_a_front_end_that_answers(shared):
 
 def test_kernel_info_is_answered_while_a_cell_computes(shared, tmp_path):
     go = tmp_path / "go"
-    request = shared.begin(until(go, pause="sum(range(100_000))"))
+    request = shared.begin(waits_for(go, pause="sum(range(100_000))"))
     info = shared.reply(shared.client.kernel_info())
     assert info["language_info"]["name"] == "python"
     assert shared.client.hb_channel.is_beating()

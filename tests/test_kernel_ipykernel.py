@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 import nbformat
 import pytest
 from dateutil.parser import parse
-from kernels import PATIENCE, only, stream, until
+from kernels import PATIENCE, only, stream, waits_for
 
 # Replies --------------------------------------------------------------------
 
@@ -42,7 +42,7 @@ def test_execution_counts(shared):
 
 def test_requests_that_are_no_cells_are_not_aborted(shared, tmp_path):
     go = tmp_path / "go"
-    cell = shared.send(until(go) + "raise ValueError")
+    cell = shared.send(waits_for(go) + "raise ValueError")
     asked = [
         shared.request("comm_info_request", {}),
         shared.request("inspect_request", {"code": "print", "cursor_pos": 5}),

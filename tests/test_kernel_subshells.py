@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from kernels import only, stream, until
+from kernels import only, stream, waits_for
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def busy(shared, tmp_path):
     @contextmanager
     def busy():
         end = tmp_path / "end"
-        request = shared.begin(until(end, pause="sum(range(100_000))"))
+        request = shared.begin(waits_for(end, pause="sum(range(100_000))"))
         yield
         end.touch()
         assert shared.reply(request)["status"] == "ok"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slaf.kernel.command import kernel_commands
+import argparse
 
 SUMMARY = "install, remove and check the Jupyter kernel"
 EPILOG = """\
@@ -11,6 +11,63 @@ examples:
   slaf kernel remove --name atlas
   slaf kernel doctor
 """
-add_arguments = kernel_commands
-#: Its own commands set what runs.
+#: Each of its own commands sets what runs.
 run = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run, summary: str) -> argparse.ArgumentParser:
+        description = summary[0].upper() + summary[1:] + "."
+        added = commands.add_parser(name, help=summary, description=description)
+        added.add_argument("--name", default="slaf", help="of the kernelspec (default: slaf)")
+        added.set_defaults(run=run)
+        return added
+
+    install = command("install", _install, "tell Jupyter of this environment's kernel")
+    install.add_argument("--display-name", help="what front ends show")
+    install.add_argument(
+        "--env",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="an environment variable for the kernel; may be given several times",
+    )
+    install.add_argument("--profile", help="of IPython's, whose configuration it uses")
+    where = install.add_mutually_exclusive_group()
+    where.add_argument("--user", action="store_true", help="for all environments of the user's")
+    where.add_argument("--prefix", help="below this folder (default: this environment)")
+    command("remove", _remove, "remove a kernelspec")
+    command("doctor", _doctor, "check all that the kernel needs, and say what to fix")
+
+
+def _install(options: argparse.Namespace) -> None:
+    from slaf.kernel import spec
+
+    folder = spec.install(
+        name=options.name,
+        display_name=options.display_name,
+        user=options.user,
+        prefix=options.prefix,
+        env=dict(options.env),
+        profile=options.profile,
+    )
+    print(f"{options.name}: installed in {folder}")
+
+
+def _remove(options: argparse.Namespace) -> None:
+    from slaf.kernel import spec
+
+    print(f"{options.name}: removed from {spec.remove(options.name)}")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from slaf.kernel import spec
+
+    wrong = 0
+    for what, cure in spec.doctor(options.name):
+        print(f"ok   {what}" if cure is None else f"FIX  {what}: {cure}")
+        wrong += cure is not None
+    return int(wrong > 0)
