@@ -10,9 +10,25 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
-from fixtures_s3 import s3  # noqa: F401
 from scipy import sparse
 from slaf.data import SLAFConverter
+
+pytest.register_assert_rewrite(
+    "attackers",
+    "checks",
+    "cloud_calls",
+    "inputs_of_tools",
+    "kernels",
+    "slafdb_calls",
+    "sql_answers",
+)
+pytest_plugins = [
+    "fixtures_conversions",
+    "fixtures_datasets",
+    "fixtures_kernel",
+    "fixtures_rust",
+    "fixtures_s3",
+]
 
 
 @pytest.fixture(scope="session")
@@ -71,9 +87,42 @@ def make_counts(cells: int = 60, genes: int = 40, seed: int = 0) -> ad.AnnData:
     return ad.AnnData(sparse.csr_matrix(x.astype(np.float32)), obs=obs, var=var)
 
 
+def rich(seed: int = 0, cells: int = 60) -> ad.AnnData:
+    """:func:`make_counts` with something in every section."""
+    adata = make_counts(cells=cells, seed=seed)
+    rng = np.random.default_rng(seed)
+    adata.obsm["X_pca"] = rng.normal(size=(cells, 5)).astype(np.float32)
+    adata.obsm["spatial"] = pd.DataFrame(
+        rng.normal(size=(cells, 2)), columns=["x", "y"], index=adata.obs_names
+    )
+    adata.varm["PCs"] = rng.normal(size=(40, 5))
+    adata.obsp["near"] = sparse.random(cells, cells, 0.1, "csr", random_state=seed)
+    adata.varp["alike"] = np.eye(40, dtype=np.float32)
+    adata.layers["log"] = adata.X.log1p()
+    adata.uns["cell_type_colors"] = np.array(["#000000", "#111111", "#222222"])
+    adata.uns["deep"] = {"er": [1, 2]}
+    adata.raw = adata
+    return adata
+
+
+def more_cells(seed: int = 1, cells: int = 25) -> ad.AnnData:
+    """Other cells of the genes of :func:`make_counts`."""
+    adata = make_counts(cells, seed=seed)
+    adata.obs_names = [f"more{seed}-{i}" for i in range(cells)]
+    return adata
+
+
 @pytest.fixture
 def counts() -> ad.AnnData:
     return make_counts()
+
+
+@pytest.fixture(scope="session")
+def counts_slaf(tmp_path_factory) -> str:
+    """A dataset of :func:`counts` that all tests share: it is only read."""
+    target = tmp_path_factory.mktemp("counts") / "counts.slaf"
+    SLAFConverter().convert_anndata(make_counts(), target)
+    return str(target)
 
 
 @pytest.fixture

@@ -1,24 +1,27 @@
-"""Conversations with a kernel, by jupyter_client."""
+"""Conversations with a kernel, by jupyter_client. Each wait is for what is to happen, and
+however busy the machine is, it happens within `PATIENCE`."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 
-import pytest
-from jupyter_client.blocking.client import BlockingKernelClient
+import psutil
 from jupyter_client.manager import KernelManager
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
+
+#: Seconds after which nothing more is waited for: it hangs.
+PATIENCE = 120
 
 
 class Kernel:
     """One conversation partner."""
 
     def __init__(self, name: str = "slaf", log=None, **options):
-        self.manager = KernelManager(kernel_name=name)
+        self.manager = KernelManager(kernel_name=name, shutdown_wait_time=PATIENCE)
         self.manager.start_kernel(stderr=log, **options)
         self.connect()
 
@@ -38,11 +41,17 @@ class Kernel:
     def another_client(self):
         client = self.manager.blocking_client()
         client.start_channels()
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=PATIENCE)
         return client
 
     def send(self, code: str, **options) -> str:
         return self.client.execute(code, **options)
+
+    def begin(self, code: str, **options) -> str:
+        """Sends a cell and waits until it runs; gives its id."""
+        request = self.send(f"print('begun')\n{code}", **options)
+        self.hear(request, "stream")
+        return request
 
     def request(self, msg_type: str, content: dict, channel: str = "shell", **header) -> str:
         """Sends any request; gives its id."""
@@ -51,7 +60,7 @@ class Kernel:
         getattr(self.client, f"{channel}_channel").send(message)
         return message["header"]["msg_id"]
 
-    def reply(self, request: str, timeout: float = 60, channel: str = "shell") -> dict:
+    def reply(self, request: str, timeout: float = PATIENCE, channel: str = "shell") -> dict:
         get = getattr(self.client, f"get_{channel}_msg")
         while True:
             message = get(timeout=timeout)
@@ -65,7 +74,19 @@ class Kernel:
         self.outputs(request)
         return reply
 
-    def outputs(self, request: str, timeout: float = 60) -> list[dict]:
+    def hear(self, request: str, msg_type: str) -> dict:
+        """The content of the next message of this type on iopub for a request."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=PATIENCE)
+            parent = message["parent_header"].get("msg_id")
+            if (parent, message["msg_type"]) == (request, msg_type):
+                return message["content"]
+
+    def question(self) -> dict:
+        """What the kernel asks on stdin."""
+        return self.client.get_stdin_msg(timeout=PATIENCE)["content"]
+
+    def outputs(self, request: str, timeout: float = PATIENCE) -> list[dict]:
         """Everything on iopub for a request, busy to idle."""
         messages = []
         while True:
@@ -76,7 +97,7 @@ class Kernel:
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                 return messages
 
-    def until(self, request: str, *others: str, timeout: float = 60) -> dict[str, list[dict]]:
+    def until(self, request: str, *others: str, timeout: float = PATIENCE) -> dict[str, list[dict]]:
         """Everything on iopub for all these requests, until `request` is idle."""
         found: dict[str, list[dict]] = {r: [] for r in (request, *others)}
         while True:
@@ -108,6 +129,24 @@ class Kernel:
         self.manager.shutdown_kernel(now=True)
 
 
+def eventually(condition: Callable[[], object]) -> None:
+    """Waits until a condition holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never comes"
+        time.sleep(0.02)
+
+
+def ended(*processes: psutil.Process) -> bool:
+    """Whether all these processes end."""
+    return not psutil.wait_procs(processes, timeout=PATIENCE)[1]
+
+
+def waits_for(path: Path, pause: str = "time.sleep(0.01)") -> str:
+    """Code that goes on once there is a file."""
+    return f"import os, time\nwhile not os.path.exists({str(path)!r}): {pause}\n"
+
+
 def stream(outputs, name="stdout") -> str:
     texts = [
         m["content"]["text"]
@@ -115,6 +154,12 @@ def stream(outputs, name="stdout") -> str:
         if m["msg_type"] == "stream" and m["content"]["name"] == name
     ]
     return "".join(texts)
+
+
+def displays(outputs) -> list[dict]:
+    """Everything that a cell displays, by its MIME types."""
+    kinds = ("display_data", "execute_result")
+    return [m["content"]["data"] for m in outputs if m["msg_type"] in kinds]
 
 
 def only(outputs, msg_type) -> dict:
@@ -129,37 +174,6 @@ def of_cells(*cells: str | NotebookNode) -> NotebookNode:
     return made
 
 
-@pytest.fixture(scope="module")
-def private_ipython(tmp_path_factory):
-    """A home for IPython without anybody's configuration and history."""
-    os.environ["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
-
-
-@pytest.fixture(scope="module")
-def shared(private_ipython):
-    kernel = Kernel()
-    yield kernel
-    kernel.stop()
-
-
-@pytest.fixture
-def fresh(private_ipython):
-    kernel = Kernel()
-    yield kernel
-    kernel.stop()
-
-
-@pytest.fixture(scope="module")
-def logged(private_ipython, tmp_path_factory):
-    """A kernel whose log is in the file `log`."""
-    path = tmp_path_factory.mktemp("log") / "log"
-    with open(path, "w") as log:
-        kernel = Kernel(log=log)
-        kernel.log = path
-        yield kernel
-        kernel.stop()
-
-
 #: What a peer of ZMTP says first, without keys.
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
 
@@ -168,29 +182,3 @@ def ready(kind: bytes) -> bytes:
     """How a socket of some kind introduces itself."""
     body = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
     return bytes([4, len(body)]) + body
-
-
-@pytest.fixture
-def by_hand(tmp_path, monkeypatch):
-    """Starts a program that becomes a kernel, and gives a client of it, which knows
-    the `program`, what it `said` and the folder of its connection file."""
-    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    started = []
-
-    def start(*arguments: str) -> BlockingKernelClient:
-        program = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True)
-        started.append(program)
-        said = program.stderr.readline()
-        path = tmp_path / "runtime" / said.split()[-1]
-        client = BlockingKernelClient(connection_file=str(path))
-        client.load_connection_file()
-        client.start_channels()
-        client.wait_for_ready(timeout=60)
-        client.program, client.said, client.runtime = program, said, path.parent
-        return client
-
-    yield start
-    for program in started:
-        program.kill()
-        program.wait()

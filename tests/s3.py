@@ -1,79 +1,31 @@
 """An S3 server of our own that fails when told to, because a cloud fails only when it
 wants to: moto's S3 behind an HTTP server that delays, refuses and cuts its answers by
-rules that a test sets. It runs in a process of its own (this file as a script), so
-that it can be killed and shares no interpreter lock with the client under test.
+rules that a test sets. It runs in a process of its own, so that it can be killed and
+shares no interpreter lock with the client under test.
 """
 
 from __future__ import annotations
 
 import http.client
-import io
 import json
-import socket
 import subprocess
 import sys
-import threading
-import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
-from urllib.parse import quote, unquote
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-#: No bucket's name: those hold no underscores.
-_CONTROL = "/_control"
-#: A request with it is the tests' own: it is neither counted nor disturbed.
-_OURS = "x-ours"
+import s3_server
+from s3_server import CONTROL, OURS, Request, Rule
+
 #: moto looks into it for the service, and no further.
 _SIGNATURE = (
     "AWS4-HMAC-SHA256 Credential=tests/20200101/us-east-1/s3/aws4_request, "
     "SignedHeaders=host, Signature=0"
 )
-
-
-class Request(NamedTuple):
-    """What was asked, and what was answered: `status` 0 is a connection that was closed
-    without one, `sent` counts the bytes of the body."""
-
-    method: str
-    key: str
-    query: str
-    range: str | None
-    status: int
-    sent: int
-
-
-@dataclass
-class _Rule:
-    """A fault, and the requests that it is for. `every` n-th counts these alone."""
-
-    latency: float
-    drop_every: int
-    drop_next: int
-    error_every: int
-    error_next: int
-    error_status: int
-    methods: list[str] | None
-    match: str
-    seen: int = 0
-    hits: int = 0
-
-    def strike(self, method: str, key: str) -> tuple[float, int, bool]:
-        """The delay, the error status or 0, and whether to cut the answer."""
-        if self.match not in key or (self.methods and method not in self.methods):
-            return 0.0, 0, False
-        self.seen += 1
-        refused = self.seen <= self.error_next or _nth(self.seen, self.error_every)
-        error = self.error_status if refused else 0
-        drop = not error and (self.seen <= self.drop_next or _nth(self.seen, self.drop_every))
-        self.hits += bool(error or drop or self.latency)
-        return self.latency, error, drop
-
-
-def _nth(count: int, every: int) -> bool:
-    return every > 0 and count % every == 0
 
 
 class Fault:
@@ -96,7 +48,7 @@ class S3:
 
     def __enter__(self) -> S3:
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, s3_server.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -162,7 +114,7 @@ class S3:
         middle of the answer's body, or in place of an answer that has none, and what was
         asked is done. Errors go before drops.
         """
-        rule = _Rule(
+        rule = Rule(
             latency=latency,
             drop_every=drop_every,
             drop_next=drop_next,
@@ -182,6 +134,11 @@ class S3:
     def log(self) -> list[Request]:
         """All requests since the last :meth:`forget`, in the order of their end."""
         return [Request(*entry) for entry in self._control("log")]
+
+    @property
+    def asked(self) -> int:
+        """Requests that are not answered yet."""
+        return self._control("asked")
 
     def forget(self) -> None:
         self._control("forget")
@@ -211,18 +168,23 @@ class S3:
     def put(self, key: str, content: bytes) -> None:
         self._call("PUT", f"/{self.bucket}/{quote(key)}", content)
 
+    def upload(self, folder: Path, name: str) -> None:
+        """Copies all files of a folder, below `name`."""
+        for path in filter(Path.is_file, folder.rglob("*")):
+            self.put(f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
     def delete(self, prefix: str) -> None:
         """Removes every key that begins so."""
         for key in self.keys(prefix):
             self._call("DELETE", f"/{self.bucket}/{quote(key)}")
 
     def _control(self, command: str, argument: Any = None) -> Any:
-        return json.loads(self._call("POST", _CONTROL, json.dumps([command, argument]).encode()))
+        return json.loads(self._call("POST", CONTROL, json.dumps([command, argument]).encode()))
 
     def _call(self, method: str, path: str, body: bytes = b"") -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
         try:
-            connection.request(method, path, body, {"Authorization": _SIGNATURE, _OURS: "1"})
+            connection.request(method, path, body, {"Authorization": _SIGNATURE, OURS: "1"})
             answer = connection.getresponse()
             content = answer.read()
         finally:
@@ -232,209 +194,3 @@ class S3:
         if answer.status >= 300:
             raise RuntimeError(f"{method} {path}: {answer.status} {content!r}")
         return content
-
-
-class _Server(ThreadingHTTPServer):
-    """moto, the rules in force, and the log."""
-
-    daemon_threads = True
-    request_queue_size = 256
-
-    def __init__(self) -> None:
-        # Here, not above: the tests need no moto in their own process.
-        from moto.server import create_backend_app
-
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.moto = create_backend_app("s3")
-        #: moto meets a condition and writes in two steps, and S3 in one. So one request
-        #: at a time; the interpreter would run no more of them anyway.
-        self.turn = threading.Lock()
-        self.rules: list[_Rule] = []
-        self.active: set[int] = set()
-        self.log: list[Request] = []
-
-    def strike(self, method: str, key: str) -> tuple[float, int, bool]:
-        """What all rules together do to a request."""
-        with self.turn:
-            struck = [self.rules[number].strike(method, key) for number in sorted(self.active)]
-        return (
-            sum(latency for latency, _, _ in struck),
-            next((error for _, error, _ in struck if error), 0),
-            any(drop for _, _, drop in struck),
-        )
-
-    def control(self, command: str, argument: Any) -> Any:
-        with self.turn:
-            if command == "add":
-                self.rules.append(_Rule(**argument))
-                self.active.add(len(self.rules) - 1)
-                return len(self.rules) - 1
-            if command == "remove":
-                self.active.discard(argument)
-            elif command == "hits":
-                return self.rules[argument].hits
-            elif command == "forget":
-                self.log.clear()
-            elif command == "log":
-                return self.log
-        return None
-
-    def ask(self, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
-        answer: dict[str, Any] = {}
-
-        def start(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
-            answer.update(status=int(status.split()[0]), headers=headers)
-
-        with self.turn:
-            chunks = self.moto(environ, start)
-            body = b"".join(chunks)
-            if hasattr(chunks, "close"):
-                chunks.close()
-        return answer["status"], answer["headers"], body
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are what it is all about."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """Requests of one connection, which is kept alive."""
-
-    server: _Server
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
-
-    def _answer(self) -> None:
-        body = self._body()
-        path, _, query = self.path.partition("?")
-        if path == _CONTROL:
-            content = json.dumps(self.server.control(*json.loads(body))).encode()
-            self._send(200, [], content)
-            return
-        if _OURS in self.headers:
-            self._send(*self.server.ask(self._environ(body)))
-            return
-        key = unquote(path).lstrip("/").partition("/")[2]
-        latency, error, drop = self.server.strike(self.command, key)
-        if latency:
-            time.sleep(latency)
-            if self._is_gone():
-                self.close_connection = True
-                return
-        answer = _refusal(error) if error else self.server.ask(self._environ(body))
-        status, headers, content = answer
-        if self.command == "HEAD":
-            content = b""
-        sent = len(content) // 2 if drop else len(content)
-        said = 0 if drop and not content else status
-        entry = Request(self.command, key, query, self.headers.get("Range"), said, sent)
-        # Before the answer, so that who has read it finds itself in the log.
-        with self.server.turn:
-            self.server.log.append(entry)
-        if drop:
-            self._drop(status, headers, content)
-        else:
-            self._send(status, headers, content)
-
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer
-
-    def _is_gone(self) -> bool:
-        """Whether the client died while its request was on the way: then it is lost."""
-        try:
-            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        body = b""
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass
-        return body
-
-    def _environ(self, body: bytes) -> dict[str, Any]:
-        """The request as WSGI puts it."""
-        path, _, query = self.path.partition("?")
-        environ = {
-            "REQUEST_METHOD": self.command,
-            "SCRIPT_NAME": "",
-            "PATH_INFO": unquote(path, "latin-1"),
-            "QUERY_STRING": query,
-            "RAW_URI": self.path,
-            "REQUEST_URI": self.path,
-            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-            "CONTENT_LENGTH": str(len(body)),
-            "SERVER_NAME": "127.0.0.1",
-            "SERVER_PORT": str(self.server.server_port),
-            "SERVER_PROTOCOL": self.request_version,
-            "REMOTE_ADDR": self.client_address[0],
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
-            "wsgi.input": io.BytesIO(body),
-            "wsgi.errors": sys.stderr,
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
-        }
-        ours = {"content-type", "content-length", "transfer-encoding", _OURS}
-        for name in set(map(str.lower, self.headers)) - ours:
-            value = ",".join(self.headers.get_all(name, []))
-            environ["HTTP_" + name.upper().replace("-", "_")] = value
-        return environ
-
-    def _head(self, status: int, headers: list[tuple[str, str]], length: int) -> None:
-        self.send_response(status)
-        mine = {"connection", "transfer-encoding", "date", "server"}
-        if self.command != "HEAD":
-            mine.add("content-length")
-        for name, value in headers:
-            if name.lower() not in mine:
-                self.send_header(name, value)
-        if self.command != "HEAD" and status != 204:
-            self.send_header("Content-Length", str(length))
-        self.end_headers()
-
-    def _send(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
-        self._head(status, headers, len(content))
-        if self.command != "HEAD":
-            self.wfile.write(content)
-        self.wfile.flush()
-
-    def _drop(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
-        self.close_connection = True
-        if content:
-            self._head(status, headers, len(content))
-            self.wfile.write(content[: len(content) // 2])
-            self.wfile.flush()
-        self.connection.shutdown(socket.SHUT_RDWR)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """The log is the server's."""
-
-
-def _refusal(status: int) -> tuple[int, list[tuple[str, str]], bytes]:
-    codes = {403: "AccessDenied", 429: "TooManyRequests", 500: "InternalError", 503: "SlowDown"}
-    code = codes.get(status, "Error")
-    text = f"<Error><Code>{code}</Code><Message>A test wants it so.</Message></Error>"
-    content = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
-    return status, [("Content-Type", "application/xml")], content
-
-
-def _serve() -> None:
-    """Serves until the tests end, however they do: then standard input ends."""
-    server = _Server()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_port, flush=True)
-    sys.stdin.buffer.read()
-
-
-if __name__ == "__main__":
-    _serve()

@@ -1,31 +1,40 @@
-"""Runs in slafdb's own environment: reads a dataset, or writes one.
+"""Runs in slafdb's own environment: reads datasets, and writes them. One process for many
+requests, since slafdb takes seconds to load.
 
-python slafdb_side.py read DATASET OUT.npz
-python slafdb_side.py convert FILE.h5ad DATASET
-python slafdb_side.py append FILE.h5ad DATASET
-python slafdb_side.py tokens DATASET OUT.npz
+A request is a line of JSON on standard input, `[command, source, target]`:
+
+read DATASET OUT.npz · convert FILE.h5ad DATASET · append FILE.h5ad DATASET ·
+tokens DATASET OUT.npz
+
+Its answer is a line of JSON, too: null, or what went wrong.
 """
 
+import json
 import os
 import sys
+import traceback
 import types
+from pathlib import Path
 
 import numpy as np
 from loguru import logger
 
-logger.remove()
 
-command, source, target = sys.argv[1:]
-if command == "convert":
+def convert(source: str, target: str) -> None:
     from slaf.data import SLAFConverter
 
     SLAFConverter().convert(source, target)
-elif command == "append":
+
+
+def append(source: str, target: str) -> None:
     from slaf.data import SLAFConverter
 
     SLAFConverter().append(source, target)
-elif command == "tokens":
-    # slafdb imports torch, whose arrays it makes with numpy: numpy's are enough.
+
+
+def without_torch() -> None:
+    """slafdb imports torch, whose arrays it makes with numpy: numpy's are enough. Other
+    libraries take these for torch's, so this process does nothing else afterwards."""
     torch = types.ModuleType("torch")
     torch.Tensor, torch.from_numpy = np.ndarray, lambda array: array
     absent = types.SimpleNamespace(is_available=lambda: False)
@@ -34,6 +43,11 @@ elif command == "tokens":
     data = types.ModuleType("torch.utils.data")
     data.IterableDataset = object
     sys.modules |= {"torch": torch, "torch.utils": torch, "torch.utils.data": data}
+
+
+def tokens(source: str, target: str) -> None:
+    if "torch" not in sys.modules:
+        without_torch()
 
     import polars as pl
     from slaf import SLAFArray
@@ -56,7 +70,9 @@ elif command == "tokens":
                 if made is not None:
                     arrays[f"{kind}/{width}/{name}"] = made
     np.savez(target, **arrays)
-else:
+
+
+def read(source: str, target: str) -> None:
     from slaf import SLAFArray
     from slaf.integrations.anndata import read_slaf
 
@@ -83,6 +99,26 @@ else:
         arrays[f"layers/{key}"] = handle.layers[key].compute().toarray()
     np.savez(target, **arrays)
 
-# What slafdb began to load in threads would abort the interpreter's end.
-sys.stdout.flush()
-os._exit(0)
+
+def serve() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    # What slafdb prints is no answer.
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        command, source, target = json.loads(line)
+        os.chdir(Path(target).parent)
+        wrong = None
+        try:
+            COMMANDS[command](source, target)
+        except Exception:
+            wrong = traceback.format_exc()
+        print(json.dumps(wrong), file=answers, flush=True)
+    # What slafdb began to load in threads would abort the interpreter's end.
+    os._exit(0)
+
+
+COMMANDS = {"read": read, "convert": convert, "append": append, "tokens": tokens}
+
+if __name__ == "__main__":
+    logger.remove()
+    serve()

@@ -19,7 +19,9 @@ def test_the_pictures_are_of_this_code():
 
 def test_every_path_on_the_page_is_there():
     page = (DOCS / "architecture.md").read_text()
-    named = set(re.findall(r"`((?:python|slaf-core|kernel|magics|tests|docs|install)/[\w./-]+)`", page))
+    named = set(
+        re.findall(r"`((?:python|slaf-core|kernel|magics|tests|docs|install)/[\w./-]+)`", page)
+    )
     assert len(named) > 20
     missing = [path for path in sorted(named) if not (DOCS.parent / path).exists()]
     assert not missing

@@ -6,41 +6,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from checks import assert_same
 from conftest import dense, make_counts
 from scipy import sparse
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
-
-
-def assert_same(got: ad.AnnData, want: ad.AnnData) -> None:
-    np.testing.assert_array_equal(dense(got.X), dense(want.X))
-    assert got.X.dtype == want.X.dtype
-    pd.testing.assert_frame_equal(got.obs, want.obs)
-    pd.testing.assert_frame_equal(got.var, want.var)
-    for section in ("obsm", "varm", "obsp", "varp", "layers"):
-        # To anndata 0.13 X is the layer without a name.
-        ours, theirs = (
-            {k: v for k, v in getattr(a, section).items() if k is not None} for a in (got, want)
-        )
-        assert set(ours) == set(theirs), section
-        for key, value in theirs.items():
-            if isinstance(value, pd.DataFrame):
-                pd.testing.assert_frame_equal(ours[key], value)
-            else:
-                np.testing.assert_array_equal(dense(ours[key]), dense(value), err_msg=key)
-                assert ours[key].dtype == value.dtype, key
-    assert_same_value(dict(got.uns), dict(want.uns))
-
-
-def assert_same_value(got, want) -> None:
-    if isinstance(want, dict):
-        assert set(got) == set(want)
-        for key in want:
-            assert_same_value(got[key], want[key])
-    elif isinstance(want, pd.DataFrame):
-        pd.testing.assert_frame_equal(got, want)
-    else:
-        np.testing.assert_array_equal(dense(got), dense(want))
 
 
 def test_a_real_file_of_an_old_anndata(pbmc, pbmc_slaf):

@@ -8,6 +8,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+from checks import refusal
 from conftest import make_counts
 from slaf import SLAFArray, SlafError
 from slaf.data import SLAFConverter
@@ -17,15 +18,6 @@ from slaf.integrations import read_slaf
 @pytest.fixture
 def copy(pbmc_slaf, tmp_path):
     return shutil.copytree(pbmc_slaf, tmp_path / "copy.slaf")
-
-
-def refusal(error, act, *arguments) -> str:
-    with pytest.raises(error) as raised:
-        act(*arguments)
-    message = str(raised.value)
-    assert "panic" not in message and message.rstrip()[-1] in ".?`)"
-    assert "\n" not in message
-    return message
 
 
 def test_no_such_path(tmp_path):

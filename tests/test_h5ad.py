@@ -13,6 +13,7 @@ import hdf5plugin
 import numpy as np
 import pandas as pd
 import pytest
+from checks import assert_same
 from conftest import dense, make_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,6 @@ from slaf.data import SLAFConverter
 from slaf.data.sources import base, h5_rows
 from slaf.data.sources.h5_rows import H5Rows
 from slaf.integrations import read_slaf
-from test_convert import assert_same
 
 FILTERS = {
     "none": {},

@@ -11,29 +11,12 @@ import pandas as pd
 import polars as pl
 import pytest
 import scanpy as sc
-from conftest import make_counts
+from checks import assert_same
+from conftest import dense, rich
 from scipy import sparse
 from slaf.data import SLAFConverter
 from slaf.integrations import concat, read_slaf
 from slaf.lazy.state import state_of
-from test_convert import assert_same, dense
-
-
-def rich(seed: int = 0, cells: int = 60) -> ad.AnnData:
-    adata = make_counts(cells=cells, seed=seed)
-    rng = np.random.default_rng(seed)
-    adata.obsm["X_pca"] = rng.normal(size=(cells, 5)).astype(np.float32)
-    adata.obsm["spatial"] = pd.DataFrame(
-        rng.normal(size=(cells, 2)), columns=["x", "y"], index=adata.obs_names
-    )
-    adata.varm["PCs"] = rng.normal(size=(40, 5))
-    adata.obsp["near"] = sparse.random(cells, cells, 0.1, "csr", random_state=seed)
-    adata.varp["alike"] = np.eye(40, dtype=np.float32)
-    adata.layers["log"] = adata.X.log1p()
-    adata.uns["cell_type_colors"] = np.array(["#000000", "#111111", "#222222"])
-    adata.uns["deep"] = {"er": [1, 2]}
-    adata.raw = adata
-    return adata
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from kernels import Kernel, only, private_ipython, stream  # noqa: F401
+from kernels import PATIENCE, Kernel
 
 CODE = """\
 def double(x):
@@ -33,11 +33,11 @@ class Panel:
             "arguments": arguments,
         }
         request = self.kernel.request("debug_request", content, "control")
-        return self.kernel.reply(request, channel="control", timeout=30)
+        return self.kernel.reply(request, channel="control")
 
     def event(self, name: str) -> dict:
         while True:
-            message = self.kernel.client.get_iopub_msg(timeout=30)
+            message = self.kernel.client.get_iopub_msg(timeout=PATIENCE)
             if message["msg_type"] == "debug_event" and message["content"]["event"] == name:
                 return message["content"]
 
@@ -130,13 +130,13 @@ def test_requests_at_once_are_answered_one_by_one(panel):
         content = {"type": "request", "seq": 900 + number, "command": "variables"}
         content["arguments"] = arguments
         sent.append(panel.kernel.request("debug_request", content, "control"))
-    replies = [panel.kernel.client.get_control_msg(timeout=30) for _ in sent]
+    replies = [panel.kernel.client.get_control_msg(timeout=PATIENCE) for _ in sent]
     assert [r["parent_header"]["msg_id"] for r in replies] == sent
     names = {v["name"] for v in replies[0]["content"]["body"]["variables"]}
     assert {"x", "y"} <= names
     states = []
     while len(states) < 2 * len(sent):
-        message = panel.kernel.client.get_iopub_msg(timeout=30)
+        message = panel.kernel.client.get_iopub_msg(timeout=PATIENCE)
         if message["parent_header"].get("msg_id") in sent and message["msg_type"] == "status":
             states.append(message["content"]["execution_state"])
     assert states == ["busy", "idle"] * len(sent)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from kernels import Kernel, by_hand, of_cells, only, private_ipython, stream  # noqa: F401
+from kernels import PATIENCE, Kernel, of_cells, only, stream
 from nbformat.v4 import new_output
 
 pytestmark = pytest.mark.usefixtures("private_ipython")
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("private_ipython")
 
 def done(*command: str, **options) -> str:
     """stdout of a command, which must succeed."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+    done = subprocess.run(command, capture_output=True, text=True, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -55,69 +55,84 @@ def test_jupyter_console():
     assert "by the console" in said and "42" in said
 
 
-def test_as_vs_code_speaks():
-    """Its order of requests and its extra fields: silent cells of its own around
-    the user's, variables by printed JSON, run by line through the debugger."""
-    kernel = Kernel()
-    try:
-        assert kernel.ask("kernel_info_request", {})["status"] == "ok"
-        own = {"silent": True, "store_history": False, "stop_on_error": False, "allow_stdin": True}
-        for code in (
-            "%matplotlib inline\nimport matplotlib_inline; "
-            "matplotlib_inline.backend_inline.set_matplotlib_formats('png')",
-            "import os as _VSCODE_os\n_VSCODE_os.environ['VSCODE'] = '1'\ndel _VSCODE_os",
-        ):
-            assert kernel.ask("execute_request", {"code": code, "user_expressions": {}} | own)[
-                "status"
-            ] == "ok"
+class VSCode:
+    """Its requests, with their extra fields."""
 
-        def cell(code: str) -> tuple[dict, list[dict]]:
-            content = {"code": code, "user_expressions": {}} | own | {"silent": False}
-            content["store_history"] = True
-            message = kernel.client.session.msg("execute_request", content)
-            message["metadata"] = {
-                "cellId": "vscode-notebook-cell:/a%20b.ipynb#W0sZmlsZQ%3D%3D",
-                "deletedCells": [],
-            }
-            kernel.client.shell_channel.send(message)
-            request = message["header"]["msg_id"]
-            return kernel.reply(request), kernel.outputs(request)
+    OWN = {"silent": True, "store_history": False, "stop_on_error": False, "allow_stdin": True}
 
-        reply, outputs = cell("values = [1, 2]\nlen(values)")
-        assert reply["execution_count"] == 1
-        assert only(outputs, "execute_result")["data"]["text/plain"] == "2"
-        reply, outputs = cell("values[3]")
-        assert reply["ename"] == "IndexError"
-        assert "In[2]" in "".join(only(outputs, "error")["traceback"])
-        code = (
-            "import builtins as _b, json as _j\n"
-            "print(_j.dumps([n for n in globals() if not n.startswith('_') and n == 'values']))"
-        )
-        message = kernel.client.session.msg(
-            "execute_request", {"code": code, "user_expressions": {}} | own | {"silent": False}
-        )
-        kernel.client.shell_channel.send(message)
-        assert stream(kernel.outputs(message["header"]["msg_id"])) == '["values"]\n'
-        assert kernel.ask("comm_info_request", {"target_name": "jupyter.widget"})["comms"] == {}
+    def __init__(self, kernel: Kernel):
+        self.kernel, self.seq = kernel, 0
 
-        def debug(seq: int, command: str, **arguments) -> dict:
-            content = {"type": "request", "seq": seq, "command": command, "arguments": arguments}
-            return kernel.ask("debug_request", content, "control")
+    def request(self, code: str, **content) -> dict:
+        content = {"code": code, "user_expressions": {}} | self.OWN | content
+        return self.kernel.client.session.msg("execute_request", content)
 
-        assert debug(1, "debugInfo")["body"]["isStarted"] is False
-        assert debug(2, "initialize", clientID="vscode", adapterID="Python Kernel Debug Adapter")[
-            "success"
-        ]
-        assert debug(3, "attach", justMyCode=True, cwd="/", logToFile=False)["success"]
-        dumped = debug(4, "dumpCell", code="a = 1\nb = 2\n")["body"]["sourcePath"]
-        lines = [{"line": 1}, {"line": 2}]
-        reply = debug(5, "setBreakpoints", source={"path": dumped}, breakpoints=lines)
-        assert all(b["verified"] for b in reply["body"]["breakpoints"])
-        assert debug(6, "configurationDone")["success"]
-        assert debug(7, "disconnect", restart=False)["success"]
-        assert kernel.value("6 * 7") == "42"
-    finally:
-        kernel.stop()
+    def sent(self, message: dict) -> str:
+        self.kernel.client.shell_channel.send(message)
+        return message["header"]["msg_id"]
+
+    def cell(self, code: str) -> tuple[dict, list[dict]]:
+        message = self.request(code, silent=False, store_history=True)
+        message["metadata"] = {
+            "cellId": "vscode-notebook-cell:/a%20b.ipynb#W0sZmlsZQ%3D%3D",
+            "deletedCells": [],
+        }
+        request = self.sent(message)
+        return self.kernel.reply(request), self.kernel.outputs(request)
+
+    def debug(self, command: str, **arguments) -> dict:
+        self.seq += 1
+        content = {"type": "request", "seq": self.seq, "command": command, "arguments": arguments}
+        return self.kernel.ask("debug_request", content, "control")
+
+
+@pytest.fixture
+def vs_code(fresh):
+    return VSCode(fresh)
+
+
+def test_as_vs_code_speaks(vs_code):
+    """Silent cells of its own around the user's, and variables by printed JSON."""
+    kernel = vs_code.kernel
+    assert kernel.ask("kernel_info_request", {})["status"] == "ok"
+    for code in (
+        "%matplotlib inline\nimport matplotlib_inline; "
+        "matplotlib_inline.backend_inline.set_matplotlib_formats('png')",
+        "import os as _VSCODE_os\n_VSCODE_os.environ['VSCODE'] = '1'\ndel _VSCODE_os",
+    ):
+        request = vs_code.sent(vs_code.request(code))
+        assert kernel.reply(request)["status"] == "ok"
+        kernel.outputs(request)
+    reply, outputs = vs_code.cell("values = [1, 2]\nlen(values)")
+    assert reply["execution_count"] == 1
+    assert only(outputs, "execute_result")["data"]["text/plain"] == "2"
+    reply, outputs = vs_code.cell("values[3]")
+    assert reply["ename"] == "IndexError"
+    assert "In[2]" in "".join(only(outputs, "error")["traceback"])
+    code = (
+        "import builtins as _b, json as _j\n"
+        "print(_j.dumps([n for n in globals() if not n.startswith('_') and n == 'values']))"
+    )
+    request = vs_code.sent(vs_code.request(code, silent=False))
+    assert stream(kernel.outputs(request)) == '["values"]\n'
+    assert kernel.ask("comm_info_request", {"target_name": "jupyter.widget"})["comms"] == {}
+    run_by_line(vs_code)
+    assert kernel.value("6 * 7") == "42"
+
+
+def run_by_line(vs_code: VSCode) -> None:
+    """As it runs a cell through the debugger."""
+    debug = vs_code.debug
+    assert debug("debugInfo")["body"]["isStarted"] is False
+    own = {"clientID": "vscode", "adapterID": "Python Kernel Debug Adapter"}
+    assert debug("initialize", **own)["success"]
+    assert debug("attach", justMyCode=True, cwd="/", logToFile=False)["success"]
+    dumped = debug("dumpCell", code="a = 1\nb = 2\n")["body"]["sourcePath"]
+    lines = [{"line": 1}, {"line": 2}]
+    reply = debug("setBreakpoints", source={"path": dumped}, breakpoints=lines)
+    assert all(b["verified"] for b in reply["body"]["breakpoints"])
+    assert debug("configurationDone")["success"]
+    assert debug("disconnect", restart=False)["success"]
 
 
 def test_nbconvert_executes_and_tells_errors(tmp_path):
@@ -126,7 +141,7 @@ def test_nbconvert_executes_and_tells_errors(tmp_path):
     assert outputs(good) == ["good\n"]
     bad = notebook(tmp_path / "bad.ipynb", "1 / 0", "print('not reached')")
     command = ("jupyter", "nbconvert", "--to", "notebook", "--execute", "--stdout", str(bad))
-    failed = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    failed = subprocess.run(command, capture_output=True, text=True)
     assert failed.returncode != 0 and "ZeroDivisionError" in failed.stderr
 
 
@@ -145,7 +160,7 @@ def test_nbclient_with_timeouts_and_allowed_errors(tmp_path):
     with pytest.raises(CellTimeoutError):
         NotebookClient(slow, timeout=2).execute()
     mixed = nbformat.read(notebook(tmp_path / "mixed.ipynb", "1 / 0", "print('reached')"), 4)
-    NotebookClient(mixed, allow_errors=True, timeout=60).execute()
+    NotebookClient(mixed, allow_errors=True, timeout=PATIENCE).execute()
     assert mixed.cells[0].outputs[0].ename == "ZeroDivisionError"
     assert mixed.cells[1].outputs == [new_output("stream", text="reached\n")]
 
@@ -164,10 +179,10 @@ def test_voila(tmp_path):
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as reply:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE) as reply:
                     html = reply.read().decode()
                 break
             except OSError:
@@ -175,7 +190,7 @@ def test_voila(tmp_path):
                 time.sleep(0.3)
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait()
     assert "shown by voila" in html and "widget-view+json" in html
 
 
@@ -211,15 +226,15 @@ def test_environments_side_by_side(tmp_path):
     assert missing.stderr.startswith("slaf: There is no SLAF kernel `one`. There is `slaf`.")
 
 
-def test_started_by_hand_it_writes_its_connection_file(by_hand):  # noqa: F811
+def test_started_by_hand_it_writes_its_connection_file(by_hand):
     client = by_hand("-m", "slaf.kernel")
     (path,) = client.runtime.iterdir()
     assert client.said == f"To connect another client: --existing {path.name}\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert client.execute("1 + 1", reply=True, timeout=30)["content"]["status"] == "ok"
+    assert client.execute("1 + 1", reply=True, timeout=PATIENCE)["content"]["status"] == "ok"
     client.shutdown()
     client.stop_channels()
-    assert client.program.wait(10) == 0
+    assert client.program.wait(PATIENCE) == 0
 
 
 def test_an_ipc_socket_that_a_dead_kernel_left_is_replaced(tmp_path):
@@ -233,7 +248,7 @@ def test_an_ipc_socket_that_a_dead_kernel_left_is_replaced(tmp_path):
         manager.start_kernel()
         client = manager.blocking_client()
         client.start_channels()
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=PATIENCE)
         client.stop_channels()
         # Without a farewell: the socket files stay.
         os.kill(manager.provisioner.pid, 9)

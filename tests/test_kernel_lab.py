@@ -17,11 +17,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from kernels import private_ipython  # noqa: F401
+from kernels import PATIENCE
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Page, expect, sync_playwright
 
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=1000 * PATIENCE)
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
 FLAGS = [
     "--no-sandbox",
@@ -59,7 +59,7 @@ def lab(private_ipython, tmp_path_factory):
     news.parent.mkdir(parents=True)
     news.write_text('{"fetchNews": "false"}')
     address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             urllib.request.urlopen(f"{address}/api", timeout=5).close()
@@ -69,7 +69,7 @@ def lab(private_ipython, tmp_path_factory):
             time.sleep(0.2)
     yield address, folder
     server.terminate()
-    server.wait(20)
+    server.wait()
 
 
 class Notebook:
@@ -96,7 +96,7 @@ class Notebook:
 
     def answer(self, code: str) -> str:
         output = self.run(code).locator(".jp-OutputArea-executeResult")
-        expect(output).to_be_visible(timeout=30_000)
+        expect(output).to_be_visible()
         return output.locator(".jp-OutputArea-output").inner_text().strip()
 
     def picture(self, name: str) -> None:
@@ -118,17 +118,17 @@ def opened(browser, lab, path: str, kernel: str = "slaf") -> Notebook:
     made.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}
     nbformat.write(made, folder / Path(path).name.partition("?")[0])
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(1000 * PATIENCE)
     page.goto(f"{address}/{path}")
-    expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(1, timeout=60_000)
+    expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(1)
     return Notebook(page, folder)
 
 
 def is_connected(address: str, name: str) -> None:
     """Waits for a notebook's kernel: before, its page calls it idle, and runs nothing."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
-        with urllib.request.urlopen(f"{address}/api/sessions", timeout=5) as answer:
+        with urllib.request.urlopen(f"{address}/api/sessions", timeout=PATIENCE) as answer:
             kernels = [s["kernel"] for s in json.load(answer) if s["path"].endswith(name)]
         if any(k["connections"] and k["execution_state"] == "idle" for k in kernels):
             return
@@ -145,20 +145,26 @@ def notebook(browser, lab):
 
 
 def test_a_session(notebook, pbmc_slaf):
-    page = notebook.page
+    types_completes_and_inspects(notebook)
+    interrupts(notebook)
+    drags_a_slider(notebook)
+    looks_at_a_table_and_a_figure(notebook, pbmc_slaf)
+    opens_the_debugger(notebook)
+    restarts(notebook)
 
-    # Types and runs.
+
+def types_completes_and_inspects(notebook: Notebook) -> None:
+    page = notebook.page
     notebook.cells.last.locator(".cm-content").click()
     page.keyboard.type("6 * 7")
     output = notebook.run().locator(".jp-OutputArea-executeResult")
     expect(output).to_contain_text("42")
 
-    # Completes.
     notebook.run("a_rather_long_name = 'completed'")
     notebook.cells.last.locator(".cm-content").click()
     page.keyboard.type("a_rather_l")
     editor = notebook.cells.last.locator(".cm-content")
-    for _ in range(10):
+    for _ in range(60):
         # The first completion takes jedi a while, and JupyterLab gives up after a second.
         page.keyboard.press("Tab")
         page.wait_for_timeout(1000)
@@ -168,7 +174,6 @@ def test_a_session(notebook, pbmc_slaf):
     output = notebook.run().locator(".jp-OutputArea-executeResult")
     expect(output).to_contain_text("completed")
 
-    # Inspects.
     notebook.type("zip")
     page.keyboard.press("Shift+Tab")
     expect(page.locator(".jp-Tooltip")).to_contain_text("Yield tuples until an input is exhausted")
@@ -176,17 +181,22 @@ def test_a_session(notebook, pbmc_slaf):
     page.keyboard.press("Escape")
     notebook.run()
 
-    # Interrupts.
-    output = notebook.run("while True: pass")
+
+def interrupts(notebook: Notebook) -> None:
+    output = notebook.run("print('looping')\nwhile True: pass")
+    # Before, there is nothing to be interrupted.
+    expect(output).to_contain_text("looping")
     looping = notebook.cells.nth(notebook.cells.count() - 2)
     expect(looping.locator(".jp-InputPrompt")).to_have_text("[*]:")
-    page.keyboard.press("Escape")
-    page.keyboard.press("i")
-    page.keyboard.press("i")
+    notebook.page.keyboard.press("Escape")
+    notebook.page.keyboard.press("i")
+    notebook.page.keyboard.press("i")
     expect(output).to_contain_text("KeyboardInterrupt")
     assert notebook.answer("1 + 1") == "2"
 
-    # Drags a slider.
+
+def drags_a_slider(notebook: Notebook) -> None:
+    page = notebook.page
     output = notebook.run(
         "import ipywidgets\nslider = ipywidgets.IntSlider(value=0, max=100)\n"
         "told = ipywidgets.Label()\n"
@@ -203,23 +213,32 @@ def test_a_session(notebook, pbmc_slaf):
     expect(output.locator(".widget-label").last).to_have_text(re.compile(r"now [1-9]"))
     assert 0 < int(notebook.answer("slider.value")) <= 100
 
-    # Looks at the answer of a SQL cell, and at a figure.
-    notebook.run(f"from slaf import read_slaf\npbmc = read_slaf({str(pbmc_slaf)!r})")
-    output = notebook.run("%%sql\nSELECT louvain, COUNT(*) AS n FROM cells GROUP BY louvain")
-    expect(output.locator("table tbody tr")).to_have_count(11)
+
+def looks_at_a_table_and_a_figure(notebook: Notebook, dataset: Path) -> None:
+    looks_at_a_table(notebook, dataset)
     output = notebook.run("import matplotlib.pyplot as plt\nplt.plot([1, 3, 2]);")
     expect(output.locator("img")).to_be_visible()
     assert output.locator("img").evaluate("image => image.naturalWidth") > 100
     notebook.picture("session")
 
-    # Opens the debugger, which shows the variables.
+
+def looks_at_a_table(notebook: Notebook, dataset: Path) -> None:
+    notebook.run(f"from slaf import read_slaf\npbmc = read_slaf({str(dataset)!r})")
+    output = notebook.run("%%sql\nSELECT louvain, COUNT(*) AS n FROM cells GROUP BY louvain")
+    expect(output.locator("table tbody tr")).to_have_count(11)
+
+
+def opens_the_debugger(notebook: Notebook) -> None:
+    page = notebook.page
     page.get_by_title(re.compile("Enable Debugger")).click()
     variables = page.locator(".jp-DebuggerVariables")
     expect(variables).to_contain_text("a_rather_long_name")
     notebook.picture("debugger")
     page.get_by_title(re.compile("Disable Debugger")).click()
 
-    # Restarts.
+
+def restarts(notebook: Notebook) -> None:
+    page = notebook.page
     notebook.cells.last.click()
     page.keyboard.press("Escape")
     page.keyboard.press("0")
@@ -241,17 +260,10 @@ def test_notebook_7(browser, lab, pbmc_slaf):
     expect(ready).to_be_attached()
     is_connected(lab[0], "classic.ipynb")
     assert notebook.answer("6 * 7") == "42"
-    notebook.run(f"from slaf import read_slaf\npbmc = read_slaf({str(pbmc_slaf)!r})")
-    output = notebook.run("%%sql\nSELECT louvain, COUNT(*) AS n FROM cells GROUP BY louvain")
-    expect(output.locator("table tbody tr")).to_have_count(11)
+    looks_at_a_table(notebook, pbmc_slaf)
     output = notebook.run("name = input('who? ')\nprint('you are', name)")
     page.locator(".jp-Stdin-input").fill("somebody")
     page.keyboard.press("Enter")
     expect(output).to_contain_text("you are somebody")
-    output = notebook.run("while True: pass")
-    page.keyboard.press("Escape")
-    page.keyboard.press("i")
-    page.keyboard.press("i")
-    expect(output).to_contain_text("KeyboardInterrupt")
-    assert notebook.answer("1 + 1") == "2"
+    interrupts(notebook)
     notebook.picture("notebook7")

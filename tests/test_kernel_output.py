@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import socket
-import time
 
 import psutil
 import pytest
-from kernels import Kernel, fresh, only, private_ipython, shared, stream  # noqa: F401
+from kernels import PATIENCE, Kernel, ended, only, stream
 
 C = "import ctypes, os, sys\nlibc = ctypes.CDLL(None)\n"
 
@@ -40,17 +39,16 @@ def test_standard_error_of_c_and_children(shared):
     assert stream(outputs, "stderr") == "one\ntwo\nthree\n"
 
 
-def test_a_child_writes_to_the_cell_that_runs_and_else_to_its_own(shared):
-    first = shared.send(
-        "import subprocess, time\n"
-        "late = subprocess.Popen('sleep 0.6; echo before; sleep 1; echo late', shell=True)"
-    )
-    shared.reply(first)
-    time.sleep(1)
-    second = shared.send("late.wait(); time.sleep(0.2); print('second')")
-    shared.reply(second)
+def test_a_child_writes_to_the_cell_that_runs_and_else_to_its_own(shared, tmp_path):
+    wait = "until [ -e '{}' ]; do sleep 0.01; done; echo {}"
+    steps = "; ".join(wait.format(tmp_path / word, word) for word in ("before", "late"))
+    first = shared.send(f"import subprocess\nlate = subprocess.Popen({steps!r}, shell=True)")
+    assert stream(shared.outputs(first)) == ""
+    (tmp_path / "before").touch()
+    assert shared.hear(first, "stream")["text"] == "before\n"
+    second = shared.send(f"open('{tmp_path}/late', 'w').close(); late.wait(); print('second')")
     found = shared.until(second, first)
-    assert stream(found[first]) == "before\n"
+    assert stream(found[first]) == ""
     assert stream(found[second]) == "late\nsecond\n"
 
 
@@ -99,7 +97,7 @@ def test_a_million_lines_in_bounded_memory(fresh):
     request = fresh.send("for i in range(1_000_000): print(line)")
     lines, peak, messages = 0, 0, 0
     while True:
-        message = fresh.client.get_iopub_msg(timeout=60)
+        message = fresh.client.get_iopub_msg(timeout=PATIENCE)
         if message["msg_type"] == "stream":
             lines += message["content"]["text"].count("\n")
             peak = max(peak, process.memory_info().rss)
@@ -125,9 +123,12 @@ def test_a_front_end_that_stops_reading_stops_nobody_else(fresh):
     stuck.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31))
     ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB"
     stuck.sendall(bytes([4, len(ready)]) + ready + b"\x00\x01\x01")
-    time.sleep(0.5)
+    # The kernel has heard of the subscription.
+    said = b""
+    while b"iopub_welcome" not in said:
+        said += stuck.recv(1 << 12)
     request = fresh.send("for _ in range(100): print('x' * 1_000_000)")
-    assert len(stream(fresh.outputs(request, timeout=60))) == 100_000_100
+    assert len(stream(fresh.outputs(request))) == 100_000_100
     assert fresh.value("1 + 1") == "2"
     stuck.close()
 
@@ -171,13 +172,16 @@ def test_a_pool_of_threads_writes_to_the_cell_that_gave_it_work(shared):
 
 def test_what_threads_and_tasks_of_earlier_cells_say_is_shown_in_the_running_one(shared):
     first = shared.send(
-        "import asyncio, threading, time\nfrom IPython.display import display\n"
-        "def late(): time.sleep(0.5); print('of a thread'); display('of a thread')\n"
-        "async def later(): await asyncio.sleep(0.5); display('of a task')\n"
-        "threading.Thread(target=late).start(); task = asyncio.create_task(later())"
+        "import asyncio, threading\nfrom IPython.display import display\n"
+        "go, told = threading.Event(), asyncio.Event()\n"
+        "def late(): go.wait(); print('of a thread'); display('of a thread')\n"
+        "async def later(): await told.wait(); display('of a task')\n"
+        "thread = threading.Thread(target=late); thread.start()\n"
+        "task = asyncio.create_task(later())"
     )
     shared.reply(first)
-    second = shared.send("await asyncio.sleep(1); display('own')")
+    code = "go.set(); told.set(); thread.join(); await task; display('own')"
+    second = shared.send(code)
     shared.reply(second)
     found = shared.until(second, first)
     texts = lambda r: sorted(  # noqa: E731
@@ -205,12 +209,12 @@ def test_two_clients_see_everything(fresh):
         mine = fresh.outputs(request)
         theirs = []
         while len(theirs) < len(mine):
-            message = other.get_iopub_msg(timeout=10)
+            message = other.get_iopub_msg(timeout=PATIENCE)
             if message["parent_header"].get("msg_id") == request:
                 theirs.append(message)
         assert [m["header"]["msg_id"] for m in theirs] == [m["header"]["msg_id"] for m in mine]
         other.execute("from_the_other = 5")
-        other.get_shell_msg(timeout=20)
+        other.get_shell_msg(timeout=PATIENCE)
         assert fresh.value("from_the_other") == "5"
     finally:
         other.stop_channels()
@@ -242,7 +246,7 @@ def test_a_crash_names_its_cell_in_the_log(tmp_path, private_ipython, code, why)
         kernel = Kernel(log=log)
         kernel.run("before = 1")
         kernel.send(code)
-        psutil.wait_procs([psutil.Process(kernel.pid)], timeout=20)
+        assert ended(psutil.Process(kernel.pid))
         kernel.stop()
         told = (tmp_path / "log").read_text()
     assert f"slaf kernel: {why} in cell [2]: {code}" in told

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 from jupyter_client.session import Session
-from kernels import GREETING, logged, private_ipython, ready  # noqa: F401
+from kernels import GREETING, PATIENCE, ready
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_garbage_at_every_socket(kernel, channel):
     openings = [b"", GREETING, GREETING + ready(kind), GREETING + ready(b"NONSENSE")]
     for _ in range(60):
         garbage = rng.choice(openings) + rng.randbytes(rng.choice([0, 1, 9, 64, 300, 5000]))
-        with socket.create_connection(port(kernel, channel), timeout=5) as sock:
+        with socket.create_connection(port(kernel, channel), timeout=PATIENCE) as sock:
             try:
                 sock.sendall(garbage)
             except OSError:
@@ -39,7 +39,7 @@ def test_garbage_at_every_socket(kernel, channel):
 def test_frames_that_claim_to_be_huge(kernel):
     for channel in ("shell", "iopub"):
         kind = b"SUB" if channel == "iopub" else b"DEALER"
-        with socket.create_connection(port(kernel, channel), timeout=5) as sock:
+        with socket.create_connection(port(kernel, channel), timeout=PATIENCE) as sock:
             sock.sendall(GREETING + ready(kind) + b"\x02" + (2**62).to_bytes(8, "big") + b"x" * 100)
     assert kernel.value("1 + 1") == "2"
 

@@ -18,7 +18,7 @@ def test_notebook(path):
     notebook = nbformat.read(path, as_version=4)
     assert notebook.metadata.kernelspec.name == "slaf"
     NotebookClient(
-        notebook, timeout=240, resources={"metadata": {"path": str(path.parent)}}
+        notebook, timeout=900, resources={"metadata": {"path": str(path.parent)}}
     ).execute()
     nbformat.validate(notebook)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_counts
+from checks import assert_same
+from conftest import dense, make_counts
 from scipy import sparse
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
 from slaf.scanpy import pp
-from test_convert import assert_same, dense
-from test_slafdb import check_what_slafdb_reads, slafdb
+from slafdb_calls import check_what_slafdb_reads, slafdb
 
 
 @pytest.fixture

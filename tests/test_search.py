@@ -3,13 +3,11 @@ label transfer beside scikit-learn."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from commands import here
 from inside import engine_of
 from scipy import sparse
 from scipy.spatial.distance import cdist
@@ -144,10 +142,8 @@ def test_sql_says_the_same(path, adata):
 def indexed(adata, tmp_path_factory):
     target = tmp_path_factory.mktemp("indexed") / "x.slaf"
     SLAFConverter().convert_anndata(adata, target)
-    command = [sys.executable, "-m", "slaf.cli", "index", target, "--vector", "X_pca"]
-    done = subprocess.run(
-        [*command, "--metric", "cosine", "--partitions", "30"], capture_output=True, text=True
-    )
+    more = ["--metric", "cosine", "--partitions", "30"]
+    done = here("index", target, "--vector", "X_pca", *more)
     assert done.returncode == 0, done.stderr
     assert "X_pca by cosine in 30 partitions" in done.stdout
     return target
@@ -209,11 +205,7 @@ def test_what_cannot_be_asked_is_refused(path):
         with pytest.raises(error) as raised:
             handle.obsm.search(**({"key": "X_pca", "query": np.ones(D)} | more))
         assert text in str(raised.value)
-    done = subprocess.run(
-        [sys.executable, "-m", "slaf.cli", "index", path, "--vector", "X_pac"],
-        capture_output=True,
-        text=True,
-    )
+    done = here("index", path, "--vector", "X_pac")
     assert done.returncode == 1 and "'X_pac' is not in obsm" in done.stderr
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
 from pathlib import Path
 
 import anndata as ad
@@ -21,8 +20,7 @@ from scipy import sparse
 from slaf import SLAFArray, SlafError, _slaf
 from slaf.data import SLAFConverter
 from slaf.ml import GeneformerTokenizer, ScGPTTokenizer, SlafdbTokenizer
-
-SIDE = Path(__file__).with_name("slafdb_side.py")
+from slafdb_calls import slafdb
 
 
 def tokens_of(found: dict, row: int) -> list[int]:
@@ -238,18 +236,8 @@ def test_slafdb_bit_for_bit(tmp_path, fractional):
     if fractional:
         adata.X = (adata.X * 0.0371).astype(np.float32)
     adata.write_h5ad(tmp_path / "x.h5ad")
-    for command, source, target in (
-        ("convert", "x.h5ad", "x.slaf"),
-        ("tokens", "x.slaf", "tokens.npz"),
-    ):
-        done = subprocess.run(
-            [os.environ["SLAFDB_PYTHON"], str(SIDE), command, tmp_path / source, tmp_path / target],
-            env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+    slafdb("convert", tmp_path / "x.h5ad", tmp_path / "x.slaf")
+    slafdb("tokens", tmp_path / "x.slaf", tmp_path / "tokens.npz")
     want = np.load(tmp_path / "tokens.npz")
     array = SLAFArray(tmp_path / "x.slaf")
     for kind in ("geneformer", "scgpt"):

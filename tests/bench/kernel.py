@@ -173,7 +173,9 @@ def main() -> None:
     print(f"{'':44}" + "".join(f"{n:>12}" for n in options.kernels) + "   ours / theirs")
     for what, values in rows.items():
         ratios = "  ".join(f"{values[ours] / values[n]:.2f}" for n in options.kernels[1:])
-        print(f"{what:44}" + "".join(f"{values[n]:12.1f}" for n in options.kernels) + f"   {ratios}")
+        print(
+            f"{what:44}" + "".join(f"{values[n]:12.1f}" for n in options.kernels) + f"   {ratios}"
+        )
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from checks import assert_same
 from scipy import sparse
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
-from test_convert import assert_same
 
 N, M = 6, 4
 

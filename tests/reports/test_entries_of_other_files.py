@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata.io import write_elem
+from checks import assert_same
 from conftest import dense, make_counts
 from scipy import sparse
 from slaf import SlafError
 from slaf.cli import main
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
-from test_convert import assert_same
 
 # Texts -----------------------------------------------------------------------
 

@@ -9,12 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from checks import assert_same
 from conftest import make_counts
 from slaf import SlafError
 from slaf.data import SLAFConverter
 from slaf.data.sources import remote
 from slaf.integrations import read_slaf
-from test_convert import assert_same
 
 
 class Server:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
-from kernels import private_ipython, shared, stream  # noqa: F401
+from kernels import PATIENCE, stream
 
 
 def run(kernel, code: str, *typed: str) -> tuple[list[tuple[str, bool]], str]:
     """What a cell asks, and what it prints."""
     request, asked, typed = kernel.send(code, allow_stdin=True), [], list(typed)
     while typed:
-        said = kernel.client.get_stdin_msg(timeout=30)["content"]
+        said = kernel.question()
         asked.append((said["prompt"], said["password"]))
         kernel.client.input(typed.pop(0))
     reply = kernel.reply(request)
@@ -98,7 +96,7 @@ def test_a_question_that_is_not_waited_for_any_more(shared, code):
     assert stream(shared.outputs(request)).replace("\r\n", "\n").endswith("over\n")
     # An answer that comes too late is nobody's.
     while shared.client.stdin_channel.msg_ready():
-        shared.client.get_stdin_msg(timeout=10)
+        shared.client.get_stdin_msg(timeout=PATIENCE)
     shared.client.input("late")
     shared.run("")
     assert run(shared, "!read x; echo got $x", "now")[1] == "got now\n"
@@ -115,10 +113,14 @@ def test_the_end_of_a_command(shared):
     assert reply["ename"] == "OSError"
 
 
-@pytest.mark.parametrize("code", ["!read x", "!sleep 1000", "!trap '' INT; sleep 1000"])
+@pytest.mark.parametrize(
+    "code", ["!echo a; read x", "!echo a; sleep 1000", "!trap '' INT; echo a; sleep 1000"]
+)
 def test_a_command_is_interrupted_and_leaves_nothing(shared, code):
     request = shared.send(code, allow_stdin=True)
-    time.sleep(1)
+    shared.hear(request, "stream")
+    if "read" in code:
+        shared.question()
     shared.manager.interrupt_kernel()
     assert shared.reply(request)["status"] == "ok"
     assert "^C" in stream(shared.outputs(request))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 
+import psutil
 import pytest
-from kernels import Kernel, fresh, only, private_ipython, shared, stream  # noqa: F401
+from kernels import Kernel, eventually, only
 
 BUSY = {
     "idle": "",
@@ -36,8 +36,9 @@ def test_nothing_ran_at_exit(fresh, tmp_path, state):
     end = tmp_path / "end"
     fresh.run(f"end = {str(end)!r}\n{AT_EXIT}")
     if BUSY[state]:
-        fresh.send(BUSY[state])
-        time.sleep(0.7)
+        fresh.begin(BUSY[state])
+    if state == "in a child":
+        eventually(psutil.Process(fresh.pid).children)
     fresh.client.stop_channels()
     fresh.manager.shutdown_kernel()
     assert sorted(end.read_text().split()) == ["atexit", "finalize"]

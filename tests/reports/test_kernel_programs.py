@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from kernels import Kernel, by_hand, fresh, only, private_ipython, shared, stream  # noqa: F401
+from kernels import PATIENCE, Kernel, eventually, only, stream
 
 # The namespace as a module ----------------------------------------------------------
 
@@ -47,7 +47,7 @@ def test_the_configuration_has_the_section_of_ipykernel(shared, by_hand):
     code = "'IPKernelApp' in get_ipython().config"
     assert shared.value(code) == "True"
     client = by_hand("-m", "slaf.kernel")
-    reply = client.execute("", user_expressions={"x": code}, reply=True, timeout=60)
+    reply = client.execute("", user_expressions={"x": code}, reply=True, timeout=PATIENCE)
     assert reply["content"]["user_expressions"]["x"]["data"]["text/plain"] == "True"
 
 
@@ -59,7 +59,7 @@ def test_the_event_loop_by_its_name_of_tornado(shared):
     assert shared.value("loop is tornado.ioloop.IOLoop.current()") == "True"
     threaded = "threading.Thread(target=loop.add_callback, args=(called,)).start()"
     code = f"seen = []\nloop.add_callback(called)\n{threaded}\n"
-    wait = "for _ in range(200):\n    await asyncio.sleep(0.01)\n    if len(seen) == 2: break\nseen"
+    wait = "while len(seen) < 2: await asyncio.sleep(0.01)\nseen"
     assert shared.value(code + wait) == "[True, True]"
 
 
@@ -165,7 +165,8 @@ def test_a_cell_that_takes_too_long_is_ended(shared, code):
     try:
         reply, outputs = shared.run(code, allow_stdin=True)
     finally:
-        shared.run("%slaf timeout off")
+        # Which itself may take no longer than that.
+        eventually(lambda: shared.run("%slaf timeout off")[0]["status"] == "ok")
     said = "The cell ran longer than 1 s; `%slaf timeout off` lets cells run on."
     assert (reply["ename"], reply["evalue"]) == ("CellTimeout", said)
     assert only(outputs, "error")["ename"] == "CellTimeout"
@@ -179,7 +180,7 @@ def test_a_time_limit_of_a_subshell(shared):
         content = {"code": "while True: pass", "silent": False, "allow_stdin": False}
         reply = shared.ask("execute_request", content, subshell_id=shell)
     finally:
-        shared.run("%slaf timeout off")
+        eventually(lambda: shared.run("%slaf timeout off")[0]["status"] == "ok")
     assert reply["ename"] == "CellTimeout"
 
 

@@ -9,7 +9,7 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernels import only, private_ipython, shared  # noqa: F401
+from kernels import only
 from slaf.kernel.messages.json_text import dumps
 
 HALF = "'a\\udce1.txt'"  # the name of a file that is not UTF-8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kernels import only, private_ipython, shared, stream  # noqa: F401
+from kernels import only, stream
 
 DEFINED = """
 import dataclasses, multiprocessing as mp

@@ -8,13 +8,13 @@ import pickle
 
 import numpy as np
 import pytest
+from checks import assert_same
+from conftest import rich
 from slaf import SLAFArray, SlafError, concat
 from slaf.data import SLAFConverter
 from slaf.dataset import dataset_of
 from slaf.integrations import read_slaf
 from slaf.scanpy import pp
-from test_convert import assert_same
-from test_handle import rich
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,12 @@ import anndata as ad
 import numpy as np
 import pytest
 import scanpy as sc
-from conftest import make_counts
+from conftest import dense, make_counts
 from slaf import SlafError
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
 from slaf.pp.transform import clear_transformations
 from slaf.scanpy import pp
-from test_convert import dense
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slaf import SLAFArray, SlafError
 from slaf.data import SLAFConverter
-from test_sql import compare
+from sql_answers import compare
 
 TABLES = {
     "a": pl.DataFrame(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata.io import write_elem
+from checks import assert_same
 from conftest import dense, make_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,6 @@ from slaf.cli import main
 from slaf.data import SLAFConverter
 from slaf.data.sources.base import canonical
 from slaf.integrations import read_slaf
-from test_convert import assert_same
 
 # Backed ----------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.explorer.colours import is_numeric
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 
 #: Above so many categories a column is no legend.
 MOST_CATEGORIES = 2000

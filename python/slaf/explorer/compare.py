@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 
 #: A column, and a key of uns, that only the compared copy has.
 _KEY = "compared"

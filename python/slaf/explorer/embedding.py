@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from slaf import SlafError
-from slaf._hints import did_you_mean
-from slaf._slaf import nearest
+from slaf._slaf import SlafError, nearest
+from slaf.ground.hints import did_you_mean
 
 #: Steps of the grid that positions are sent on.
 _GRID = 65535

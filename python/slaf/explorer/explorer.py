@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.explorer.picture import png
 from slaf.explorer.state import State
 

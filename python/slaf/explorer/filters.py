@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from slaf._hints import did_you_mean
 from slaf._slaf import nearest
 from slaf.explorer.colours import as_numbers, coded, is_numeric
+from slaf.ground.hints import did_you_mean
 
 #: Bars of a histogram.
 BINS = 40

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slaf import SlafError
-from slaf._hints import did_you_mean
-from slaf._slaf import nearest
+from slaf._slaf import SlafError, nearest
+from slaf.ground.hints import did_you_mean
 
 
 class Genes:

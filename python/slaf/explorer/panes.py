@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 from slaf.explorer import colours, filters
 from slaf.explorer.state import State
 

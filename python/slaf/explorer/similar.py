@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from slaf import SlafError
+from slaf._slaf import SlafError
 
 #: Of a larger selection, so many cells are asked for their neighbours.
 MOST_QUERIES = 64

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from slaf import SlafError, _axis
+from slaf._slaf import SlafError
 from slaf.explorer import colours, filters
 from slaf.explorer.annotate import annotate
 from slaf.explorer.colours import Colouring
@@ -16,6 +16,7 @@ from slaf.explorer.compare import Comparison, compare
 from slaf.explorer.embedding import Embedding, first_embedding
 from slaf.explorer.genes import Genes, expression, said_of_values
 from slaf.explorer.similar import similar
+from slaf.ground import axes
 
 if TYPE_CHECKING:
     from slaf.integrations.anndata import LazyAnnData
@@ -244,7 +245,7 @@ class State:
 
     def _positions(self, cells: Any) -> np.ndarray:
         handle = self.handle
-        found = _axis.positions(cells, handle.n_obs, lambda: handle.obs_names, "obs")
+        found = axes.positions(cells, handle.n_obs, lambda: handle.obs_names, "obs")
         return np.asarray(found, dtype=np.int64)
 
     def lasso(self, polygon: Any, embedding: str | None = None) -> None:

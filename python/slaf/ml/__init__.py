@@ -8,7 +8,6 @@
 from slaf.ml.aggregators import GeneformerWindow, ScGPTWindow, SimpleWindow, Window
 from slaf.ml.dataloaders import SLAFDataLoader
 from slaf.ml.datasets import SLAFIterableDataset
-from slaf.ml.entropy import batch_entropy
 from slaf.ml.samplers import (
     RandomShuffle,
     Shuffle,
@@ -16,6 +15,7 @@ from slaf.ml.samplers import (
     StratifiedShuffle,
     create_shuffle,
 )
+from slaf.ml.shuffle_quality import batch_entropy
 from slaf.ml.tokenizers import (
     GeneformerTokenizer,
     ScGPTTokenizer,

@@ -9,10 +9,11 @@ import numpy as np
 
 from slaf import _slaf
 from slaf.dataset import Dataset
-from slaf.ml.contents import content_of
-from slaf.ml.parts import joined, parts_of
-from slaf.ml.sampling import process, strata_of, weights_of
+from slaf.ml.batches import content_of
+from slaf.ml.loader_inputs import joined, parts_of
+from slaf.ml.ranks import rank_and_world_size
 from slaf.ml.tensors import as_tensor, torch
+from slaf.ml.weights import drawn_by
 
 
 def get_optimal_device() -> Any | None:
@@ -184,69 +185,70 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
         buffer: int = 4096,
         prefetch: int = 8,
     ):
-        for name, number in (("batch_size", batch_size), ("n_epochs", n_epochs)):
-            if number < 1:
-                raise ValueError(f"{name} is at least 1, not {number}.")
+        _refuse_below_one(batch_size=batch_size, n_epochs=n_epochs)
         self.batch_size, self.n_epochs, self.seed = batch_size, n_epochs, seed
         self._tensor = as_tensor if tensors else (lambda array: array)
         self._parts = parts_of(slaf_array, cells)
-        self._ends = np.cumsum([len(part.rows) for part in self._parts])
-        self.rank, self.world_size = process(rank, world_size)
-        self.categories: dict[str, list[Any]] = {}
-        names = [labels] if isinstance(labels, str) else list(labels)
-        self._labels = {name: self._label(name) for name in names}
-        self._content = content_of(
-            self._parts,
-            "raw" if raw_mode else tokenizer_type,
-            tokenizer,
-            compat,
-            dict(tokenizer_options or {}),
-            (vocab_size, max_genes, n_expression_bins),
-            raw_format,
-        )
+        self.rank, self.world_size = rank_and_world_size(rank, world_size)
+        kind = "raw" if raw_mode else tokenizer_type
+        sizes = (vocab_size, max_genes, n_expression_bins)
+        options = dict(tokenizer_options or {})
+        self._content = content_of(self._parts, kind, tokenizer, compat, options, sizes, raw_format)
+        self._read_labels([labels] if isinstance(labels, str) else list(labels))
+        drawn = drawn_by(self._parts, weights, balance_by, mix, draws, stratify_by)
+        order = {"seed": seed, "shuffle": shuffle, "block": block, "buffer": buffer}
+        self._open(drop_last, prefetch, order, drawn)
+        if verbose:
+            self._content.announce()
+
+    def _read_labels(self, names: Sequence[str]) -> None:
+        """The columns of obs that come with each batch."""
         if taken := {*names} & {*self._content.keys, "cell_ids", "epoch", "dataset"}:
             raise ValueError(f"A batch has `{min(taken)}` already, so no label can be called so.")
+        self.categories: dict[str, list[Any]] = {}
+        self._labels: dict[str, np.ndarray] = {}
+        for name in names:
+            self._labels[name], categories = joined(self._parts, name)
+            if categories is not None:
+                self.categories[name] = categories
+
+    def _open(
+        self, drop_last: bool, prefetch: int, order: dict[str, Any], drawn: dict[str, Any]
+    ) -> None:
+        """Makes the engine's loader, which reads nothing before it is iterated."""
         self._loader = _slaf.Loader(
             [
                 (part.dataset.engine, part.cells, what)
                 for part, what in zip(self._parts, self._content.sources, strict=True)
             ],
-            batch=batch_size,
+            batch=self.batch_size,
             drop_last=drop_last,
-            seed=seed,
-            shuffle=shuffle,
-            block=block,
-            buffer=buffer,
-            weights=weights_of(self._parts, weights, balance_by, mix),
-            draws=draws,
-            strata=strata_of(self._parts, stratify_by),
             rank=self.rank,
             world=self.world_size,
             ahead=prefetch,
+            **order,
+            **drawn,
         )
         if self._loader.batches == 0:
             raise ValueError(
                 f"There is no batch: {self._loader.cells} of the cells are for this process, and "
-                f"drop_last leaves out batches of fewer than {batch_size}."
+                f"drop_last leaves out batches of fewer than {self.batch_size}."
                 if drop_last
                 else f"There are fewer cells than the {self.world_size} processes."
             )
         self._fingerprint = {
             "datasets": [f"{p.dataset.path} v{p.dataset.version}" for p in self._parts],
             "cells": self._loader.cells,
-            "batch_size": batch_size,
-            "seed": seed,
-            "shuffle": shuffle,
-            "block": block,
-            "buffer": buffer,
+            "batch_size": self.batch_size,
+            **order,
             "world_size": self.world_size,
         }
-        #: The epoch that the next iteration begins with, and where in it.
-        self._next = (0, 0, n_epochs)
-        #: Epoch and batch after the last one that was handed out.
-        self._position = (0, 0, n_epochs)
-        if verbose:
-            self._content.announce()
+        #: Where each dataset's cells end among all.
+        self._ends = np.cumsum([len(part.rows) for part in self._parts])
+        #: The epoch that the next iteration begins with, where in it, and epochs left.
+        self._next = (0, 0, self.n_epochs)
+        #: The same after the last batch that was handed out.
+        self._position = (0, 0, self.n_epochs)
 
     @property
     def tokenizer(self) -> Any:
@@ -333,12 +335,6 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
             batch["epoch"] = epoch
         return batch
 
-    def _label(self, name: str) -> np.ndarray:
-        values, categories = joined(self._parts, name)
-        if categories is not None:
-            self.categories[name] = categories
-        return values
-
     def __repr__(self) -> str:
         each = (
             f"{len(self._parts)} datasets"
@@ -354,3 +350,9 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
 def _described(dataset: Dataset) -> str:
     cells, genes = dataset.shape
     return f"{cells:,} cells × {genes:,} genes at {dataset.path}"
+
+
+def _refuse_below_one(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name} is at least 1, not {number}.")

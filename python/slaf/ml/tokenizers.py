@@ -8,13 +8,21 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from slaf import _slaf
 from slaf.dataset import Dataset, OverDataset, dataset_of
-from slaf.ground.dtypes import engine_values, handed_out
+from slaf.ground.dtypes import engine_values
+from slaf.ml.count_matrices import canonical, matrix_of
+from slaf.ml.geneformer_scale import own_medians, totals
 from slaf.ml.tensors import as_tensor
-from slaf.ml.vocabulary import Coverage, Dictionary, dictionary, match
+from slaf.ml.vocabulary import (
+    Coverage,
+    Dictionary,
+    by_ensembl_id,
+    dictionary,
+    match,
+    special_tokens_of,
+)
 
 #: Below this part of a dataset's genes, a vocabulary is likely to be the wrong one.
 _FEW = 0.2
@@ -42,13 +50,15 @@ class SLAFTokenizer:
         Name → token.
     tokens
         The token of each gene, -1 for none: int64.
+    engine
+        What tokenizes in Rust.
     """
 
     vocabulary = "dataset"
     coverage: Coverage
     special_tokens: dict[str, int]
     tokens: np.ndarray
-    _rust: _slaf.Tokenizer
+    engine: _slaf.Tokenizer
     #: dtype of the values.
     _values = np.float32
 
@@ -109,21 +119,9 @@ class SLAFTokenizer:
         ValueError
             The matrix has not the dataset's genes.
         """
-        if not sparse.issparse(matrix):
-            matrix = np.atleast_2d(np.asarray(matrix))
-            matrix = matrix.astype(handed_out(matrix.dtype), copy=False)
-        matrix = sparse.csr_matrix(matrix)
-        if matrix.shape[1] != self.slaf_array.shape[1]:
-            raise ValueError(
-                f"The matrix has {matrix.shape[1]} columns, and the dataset "
-                f"{self.slaf_array.shape[1]} genes."
-            )
-        if not matrix.has_canonical_format:
-            # The caller's stays as it is.
-            matrix = matrix.copy()
-            matrix.sum_duplicates()
+        matrix = canonical(matrix, self.slaf_array.shape[1])
         cells = np.arange(matrix.shape[0]) if cells is None else np.asarray(cells)
-        arrays = self._rust.encode(
+        arrays = self.engine.encode(
             (
                 matrix.indptr,
                 matrix.indices.astype(np.int32, copy=False),
@@ -133,9 +131,10 @@ class SLAFTokenizer:
             cells.astype(np.int64),
             seed,
         )
-        return self._named(arrays)
+        return self.named(arrays)
 
-    def _named(self, arrays: tuple[Any, ...]) -> dict[str, np.ndarray]:
+    def named(self, arrays: tuple[Any, ...]) -> dict[str, np.ndarray]:
+        """What the engine hands out, as :meth:`encode` returns it."""
         names = ("input_ids", "attention_mask", "values", "masked_values")
         found = {name: a for name, a in zip(names, arrays, strict=True) if a is not None}
         if "values" in found and self._values != np.float32:
@@ -163,12 +162,7 @@ class SLAFTokenizer:
             raise ValueError("Gene sequences cannot be empty")
         if expr_sequences is None:
             raise ValueError("The rules of this model need the values of the genes, too.")
-        lengths = [len(genes) for genes in gene_sequences]
-        indptr = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        genes = np.array([g for genes in gene_sequences for g in genes], dtype=np.int32)
-        values = np.array([v for values in expr_sequences for v in values])
-        shape = len(lengths), self.slaf_array.shape[1]
-        found = self.encode(sparse.csr_matrix((values, genes, indptr), shape))
+        found = self.encode(matrix_of(gene_sequences, expr_sequences, self.slaf_array.shape[1]))
         values = found.get("values")
         return (
             as_tensor(found["input_ids"]),
@@ -271,31 +265,21 @@ class GeneformerTokenizer(SLAFTokenizer):
             found = self.tokens
         else:
             tokens = dictionary(token_dictionary, "token dictionary")
-            self.special_tokens = _specials(tokens, names)
+            self.special_tokens = special_tokens_of(tokens, names)
             known = tokens.keys() - self.special_tokens.keys()
             known = known & factors.keys() if factors is not None else known
-            found = self._look_up(tokens, gene_key, _ENSEMBL, _finder(known, gene_mapping))
+            found = self._look_up(tokens, gene_key, _ENSEMBL, by_ensembl_id(known, gene_mapping))
         if factors is None:
-            scale = self._own_medians()
+            scale, self.medians_from = own_medians(slaf_array)
         else:
             scale = np.array([1.0 if k is None else float(factors[k]) for k in found])
         self._fit()
         specials = self.special_tokens
         frame = (specials["<cls>"], specials["<eos>"]) if version == "v2" else None
-        totals = None if n_counts is None else _totals(slaf_array, n_counts)
-        self._rust = _slaf.Tokenizer.geneformer(
-            self.tokens, scale, frame, specials["<pad>"], max_genes, totals
+        summed = None if n_counts is None else totals(slaf_array, n_counts)
+        self.engine = _slaf.Tokenizer.geneformer(
+            self.tokens, scale, frame, specials["<pad>"], max_genes, summed
         )
-
-    def _own_medians(self) -> np.ndarray:
-        scale, cells = _slaf.gene_medians(dataset_of(self.slaf_array).engine)
-        all_cells = cells == self.slaf_array.shape[0]
-        self.medians_from = (
-            f"{'all' if all_cells else 'a sample of'} {cells:,} cells of the dataset"
-        )
-        known = np.isfinite(scale)
-        scale[~known] = np.median(scale[known]) if known.any() else 1.0
-        return scale
 
     def _describe(self) -> str:
         return f"{super()._describe()}, medians are from {self.medians_from.replace('dictionary', 'the dictionary')}"
@@ -362,11 +346,11 @@ class ScGPTTokenizer(SLAFTokenizer):
             self._number_genes(len(names))
         else:
             tokens = dictionary(vocabulary, "vocabulary")
-            self.special_tokens = _specials(tokens, names)
+            self.special_tokens = special_tokens_of(tokens, names)
             known = tokens.keys() - self.special_tokens.keys()
             self._look_up(tokens, gene_key, _SYMBOLS, lambda i: i if i in known else None)
         self._fit()
-        self._rust = _slaf.Tokenizer.scgpt(
+        self.engine = _slaf.Tokenizer.scgpt(
             self.tokens,
             self.special_tokens["<cls>"],
             self.special_tokens["<pad>"],
@@ -406,32 +390,4 @@ class SlafdbTokenizer(SLAFTokenizer):
         self._number_genes(4)
         self._values = np.int64
         values_from = vocab_size if TokenizerType(tokenizer_type) == "scgpt" else None
-        self._rust = _slaf.Tokenizer.slafdb(max_genes, values_from)
-
-
-def _specials(tokens: dict[str, Any], names: list[str]) -> dict[str, int]:
-    missing = [name for name in names if name not in tokens]
-    if missing:
-        raise ValueError(
-            f"The vocabulary has no {', '.join(f'`{name}`' for name in missing)}; "
-            "is it that of another version of the model?"
-        )
-    every = [name for name in tokens if name.startswith("<") and name.endswith(">")]
-    return {name: int(tokens[name]) for name in every}
-
-
-def _finder(known: set[str], mapping: Dictionary | None) -> Any:
-    """Ensembl id → key of the token dictionary."""
-    if mapping is None:
-        return lambda i: i.upper() if i.upper() in known else None
-    to = dictionary(mapping, "gene mapping")
-    to = {i: target for i, target in to.items() if target in known}
-    return lambda i: to.get(i.upper())
-
-
-def _totals(array: OverDataset | Dataset, column: str) -> np.ndarray:
-    dataset = dataset_of(array)
-    if column not in dataset.columns["cells"]:
-        raise ValueError(f"The cells have no column `{column}` with their counts.")
-    totals = dataset.column("cells", column, None).to_numpy()
-    return np.ascontiguousarray(totals, dtype=np.float64)
+        self.engine = _slaf.Tokenizer.slafdb(max_genes, values_from)

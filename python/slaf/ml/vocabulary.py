@@ -126,3 +126,24 @@ def match(
         )
     missing = tuple(str(i) for i, entry in zip(ids, found, strict=True) if entry is None)
     return found, Coverage(len(ids), known, missing, name)
+
+
+def special_tokens_of(tokens: dict[str, Any], names: list[str]) -> dict[str, int]:
+    """The tokens that are no genes; all of `names` must be among them."""
+    missing = [name for name in names if name not in tokens]
+    if missing:
+        raise ValueError(
+            f"The vocabulary has no {', '.join(f'`{name}`' for name in missing)}; "
+            "is it that of another version of the model?"
+        )
+    every = [name for name in tokens if name.startswith("<") and name.endswith(">")]
+    return {name: int(tokens[name]) for name in every}
+
+
+def by_ensembl_id(known: set[str], mapping: Dictionary | None) -> Any:
+    """A function of an Ensembl id that gives its key in the token dictionary, or None."""
+    if mapping is None:
+        return lambda i: i.upper() if i.upper() in known else None
+    to = dictionary(mapping, "gene mapping")
+    to = {i: target for i, target in to.items() if target in known}
+    return lambda i: to.get(i.upper())

@@ -1,34 +1,32 @@
-"""How often each cell is drawn, and by whom."""
+"""How often each cell is drawn."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from slaf.ml.parts import Part, joined
+from slaf.ml.loader_inputs import Part, joined
 
 
-def process(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Rank and number of processes: as given, as torch.distributed has them, or as
-    torchrun and Ray set them in the environment."""
-    if (rank is None) != (world_size is None):
-        raise ValueError("rank and world_size belong together; give both or none.")
-    if rank is None:
-        distributed = sys.modules.get("torch.distributed")
-        if distributed is not None and distributed.is_available() and distributed.is_initialized():
-            rank, world_size = distributed.get_rank(), distributed.get_world_size()
-        else:
-            rank = int(os.environ.get("RANK", 0))
-            world_size = int(os.environ.get("WORLD_SIZE", 1))
-    if not 0 <= rank < world_size:
-        raise ValueError(f"Rank {rank} is not among {world_size} processes, which count from 0.")
-    return rank, world_size
+def drawn_by(
+    parts: list[Part],
+    weights: np.ndarray | str | None,
+    balance_by: str | None,
+    mix: Sequence[float] | None,
+    draws: int | None,
+    stratify_by: str | None,
+) -> dict[str, Any]:
+    """A loader's parameters of these names as its engine takes them."""
+    return {
+        "weights": _weights_of(parts, weights, balance_by, mix),
+        "draws": draws,
+        "strata": _strata_of(parts, stratify_by),
+    }
 
 
-def weights_of(
+def _weights_of(
     parts: list[Part],
     weights: np.ndarray | str | None,
     balance_by: str | None,
@@ -40,7 +38,7 @@ def weights_of(
     sizes = [len(part.rows) for part in parts]
     found: np.ndarray | None = None
     if balance_by is not None:
-        codes = strata_of(parts, balance_by)
+        codes = _strata_of(parts, balance_by)
         found = 1.0 / np.bincount(codes)[codes]
     elif isinstance(weights, str):
         found, categories = joined(parts, weights)
@@ -61,7 +59,7 @@ def weights_of(
     return found
 
 
-def strata_of(parts: list[Part], name: str | None) -> np.ndarray | None:
+def _strata_of(parts: list[Part], name: str | None) -> np.ndarray | None:
     """A number for each value of a column of obs: uint32."""
     if name is None:
         return None

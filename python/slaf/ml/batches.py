@@ -1,5 +1,5 @@
-"""What the batches of a loader hold: tokens, rows of counts, or what a function
-of theirs makes of them."""
+"""What the batches of a loader hold: tokens, rows of counts, or what a function of the
+user's makes of these."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 from scipy import sparse
 
 from slaf.ground.dtypes import read_as
-from slaf.ml.parts import Part, columns_of
+from slaf.ml.loader_inputs import Part, columns_of
 from slaf.ml.tensors import sparse_tensor
 from slaf.ml.tokenizers import (
     GeneformerTokenizer,
@@ -37,10 +37,10 @@ class Tokenized:
 
     def __init__(self, tokenizers: list[SLAFTokenizer]):
         self.tokenizer = tokenizers[0]
-        self.sources = [tokenizer._rust for tokenizer in tokenizers]
+        self.sources = [tokenizer.engine for tokenizer in tokenizers]
 
     def batch(self, tokens: Any, rows: Any, cells: Any, labels: Batch, tensor: Tensor) -> Batch:
-        return {name: tensor(array) for name, array in self.tokenizer._named(tokens).items()}
+        return {name: tensor(array) for name, array in self.tokenizer.named(tokens).items()}
 
     def announce(self) -> None:
         print(self.tokenizer)

@@ -1,13 +1,22 @@
-"""The command `slaf kernel`."""
+"""`slaf kernel`."""
 
 from __future__ import annotations
 
 import argparse
 
+SUMMARY = "install, remove and check the Jupyter kernel"
+EPILOG = """\
+examples:
+  slaf kernel install --user --name atlas
+  slaf kernel remove --name atlas
+  slaf kernel doctor
+"""
+#: Each of its own commands sets what runs.
+run = None
 
-def kernel_commands(kernel: argparse.ArgumentParser) -> None:
-    """Adds the commands of `slaf kernel` to its parser."""
-    commands = kernel.add_subparsers(required=True, metavar="COMMAND")
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run, summary: str) -> argparse.ArgumentParser:
         description = summary[0].upper() + summary[1:] + "."

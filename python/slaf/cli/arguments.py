@@ -1,0 +1,46 @@
+"""Arguments that several verbs take."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def input_options(parser: argparse.ArgumentParser) -> None:
+    """What says how inputs are read."""
+    from slaf.data.sources import FORMATS
+
+    parser.add_argument("--format", choices=FORMATS, default="auto", help="of the input")
+    parser.add_argument("--genome", help="the one of a 10x h5 file with several")
+    parser.add_argument("--modality", metavar="NAME", help="the one of a MuData file, such as rna")
+    parser.add_argument(
+        "--skip",
+        action="append",
+        default=[],
+        metavar="ENTRY",
+        help="leave out an entry, such as obsm/airr; repeatable",
+    )
+    parser.add_argument(
+        "--unique-cells",
+        action="store_true",
+        help="append the number of its input to each cell id",
+    )
+
+
+def inputs(options: argparse.Namespace) -> str | list[str]:
+    """One input as itself, several as their list."""
+    return options.input[0] if len(options.input) == 1 else options.input
+
+
+def how_inputs_are_read(options: argparse.Namespace) -> dict[str, object]:
+    """:func:`input_options` as the converter names them."""
+    return {
+        "unique_cells": options.unique_cells,
+        "genome": options.genome,
+        "modality": options.modality,
+        "skip": options.skip,
+    }
+
+
+def version_option(parser: argparse.ArgumentParser) -> None:
+    """Which version of a dataset is opened."""
+    parser.add_argument("--version", type=int, metavar="N", help="an earlier version")

@@ -1,0 +1,82 @@
+"""`slaf convert`."""
+
+from __future__ import annotations
+
+import argparse
+
+from slaf.cli.arguments import how_inputs_are_read, input_options, inputs
+from slaf.cli.job import Job
+
+SUMMARY = "make a dataset"
+EPILOG = """\
+INPUT is an h5ad, h5mu or zarr AnnData, a 10x h5 file, a folder or prefix of
+matrix.mtx, barcodes.tsv and features.tsv (10x, GEO), an output folder of
+STARsolo, kb, alevin-fry or Parse, a SLAF dataset, a TileDB-SOMA experiment, or
+a folder that holds some of them. Several become one dataset: genes are aligned
+by id, and `source_file` says where a cell is from (`source_file_1`, if obs has
+such a column already).
+
+Nothing can be opened at OUTPUT before it is whole. A conversion that was
+interrupted goes on where it was when it is run again.
+
+examples:
+  slaf convert pbmc.h5ad pbmc.slaf
+  slaf convert filtered_feature_bc_matrix/ sample.slaf
+  slaf convert GSM123_sampleA_ a.slaf
+  slaf convert pbmc.h5mu rna.slaf --modality rna
+  slaf convert runs/ all.slaf --join inner --unique-cells
+  slaf convert all.slaf t_cells.slaf --cells "cell_type = 'T cell'"
+  slaf convert all.slaf shuffled.slaf --shuffle 0
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", nargs="+")
+    parser.add_argument("output", help="the dataset to make")
+    input_options(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
+    parser.add_argument(
+        "--join",
+        choices=["outer", "inner"],
+        default="outer",
+        help="of several inputs, the genes of any (outer) or of all (inner)",
+    )
+    parser.add_argument(
+        "--counts",
+        action=argparse.BooleanOptionalAction,
+        help="refuse X if it holds anything but counts (by default, 10x files)",
+    )
+    parser.add_argument(
+        "--no-gene-index", action="store_true", help="do not write X in the order of genes, too"
+    )
+    parser.add_argument("--cells", metavar="SQL", help="of a dataset, the cells for which it holds")
+    parser.add_argument(
+        "--shuffle", metavar="SEED", type=int, help="of a dataset, its cells in random order"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    from slaf.data import SLAFConverter
+    from slaf.data.selection import selected
+    from slaf.dataset import Dataset
+
+    written = {"overwrite": options.overwrite, "gene_index": not options.no_gene_index}
+    with Job() as job:
+        if options.cells is not None or options.shuffle is not None:
+            if len(options.input) != 1:
+                raise ValueError("--cells and --shuffle take one SLAF dataset as input.")
+            whole = Dataset.open(options.input[0])
+            handle = selected(whole, where=options.cells, seed=options.shuffle)
+            SLAFConverter().convert_handle(handle, options.output, progress=job.progress, **written)
+        else:
+            SLAFConverter().convert(
+                inputs(options),
+                options.output,
+                options.format,
+                join=options.join,
+                counts=options.counts,
+                progress=job.progress,
+                **how_inputs_are_read(options),
+                **written,
+            )
+    job.done_with(options.output)

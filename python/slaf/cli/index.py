@@ -1,0 +1,56 @@
+"""`slaf index`."""
+
+from __future__ import annotations
+
+import argparse
+
+from slaf.cli.job import Job
+
+SUMMARY = (
+    "write X in the order of genes, and the sums of cells and genes, anew; or an index of vectors"
+)
+EPILOG = """\
+examples:
+  slaf index atlas.slaf
+  slaf index atlas.slaf --vector X_pca --metric cosine
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset")
+    parser.add_argument("--no-gene-index", action="store_true", help="only the sums")
+    parser.add_argument("--vector", metavar="KEY", help="an embedding in obsm or varm, instead")
+    parser.add_argument("--metric", choices=["l2", "cosine", "dot"], default="l2")
+    parser.add_argument(
+        "--partitions",
+        type=int,
+        metavar="N",
+        help="of the vectors (default: the root of their number)",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    if options.vector is None:
+        _sums(options)
+    else:
+        _vectors(options)
+
+
+def _sums(options: argparse.Namespace) -> None:
+    from slaf import _slaf
+
+    with Job() as job:
+        _slaf.index(_slaf.Dataset(options.dataset), not options.no_gene_index)
+    job.done_with(options.dataset)
+
+
+def _vectors(options: argparse.Namespace) -> None:
+    from slaf.data.vector_index import index_vectors
+    from slaf.dataset import Dataset
+
+    dataset = Dataset.open(options.dataset)
+    made = index_vectors(dataset, options.vector, options.metric, options.partitions)
+    print(
+        f"{options.dataset}: {options.vector} by {made.metric} in {made.partitions:,} partitions; "
+        f"of the 10 nearest, {made.visited} of them hold {100 * made.recall:.1f} %"
+    )

@@ -1,0 +1,23 @@
+"""`slaf vacuum`."""
+
+from __future__ import annotations
+
+import argparse
+
+SUMMARY = "remove old versions, and what died writers have left"
+EPILOG = "examples:\n  slaf vacuum atlas.slaf\n  slaf vacuum atlas.slaf --keep 3\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset")
+    parser.add_argument("--keep", type=int, default=1, help="versions that stay (default: 1)")
+
+
+def run(options: argparse.Namespace) -> None:
+    from slaf import _slaf
+
+    if options.keep < 1:
+        raise ValueError("--keep is at least 1: the current version stays.")
+    versions, freed = _slaf.vacuum(options.dataset, options.keep)
+    listed = ", ".join(map(str, versions)) or "none"
+    print(f"{options.dataset}: versions removed: {listed}; {freed / 1e6:,.1f} MB freed")

@@ -1,0 +1,24 @@
+"""Some cells of a dataset, by a condition and in an order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from slaf.dataset import Dataset
+from slaf.lazy.handle import LazyHandle
+from slaf.lazy.state import HandleState
+from slaf.sql import ask
+
+
+def selected(dataset: Dataset, *, where: str | None = None, seed: int | None = None) -> LazyHandle:
+    """A handle of the cells for which the SQL condition `where` holds (None: all), in
+    random order if there is a `seed`."""
+    handle = LazyHandle.over(HandleState.of_dataset(dataset))
+    if where is not None:
+        found = ask(
+            dataset, f"SELECT cell_integer_id FROM cells WHERE ({where}) ORDER BY cell_integer_id"
+        )
+        handle = handle[found["cell_integer_id"].to_numpy()]
+    if seed is not None:
+        handle = handle[np.random.default_rng(seed).permutation(handle.n_obs)]
+    return handle

@@ -1,0 +1,50 @@
+"""An index of an embedding, by which neighbours are found without reading all vectors."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from slaf import _slaf
+from slaf.dataset import Dataset
+from slaf.ground.hints import did_you_mean
+from slaf.lazy.readers import VectorReader
+from slaf.lazy.stored import arrays_of
+
+
+class VectorIndex(NamedTuple):
+    """What was built: of the 10 nearest vectors, `visited` of its partitions hold the
+    share `recall`."""
+
+    metric: str
+    partitions: int
+    visited: int
+    recall: float
+
+
+def index_vectors(
+    dataset: Dataset, key: str, metric: str, partitions: int | None = None
+) -> VectorIndex:
+    """Indexes the stored embedding `key` of obsm or varm, in `partitions` (None: the root of the
+    number of vectors).
+
+    Raises
+    ------
+    ValueError
+        There is no such embedding, or it is no matrix of numbers.
+    """
+    place = _place(dataset, key)
+    _, figures = _slaf.index_vectors(dataset.engine, *place, metric, partitions)
+    return VectorIndex(*figures)
+
+
+def _place(dataset: Dataset, key: str) -> tuple[str, str]:
+    """The table and the column of an embedding."""
+    readers = arrays_of(dataset)
+    section = "varm" if key in readers["varm"] and key not in readers["obsm"] else "obsm"
+    found = readers[section].get(key)
+    if found is None:
+        near = did_you_mean(_slaf.nearest(key, [*readers["obsm"], *readers["varm"]]))
+        raise ValueError(f"There is no embedding `{key}` in obsm or varm.{near}")
+    if not isinstance(found, VectorReader):
+        raise ValueError(f"`{key}` is no matrix of numbers, so it cannot be indexed.")
+    return found.table, found.column

@@ -1,0 +1,57 @@
+"""The command `slaf`, in a process of its own or, which is quicker, in this one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from tempfile import TemporaryFile
+from typing import IO
+from unittest.mock import patch
+
+from slaf.cli import main
+
+
+def apart(*arguments: object, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess:
+    """As a shell runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "slaf.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=env,
+    )
+
+
+def here(*arguments: object, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess:
+    """The same without a process, and with what Rust writes to the descriptors."""
+    environment = dict(os.environ if env is None else env)
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        with (
+            patch.dict(os.environ, environment, clear=True),
+            written_to(1, out),
+            written_to(2, err),
+        ):
+            with redirect_stdout(out), redirect_stderr(err):
+                try:
+                    main([str(argument) for argument in arguments])
+                except SystemExit as end:
+                    code = end.code
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read())
+    return subprocess.CompletedProcess(arguments, code, *texts)
+
+
+@contextmanager
+def written_to(descriptor: int, file: IO[str]) -> Iterator[None]:
+    before = os.dup(descriptor)
+    os.dup2(file.fileno(), descriptor)
+    try:
+        yield
+    finally:
+        file.flush()
+        os.dup2(before, descriptor)
+        os.close(before)

@@ -1,0 +1,58 @@
+"""Inputs that are converted, and those that are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata as ad
+import pytest
+from checks import refusal
+from slaf import SlafError
+from slaf.data import SLAFConverter
+from slaf.integrations import read_slaf
+
+
+@pytest.fixture
+def h5ad(tmp_path):
+    """Writes an AnnData as an h5ad file, and gives its path."""
+
+    def write(adata: ad.AnnData, name: str) -> Path:
+        path = tmp_path / f"{name}.h5ad"
+        adata.write_h5ad(path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """For datasets alone, so that what is left behind is seen."""
+    folder = tmp_path / "datasets"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def converted(folder):
+    """Converts inputs, and gives all that is in the dataset."""
+
+    def converted(source, **options) -> ad.AnnData:
+        SLAFConverter().convert(source, folder / "made.slaf", overwrite=True, **options)
+        return read_slaf(folder / "made.slaf").to_adata()
+
+    return converted
+
+
+@pytest.fixture
+def refused(folder):
+    """Why an input is refused, after a look that nothing was left behind."""
+
+    def refused(source, **options) -> str:
+        def convert():
+            SLAFConverter().convert(source, folder / "made.slaf", **options)
+
+        message = refusal(SlafError, convert)
+        assert list(folder.iterdir()) == []
+        return message
+
+    return refused
