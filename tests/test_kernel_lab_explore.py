@@ -17,7 +17,6 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from kernels import private_ipython  # noqa: F401
 from matplotlib.path import Path as Polygon
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect

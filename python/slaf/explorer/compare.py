@@ -78,7 +78,7 @@ def compare(
     SlafError
         A selection has fewer than two cells, or a cell is in both.
     """
-    from slaf.scanpy import tl
+    from slaf.pp.markers import rank_genes_groups
 
     (a, in_a), (b, in_b) = masks.items()
     for name, mask in masks.items():
@@ -90,7 +90,7 @@ def compare(
     part = handle[either].copy()
     part.var_names = labels
     part.obs[_KEY] = pd.Categorical(np.where(in_a[either], "a", "b"))
-    tl.rank_genes_groups(
+    rank_genes_groups(
         part,
         _KEY,
         groups=["a"],

@@ -19,7 +19,7 @@ from slaf.explorer.similar import similar
 from slaf.ground import axes
 
 if TYPE_CHECKING:
-    from slaf.integrations.anndata import LazyAnnData
+    from slaf.lazy.handle import LazyHandle
 
 
 class State:
@@ -63,7 +63,7 @@ class State:
 
     def __init__(
         self,
-        handle: LazyAnnData,
+        handle: LazyHandle,
         *embeddings: str,
         layer: str | None = None,
         gene_symbols: str | None = None,
@@ -231,7 +231,7 @@ class State:
         return self._selected.copy()
 
     @property
-    def selection(self) -> LazyAnnData:
+    def selection(self) -> LazyHandle:
         """The selected cells: a lazy handle."""
         return self.handle[self.mask]
 
