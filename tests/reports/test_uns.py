@@ -20,9 +20,9 @@ import pytest
 from scipy import sparse
 from slaf import SlafError
 from slaf.data import SLAFConverter
-from slaf.data._check import check
+from slaf.data.source_check import check
 from slaf.data.sources.base import Source, SparseRows
-from slaf.data.sources.many import many
+from slaf.data.sources.aligned import many
 from slaf.integrations import read_slaf
 
 N = 4

@@ -11,11 +11,11 @@ import pandas as pd
 
 from slaf import _slaf
 from slaf._slaf import SlafError
-from slaf.data import _write
+from slaf.data import dataset_writer
 from slaf.data.sources import detect, inputs_in, open_source
+from slaf.data.sources.aligned import grown, many
 from slaf.data.sources.base import Matrix, Nothing, Source, SparseRows
 from slaf.data.sources.entries import check_skip
-from slaf.data.sources.many import grown, many
 from slaf.data.sources.mudata import modality_of
 from slaf.data.sources.slaf import slaf_source
 from slaf.dataset import Dataset
@@ -239,7 +239,7 @@ class SLAFConverter:
         try:
             both = grown(old, new, join=join)
             gene_index, _ = dataset.engine.companions()
-            _write.append(
+            dataset_writer.append(
                 both,
                 dataset.engine,
                 begin_at=dataset.shape[0],
@@ -303,7 +303,7 @@ class SLAFConverter:
     ) -> None:
         if not self._resumable:
             source.fingerprint = None
-        _write.write(
+        dataset_writer.write(
             source,
             target,
             overwrite=overwrite,

@@ -8,7 +8,7 @@ from slaf import _slaf
 from slaf.dataset import Dataset
 from slaf.ground.hints import did_you_mean
 from slaf.lazy.readers import VectorReader
-from slaf.lazy.stored import arrays_of
+from slaf.lazy.stored_content import arrays_of
 
 
 class VectorIndex(NamedTuple):

@@ -10,8 +10,8 @@ import pandas as pd
 from slaf.array import SLAFArray
 from slaf.data.saving import save_one
 from slaf.handle import LazyAnnData
+from slaf.lazy.concat import concat
 from slaf.lazy.frame import LazyObsView, LazyVarView
-from slaf.lazy.join import concat
 from slaf.lazy.matrix import LazyExpressionMatrix
 from slaf.lazy.state import state_of
 from slaf.lazy.views import (

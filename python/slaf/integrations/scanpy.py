@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from slaf.pp.components import pca
 from slaf.pp.graph import without_matrix
 from slaf.pp.markers import rank_genes_groups
+from slaf.pp.principal_components import pca
 from slaf.pp.qc import calculate_qc_metrics, filter_cells, filter_genes
 from slaf.pp.transform import (
     apply_transformations,
@@ -13,7 +13,7 @@ from slaf.pp.transform import (
     normalize_total,
     scale,
 )
-from slaf.pp.variable import highly_variable_genes
+from slaf.pp.variable_genes import highly_variable_genes
 
 __all__ = [
     "LazyPreprocessing",

@@ -19,7 +19,7 @@ from slaf.lazy.content import Content, uns_of_part
 from slaf.lazy.frame import LazyFrame, detach, frame_of, snapshot, watch, whole
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.readers import AXES, SQUARE, InMemory, Reader, apart, part_of
-from slaf.lazy.stored import content_of
+from slaf.lazy.stored_content import content_of
 
 #: Stores one change at once: the state, the section, and the key (None: all of it).
 Saver = Callable[["HandleState", str, "str | None"], None]

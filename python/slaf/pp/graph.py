@@ -9,7 +9,7 @@ from typing import Any
 
 from slaf.lazy.frame import whole
 from slaf.lazy.handle import LazyHandle
-from slaf.pp._handle import own, require
+from slaf.pp.handles import own, require
 
 
 def without_matrix(part: str, name: str) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from slaf.lazy import reduce
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.stream import rows_of_a_block
-from slaf.pp._handle import cells_of, mask_of, matrix_of, own, warn_of_skipped
+from slaf.pp.handles import cells_of, mask_of, matrix_of, own, warn_of_skipped
 
 _METHODS = ("t-test", "t-test_overestim_var", "wilcoxon")
 _CORRECTIONS = ("benjamini-hochberg", "bonferroni")

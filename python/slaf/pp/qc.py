@@ -13,7 +13,7 @@ from slaf.lazy.handle import LazyHandle
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.state import state_of
 from slaf.lazy.steps import Arrays
-from slaf.pp._handle import mask_of, matrix_of, own
+from slaf.pp.handles import mask_of, matrix_of, own
 
 
 def calculate_qc_metrics(

@@ -13,7 +13,7 @@ from slaf.lazy import reduce
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.state import state_of
 from slaf.lazy.steps import Step
-from slaf.pp._handle import mask_of, matrix_of, own, require, set_matrix
+from slaf.pp.handles import mask_of, matrix_of, own, require, set_matrix
 
 
 def normalize_total(

@@ -19,7 +19,7 @@ from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.readers import AXES, InMemory
 from slaf.lazy.sources import StoredX
 from slaf.lazy.state import HandleState
-from slaf.lazy.stored import arrays_of, uns_of
+from slaf.lazy.stored_content import arrays_of, uns_of
 
 
 @dataclass

@@ -22,7 +22,7 @@ from slaf.lazy.readers import AXES, InMemory
 from slaf.lazy.reduce import csr_arrays
 from slaf.lazy.sources import Held
 from slaf.lazy.state import HandleState, raw_of
-from slaf.lazy.stored import arrays_of, uns_of
+from slaf.lazy.stored_content import arrays_of, uns_of
 from slaf.lazy.stream import rows_of_a_block
 
 _TABLES = {"obs": "cells", "var": "genes", "obsm": "cells", "varm": "genes"}

@@ -86,8 +86,8 @@ def open_source(
 
 def detect(name: str) -> str:
     """The format of the input `name`."""
-    from slaf.data.sources.elsewhere import by_name, elsewhere
     from slaf.data.sources.folders import folder_format
+    from slaf.data.sources.other_software import by_name, elsewhere
     from slaf.data.sources.soma import is_soma
     from slaf.data.sources.tenx_h5 import is_tenx_h5
     from slaf.data.sources.zarr_store import is_zarr

@@ -20,7 +20,7 @@ import pandas as pd
 from slaf._slaf import SlafError
 from slaf.data.sources.base import Parts, Source
 from slaf.data.sources.mtx import ColumnsOf, MtxRows, Names, read_header
-from slaf.data.sources.names import (
+from slaf.data.sources.mtx_names import (
     cells_frame,
     file_in,
     genes_frame,

@@ -8,7 +8,7 @@ from slaf._slaf import SlafError
 from slaf.data.sources.alevin import alevin_source, is_alevin
 from slaf.data.sources.base import Source
 from slaf.data.sources.kb import is_kb, kb_source
-from slaf.data.sources.parse import is_parse, parse_source
+from slaf.data.sources.parse_biosciences import is_parse, parse_source
 from slaf.data.sources.starsolo import is_starsolo, starsolo_source
 from slaf.data.sources.tenx_mtx import is_tenx_folder, matrix_at, mtx_source
 

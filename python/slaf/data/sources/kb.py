@@ -13,7 +13,7 @@ from pathlib import Path
 from slaf._slaf import SlafError
 from slaf.data.sources.base import Parts, Source
 from slaf.data.sources.mtx import MtxRows, Names, read_header
-from slaf.data.sources.names import (
+from slaf.data.sources.mtx_names import (
     cells_frame,
     file_in,
     genes_frame,

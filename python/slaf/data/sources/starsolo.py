@@ -15,7 +15,7 @@ import pandas as pd
 from slaf._slaf import SlafError
 from slaf.data.sources.base import Matrix, Parts, Source
 from slaf.data.sources.mtx import MtxRows, Names, read_header, taken
-from slaf.data.sources.names import cells_frame, file_in, genes_frame, table
+from slaf.data.sources.mtx_names import cells_frame, file_in, genes_frame, table
 from slaf.data.sources.tenx_mtx import matrix_at, source_of, trio_at
 
 _LAYERS = ("spliced", "unspliced", "ambiguous")

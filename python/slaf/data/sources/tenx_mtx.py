@@ -15,7 +15,7 @@ import pandas as pd
 from slaf._slaf import SlafError
 from slaf.data.sources.base import Parts, Source, fingerprint, in_memory
 from slaf.data.sources.mtx import MtxRows, Names, read_header
-from slaf.data.sources.names import cells_frame, genes_frame, table
+from slaf.data.sources.mtx_names import cells_frame, genes_frame, table
 
 _MATRIX = re.compile(r"(?P<prefix>.*?)(?P<word>matrix)?\.mtx(?:\.gz)?", re.I | re.S)
 _CELLS, _GENES = ("barcodes", "cells"), ("features", "genes")

@@ -16,7 +16,7 @@ from slaf.ground.metadata.encode import (
     warn_of,
 )
 from slaf.ground.metadata.extras import h5_bytes, h5_forms, is_vector, uns_json, write
-from slaf.ground.metadata.forms import h5_frame, h5_name
+from slaf.ground.metadata.h5_forms import h5_frame, h5_name
 from slaf.ground.metadata.names import (
     PAIRS,
     RESERVED,

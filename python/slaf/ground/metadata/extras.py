@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import sparse
 
 from slaf._slaf import SlafError
-from slaf.ground.metadata.forms import h5_mapping
+from slaf.ground.metadata.h5_forms import h5_mapping
 
 
 def h5_forms(

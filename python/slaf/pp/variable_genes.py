@@ -20,7 +20,7 @@ from slaf.lazy.handle import LazyHandle
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.state import state_of
 from slaf.lazy.steps import Arrays, Step
-from slaf.pp._handle import cells_of, matrix_of, own, warn_of_skipped
+from slaf.pp.handles import cells_of, matrix_of, own, warn_of_skipped
 
 _FLAVORS = ("seurat", "cell_ranger", "seurat_v3", "seurat_v3_paper")
 

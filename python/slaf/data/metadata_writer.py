@@ -11,7 +11,6 @@ import pyarrow as pa
 from scipy import sparse
 
 from slaf import _slaf
-from slaf.data import _pairs
 from slaf.data.sources.base import Matrix, Parts, SparseRows, loaded, whole
 from slaf.ground import metadata
 from slaf.ground.metadata import Encoded
@@ -119,7 +118,7 @@ class PartsWriter:
             for key, x in matrices.items()
         }
         width = shape[0] if section == "obsp" else shape[1]
-        _pairs.write(self._writer, matrices, section, folder, width)
+        coordinate_writer.write(self._writer, matrices, section, folder, width)
         keys = list(matrices)
         self._config[section] = {"available": keys, "immutable": keys, "mutable": []}
         return True

@@ -12,7 +12,7 @@ from slaf.lazy import reduce
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.stream import blocks_of
-from slaf.pp._handle import mask_of, matrix_of, own
+from slaf.pp.handles import mask_of, matrix_of, own
 
 #: Genes up to which the covariance matrix is made; its eigenvectors take a
 #: second for 2,000 of them, and as the cube of that.

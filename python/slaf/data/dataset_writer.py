@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from slaf import _slaf
 from slaf._slaf import SlafError
-from slaf.data._check import check
-from slaf.data._parts import PartsWriter
+from slaf.data.metadata_writer import PartsWriter
+from slaf.data.source_check import check
 from slaf.data.sources.base import Parts, Source
 from slaf.ground import metadata
 from slaf.ground.progress import Progress

@@ -14,7 +14,7 @@ import pandas as pd
 from slaf._slaf import SlafError
 from slaf.data.sources.base import Parts, Source
 from slaf.data.sources.mtx import MtxRows, Names, zipped
-from slaf.data.sources.names import file_in, named_genes, needed_in
+from slaf.data.sources.mtx_names import file_in, named_genes, needed_in
 from slaf.data.sources.tenx import damaged
 from slaf.data.sources.tenx_mtx import source_of
 
