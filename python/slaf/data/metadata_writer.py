@@ -11,6 +11,7 @@ import pyarrow as pa
 from scipy import sparse
 
 from slaf import _slaf
+from slaf.data import coordinate_writer
 from slaf.data.sources.base import Matrix, Parts, SparseRows, loaded, whole
 from slaf.ground import metadata
 from slaf.ground.metadata import Encoded
