@@ -370,7 +370,7 @@ def test_notebook_7_and_ipykernel(browser, lab, dataset, kernel, path):  # noqa:
     answered(notebook, "explorer.colouring.title", "'CD79A'")
     shown.where.get_by_role("button", name="Lasso").first.click()
     shown.drag([(0.02, 0.02), (0.98, 0.02), (0.98, 0.98), (0.02, 0.98)])
-    expect(shown.where.get_by_text(" 0 selected")).to_have_count(0)
+    expect(shown.where.get_by_text("· 0 selected")).to_have_count(0)
     assert int(notebook.answer("int(explorer.mask.sum())")) > 500
     notebook.picture(f"explored-{kernel}")
     notebook.page.close()
@@ -409,7 +409,7 @@ def test_a_dashboard_in_voila(browser, tmp_path):  # noqa: F811
         page.keyboard.down("Shift")
         shown.drag([(0.02, 0.02), (0.98, 0.02), (0.98, 0.98), (0.02, 0.98)])
         page.keyboard.up("Shift")
-        expect(page.get_by_text(" 0 selected")).to_have_count(0)
+        expect(page.get_by_text("· 0 selected")).to_have_count(0)
         shown.where.get_by_placeholder("what these cells are").fill("all")
         shown.press("Annotate")
         shown.title("annotation")

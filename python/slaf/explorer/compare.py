@@ -56,7 +56,7 @@ class Comparison:
         return plot.fig
 
     def _repr_html_(self) -> str:
-        return self.genes.head(20).to_html(float_format="{:.3g}".format, index=False)
+        return self.genes.head(20).to_html(float_format="{:.3g}".format, index=False, border=0)
 
 
 def compare(

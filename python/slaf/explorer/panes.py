@@ -40,7 +40,7 @@ class ColourPane:
         self._state, self._run = state, run
         columns = [str(column) for column in state.handle.obs.columns]
         self.column = widgets.Dropdown(
-            options=[("(no colours)", ""), *((c, c) for c in columns)], layout=_WIDE
+            options=[("(a gene, or nothing)", ""), *((c, c) for c in columns)], layout=_WIDE
         )
         self.gene = widgets.Combobox(
             placeholder="Type a gene", continuous_update=True, layout=_WIDE, ensure_option=False
@@ -73,7 +73,7 @@ class ColourPane:
         """Shows what the state is, whoever changed it."""
         title, places = self._state.colouring.title, list(self._state.places)
         columns = [str(column) for column in self._state.handle.obs.columns]
-        options = [("(no colours)", ""), *((c, c) for c in columns)]
+        options = [("(a gene, or nothing)", ""), *((c, c) for c in columns)]
         self._quiet = True
         if list(self.column.options) != options:
             self.column.options = options

@@ -80,7 +80,7 @@ class Panel:
         #: Which cells the widget has as points.
         self._rows: np.ndarray | slice = slice(None) if self._whole else np.zeros(0, np.int64)
         self.widget = ScatterWidget(name=place.name, renderer=renderer)
-        self.widget.layout = Layout(flex="1 1 320px", min_width="240px")
+        self.widget.layout = Layout(flex="1 1 320px", min_width="240px", margin="0 8px")
         self._update()
         self.widget.observe(lambda _: self._whole or self._update(), "window")
 

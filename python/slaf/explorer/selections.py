@@ -64,7 +64,7 @@ class ComparePane:
         self.method = widgets.Dropdown(
             options=["t-test", "t-test_overestim_var", "wilcoxon"], layout=_WIDE
         )
-        self.result = widgets.VBox()
+        self.result = widgets.HBox(layout=widgets.Layout(align_items="flex-start"))
         keeps = [
             button(f"Keep as {name}", lambda name=name: run(lambda: state.keep(name)))
             for name in "ABCD"
@@ -99,8 +99,8 @@ class ComparePane:
             self.a.value or None, self.b.value or None, method=self.method.value
         )
         file = io.BytesIO()
-        found.plot(10).savefig(file, format="png", dpi=80, bbox_inches="tight")
+        found.plot(10).savefig(file, format="png", dpi=70, bbox_inches="tight")
         said = f"{found.a} against {found.b}, {found.values}"
         table: Any = widgets.HTML(f"<b>{escape(said)}</b>{found._repr_html_()}")
-        table.layout = widgets.Layout(max_height="300px", overflow="auto")
+        table.layout = widgets.Layout(max_height="330px", overflow="auto", flex="0 0 auto")
         self.result.children = (table, widgets.Image(value=file.getvalue(), format="png"))

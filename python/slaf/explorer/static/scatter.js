@@ -14,9 +14,7 @@ class Scatter {
     this.model = model;
     this.camera = new Camera();
     this.build(el);
-    const wanted = model.get("renderer");
-    const webgl = wanted === "webgl" || (wanted === "auto" && hasCard());
-    this.points = webgl ? new WebglPoints(this.canvas) : new CanvasPoints(this.canvas);
+    this.points = this.drawer(model.get("renderer"));
     this.stage.dataset.drawnBy = this.points.name;
     this.listen();
     this.readCells();
@@ -52,6 +50,21 @@ class Scatter {
     this.canvas = make("canvas", "slaf-layer", this.stage);
     this.overlay = make("canvas", "slaf-layer", this.stage);
     this.take("move");
+  }
+
+  drawer(wanted) {
+    if (wanted === "webgl" || (wanted === "auto" && hasCard())) {
+      try {
+        return new WebglPoints(this.canvas);
+      } catch (error) {
+        console.warn("No WebGL, so the processor draws:", error);
+        // A canvas that WebGL has touched draws nothing else.
+        const another = this.canvas.cloneNode();
+        this.canvas.replaceWith(another);
+        this.canvas = another;
+      }
+    }
+    return new CanvasPoints(this.canvas);
   }
 
   take(tool) {
