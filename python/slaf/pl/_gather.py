@@ -1,0 +1,199 @@
+"""The part of a handle that a plot looks at, as an AnnData."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from slaf import _slaf
+from slaf._hints import did_you_mean
+from slaf.lazy.handle import LazyAnnData
+from slaf.lazy.matrix import LazyExpressionMatrix
+
+
+def flat(names: Any) -> list[Any]:
+    """Names as scanpy takes them (one, several, or groups of them) in one list."""
+    if names is None:
+        return []
+    if isinstance(names, str):
+        return [names]
+    if isinstance(names, Mapping):
+        return [name for group in names.values() for name in flat(group)]
+    return list(names)
+
+
+def takes_raw(handle: LazyAnnData, use_raw: bool | None, layer: Any = None) -> bool:
+    """Whether scanpy would take the values from raw.
+
+    Raises
+    ------
+    ValueError
+        It is told to, and cannot.
+    """
+    if use_raw is None:
+        return layer is None and handle.raw is not None
+    if use_raw and layer is not None:
+        raise ValueError(f"Values are of raw or of a layer: `use_raw=True` excludes {layer!r}.")
+    if use_raw and handle.raw is None:
+        raise ValueError("The handle has no raw: leave out `use_raw=True`.")
+    return bool(use_raw)
+
+
+class Genes:
+    """Where scanpy looks for genes by name: the names of raw or of the handle, and
+    a column of symbols."""
+
+    def __init__(self, handle: LazyAnnData, use_raw: bool, symbols: str | None):
+        self.holder = handle.raw if use_raw else handle
+        self.names = self.holder.var_names
+        columns = self.holder.var.columns
+        if symbols is not None and symbols not in columns:
+            near = _slaf.nearest(symbols, [str(c) for c in columns])
+            raise KeyError(f"var has no column {symbols!r} of gene symbols.{did_you_mean(near)}")
+        self.symbols = None if symbols is None else self.holder.var[symbols]
+
+    def positions(self, wanted: Collection[Any]) -> np.ndarray:
+        """Of the genes that `wanted` names, ascending."""
+        hit = self.names.isin(wanted)
+        if self.symbols is not None:
+            hit = hit | self.symbols.isin(wanted).to_numpy()
+        return np.flatnonzero(hit)
+
+    def known(self) -> list[str]:
+        symbols = [] if self.symbols is None else self.symbols.dropna()
+        return [str(name) for name in [*self.names, *symbols]]
+
+    def var(self, positions: np.ndarray) -> pd.DataFrame:
+        """Names and symbols of some genes, each of which goes by one name.
+
+        Raises
+        ------
+        ValueError
+            A name is that of several genes.
+        """
+        names = self.names[positions]
+        if not names.is_unique:
+            twice = names[names.duplicated()][0]
+            raise ValueError(
+                f"{twice!r} is the name of {(names == twice).sum()} genes. "
+                "`handle.var_names_make_unique()` tells them apart."
+            )
+        frame = pd.DataFrame(index=names)
+        if self.symbols is not None:
+            frame[self.symbols.name] = self.symbols.array[positions]
+        return frame
+
+    def matrix(self, layer: str | None) -> LazyExpressionMatrix:
+        """X, or a layer.
+
+        Raises
+        ------
+        KeyError
+            There is none.
+        """
+        if layer is not None and layer != "X":
+            return self.holder.layers[layer]
+        if self.holder.X is None:
+            raise KeyError("The handle has no X; name a layer: `layer=...`.")
+        return self.holder.X
+
+
+def check_names(wanted: Iterable[Any], obs: pd.DataFrame, *genes: Genes) -> None:
+    """Raises
+    ------
+    KeyError
+        A name is neither that of a column of obs nor of a gene.
+    """
+    columns = [*obs.columns, obs.index.name]
+    for name in wanted:
+        if name in columns or any(len(place.positions([name])) for place in genes):
+            continue
+        known = [str(c) for c in obs.columns] + [n for place in genes for n in place.known()]
+        hint = did_you_mean(_slaf.nearest(str(name), known))
+        raise KeyError(f"{name!r} is neither a column of obs nor a gene.{hint}")
+
+
+def cells(
+    handle: LazyAnnData,
+    wanted: Iterable[Any],
+    *,
+    use_raw: bool | None = None,
+    layers: Sequence[str | None] = (None,),
+    gene_symbols: str | None = None,
+    obsm: Sequence[str] = (),
+) -> AnnData:
+    """All cells of `handle` with the columns of obs and the genes that are `wanted`,
+    arrays of `obsm`, and uns. Values are in raw, in layers (None: X) or both, as
+    scanpy looks for them; no others are read.
+
+    Raises
+    ------
+    KeyError
+        There is no such column or gene, layer or array.
+    ValueError
+        A name is that of several genes, or there is no raw.
+    """
+    wanted = list(dict.fromkeys(wanted))
+    named = [layer for layer in layers if layer not in (None, "X")]
+    raw = takes_raw(handle, use_raw, named[0] if named else None)
+    own = Genes(handle, False, _symbols_of(handle, gene_symbols, raw))
+    places = [Genes(handle, True, gene_symbols), own] if raw else [own]
+    check_names(wanted, handle.obs, *places)
+    found = own.positions(wanted)
+    # scanpy falls back to X for the genes that raw lacks.
+    lacking = [name for name in wanted if raw and not len(places[0].positions([name]))]
+    read = own.positions(lacking) if raw else found
+    var = own.var(found)
+    part = AnnData(
+        X=_values(own, None, found, read) if None in layers or "X" in layers else None,
+        obs=obs_of(handle, wanted),
+        var=var,
+        obsm={key: handle.obsm[key] for key in obsm},
+        layers={layer: _values(own, layer, found, read) for layer in named},
+        uns=dict(handle.uns),
+        shape=None if None in layers or "X" in layers else (handle.n_obs, len(var)),
+    )
+    if raw:
+        there = places[0].positions(wanted)
+        part.raw = AnnData(
+            _values(places[0], None, there, there), obs=part.obs[[]], var=places[0].var(there)
+        )
+    return part
+
+
+def _symbols_of(handle: LazyAnnData, symbols: str | None, raw: bool) -> str | None:
+    """raw may have the column alone."""
+    return None if raw and symbols not in handle.var.columns else symbols
+
+
+def obs_of(handle: LazyAnnData, wanted: Iterable[Any]) -> pd.DataFrame:
+    """The columns of obs that are `wanted`."""
+    columns = [name for name in wanted if name in handle.obs.columns]
+    return handle.obs[columns] if columns else pd.DataFrame(index=handle.obs_names)
+
+
+def _values(genes: Genes, layer: str | None, shown: np.ndarray, read: np.ndarray) -> Any:
+    """cells × `shown`; genes of it that are not `read` are left empty."""
+    if not len(read):
+        return sparse.csr_matrix((genes.holder.n_obs, len(shown)), dtype=np.float32)
+    found = genes.matrix(layer)[:, read].compute()
+    if len(read) == len(shown):
+        return found
+    block = sparse.csr_matrix(found)
+    columns = np.searchsorted(shown, read)[block.indices]
+    return sparse.csr_matrix((block.data, columns, block.indptr), (block.shape[0], len(shown)))
+
+
+def bare(handle: LazyAnnData, *, varm: Sequence[str] = ()) -> AnnData:
+    """No cells: names and columns of the genes, arrays of `varm`, and uns."""
+    return AnnData(
+        var=handle.var_deprecated,
+        varm={key: handle.varm[key] for key in varm},
+        uns=dict(handle.uns),
+        shape=(0, handle.n_vars),
+    )

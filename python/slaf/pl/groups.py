@@ -1,0 +1,132 @@
+"""Plots of genes by groups of cells."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from slaf.lazy.handle import LazyAnnData
+from slaf.pl._aggregate import Grouped, grouped, grouping_columns
+from slaf.pl._dendrogram import with_dendrogram
+from slaf.pl._gather import cells, flat
+from slaf.pl._scanpy import Given, drawn, finish, lent, scanpy
+
+#: Cells up to which each is drawn by itself.
+MAX_CELLS = 200_000
+#: What is done before scanpy sees the values.
+_DONE = ("use_raw", "layer", "gene_symbols", "log", "num_categories", "mean_only_expressed")
+
+
+@drawn(scanpy.pl.dotplot)
+def dotplot(handle: LazyAnnData, given: Given) -> Any:
+    """A dot plot. The genes are read and summed up by group; a table of cells × genes
+    is never made. Groups without a cell are left out."""
+    return _of_means(scanpy.pl.dotplot, handle, given, _dots)
+
+
+@drawn(scanpy.pl.matrixplot)
+def matrixplot(handle: LazyAnnData, given: Given) -> Any:
+    """A matrix plot. The genes are read and summed up by group; a table of cells ×
+    genes is never made. Groups without a cell are left out."""
+    return _of_means(scanpy.pl.matrixplot, handle, given, lambda plot, found: None)
+
+
+def _dots(plot: Any, found: Grouped) -> None:
+    sizes = plot.dot_size_df
+    plot.dot_size_df = found.shares.loc[list(sizes.index), sizes.columns]
+
+
+def _of_means(function: Any, handle: LazyAnnData, given: Given, then: Any) -> Any:
+    """`function` on a row for each group, whose mean is itself; `then` sets what is no
+    mean."""
+    with_dendrogram(handle, given)
+    found = grouped(handle, given)
+    left = {k: v for k, v in given.items() if k not in _DONE}
+    plot = function(found.means, **{**left, "return_fig": True, "show": None, "save": None})
+    then(plot, found)
+    # What `add_totals` counts.
+    plot.obs_tidy = pd.DataFrame(index=found.of_cells)
+    if given.get("return_fig"):
+        return plot
+    plot.make_figure()
+    shown = finish(plot.DEFAULT_SAVE_PREFIX, given)
+    return None if shown else plot.get_axes()
+
+
+@drawn(scanpy.pl.stacked_violin)
+def stacked_violin(handle: LazyAnnData, given: Given) -> Any:
+    """Stacked violins. The genes are read; groups without a cell are left out."""
+    return _of_cells(scanpy.pl.stacked_violin, handle, given)
+
+
+@drawn(scanpy.pl.heatmap, max_cells=MAX_CELLS)
+def heatmap(handle: LazyAnnData, given: Given) -> Any:
+    """A heatmap, a row a cell. The genes are read. Of more cells than `max_cells`, so
+    many are drawn, evenly from each group, and a warning says so; None draws all."""
+    return _of_cells(scanpy.pl.heatmap, handle, given)
+
+
+@drawn(scanpy.pl.tracksplot, max_cells=MAX_CELLS)
+def tracksplot(handle: LazyAnnData, given: Given) -> Any:
+    """Tracks, a bar a cell. The genes are read. Of more cells than `max_cells`, so many
+    are drawn, evenly from each group, and a warning says so; None draws all."""
+    return _of_cells(scanpy.pl.tracksplot, handle, given)
+
+
+def _of_cells(function: Any, handle: LazyAnnData, given: Given) -> Any:
+    given = dict(given)
+    groupby = flat(given.get("groupby"))
+    if groupby:
+        with_dendrogram(handle, given)
+    part = _values(_some(handle, groupby, given.pop("max_cells", None)), groupby, given)
+    with lent(handle, part):
+        return function(part, **given)
+
+
+def _some(handle: LazyAnnData, groupby: list[str], most: int | None) -> LazyAnnData:
+    """Every k-th cell of each group, if there are too many cells; else all. Of several
+    columns, those that have them all. Groups without a cell are left out."""
+    chosen = np.arange(handle.n_obs)
+    columns = [name for name in groupby if name in handle.obs.columns]
+    if len(groupby) > 1:
+        chosen = chosen[handle.obs[columns].notna().all(axis=1).to_numpy()]
+    if most is not None and len(chosen) > most:
+        warnings.warn(
+            f"Drawn are {most:,} of {len(chosen):,} cells, evenly from each group. "
+            "`max_cells=None` draws all.",
+            UserWarning,
+            stacklevel=5,
+        )
+        if columns:
+            kind = handle.obs[columns].iloc[chosen].groupby(columns, observed=True, dropna=False)
+            chosen = chosen[np.argsort(kind.ngroup().to_numpy(), kind="stable")]
+        chosen = np.sort(chosen[np.linspace(0, len(chosen) - 1, most).astype(np.int64)])
+    return handle[chosen] if len(chosen) < handle.n_obs else handle[:]
+
+
+def _values(handle: LazyAnnData, groupby: list[str], given: Given) -> AnnData:
+    names = [*groupby, *flat(given.get("var_names"))]
+    part = cells(
+        handle,
+        names,
+        use_raw=given.get("use_raw"),
+        layers=(given.get("layer"),),
+        gene_symbols=given.get("gene_symbols"),
+    )
+    part.obs = grouping_columns(part.obs, groupby)
+    return part
+
+
+@drawn(scanpy.pl.violin)
+def violin(handle: LazyAnnData, given: Given) -> Any:
+    """Violins of genes and columns of obs. Those are read, and no others."""
+    names = [*flat(given.get("groupby")), *flat(given.get("keys"))]
+    part = cells(
+        handle, names, use_raw=given.get("use_raw"), layers=(given.get("layer"),)
+    )
+    with lent(handle, part):
+        return scanpy.pl.violin(part, **given)
