@@ -11,7 +11,7 @@ from scipy import sparse
 from slaf.lazy.handle import LazyAnnData
 from slaf.pl._aggregate import grouping_columns
 from slaf.pl._gather import flat, obs_of
-from slaf.pl._scanpy import Given, scanpy
+from slaf.pl._scanpy import Given, keep, scanpy
 from slaf.pp.components import pca
 
 
@@ -31,7 +31,7 @@ def add_dendrogram(handle: LazyAnnData, groupby: str | list[str], key: bool | st
     obs = grouping_columns(obs_of(handle[:], groupby), groupby)
     part = AnnData(obs=obs, obsm={"X": _representation(handle)})
     scanpy.tl.dendrogram(part, groupby, use_rep="X", key_added=key)
-    handle.uns[key] = {**part.uns[key], "use_rep": None}
+    keep(handle, key, {**part.uns[key], "use_rep": None})
 
 
 def _representation(handle: LazyAnnData) -> np.ndarray | pd.DataFrame:

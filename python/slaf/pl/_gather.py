@@ -189,11 +189,27 @@ def _values(genes: Genes, layer: str | None, shown: np.ndarray, read: np.ndarray
     return sparse.csr_matrix((block.data, columns, block.indptr), (block.shape[0], len(shown)))
 
 
+def embedding_key(handle: LazyAnnData, *keys: str) -> str:
+    """The first of `keys` that obsm has.
+
+    Raises
+    ------
+    KeyError
+        It has none.
+    """
+    there = list(handle.obsm.keys())
+    for key in keys:
+        if key in there:
+            return key
+    near = did_you_mean(_slaf.nearest(keys[-1], there) or there)
+    raise KeyError(f"obsm has no {' nor '.join(map(repr, keys))}.{near}")
+
+
 def bare(handle: LazyAnnData, *, varm: Sequence[str] = ()) -> AnnData:
     """No cells: names and columns of the genes, arrays of `varm`, and uns."""
     return AnnData(
+        X=sparse.csr_matrix((0, handle.n_vars), dtype=np.float32),
         var=handle.var_deprecated,
         varm={key: handle.varm[key] for key in varm},
         uns=dict(handle.uns),
-        shape=(0, handle.n_vars),
     )

@@ -71,12 +71,17 @@ def lent(handle: LazyAnnData, part: AnnData) -> Iterator[None]:
     """Colours and the like that scanpy puts into `part.uns` are the handle's, too."""
     before = dict(part.uns)
     yield
+    for key, value in part.uns.items():
+        if before.get(key) is not value:
+            keep(handle, key, value)
+
+
+def keep(handle: LazyAnnData, key: str, value: Any) -> None:
+    """Sets `uns[key]`. A view becomes a handle of its own for it, as AnnData's do; who
+    asked for a plot is not warned of that."""
     with warnings.catch_warnings():
-        # A view becomes a handle of its own, as the caller did not ask but scanpy does.
         warnings.simplefilter("ignore", ImplicitModificationWarning)
-        for key, value in part.uns.items():
-            if before.get(key) is not value:
-                handle.uns[key] = value
+        handle.uns[key] = value
 
 
 def finish(name: str, given: Given) -> bool:
