@@ -97,7 +97,7 @@ def _groups(obs: pd.DataFrame, groupby: list[str], num_categories: int) -> pd.Ca
     """The group of each cell, named and ordered by scanpy; groups without a cell are
     left out."""
     keys = [obs.index if name == obs.index.name else obs[name] for name in groupby]
-    kind = obs.groupby(keys, observed=True, sort=False).ngroup().to_numpy()
+    kind = obs.groupby(keys, observed=True, sort=False).ngroup().fillna(-1).to_numpy(np.int64)
     first = np.unique(kind, return_index=True)[1][int((kind < 0).any()) :]
     # One cell of each kind is enough for scanpy to tell.
     told = AnnData(obs=obs.iloc[first])
@@ -128,7 +128,7 @@ def _genes(
     positions = genes.positions(names)
     if not len(positions):
         return
-    var = genes.var(positions)
+    var = genes.var(positions, names)
     shown = var.index if genes.symbols is None else pd.Index(var.iloc[:, 0])
     columns = pd.Index(names).get_indexer(shown)
     matrix: LazyExpressionMatrix = genes.matrix(layer)

@@ -68,24 +68,21 @@ class Genes:
         symbols = [] if self.symbols is None else self.symbols.dropna()
         return [str(name) for name in [*self.names, *symbols]]
 
-    def var(self, positions: np.ndarray) -> pd.DataFrame:
-        """Names and symbols of some genes, each of which goes by one name.
+    def var(self, positions: np.ndarray, wanted: Collection[Any]) -> pd.DataFrame:
+        """Names and symbols of the genes at `positions`, which are `wanted`.
 
         Raises
         ------
         ValueError
-            A name is that of several genes.
+            A name, or a wanted symbol, is that of several.
         """
         names = self.names[positions]
-        if not names.is_unique:
-            twice = names[names.duplicated()][0]
-            raise ValueError(
-                f"{twice!r} is the name of {(names == twice).sum()} genes. "
-                "`handle.var_names_make_unique()` tells them apart."
-            )
+        _require_one(names, "`handle.var_names_make_unique()` tells them apart.")
         frame = pd.DataFrame(index=names)
         if self.symbols is not None:
-            frame[self.symbols.name] = self.symbols.array[positions]
+            symbols = self.symbols.iloc[positions]
+            _require_one(symbols[symbols.isin(wanted)], "Name them without `gene_symbols`.")
+            frame[self.symbols.name] = symbols.array
         return frame
 
     def matrix(self, layer: str | None) -> LazyExpressionMatrix:
@@ -101,6 +98,13 @@ class Genes:
         if self.holder.X is None:
             raise KeyError("The handle has no X; name a layer: `layer=...`.")
         return self.holder.X
+
+
+def _require_one(names: pd.Index | pd.Series, advice: str) -> None:
+    twice = names[names.duplicated()]
+    if len(twice):
+        name = twice[0] if isinstance(twice, pd.Index) else twice.iloc[0]
+        raise ValueError(f"{name!r} is the name of {(names == name).sum()} genes. {advice}")
 
 
 def check_names(wanted: Iterable[Any], obs: pd.DataFrame, *genes: Genes) -> None:
@@ -148,7 +152,7 @@ def cells(
     # scanpy falls back to X for the genes that raw lacks.
     lacking = [name for name in wanted if raw and not len(places[0].positions([name]))]
     read = own.positions(lacking) if raw else found
-    var = own.var(found)
+    var = own.var(found, wanted)
     part = AnnData(
         X=_values(own, None, found, read) if None in layers or "X" in layers else None,
         obs=obs_of(handle, wanted),
@@ -161,7 +165,7 @@ def cells(
     if raw:
         there = places[0].positions(wanted)
         part.raw = AnnData(
-            _values(places[0], None, there, there), obs=part.obs[[]], var=places[0].var(there)
+            _values(places[0], None, there, there), obs=part.obs[[]], var=places[0].var(there, wanted)
         )
     return part
 

@@ -88,11 +88,11 @@ def _of_cells(function: Any, handle: LazyAnnData, given: Given) -> Any:
 
 
 def _some(handle: LazyAnnData, groupby: list[str], most: int | None) -> LazyAnnData:
-    """Every k-th cell of each group, if there are too many cells; else all. Of several
-    columns, those that have them all. Groups without a cell are left out."""
+    """The cells of a group: if those are too many, every k-th of each. Groups without a
+    cell are left out."""
     chosen = np.arange(handle.n_obs)
     columns = [name for name in groupby if name in handle.obs.columns]
-    if len(groupby) > 1:
+    if columns:
         chosen = chosen[handle.obs[columns].notna().all(axis=1).to_numpy()]
     if most is not None and len(chosen) > most:
         warnings.warn(
@@ -102,7 +102,7 @@ def _some(handle: LazyAnnData, groupby: list[str], most: int | None) -> LazyAnnD
             stacklevel=5,
         )
         if columns:
-            kind = handle.obs[columns].iloc[chosen].groupby(columns, observed=True, dropna=False)
+            kind = handle.obs[columns].iloc[chosen].groupby(columns, observed=True)
             chosen = chosen[np.argsort(kind.ngroup().to_numpy(), kind="stable")]
         chosen = np.sort(chosen[np.linspace(0, len(chosen) - 1, most).astype(np.int64)])
     return handle[chosen] if len(chosen) < handle.n_obs else handle[:]
@@ -125,8 +125,6 @@ def _values(handle: LazyAnnData, groupby: list[str], given: Given) -> AnnData:
 def violin(handle: LazyAnnData, given: Given) -> Any:
     """Violins of genes and columns of obs. Those are read, and no others."""
     names = [*flat(given.get("groupby")), *flat(given.get("keys"))]
-    part = cells(
-        handle, names, use_raw=given.get("use_raw"), layers=(given.get("layer"),)
-    )
+    part = cells(handle, names, use_raw=given.get("use_raw"), layers=(given.get("layer"),))
     with lent(handle, part):
         return scanpy.pl.violin(part, **given)
