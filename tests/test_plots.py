@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+from conftest import make_counts
+from drawings import drawing, same
 from slaf import concat, pl, read_slaf
 from slaf.data import SLAFConverter
 from slaf.scanpy import pp
-
-from conftest import make_counts
-from drawings import drawing, same
 
 matplotlib.use("Agg")
 

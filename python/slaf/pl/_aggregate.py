@@ -13,7 +13,7 @@ from scipy import sparse
 
 from slaf.lazy.handle import LazyAnnData
 from slaf.lazy.matrix import LazyExpressionMatrix
-from slaf.pl._gather import Genes, check_names, flat, obs_of, takes_raw
+from slaf.pl._gather import Genes, check_groups, check_names, flat, obs_of, takes_raw
 from slaf.pl._scanpy import Given, scanpy
 
 #: Cells × genes that are read at once: 1M cells of 64 genes, of which a tenth is
@@ -44,6 +44,7 @@ def grouped(handle: LazyAnnData, given: Given) -> Grouped:
     """
     names = list(dict.fromkeys(flat(given["var_names"])))
     groupby = flat(given["groupby"])
+    check_groups(handle, groupby)
     layer, symbols = given.get("layer"), given.get("gene_symbols")
     genes = Genes(handle, takes_raw(handle, given.get("use_raw"), layer), symbols)
     obs = grouping_columns(obs_of(handle, [*groupby, *names]), groupby)
@@ -105,8 +106,8 @@ def _groups(obs: pd.DataFrame, groupby: list[str], num_categories: int) -> pd.Ca
         told, [], groupby, num_categories=num_categories, values_df=pd.DataFrame()
     ).obs_tidy.index
     codes = np.append(categories.codes, -1)[kind]
-    index = pd.CategoricalIndex(pd.Categorical.from_codes(codes, categories.categories))
-    return index.remove_unused_categories()
+    groups = pd.Categorical.from_codes(codes, categories.categories)
+    return pd.CategoricalIndex(groups.remove_unused_categories(), name=categories.name)
 
 
 def _first_cells(

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from slaf.lazy.handle import LazyAnnData
 from slaf.pl._aggregate import grouping_columns
-from slaf.pl._gather import flat, obs_of
+from slaf.pl._gather import check_groups, flat, obs_of
 from slaf.pl._scanpy import Given, keep, scanpy
 from slaf.pp.components import pca
 
@@ -27,6 +27,7 @@ def add_dendrogram(handle: LazyAnnData, groupby: str | list[str], key: bool | st
     key = key if isinstance(key, str) else f"dendrogram_{'_'.join(groupby)}"
     if key in handle.uns:
         return
+    check_groups(handle, groupby)
     # A view has no categories that no cell is of.
     obs = grouping_columns(obs_of(handle[:], groupby), groupby)
     part = AnnData(obs=obs, obsm={"X": _representation(handle)})

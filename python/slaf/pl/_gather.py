@@ -51,10 +51,11 @@ class Genes:
     def __init__(self, handle: LazyAnnData, use_raw: bool, symbols: str | None):
         self.holder = handle.raw if use_raw else handle
         self.names = self.holder.var_names
-        columns = self.holder.var.columns
+        columns = [str(name) for name in self.holder.var.columns]
         if symbols is not None and symbols not in columns:
-            near = _slaf.nearest(symbols, [str(c) for c in columns])
-            raise KeyError(f"var has no column {symbols!r} of gene symbols.{did_you_mean(near)}")
+            where = "raw.var" if use_raw else "var"
+            near = did_you_mean(_slaf.nearest(symbols, columns))
+            raise KeyError(f"{where} has no column {symbols!r} of gene symbols.{near}")
         self.symbols = None if symbols is None else self.holder.var[symbols]
 
     def positions(self, wanted: Collection[Any]) -> np.ndarray:
@@ -107,6 +108,19 @@ def _require_one(names: pd.Index | pd.Series, advice: str) -> None:
         raise ValueError(f"{name!r} is the name of {(names == name).sum()} genes. {advice}")
 
 
+def check_groups(handle: LazyAnnData, groupby: Iterable[str]) -> None:
+    """Raises
+    ------
+    KeyError
+        One is no column of obs.
+    """
+    columns = [str(name) for name in handle.obs.columns]
+    for name in groupby:
+        if name not in columns and name != handle.obs.index.name:
+            hint = did_you_mean(_slaf.nearest(str(name), columns))
+            raise KeyError(f"obs has no column {name!r} to group by.{hint}")
+
+
 def check_names(wanted: Iterable[Any], obs: pd.DataFrame, *genes: Genes) -> None:
     """Raises
     ------
@@ -145,8 +159,10 @@ def cells(
     wanted = list(dict.fromkeys(wanted))
     named = [layer for layer in layers if layer not in (None, "X")]
     raw = takes_raw(handle, use_raw, named[0] if named else None)
-    own = Genes(handle, False, _symbols_of(handle, gene_symbols, raw))
-    places = [Genes(handle, True, gene_symbols), own] if raw else [own]
+    own = Genes(handle, False, _symbols_of(gene_symbols, handle, handle.raw if raw else None))
+    places = [own]
+    if raw:
+        places = [Genes(handle, True, _symbols_of(gene_symbols, handle.raw, handle)), own]
     check_names(wanted, handle.obs, *places)
     found = own.positions(wanted)
     # scanpy falls back to X for the genes that raw lacks.
@@ -163,16 +179,20 @@ def cells(
         shape=None if None in layers or "X" in layers else (handle.n_obs, len(var)),
     )
     if raw:
-        there = places[0].positions(wanted)
+        # An embedding is coloured by the gene of raw that goes by a symbol in var.
+        there = places[0].positions([*wanted, *var.index])
         part.raw = AnnData(
-            _values(places[0], None, there, there), obs=part.obs[[]], var=places[0].var(there, wanted)
+            _values(places[0], None, there, there),
+            obs=part.obs[[]],
+            var=places[0].var(there, wanted),
         )
     return part
 
 
-def _symbols_of(handle: LazyAnnData, symbols: str | None, raw: bool) -> str | None:
-    """raw may have the column alone."""
-    return None if raw and symbols not in handle.var.columns else symbols
+def _symbols_of(symbols: str | None, holder: Any, other: Any) -> str | None:
+    """The column, unless only the `other` has it."""
+    elsewhere = other is not None and symbols in other.var.columns
+    return None if elsewhere and symbols not in holder.var.columns else symbols
 
 
 def obs_of(handle: LazyAnnData, wanted: Iterable[Any]) -> pd.DataFrame:

@@ -32,21 +32,21 @@ def is_shaded(shade: bool | None, n: int) -> bool:
     return False
 
 
-def shade_points(ax: Any, n: int) -> None:
-    """Puts a picture in the place of the `n` points that scanpy drew. Numbers are
-    shown as the topmost point of a pixel has them, colours of categories are mixed
-    as often as they occur, and are the fuller the more cells there are."""
+def shade_points(ax: Any, n: int, *, topmost: bool) -> None:
+    """Puts a picture in the place of the `n` points that scanpy drew. A pixel shows the
+    number of its `topmost` point, or the mean; colours of categories are mixed as often
+    as they occur, and are the fuller the more cells there are."""
     points = next(c for c in ax.collections if len(c.get_offsets()) == n)
     frame = pd.DataFrame(np.asarray(points.get_offsets(), dtype=np.float32), columns=["x", "y"])
     if points.get_array() is None:
         _add_colours(ax, frame, points.get_facecolors())
     else:
         values = np.ma.filled(np.ma.asarray(points.get_array(), dtype=np.float64), np.nan)
-        _add_numbers(ax, frame.assign(value=values), points)
+        _add_numbers(ax, frame.assign(value=values), points, topmost)
     points.remove()
 
 
-def _add_numbers(ax: Any, frame: pd.DataFrame, points: Any) -> None:
+def _add_numbers(ax: Any, frame: pd.DataFrame, points: Any, topmost: bool) -> None:
     import datashader
     from matplotlib.colors import to_hex
 
@@ -55,9 +55,12 @@ def _add_numbers(ax: Any, frame: pd.DataFrame, points: Any) -> None:
     if missing.any():
         bad = to_hex(points.cmap.get_bad(), keep_alpha=True)
         _show(ax, frame[missing].assign(colour=pd.Categorical([bad] * missing.sum())), bad)
+    # "Bad" is a pixel without cells.
+    cmap = points.cmap.with_extremes(bad=(0, 0, 0, 0))
     # scanpy has put the points in order, those on top last.
-    last = datashader.last("value")
-    _draw(ax, frame[~missing], last, norm=points.norm, cmap=points.cmap)
+    reduction = datashader.last("value") if topmost else datashader.mean("value")
+    if not missing.all():
+        _draw(ax, frame[~missing], reduction, norm=points.norm, cmap=cmap)
 
 
 def _add_colours(ax: Any, frame: pd.DataFrame, rgba: np.ndarray) -> None:

@@ -15,7 +15,8 @@ from slaf.pl._shade import is_shaded, shade_points
 @drawn(scanpy.pl.embedding, shade=None)
 def embedding(handle: LazyAnnData, given: Given) -> Any:
     """Cells in an embedding. It is read, and what `color` names. With `shade`, by
-    default of more than 500,000 cells, points are made a picture by datashader."""
+    default of more than 500,000 cells, points are made a picture by datashader: of
+    numbers, a pixel shows the greatest or, with `sort_order=False`, the mean."""
     return _embedding(scanpy.pl.embedding, given["basis"], handle, given)
 
 
@@ -76,7 +77,7 @@ def _embedding(function: Any, basis: str, handle: LazyAnnData, given: Given) -> 
         plain = {**given, "show": False, "save": False, "return_fig": None}
         axes = function(part, **plain)
     for ax in np.ravel(axes):
-        shade_points(ax, handle.n_obs)
+        shade_points(ax, handle.n_obs, topmost=given.get("sort_order", True))
     if given.get("return_fig"):
         return np.ravel(axes)[0].figure
     return None if finish(basis, given) else axes

@@ -12,7 +12,7 @@ from anndata import AnnData
 from slaf.lazy.handle import LazyAnnData
 from slaf.pl._aggregate import Grouped, grouped, grouping_columns
 from slaf.pl._dendrogram import with_dendrogram
-from slaf.pl._gather import cells, flat
+from slaf.pl._gather import Genes, cells, check_groups, flat, takes_raw
 from slaf.pl._scanpy import Given, drawn, finish, lent, scanpy
 
 #: Cells up to which each is drawn by itself.
@@ -80,6 +80,7 @@ def tracksplot(handle: LazyAnnData, given: Given) -> Any:
 def _of_cells(function: Any, handle: LazyAnnData, given: Given) -> Any:
     given = dict(given)
     groupby = flat(given.get("groupby"))
+    check_groups(handle, groupby)
     if groupby:
         with_dendrogram(handle, given)
     part = _values(_some(handle, groupby, given.pop("max_cells", None)), groupby, given)
@@ -109,13 +110,16 @@ def _some(handle: LazyAnnData, groupby: list[str], most: int | None) -> LazyAnnD
 
 
 def _values(handle: LazyAnnData, groupby: list[str], given: Given) -> AnnData:
-    names = [*groupby, *flat(given.get("var_names"))]
+    use_raw, layer = given.get("use_raw"), given.get("layer")
+    symbols = given.get("gene_symbols")
+    # These plots look for symbols only where the values are.
+    Genes(handle, takes_raw(handle, use_raw, layer), symbols)
     part = cells(
         handle,
-        names,
-        use_raw=given.get("use_raw"),
-        layers=(given.get("layer"),),
-        gene_symbols=given.get("gene_symbols"),
+        [*groupby, *flat(given.get("var_names"))],
+        use_raw=use_raw,
+        layers=(layer,),
+        gene_symbols=symbols,
     )
     part.obs = grouping_columns(part.obs, groupby)
     return part
@@ -124,6 +128,7 @@ def _values(handle: LazyAnnData, groupby: list[str], given: Given) -> AnnData:
 @drawn(scanpy.pl.violin)
 def violin(handle: LazyAnnData, given: Given) -> Any:
     """Violins of genes and columns of obs. Those are read, and no others."""
+    check_groups(handle, flat(given.get("groupby")))
     names = [*flat(given.get("groupby")), *flat(given.get("keys"))]
     part = cells(handle, names, use_raw=given.get("use_raw"), layers=(given.get("layer"),))
     with lent(handle, part):
