@@ -130,11 +130,22 @@ def test_no_matrix_is_read_where_none_is_drawn(name, handle, monkeypatch):
         ("embedding", {"basis": "umpa"}, "Did you mean `X_umap`"),
         ("tsne", {}, "obsm has no 'tsne' nor 'X_tsne'"),
         ("scatter", {"x": "LYZ", "y": "n_count"}, "Did you mean `n_counts`"),
+        ("dotplot", {"var_names": {"a": []}, "groupby": "phase"}, "names no gene"),
+        (
+            "dotplot",
+            {"var_names": "LYZ", "groupby": "phase", "categories_order": ["S", "G1"]},
+            "`categories_order` names each group with cells, and no other: G2M",
+        ),
+        (
+            "stacked_violin",
+            {"var_names": "LYZ", "groupby": "phase", "categories_order": ["S", "G1"]},
+            "G2M",
+        ),
         ("scatter", {"x": "LYZ"}, "Give `x` and `y`"),
         (
             "dotplot",
-            {"var_names": "A", "groupby": "phase", "gene_symbols": "n_cunts"},
-            "`n_counts`",
+            {"var_names": "A", "groupby": "phase", "gene_symbols": "mean"},
+            "raw.var has no column 'mean' of gene symbols",
         ),
         ("rank_genes_groups", {"groups": ["CD34"]}, "Did you mean `CD34\\+`"),
         ("rank_genes_groups_dotplot", {"key": "ranks"}, "uns has no 'ranks'"),
@@ -182,6 +193,24 @@ def test_symbols_of_genes_of_raw(handle, pbmc):
             getattr(pl, name)(handle, "S7", "phase", gene_symbols="symbol")
 
 
+def test_what_is_both_a_column_and_a_gene(handle):
+    handle.obs["LYZ"] = 1.0
+    for name in ("dotplot", "heatmap"):
+        with pytest.raises(KeyError, match="LYZ"):
+            getattr(pl, name)(handle, ["LYZ"], "phase")
+
+
+@pytest.mark.parametrize("name", ["dotplot", "matrixplot", "heatmap"])
+def test_a_symbol_that_is_the_name_of_another_gene(name, convert):
+    adata = make_counts()
+    adata.var["symbol"] = [*adata.var_names[1:], "last"]
+    handle = read_slaf(convert(adata))
+    given = {"var_names": ["ENSG00004", "ENSG00007"], "groupby": "stage", "show": False}
+    given["gene_symbols"] = "symbol"
+    ours = drawing(lambda: getattr(pl, name)(handle, **given))
+    same(ours, drawing(lambda: getattr(sc.pl, name)(adata, **given)))
+
+
 def test_groups_by_several_columns_are_text(convert):
     handle = read_slaf(convert(make_counts()))
     with pytest.raises(TypeError, match="'n_genes' is int64"):
@@ -201,6 +230,8 @@ def test_ranks_of_some_genes_have_no_values_to_plot(convert):
 def test_neither_handle_nor_anndata(pbmc_slaf):
     with pytest.raises(TypeError, match="not PosixPath.*read_slaf"):
         pl.umap(pbmc_slaf)
+    with pytest.raises(TypeError, match="`dotplot` needs `groupby`"):
+        pl.dotplot(read_slaf(pbmc_slaf), ["LYZ"])
     with pytest.raises(TypeError, match="too many positional"):
         pl.umap(read_slaf(pbmc_slaf), "louvain")
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slaf.integrations.scanpy import pp, tl
+
+if TYPE_CHECKING:
+    from slaf import pl
 
 __all__ = ["pl", "pp", "tl"]
 
 
 def __getattr__(name: str) -> Any:
-    # The one that needs scanpy.
+    # The one that cannot do without scanpy.
     if name == "pl":
         from slaf import pl
 

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from slaf.lazy.handle import LazyAnnData
 from slaf.lazy.matrix import LazyExpressionMatrix
-from slaf.pl._gather import Genes, check_groups, check_names, flat, obs_of, takes_raw
+from slaf.pl._gather import Genes, check_groups, check_names, flat, genes_named, obs_of, takes_raw
 from slaf.pl._scanpy import Given, scanpy
 
 #: Cells × genes that are read at once: 1M cells of 64 genes, of which a tenth is
@@ -42,14 +42,16 @@ def grouped(handle: LazyAnnData, given: Given) -> Grouped:
     KeyError, ValueError
         As :func:`slaf.pl._gather.cells`.
     """
-    names = list(dict.fromkeys(flat(given["var_names"])))
-    groupby = flat(given["groupby"])
+    names, groupby = list(dict.fromkeys(genes_named(given))), flat(given["groupby"])
     check_groups(handle, groupby)
     layer, symbols = given.get("layer"), given.get("gene_symbols")
-    genes = Genes(handle, takes_raw(handle, given.get("use_raw"), layer), symbols)
+    genes = Genes(handle, takes_raw(handle, given.get("use_raw"), layer), symbols, alone=True)
     obs = grouping_columns(obs_of(handle, [*groupby, *names]), groupby)
     check_names(names, obs, genes)
-    of_cells = _groups(obs, groupby, given.get("num_categories", 7))
+    if both := genes.found(names) & set(obs.columns):
+        raise KeyError(f"{both.pop()!r} is a column of obs and a gene: rename the column.")
+    of_cells = groups_of(obs, groupby, given.get("num_categories", 7))
+    check_order(given, of_cells.categories)
     sums = _Sums(of_cells, len(names), given.get("log", False), given.get("expression_cutoff", 0))
     for at, name in enumerate(names):
         if name in obs.columns:
@@ -65,6 +67,22 @@ def grouped(handle: LazyAnnData, given: Given) -> Grouped:
     )
     shares = pd.DataFrame(sums.shares(), index=of_cells.categories, columns=names)
     return Grouped(means, shares, of_cells)
+
+
+def check_order(given: Given, categories: pd.Index) -> None:
+    """Raises
+    ------
+    ValueError
+        `categories_order` does not name each group.
+    """
+    order = given.get("categories_order")
+    if order is None or set(order) == set(categories):
+        return
+    other = sorted(map(str, set(order) ^ set(categories)))
+    raise ValueError(
+        f"`categories_order` names each group with cells, and no other: {', '.join(other[:5])}. "
+        "`handle[handle.obs[...].isin(groups)]` has cells of some groups."
+    )
 
 
 def grouping_columns(obs: pd.DataFrame, groupby: list[str]) -> pd.DataFrame:
@@ -94,7 +112,7 @@ def grouping_columns(obs: pd.DataFrame, groupby: list[str]) -> pd.DataFrame:
     return obs.assign(**columns)
 
 
-def _groups(obs: pd.DataFrame, groupby: list[str], num_categories: int) -> pd.CategoricalIndex:
+def groups_of(obs: pd.DataFrame, groupby: list[str], num_categories: int) -> pd.CategoricalIndex:
     """The group of each cell, named and ordered by scanpy; groups without a cell are
     left out."""
     keys = [obs.index if name == obs.index.name else obs[name] for name in groupby]
@@ -130,7 +148,7 @@ def _genes(
     if not len(positions):
         return
     var = genes.var(positions, names)
-    shown = var.index if genes.symbols is None else pd.Index(var.iloc[:, 0])
+    shown = var.index if genes.symbols is None else pd.Index(var[genes.symbols.name])
     columns = pd.Index(names).get_indexer(shown)
     matrix: LazyExpressionMatrix = genes.matrix(layer)
     step = max(1, _AT_ONCE // max(1, matrix.shape[0]))

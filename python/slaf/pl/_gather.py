@@ -27,6 +27,20 @@ def flat(names: Any) -> list[Any]:
     return list(names)
 
 
+def genes_named(given: Mapping[str, Any]) -> list[Any]:
+    """`given["var_names"]` in one list.
+
+    Raises
+    ------
+    ValueError
+        It is empty.
+    """
+    names = flat(given["var_names"])
+    if not names:
+        raise ValueError("`var_names` names no gene.")
+    return names
+
+
 def takes_raw(handle: LazyAnnData, use_raw: bool | None, layer: Any = None) -> bool:
     """Whether scanpy would take the values from raw.
 
@@ -45,10 +59,18 @@ def takes_raw(handle: LazyAnnData, use_raw: bool | None, layer: Any = None) -> b
 
 
 class Genes:
-    """Where scanpy looks for genes by name: the names of raw or of the handle, and
-    a column of symbols."""
+    """Where scanpy looks for genes: the names of raw or of the handle, and a column of
+    symbols, or that alone.
 
-    def __init__(self, handle: LazyAnnData, use_raw: bool, symbols: str | None):
+    Raises
+    ------
+    KeyError
+        There is no such column.
+    """
+
+    def __init__(
+        self, handle: LazyAnnData, use_raw: bool, symbols: str | None, *, alone: bool = False
+    ):
         self.holder = handle.raw if use_raw else handle
         self.names = self.holder.var_names
         columns = [str(name) for name in self.holder.var.columns]
@@ -56,18 +78,18 @@ class Genes:
             where = "raw.var" if use_raw else "var"
             near = did_you_mean(_slaf.nearest(symbols, columns))
             raise KeyError(f"{where} has no column {symbols!r} of gene symbols.{near}")
-        self.symbols = None if symbols is None else self.holder.var[symbols]
+        self.symbols = None if symbols is None else pd.Index(self.holder.var[symbols])
+        both = [self.names, self.symbols]
+        #: What genes go by.
+        self.labels = both[:1] if symbols is None else both[1:] if alone else both
 
     def positions(self, wanted: Collection[Any]) -> np.ndarray:
         """Of the genes that `wanted` names, ascending."""
-        hit = self.names.isin(wanted)
-        if self.symbols is not None:
-            hit = hit | self.symbols.isin(wanted).to_numpy()
-        return np.flatnonzero(hit)
+        return np.flatnonzero(np.any([labels.isin(wanted) for labels in self.labels], axis=0))
 
-    def known(self) -> list[str]:
-        symbols = [] if self.symbols is None else self.symbols.dropna()
-        return [str(name) for name in [*self.names, *symbols]]
+    def found(self, wanted: Collection[Any]) -> set[Any]:
+        """Those of `wanted` that name genes."""
+        return {name for labels in self.labels for name in labels[labels.isin(wanted)]}
 
     def var(self, positions: np.ndarray, wanted: Collection[Any]) -> pd.DataFrame:
         """Names and symbols of the genes at `positions`, which are `wanted`.
@@ -81,7 +103,7 @@ class Genes:
         _require_one(names, "`handle.var_names_make_unique()` tells them apart.")
         frame = pd.DataFrame(index=names)
         if self.symbols is not None:
-            symbols = self.symbols.iloc[positions]
+            symbols = self.symbols[positions]
             _require_one(symbols[symbols.isin(wanted)], "Name them without `gene_symbols`.")
             frame[self.symbols.name] = symbols.array
         return frame
@@ -101,11 +123,10 @@ class Genes:
         return self.holder.X
 
 
-def _require_one(names: pd.Index | pd.Series, advice: str) -> None:
+def _require_one(names: pd.Index, advice: str) -> None:
     twice = names[names.duplicated()]
     if len(twice):
-        name = twice[0] if isinstance(twice, pd.Index) else twice.iloc[0]
-        raise ValueError(f"{name!r} is the name of {(names == name).sum()} genes. {advice}")
+        raise ValueError(f"{twice[0]!r} is the name of {(names == twice[0]).sum()} genes. {advice}")
 
 
 def check_groups(handle: LazyAnnData, groupby: Iterable[str]) -> None:
@@ -121,19 +142,18 @@ def check_groups(handle: LazyAnnData, groupby: Iterable[str]) -> None:
             raise KeyError(f"obs has no column {name!r} to group by.{hint}")
 
 
-def check_names(wanted: Iterable[Any], obs: pd.DataFrame, *genes: Genes) -> None:
+def check_names(wanted: Collection[Any], obs: pd.DataFrame, *genes: Genes) -> None:
     """Raises
     ------
     KeyError
         A name is neither that of a column of obs nor of a gene.
     """
-    columns = [*obs.columns, obs.index.name]
-    for name in wanted:
-        if name in columns or any(len(place.positions([name])) for place in genes):
-            continue
-        known = [str(c) for c in obs.columns] + [n for place in genes for n in place.known()]
-        hint = did_you_mean(_slaf.nearest(str(name), known))
-        raise KeyError(f"{name!r} is neither a column of obs nor a gene.{hint}")
+    known = {*obs.columns, obs.index.name}.union(*(place.found(wanted) for place in genes))
+    missing = next((name for name in wanted if name not in known), None)
+    if missing is not None:
+        labels = [obs.columns, *(labels.dropna() for place in genes for labels in place.labels)]
+        near = _slaf.nearest(str(missing), [str(name) for names in labels for name in names])
+        raise KeyError(f"{missing!r} is neither a column of obs nor a gene.{did_you_mean(near)}")
 
 
 def cells(
@@ -166,8 +186,7 @@ def cells(
     check_names(wanted, handle.obs, *places)
     found = own.positions(wanted)
     # scanpy falls back to X for the genes that raw lacks.
-    lacking = [name for name in wanted if raw and not len(places[0].positions([name]))]
-    read = own.positions(lacking) if raw else found
+    read = own.positions(set(wanted) - places[0].found(wanted)) if raw else found
     var = own.var(found, wanted)
     part = AnnData(
         X=_values(own, None, found, read) if None in layers or "X" in layers else None,

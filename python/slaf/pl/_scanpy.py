@@ -39,7 +39,9 @@ def drawn(function: Callable[..., Any], **own: Any) -> Callable[..., Any]:
                 _require(adata)
                 return function(adata, *args, **kwargs)
             named = list(signature.bind_partial(adata, *args).arguments.items())[1:]
-            return draw(adata, {**own, **dict(named), **kwargs})
+            given = {**own, **dict(named), **kwargs}
+            _require_all(function, signature, given)
+            return draw(adata, given)
 
         plot.__module__ = draw.__module__
         plot.__signature__ = _with(signature, own)
@@ -55,6 +57,13 @@ def _require(adata: Any) -> None:
             f"slaf.pl draws lazy handles and AnnData objects, not {type(adata).__name__}. "
             "A handle of a dataset is `read_slaf(path)`."
         )
+
+
+def _require_all(function: Any, signature: inspect.Signature, given: Given) -> None:
+    of_all = list(signature.parameters.values())[1:]
+    needed = [p.name for p in of_all if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    if missing := [name for name in needed if name not in given]:
+        raise TypeError(f"`{function.__name__}` needs `{'` and `'.join(missing)}`.")
 
 
 def _with(signature: inspect.Signature, own: Given) -> inspect.Signature:

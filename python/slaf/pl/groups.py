@@ -10,9 +10,9 @@ import pandas as pd
 from anndata import AnnData
 
 from slaf.lazy.handle import LazyAnnData
-from slaf.pl._aggregate import Grouped, grouped, grouping_columns
+from slaf.pl._aggregate import Grouped, check_order, grouped, grouping_columns, groups_of
 from slaf.pl._dendrogram import with_dendrogram
-from slaf.pl._gather import Genes, cells, check_groups, flat, takes_raw
+from slaf.pl._gather import Genes, cells, check_groups, check_names, flat, genes_named, takes_raw
 from slaf.pl._scanpy import Given, drawn, finish, lent, scanpy
 
 #: Cells up to which each is drawn by itself.
@@ -110,18 +110,16 @@ def _some(handle: LazyAnnData, groupby: list[str], most: int | None) -> LazyAnnD
 
 
 def _values(handle: LazyAnnData, groupby: list[str], given: Given) -> AnnData:
-    use_raw, layer = given.get("use_raw"), given.get("layer")
+    names, use_raw, layer = genes_named(given), given.get("use_raw"), given.get("layer")
     symbols = given.get("gene_symbols")
-    # These plots look for symbols only where the values are.
-    Genes(handle, takes_raw(handle, use_raw, layer), symbols)
-    part = cells(
-        handle,
-        [*groupby, *flat(given.get("var_names"))],
-        use_raw=use_raw,
-        layers=(layer,),
-        gene_symbols=symbols,
-    )
+    # These plots look for symbols where the values are, and for nothing else there.
+    genes = Genes(handle, takes_raw(handle, use_raw, layer), symbols, alone=True)
+    check_names(names, handle.obs, genes)
+    part = cells(handle, [*groupby, *names], use_raw=use_raw, layers=(layer,), gene_symbols=symbols)
     part.obs = grouping_columns(part.obs, groupby)
+    if given.get("categories_order") is not None:
+        groups = groups_of(part.obs, groupby, given.get("num_categories", 7))
+        check_order(given, groups.categories)
     return part
 
 
@@ -131,5 +129,6 @@ def violin(handle: LazyAnnData, given: Given) -> Any:
     check_groups(handle, flat(given.get("groupby")))
     names = [*flat(given.get("groupby")), *flat(given.get("keys"))]
     part = cells(handle, names, use_raw=given.get("use_raw"), layers=(given.get("layer"),))
+    part.obs = grouping_columns(part.obs, flat(given.get("groupby")))
     with lent(handle, part):
         return scanpy.pl.violin(part, **given)

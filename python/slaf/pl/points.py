@@ -10,7 +10,7 @@ from matplotlib.colors import is_color_like
 from slaf.lazy.handle import LazyAnnData
 from slaf.pl._gather import cells, embedding_key, flat
 from slaf.pl._scanpy import Given, drawn, finish, lent, scanpy
-from slaf.pl.groups import violin
+from slaf.pl.groups import MAX_CELLS, violin
 
 
 @drawn(scanpy.pl.scatter)
@@ -77,7 +77,8 @@ def qc(
         A column of obs; by default `pct_counts_mt` or, if there is only one of the
         kind, that. None if there is none.
     jitter, size, kwds
-        Are passed to :func:`violin`.
+        Are passed to :func:`violin`; of more than 200,000 cells, points are not drawn
+        beside the violins unless `stripplot=True`.
     show, save
         As of scanpy's plots.
 
@@ -105,6 +106,7 @@ def qc(
         1, len(keys) + 1, figsize=(width * (len(keys) + 1), height), layout="constrained"
     )
     how = {"groupby": groupby, "jitter": jitter, "size": size, "show": False, "save": False}
+    kwds.setdefault("stripplot", handle.n_obs <= MAX_CELLS)
     for key, ax in zip(keys, axes, strict=False):
         violin(handle, key, ax=ax, **how, **kwds)
     counts = {"x": "total_counts", "y": "n_genes_by_counts", "color": share}
