@@ -35,7 +35,7 @@ CALLS = [
     ("dotplot", {**SOME, "groupby": ["bulk_labels"], "dot_max": 0.5, "cmap": "Blues"}),
     ("dotplot", {**SOME, "groupby": "percent_mito", "num_categories": 4}),
     ("dotplot", {"var_names": ["n_counts", "S_score"], "groupby": "phase"}),
-    ("dotplot", {"var_names": "LYZ", "groupby": "phase", "categories_order": ["S", "G10", "G2M"]}),
+    ("dotplot", {"var_names": "LYZ", "groupby": "phase", "categories_order": ["S", "G1", "G2M"]}),
     ("dotplot", {**SOME, "vmin": 1, "vcenter": 2, "vmax": 3, "figsize": (7, 4)}),
     ("matrixplot", SOME),
     ("matrixplot", {**SOME, "use_raw": False, "cmap": "RdBu_r", "colorbar_title": "z"}),

@@ -324,7 +324,7 @@ def test_signatures_are_scanpys():
 
 @pytest.mark.parametrize("name", ["heatmap", "tracksplot"])
 def test_some_of_too_many_cells(name, handle):
-    with pytest.warns(UserWarning, match="Drawn are 300 of 700 cells"):
+    with pytest.warns(UserWarning, match="300 of 700 cells are drawn"):
         axes = getattr(pl, name)(handle, ["LYZ"], "phase", max_cells=300, show=False)
     sizes = handle.obs["phase"].value_counts(sort=False).to_numpy()
     if name == "heatmap":

@@ -58,7 +58,7 @@ def highest_expr_genes(handle: LazyAnnData, given: Given) -> Any:
     shares = matrix[:, top].toarray() * per_count[:, None]
     names = genes.names[top]
     if genes.symbols is not None:
-        names = genes.symbols.iloc[top].astype("string")
+        names = genes.symbols[top].astype("string")
     ax = given.pop("ax", None)
     if ax is None:
         _, ax = pyplot.subplots(figsize=(5, n_top * 0.2 + 1.5))

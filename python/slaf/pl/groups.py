@@ -97,7 +97,7 @@ def _some(handle: LazyAnnData, groupby: list[str], most: int | None) -> LazyAnnD
         chosen = chosen[handle.obs[columns].notna().all(axis=1).to_numpy()]
     if most is not None and len(chosen) > most:
         warnings.warn(
-            f"Drawn are {most:,} of {len(chosen):,} cells, evenly from each group. "
+            f"{most:,} of {len(chosen):,} cells are drawn, evenly from each group. "
             "`max_cells=None` draws all.",
             UserWarning,
             stacklevel=5,
