@@ -17,7 +17,7 @@ from datashader.mpl_ext import DSArtist
 from drawings import drawing, same
 from matplotlib import colors, pyplot
 from scipy import sparse
-from slaf import pl, read_slaf
+from slaf import concat, pl, read_slaf
 from slaf.data import SLAFConverter
 from slaf.scanpy import pp, tl
 
@@ -130,6 +130,8 @@ def test_no_matrix_is_read_where_none_is_drawn(name, handle, monkeypatch):
         ("embedding", {"basis": "umpa"}, "Did you mean `X_umap`"),
         ("tsne", {}, "obsm has no 'tsne' nor 'X_tsne'"),
         ("scatter", {"x": "LYZ", "y": "n_count"}, "Did you mean `n_counts`"),
+        ("dotplot", {"var_names": "LYZ", "groupby": None}, "names no column"),
+        ("heatmap", {"var_names": "LYZ", "groupby": []}, "names no column"),
         ("dotplot", {"var_names": {"a": []}, "groupby": "phase"}, "names no gene"),
         (
             "dotplot",
@@ -191,6 +193,29 @@ def test_symbols_of_genes_of_raw(handle, pbmc):
     for name in ("dotplot", "heatmap"):
         with pytest.raises(KeyError, match="raw.var has no column 'symbol'"):
             getattr(pl, name)(handle, "S7", "phase", gene_symbols="symbol")
+
+
+@pytest.mark.parametrize("name", ["dotplot", "heatmap", "violin", "correlation_matrix"])
+def test_no_cell_is_of_a_group(name, handle):
+    given = {"keys": "LYZ"} if name == "violin" else {"var_names": "LYZ"}
+    given = {"groupby": "phase", **(given if name != "correlation_matrix" else {})}
+    with pytest.raises(ValueError, match="No cell is of a group of 'phase'"):
+        getattr(pl, name)(handle[:0], **given)
+    handle.obs["phase"] = None
+    with pytest.raises(ValueError, match="No cell is of a group of 'phase'"):
+        getattr(pl, name)(handle, **given)
+
+
+@pytest.mark.parametrize("name", ["dotplot", "heatmap", "violin", "umap"])
+def test_names_of_several_cells(name, handle):
+    given = {"keys": "LYZ"} if name == "violin" else {"var_names": ["LYZ", "n_genes"]}
+    given = {"color": ["phase", "LYZ"]} if name == "umap" else {"groupby": "phase", **given}
+    twice = concat([handle[:300], handle[:300]])
+    once = concat([handle[:300], handle[:300]], index_unique="-")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = drawing(lambda: getattr(pl, name)(twice, show=False, **given))
+    same(found, drawing(lambda: getattr(pl, name)(once, show=False, **given)))
 
 
 def test_what_is_both_a_column_and_a_gene(handle):

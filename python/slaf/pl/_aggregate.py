@@ -34,13 +34,15 @@ class Grouped:
 
 
 def grouped(handle: LazyAnnData, given: Given) -> Grouped:
-    """Of the genes and columns of obs `given["var_names"]`, by `given["groupby"]`.
-    Parameters are those of scanpy's `pl.DotPlot`. Sums are of float64.
+    """Of the genes and columns of obs `given["var_names"]`, by `given["groupby"]`; the
+    other parameters are those of scanpy's `pl.DotPlot`, too. Sums are of float64.
 
     Raises
     ------
-    KeyError, ValueError
-        As :func:`slaf.pl._gather.cells`.
+    KeyError
+        There is no such column, gene or layer, or a name is of both kinds.
+    ValueError
+        A name is that of several genes, nothing is named, or no cell is of a group.
     """
     names, groupby = list(dict.fromkeys(genes_named(given))), flat(given["groupby"])
     check_groups(handle, groupby)

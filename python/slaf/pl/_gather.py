@@ -129,17 +129,23 @@ def _require_one(names: pd.Index, advice: str) -> None:
         raise ValueError(f"{twice[0]!r} is the name of {(names == twice[0]).sum()} genes. {advice}")
 
 
-def check_groups(handle: LazyAnnData, groupby: Iterable[str]) -> None:
+def check_groups(handle: LazyAnnData, groupby: Sequence[str]) -> None:
     """Raises
     ------
     KeyError
         One is no column of obs.
+    ValueError
+        There is none, or no cell is of a group.
     """
     columns = [str(name) for name in handle.obs.columns]
     for name in groupby:
         if name not in columns and name != handle.obs.index.name:
             hint = did_you_mean(_slaf.nearest(str(name), columns))
             raise KeyError(f"obs has no column {name!r} to group by.{hint}")
+    if not groupby:
+        raise ValueError("`groupby` names no column of obs.")
+    if not obs_of(handle, groupby).notna().all(axis=1).any():
+        raise ValueError(f"No cell is of a group of {' and '.join(map(repr, groupby))}.")
 
 
 def check_names(wanted: Collection[Any], obs: pd.DataFrame, *genes: Genes) -> None:

@@ -36,7 +36,7 @@ def drawn(function: Callable[..., Any], **own: Any) -> Callable[..., Any]:
         @wraps(function)
         def plot(adata: Any, *args: Any, **kwargs: Any) -> Any:
             if not isinstance(adata, LazyAnnData):
-                _require(adata)
+                require_data(adata)
                 return function(adata, *args, **kwargs)
             named = list(signature.bind_partial(adata, *args).arguments.items())[1:]
             given = {**own, **dict(named), **kwargs}
@@ -51,7 +51,12 @@ def drawn(function: Callable[..., Any], **own: Any) -> Callable[..., Any]:
     return decorate
 
 
-def _require(adata: Any) -> None:
+def require_data(adata: Any) -> None:
+    """Raises
+    ------
+    TypeError
+        `adata` is neither a handle nor anything that scanpy draws.
+    """
     if not (hasattr(adata, "obs") or isinstance(adata, (pd.DataFrame, np.ndarray))):
         raise TypeError(
             f"slaf.pl draws lazy handles and AnnData objects, not {type(adata).__name__}. "

@@ -17,7 +17,7 @@ from slaf.pl._scanpy import Given, drawn, finish, lent, scanpy
 
 #: Cells up to which each is drawn by itself.
 MAX_CELLS = 200_000
-#: What is done before scanpy sees the values.
+#: Parameters that scanpy is not given again: what they ask for is done to its values.
 _DONE = ("use_raw", "layer", "gene_symbols", "log", "num_categories", "mean_only_expressed")
 
 
@@ -81,8 +81,7 @@ def _of_cells(function: Any, handle: LazyAnnData, given: Given) -> Any:
     given = dict(given)
     groupby = flat(given.get("groupby"))
     check_groups(handle, groupby)
-    if groupby:
-        with_dendrogram(handle, given)
+    with_dendrogram(handle, given)
     part = _values(_some(handle, groupby, given.pop("max_cells", None)), groupby, given)
     with lent(handle, part):
         return function(part, **given)
@@ -112,7 +111,7 @@ def _some(handle: LazyAnnData, groupby: list[str], most: int | None) -> LazyAnnD
 def _values(handle: LazyAnnData, groupby: list[str], given: Given) -> AnnData:
     names, use_raw, layer = genes_named(given), given.get("use_raw"), given.get("layer")
     symbols = given.get("gene_symbols")
-    # These plots look for symbols where the values are, and for nothing else there.
+    # These plots know a gene by its symbol alone, and only where the values are.
     genes = Genes(handle, takes_raw(handle, use_raw, layer), symbols, alone=True)
     check_names(names, handle.obs, genes)
     part = cells(handle, [*groupby, *names], use_raw=use_raw, layers=(layer,), gene_symbols=symbols)
@@ -126,9 +125,11 @@ def _values(handle: LazyAnnData, groupby: list[str], given: Given) -> AnnData:
 @drawn(scanpy.pl.violin)
 def violin(handle: LazyAnnData, given: Given) -> Any:
     """Violins of genes and columns of obs. Those are read, and no others."""
-    check_groups(handle, flat(given.get("groupby")))
-    names = [*flat(given.get("groupby")), *flat(given.get("keys"))]
+    groupby = flat(given.get("groupby"))
+    if groupby:
+        check_groups(handle, groupby)
+    names = [*groupby, *flat(given["keys"])]
     part = cells(handle, names, use_raw=given.get("use_raw"), layers=(given.get("layer"),))
-    part.obs = grouping_columns(part.obs, flat(given.get("groupby")))
+    part.obs = grouping_columns(part.obs, groupby)
     with lent(handle, part):
         return scanpy.pl.violin(part, **given)

@@ -9,7 +9,7 @@ from matplotlib.colors import is_color_like
 
 from slaf.lazy.handle import LazyAnnData
 from slaf.pl._gather import cells, embedding_key, flat
-from slaf.pl._scanpy import Given, drawn, finish, lent, scanpy
+from slaf.pl._scanpy import Given, drawn, finish, lent, require_data, scanpy
 from slaf.pl.groups import MAX_CELLS, violin
 
 
@@ -67,7 +67,7 @@ def qc(
 ) -> list[Any] | None:
     """What is looked at before cells are filtered: violins of `n_genes_by_counts`,
     `total_counts` and a share of counts, and the first two against each other,
-    coloured by the share. Four columns of obs are read.
+    coloured by the share. These columns of obs are read, and no matrix.
 
     Parameters
     ----------
@@ -93,6 +93,7 @@ def qc(
     """
     from matplotlib import pyplot
 
+    require_data(handle)
     columns = [str(name) for name in handle.obs.columns]
     for name in ("n_genes_by_counts", "total_counts"):
         if name not in columns:

@@ -22,10 +22,9 @@ _VALUES = ("scores", "logfoldchanges", "pvals", "pvals_adj", "log10_pvals", "log
 def rank_genes_groups(handle: LazyAnnData, given: Given) -> Any:
     """The scores of the genes of each group. No matrix is read."""
     ranked = _Ranked(handle, given)
-    part = bare(handle)
     if handle.raw is not None:
-        part.raw = bare(handle.raw)
-    return scanpy.pl.rank_genes_groups(part, **{**given, "groups": ranked.groups})
+        ranked.genes.raw = bare(handle.raw)
+    return scanpy.pl.rank_genes_groups(ranked.genes, **{**given, "groups": ranked.groups})
 
 
 @drawn(scanpy.pl.rank_genes_groups_dotplot)
@@ -96,6 +95,7 @@ class _Ranked:
                 f"uns has no {self.key!r}; `slaf.scanpy.tl.rank_genes_groups` sets it.{near}"
             )
         self.result = handle.uns[self.key]
+        self.genes = bare(handle)
         self.groupby = str(self.result["params"]["groupby"])
         known = list(self.result["names"].dtype.names)
         self.groups = flat(self.given.pop("groups", None)) or known
@@ -128,7 +128,7 @@ class _Ranked:
     def _table(self, group: str, least: float | None = None) -> pd.DataFrame:
         symbols = self.given.get("gene_symbols")
         table = scanpy.get.rank_genes_groups_df(
-            bare(self.handle), group, key=self.key, gene_symbols=symbols, log2fc_min=least
+            self.genes, group, key=self.key, gene_symbols=symbols, log2fc_min=least
         )
         return table if symbols is None else table.assign(names=table[symbols])
 
