@@ -14,7 +14,7 @@ from conftest import make_counts
 from drawings import drawing, same
 from slaf import concat, pl, read_slaf
 from slaf.data import SLAFConverter
-from slaf.scanpy import pp
+from slaf.scanpy import pp, tl
 
 matplotlib.use("Agg")
 
@@ -275,6 +275,31 @@ def test_variable_genes(flavor, log, counted, counted_slaf):
         sc.pp.highly_variable_genes(adata, flavor=flavor, n_top_genes=10)
     handle.var, handle.uns = adata.var, adata.uns
     both("highly_variable_genes", handle, adata, {"log": log})
+
+
+@pytest.mark.parametrize("name", ["dotplot", "matrixplot"])
+def test_values_that_are_given(name, pbmc, pbmc_slaf):
+    groups = pbmc.obs["phase"].cat.categories
+    table = np.arange(6).reshape(3, 2) / 5
+    frame = pd.DataFrame(table, index=groups, columns=["LYZ", "CD79A"])
+    given = {"var_names": ["LYZ", "CD79A"], "groupby": "phase"}
+    given["dot_color_df" if name == "dotplot" else "values_df"] = frame
+    both(name, read_slaf(pbmc_slaf), pbmc.copy(), given)
+
+
+def test_ranks_against_a_reference(counted, counted_slaf):
+    """scanpy fails on the reference, which has no values."""
+    handle = read_slaf(counted_slaf)
+    tl.rank_genes_groups(handle, "donor", reference="d1")
+    given = {"n_genes": 2, "values_to_plot": "logfoldchanges", "dendrogram": False}
+    plot = pl.rank_genes_groups_dotplot(handle, return_fig=True, **given)
+    result = handle.uns["rank_genes_groups"]
+    assert plot.dot_color_df.loc["d1"].isna().all()
+    for group in ("d0", "d2"):
+        fold = pd.Series(result["logfoldchanges"][group], index=result["names"][group])
+        names = plot.dot_color_df.columns
+        np.testing.assert_array_equal(plot.dot_color_df.loc[group], fold[names])
+    plot.make_figure()
 
 
 def test_loadings(pbmc, pbmc_slaf):

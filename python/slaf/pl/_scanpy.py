@@ -57,7 +57,7 @@ def require_data(adata: Any) -> None:
     TypeError
         `adata` is neither a handle nor anything that scanpy draws.
     """
-    if not (hasattr(adata, "obs") or isinstance(adata, (pd.DataFrame, np.ndarray))):
+    if not (hasattr(adata, "obsm") or isinstance(adata, (pd.DataFrame, np.ndarray))):
         raise TypeError(
             f"slaf.pl draws lazy handles and AnnData objects, not {type(adata).__name__}. "
             "A handle of a dataset is `read_slaf(path)`."
