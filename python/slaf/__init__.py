@@ -62,7 +62,7 @@ def __getattr__(name: str) -> Any:
         from slaf.data.plans import sink
 
         return sink
-    if name in ("ml", "tl"):
+    if name in ("ml", "pl", "tl"):
         from importlib import import_module
 
         return import_module(f"slaf.{name}")

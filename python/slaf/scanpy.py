@@ -1,5 +1,21 @@
-"""`slaf.scanpy.pp` and `slaf.scanpy.tl`: scanpy's names on lazy handles."""
+"""`slaf.scanpy.pp`, `.tl` and `.pl`: scanpy's names on lazy handles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from slaf.integrations.scanpy import pp, tl
 
-__all__ = ["pp", "tl"]
+if TYPE_CHECKING:
+    from slaf import pl
+
+__all__ = ["pl", "pp", "tl"]
+
+
+def __getattr__(name: str) -> Any:
+    # The one that cannot do without scanpy.
+    if name == "pl":
+        from slaf import pl
+
+        return pl
+    raise AttributeError(f"module 'slaf.scanpy' has no attribute {name!r}")

@@ -1,0 +1,51 @@
+"""Trees of groups of cells, from their means of principal components or, of up to
+50 genes, of X: as scanpy's `tl.dendrogram`, whose results they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from slaf.lazy.handle import LazyAnnData
+from slaf.pl._aggregate import grouping_columns
+from slaf.pl._gather import check_groups, flat, obs_of
+from slaf.pl._scanpy import Given, keep, scanpy
+from slaf.pp.components import pca
+
+
+def add_dendrogram(handle: LazyAnnData, groupby: str | list[str], key: bool | str | None) -> None:
+    """Sets `uns[key]`, by default that of the columns, if it is not there.
+
+    Raises
+    ------
+    ValueError
+        A column is no categorical.
+    """
+    groupby = flat(groupby)
+    key = key if isinstance(key, str) else f"dendrogram_{'_'.join(groupby)}"
+    if key in handle.uns:
+        return
+    check_groups(handle, groupby)
+    # A view has no categories that no cell is of.
+    obs = grouping_columns(obs_of(handle[:], groupby), groupby)
+    part = AnnData(obs=obs, obsm={"X": _representation(handle)})
+    scanpy.tl.dendrogram(part, groupby, use_rep="X", key_added=key)
+    keep(handle, key, {**part.uns[key], "use_rep": None})
+
+
+def _representation(handle: LazyAnnData) -> np.ndarray | pd.DataFrame:
+    if handle.n_vars <= scanpy.settings.N_PCS:
+        x = handle.X.compute()
+        return x.toarray() if sparse.issparse(x) else x
+    if "X_pca" not in handle.obsm:
+        pca(handle)
+    return handle.obsm["X_pca"]
+
+
+def with_dendrogram(handle: LazyAnnData, given: Given, *, default: bool | None = False) -> None:
+    """Before a plot that may be given `dendrogram`: True, or the key of one."""
+    wanted = given.get("dendrogram", default)
+    if wanted:
+        add_dendrogram(handle, given["groupby"], wanted)

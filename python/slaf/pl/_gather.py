@@ -1,0 +1,264 @@
+"""The part of a handle that a plot looks at, as an AnnData."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from slaf import _slaf
+from slaf._hints import did_you_mean
+from slaf.lazy.handle import LazyAnnData
+from slaf.lazy.matrix import LazyExpressionMatrix
+
+
+def flat(names: Any) -> list[Any]:
+    """Names as scanpy takes them (one, several, or groups of them) in one list."""
+    if names is None:
+        return []
+    if isinstance(names, str):
+        return [names]
+    if isinstance(names, Mapping):
+        return [name for group in names.values() for name in flat(group)]
+    return list(names)
+
+
+def genes_named(given: Mapping[str, Any]) -> list[Any]:
+    """`given["var_names"]` in one list.
+
+    Raises
+    ------
+    ValueError
+        It is empty.
+    """
+    names = flat(given["var_names"])
+    if not names:
+        raise ValueError("`var_names` names no gene.")
+    return names
+
+
+def takes_raw(handle: LazyAnnData, use_raw: bool | None, layer: Any = None) -> bool:
+    """Whether scanpy would take the values from raw.
+
+    Raises
+    ------
+    ValueError
+        It is told to, and cannot.
+    """
+    if use_raw is None:
+        return layer is None and handle.raw is not None
+    if use_raw and layer is not None:
+        raise ValueError(f"Values are of raw or of a layer: `use_raw=True` excludes {layer!r}.")
+    if use_raw and handle.raw is None:
+        raise ValueError("The handle has no raw: leave out `use_raw=True`.")
+    return bool(use_raw)
+
+
+class Genes:
+    """Where scanpy looks for genes: the names of raw or of the handle, and a column of
+    symbols, or that alone.
+
+    Raises
+    ------
+    KeyError
+        There is no such column.
+    """
+
+    def __init__(
+        self, handle: LazyAnnData, use_raw: bool, symbols: str | None, *, alone: bool = False
+    ):
+        self.holder = handle.raw if use_raw else handle
+        self.names = self.holder.var_names
+        columns = [str(name) for name in self.holder.var.columns]
+        if symbols is not None and symbols not in columns:
+            where = "raw.var" if use_raw else "var"
+            near = did_you_mean(_slaf.nearest(symbols, columns))
+            raise KeyError(f"{where} has no column {symbols!r} of gene symbols.{near}")
+        self.symbols = None if symbols is None else pd.Index(self.holder.var[symbols])
+        both = [self.names, self.symbols]
+        #: What genes go by.
+        self.labels = both[:1] if symbols is None else both[1:] if alone else both
+
+    def positions(self, wanted: Collection[Any]) -> np.ndarray:
+        """Of the genes that `wanted` names, ascending."""
+        return np.flatnonzero(np.any([labels.isin(wanted) for labels in self.labels], axis=0))
+
+    def found(self, wanted: Collection[Any]) -> set[Any]:
+        """Those of `wanted` that name genes."""
+        return {name for labels in self.labels for name in labels[labels.isin(wanted)]}
+
+    def var(self, positions: np.ndarray, wanted: Collection[Any]) -> pd.DataFrame:
+        """Names and symbols of the genes at `positions`, which are `wanted`.
+
+        Raises
+        ------
+        ValueError
+            A name, or a wanted symbol, is that of several.
+        """
+        names = self.names[positions]
+        _require_one(names, "`handle.var_names_make_unique()` tells them apart.")
+        frame = pd.DataFrame(index=names)
+        if self.symbols is not None:
+            symbols = self.symbols[positions]
+            _require_one(symbols[symbols.isin(wanted)], "Name them without `gene_symbols`.")
+            frame[self.symbols.name] = symbols.array
+        return frame
+
+    def matrix(self, layer: str | None) -> LazyExpressionMatrix:
+        """X, or a layer.
+
+        Raises
+        ------
+        KeyError
+            There is none.
+        """
+        if layer is not None and layer != "X":
+            return self.holder.layers[layer]
+        if self.holder.X is None:
+            raise KeyError("The handle has no X; name a layer: `layer=...`.")
+        return self.holder.X
+
+
+def _require_one(names: pd.Index, advice: str) -> None:
+    twice = names[names.duplicated()]
+    if len(twice):
+        raise ValueError(f"{twice[0]!r} is the name of {(names == twice[0]).sum()} genes. {advice}")
+
+
+def check_groups(handle: LazyAnnData, groupby: Sequence[str]) -> None:
+    """Raises
+    ------
+    KeyError
+        One is no column of obs.
+    ValueError
+        There is none, or no cell is of a group.
+    """
+    columns = [str(name) for name in handle.obs.columns]
+    for name in groupby:
+        if name not in columns and name != handle.obs.index.name:
+            hint = did_you_mean(_slaf.nearest(str(name), columns))
+            raise KeyError(f"obs has no column {name!r} to group by.{hint}")
+    if not groupby:
+        raise ValueError("`groupby` names no column of obs.")
+    if not obs_of(handle, groupby).notna().all(axis=1).any():
+        raise ValueError(f"No cell is of a group of {' and '.join(map(repr, groupby))}.")
+
+
+def check_names(wanted: Collection[Any], obs: pd.DataFrame, *genes: Genes) -> None:
+    """Raises
+    ------
+    KeyError
+        A name is neither that of a column of obs nor of a gene.
+    """
+    known = {*obs.columns, obs.index.name}.union(*(place.found(wanted) for place in genes))
+    missing = next((name for name in wanted if name not in known), None)
+    if missing is not None:
+        labels = [obs.columns, *(labels.dropna() for place in genes for labels in place.labels)]
+        near = _slaf.nearest(str(missing), [str(name) for names in labels for name in names])
+        raise KeyError(f"{missing!r} is neither a column of obs nor a gene.{did_you_mean(near)}")
+
+
+def cells(
+    handle: LazyAnnData,
+    wanted: Iterable[Any],
+    *,
+    use_raw: bool | None = None,
+    layers: Sequence[str | None] = (None,),
+    gene_symbols: str | None = None,
+    obsm: Sequence[str] = (),
+) -> AnnData:
+    """All cells of `handle` with the columns of obs and the genes that are `wanted`,
+    arrays of `obsm`, and uns. Values are in raw, in layers (None: X) or both, as
+    scanpy looks for them; no others are read.
+
+    Raises
+    ------
+    KeyError
+        There is no such column or gene, layer or array.
+    ValueError
+        A name is that of several genes, or there is no raw.
+    """
+    wanted = list(dict.fromkeys(wanted))
+    named = [layer for layer in layers if layer not in (None, "X")]
+    raw = takes_raw(handle, use_raw, named[0] if named else None)
+    own = Genes(handle, False, _symbols_of(gene_symbols, handle, handle.raw if raw else None))
+    places = [own]
+    if raw:
+        places = [Genes(handle, True, _symbols_of(gene_symbols, handle.raw, handle)), own]
+    check_names(wanted, handle.obs, *places)
+    found = own.positions(wanted)
+    # scanpy falls back to X for the genes that raw lacks.
+    read = own.positions(set(wanted) - places[0].found(wanted)) if raw else found
+    var = own.var(found, wanted)
+    part = AnnData(
+        X=_values(own, None, found, read) if None in layers or "X" in layers else None,
+        obs=obs_of(handle, wanted),
+        var=var,
+        obsm={key: handle.obsm[key] for key in obsm},
+        layers={layer: _values(own, layer, found, read) for layer in named},
+        uns=dict(handle.uns),
+        shape=None if None in layers or "X" in layers else (handle.n_obs, len(var)),
+    )
+    if raw:
+        # An embedding is coloured by the gene of raw that goes by a symbol in var.
+        there = places[0].positions([*wanted, *var.index])
+        part.raw = AnnData(
+            _values(places[0], None, there, there),
+            obs=part.obs[[]],
+            var=places[0].var(there, wanted),
+        )
+    return part
+
+
+def _symbols_of(symbols: str | None, holder: Any, other: Any) -> str | None:
+    """The column, unless only the `other` has it."""
+    elsewhere = other is not None and symbols in other.var.columns
+    return None if elsewhere and symbols not in holder.var.columns else symbols
+
+
+def obs_of(handle: LazyAnnData, wanted: Iterable[Any]) -> pd.DataFrame:
+    """The columns of obs that are `wanted`."""
+    columns = [name for name in wanted if name in handle.obs.columns]
+    return handle.obs[columns] if columns else pd.DataFrame(index=handle.obs_names)
+
+
+def _values(genes: Genes, layer: str | None, shown: np.ndarray, read: np.ndarray) -> Any:
+    """cells × `shown`; genes of it that are not `read` are left empty."""
+    if not len(read):
+        return sparse.csr_matrix((genes.holder.n_obs, len(shown)), dtype=np.float32)
+    found = genes.matrix(layer)[:, read].compute()
+    if len(read) == len(shown):
+        return found
+    block = sparse.csr_matrix(found)
+    columns = np.searchsorted(shown, read)[block.indices]
+    return sparse.csr_matrix((block.data, columns, block.indptr), (block.shape[0], len(shown)))
+
+
+def embedding_key(handle: LazyAnnData, *keys: str) -> str:
+    """The first of `keys` that obsm has.
+
+    Raises
+    ------
+    KeyError
+        It has none.
+    """
+    there = list(handle.obsm.keys())
+    for key in keys:
+        if key in there:
+            return key
+    near = did_you_mean(_slaf.nearest(keys[-1], there) or there)
+    raise KeyError(f"obsm has no {' nor '.join(map(repr, keys))}.{near}")
+
+
+def bare(handle: LazyAnnData, *, varm: Sequence[str] = ()) -> AnnData:
+    """No cells: names and columns of the genes, arrays of `varm`, and uns."""
+    return AnnData(
+        X=sparse.csr_matrix((0, handle.n_vars), dtype=np.float32),
+        var=handle.var_deprecated,
+        varm={key: handle.varm[key] for key in varm},
+        uns=dict(handle.uns),
+    )

@@ -1,0 +1,71 @@
+"""Plots of genes and of principal components, without the cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from slaf.lazy.handle import LazyAnnData
+from slaf.pl._gather import Genes, bare
+from slaf.pl._scanpy import Given, drawn, finish, scanpy
+
+
+@drawn(scanpy.pl.highly_variable_genes)
+def highly_variable_genes(handle: LazyAnnData, given: Given) -> Any:
+    """Dispersions, or variances, by means. var is read."""
+    if "hvg" not in handle.uns:
+        raise KeyError("uns has no 'hvg'; `slaf.scanpy.pp.highly_variable_genes` sets it.")
+    return scanpy.pl.highly_variable_genes(bare(handle), **given)
+
+
+@drawn(scanpy.pl.pca_variance_ratio)
+def pca_variance_ratio(handle: LazyAnnData, given: Given) -> Any:
+    """The shares of variance of the components. uns is read."""
+    _require_pca(handle)
+    return scanpy.pl.pca_variance_ratio(bare(handle), **given)
+
+
+@drawn(scanpy.pl.pca_loadings)
+def pca_loadings(handle: LazyAnnData, given: Given) -> Any:
+    """The genes with the greatest loadings. Loadings are read."""
+    _require_pca(handle)
+    return scanpy.pl.pca_loadings(bare(handle, varm=["PCs"]), **given)
+
+
+def _require_pca(handle: LazyAnnData) -> None:
+    if "pca" not in handle.uns:
+        raise KeyError("uns has no 'pca'; `slaf.scanpy.pp.pca` sets it.")
+
+
+@drawn(scanpy.pl.highest_expr_genes)
+def highest_expr_genes(handle: LazyAnnData, given: Given) -> Any:
+    """The genes with the greatest mean share of the counts of a cell. The matrix is
+    streamed for the shares; then only these genes are read."""
+    import seaborn
+    from matplotlib import pyplot
+
+    given = dict(given)
+    n_top, symbols = given.pop("n_top", 30), given.pop("gene_symbols", None)
+    genes = Genes(handle, use_raw=False, symbols=symbols)
+    matrix = genes.matrix(given.pop("layer", None))
+    totals = np.asarray(matrix.sum(axis=1), dtype=np.float64)
+    # Of a cell without counts, all shares are 0.
+    per_count = 100 / np.where(totals == 0, 1, totals)
+    means = np.asarray(per_count @ matrix).ravel()
+    top = np.argsort(means)[::-1][:n_top]
+    shares = matrix[:, top].toarray() * per_count[:, None]
+    names = genes.names[top]
+    if genes.symbols is not None:
+        names = genes.symbols[top].astype("string")
+    ax = given.pop("ax", None)
+    if ax is None:
+        _, ax = pyplot.subplots(figsize=(5, n_top * 0.2 + 1.5))
+    how = {key: given.pop(key, None) for key in ("log", "show", "save")}
+    table = pd.DataFrame(shares, columns=names)
+    seaborn.boxplot(data=table, orient="h", ax=ax, fliersize=1, **given)
+    ax.set_xlabel("% of total counts")
+    if how["log"]:
+        ax.set_xscale("log")
+    return None if finish("highest_expr_genes", how) else ax

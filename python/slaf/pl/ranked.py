@@ -1,0 +1,169 @@
+"""Plots of what `rank_genes_groups` has found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from slaf import _slaf
+from slaf._hints import did_you_mean
+from slaf.lazy.handle import LazyAnnData
+from slaf.pl import groups
+from slaf.pl._gather import bare, cells, flat
+from slaf.pl._scanpy import Given, drawn, lent, scanpy
+
+#: What can be shown in place of means.
+_VALUES = ("scores", "logfoldchanges", "pvals", "pvals_adj", "log10_pvals", "log10_pvals_adj")
+
+
+@drawn(scanpy.pl.rank_genes_groups)
+def rank_genes_groups(handle: LazyAnnData, given: Given) -> Any:
+    """The scores of the genes of each group. No matrix is read."""
+    ranked = _Ranked(handle, given)
+    if handle.raw is not None:
+        ranked.genes.raw = bare(handle.raw)
+    return scanpy.pl.rank_genes_groups(ranked.genes, **{**given, "groups": ranked.groups})
+
+
+@drawn(scanpy.pl.rank_genes_groups_dotplot)
+def rank_genes_groups_dotplot(handle: LazyAnnData, given: Given) -> Any:
+    """A :func:`dotplot` of the first genes of each group. Groups that have no values to
+    plot, as the reference, have no dots then."""
+    return groups.dotplot(handle, **_Ranked(handle, given).with_values("dot_color_df"))
+
+
+@drawn(scanpy.pl.rank_genes_groups_matrixplot)
+def rank_genes_groups_matrixplot(handle: LazyAnnData, given: Given) -> Any:
+    """A :func:`matrixplot` of the first genes of each group."""
+    return groups.matrixplot(handle, **_Ranked(handle, given).with_values("values_df"))
+
+
+@drawn(scanpy.pl.rank_genes_groups_stacked_violin)
+def rank_genes_groups_stacked_violin(handle: LazyAnnData, given: Given) -> Any:
+    """A :func:`stacked_violin` of the first genes of each group."""
+    return groups.stacked_violin(handle, **_Ranked(handle, given).with_genes())
+
+
+@drawn(scanpy.pl.rank_genes_groups_heatmap, max_cells=groups.MAX_CELLS)
+def rank_genes_groups_heatmap(handle: LazyAnnData, given: Given) -> Any:
+    """A :func:`heatmap` of the first genes of each group."""
+    return groups.heatmap(handle, **_Ranked(handle, given).with_genes())
+
+
+@drawn(scanpy.pl.rank_genes_groups_tracksplot, max_cells=groups.MAX_CELLS)
+def rank_genes_groups_tracksplot(handle: LazyAnnData, given: Given) -> Any:
+    """A :func:`tracksplot` of the first genes of each group."""
+    return groups.tracksplot(handle, **_Ranked(handle, given).with_genes())
+
+
+@drawn(scanpy.pl.rank_genes_groups_violin)
+def rank_genes_groups_violin(handle: LazyAnnData, given: Given) -> Any:
+    """Violins of the first genes of each group and of what it was compared with. Those
+    genes are read."""
+    ranked = _Ranked(handle, given)
+    use_raw = given.get("use_raw")
+    names = flat(given.get("gene_names"))
+    for group in ranked.groups if not names else ():
+        names += ranked.result["names"][group][: given.get("n_genes", 20)].tolist()
+    part = cells(
+        handle,
+        [ranked.groupby, *names],
+        use_raw=bool(ranked.result["params"]["use_raw"]) if use_raw is None else use_raw,
+        gene_symbols=given.get("gene_symbols"),
+    )
+    with lent(handle, part):
+        return scanpy.pl.rank_genes_groups_violin(part, **{**given, "groups": ranked.groups})
+
+
+class _Ranked:
+    """The result that a plot is of, and the genes that it shows.
+
+    Raises
+    ------
+    KeyError
+        There is no such result or group.
+    """
+
+    def __init__(self, handle: LazyAnnData, given: Given):
+        self.handle, self.given = handle, dict(given)
+        self.key = self.given.pop("key", None) or "rank_genes_groups"
+        if self.key not in handle.uns:
+            near = did_you_mean(_slaf.nearest(self.key, list(handle.uns.keys())))
+            raise KeyError(
+                f"uns has no {self.key!r}; `slaf.scanpy.tl.rank_genes_groups` sets it.{near}"
+            )
+        self.result = handle.uns[self.key]
+        self.genes = bare(handle)
+        self.groupby = str(self.result["params"]["groupby"])
+        known = list(self.result["names"].dtype.names)
+        self.groups = flat(self.given.pop("groups", None)) or known
+        for group in self.groups:
+            if group not in known:
+                near = did_you_mean(_slaf.nearest(str(group), known) or known[:4])
+                raise KeyError(f"No genes are ranked for the group {group!r}.{near}")
+
+    def with_genes(self) -> Given:
+        """What to call the plot with that takes genes by name."""
+        given = dict(self.given)
+        n_genes, least = given.pop("n_genes", None), given.pop("min_logfoldchange", None)
+        if given.get("var_names") is None:
+            given["var_names"] = self._first(10 if n_genes is None else n_genes, least)
+        elif n_genes is not None:
+            raise ValueError("Genes are `var_names`, or the first `n_genes`: give one of both.")
+        given["groupby"] = given.get("groupby") or self.groupby
+        given.setdefault("dendrogram", True)
+        return given
+
+    def _first(self, n_genes: int, least: float | None) -> dict[str, list[str]]:
+        """The first genes of each group or, of a negative number, the last."""
+        names = {group: self._table(group, least)["names"].dropna() for group in self.groups}
+        some = {g: list(n[n_genes:] if n_genes < 0 else n[:n_genes]) for g, n in names.items()}
+        some = {group: found for group, found in some.items() if found}
+        if not some:
+            raise ValueError(f"No gene has a log fold change above `min_logfoldchange={least}`.")
+        return some
+
+    def _table(self, group: str, least: float | None = None) -> pd.DataFrame:
+        symbols = self.given.get("gene_symbols")
+        table = scanpy.get.rank_genes_groups_df(
+            self.genes, group, key=self.key, gene_symbols=symbols, log2fc_min=least
+        )
+        return table if symbols is None else table.assign(names=table[symbols])
+
+    def with_values(self, frame: str) -> Given:
+        """The same, with the frame of values and its title, if they are asked for."""
+        shown = self.given.pop("values_to_plot", None)
+        given = self.with_genes()
+        if shown is None:
+            return given
+        if shown not in _VALUES:
+            near = did_you_mean(_slaf.nearest(str(shown), _VALUES) or _VALUES)
+            raise ValueError(f"There are no values {shown!r} to plot.{near}")
+        if given["groupby"] != self.groupby:
+            raise ValueError(
+                f"{shown!r} are of the groups of {self.groupby!r}, not of {given['groupby']!r}."
+            )
+        title = shown.replace("_", " ").replace("pvals", "p-value")
+        given.setdefault(
+            "colorbar_title", "log fold change" if shown == "logfoldchanges" else title
+        )
+        return {**given, frame: self._values(shown, flat(given["var_names"]))}
+
+    def _values(self, shown: str, names: list[str]) -> pd.DataFrame:
+        """Groups × genes; of genes that a group has no value of, 1, as scanpy has it."""
+        if len(self.result["names"]) < self.handle.n_vars:
+            raise ValueError(
+                f"Values are stored of {len(self.result['names']):,} of {self.handle.n_vars:,} "
+                "genes. Rank without `n_genes` to store all."
+            )
+        known = self.result["names"].dtype.names
+        tables = pd.concat([self._table(group).assign(group=group) for group in known])
+        column = shown.removeprefix("log10_")
+        values = tables.pivot(index="names", columns="group", values=column).fillna(1)
+        if shown != column:
+            values = -np.log10(values)
+        # The reference was not compared with itself.
+        categories = self.handle[:].obs[self.groupby].astype("category").cat.categories
+        return values.loc[names].T.reindex(categories)

@@ -1,0 +1,32 @@
+"""How like groups of cells are to each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anndata import AnnData
+
+from slaf.lazy.handle import LazyAnnData
+from slaf.pl._aggregate import grouping_columns
+from slaf.pl._dendrogram import add_dendrogram
+from slaf.pl._gather import flat, obs_of
+from slaf.pl._scanpy import Given, drawn, scanpy
+
+
+@drawn(scanpy.pl.dendrogram)
+def dendrogram(handle: LazyAnnData, given: Given) -> Any:
+    """The tree of the groups; it is made of their means, if uns has none."""
+    return _of_tree(scanpy.pl.dendrogram, handle, given, given.get("dendrogram_key"))
+
+
+@drawn(scanpy.pl.correlation_matrix)
+def correlation_matrix(handle: LazyAnnData, given: Given) -> Any:
+    """Correlations of the means of the groups, which are made if uns has none."""
+    return _of_tree(scanpy.pl.correlation_matrix, handle, given, given.get("dendrogram"))
+
+
+def _of_tree(function: Any, handle: LazyAnnData, given: Given, key: Any) -> Any:
+    groupby = flat(given["groupby"])
+    add_dendrogram(handle, groupby, key)
+    obs = grouping_columns(obs_of(handle[:], groupby), groupby)
+    return function(AnnData(obs=obs, uns=dict(handle.uns)), **given)
