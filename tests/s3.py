@@ -44,8 +44,6 @@ class Fault:
 class S3:
     """The server, from start to end of a `with`. Nothing of it is on disk."""
 
-    bucket = "slaf-tests"
-
     def __enter__(self) -> S3:
         self._process = subprocess.Popen(
             [sys.executable, s3_server.__file__],
@@ -59,6 +57,8 @@ class S3:
             self.kill()
             raise RuntimeError("the S3 server has not started: are moto[s3] and flask there?")
         self._port = int(port)
+        # Its own name: who has met one server looks for its bucket there.
+        self.bucket = f"slaf-tests-{self._port}"
         self._call("PUT", f"/{self.bucket}")
         return self
 

@@ -169,8 +169,7 @@ def test_a_dead_server(mortal, counts_h5ad):
     mortal.kill()
     url = mortal.url("counts.slaf")
     for called in (["info", url], ["query", url, "SELECT 1"], ["convert", counts_h5ad, url]):
-        # A process stays with the first server that it meets.
-        done = apart(*called, env=environment(mortal))
+        done = slaf(mortal, *called)
         complaint(done.returncode, done.stderr, url)
 
 

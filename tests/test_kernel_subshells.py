@@ -80,6 +80,7 @@ def test_output_and_names(shared, subshell):
         "%%sql\nSELECT COUNT(*) FROM expression a CROSS JOIN expression b "
         "WHERE a.value * b.value > {{print('begun') or 3}}",
     ],
+    ids=["computes", "awaits", "works in Rust"],
 )
 def test_an_interrupt_reaches_a_subshell_if_no_other_cell_runs(shared, subshell, pbmc_slaf, code):
     shared.run(f"from slaf import SLAFArray\npbmc = SLAFArray({str(pbmc_slaf)!r})")
