@@ -402,13 +402,13 @@ def test_categories_are_shaded_in_their_colours(handle):
 
 
 def test_shaded_from_half_a_million(handle, monkeypatch):
-    from slaf.pl import _shade
+    from slaf.pl import shading
 
-    monkeypatch.setattr(_shade, "SHADED_FROM", 699)
+    monkeypatch.setattr(shading, "SHADED_FROM", 699)
     assert len(pictures(pl.umap(handle, show=False))) == 1
     assert len(pictures(pl.umap(handle, show=False, shade=False))) == 0
     assert len(pictures(pl.umap(handle, color=["LYZ", "phase"], show=False)[1])) == 1
-    monkeypatch.setattr(_shade, "find_spec", lambda name: None)
+    monkeypatch.setattr(shading, "find_spec", lambda name: None)
     with pytest.warns(UserWarning, match="slaf-jupyter\\[plots\\]"):
         assert len(pictures(pl.umap(handle, show=False))) == 0
     with pytest.raises(ImportError, match="slaf-jupyter\\[plots\\]"):

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from slaf.lazy.handle import LazyAnnData
-from slaf.pl._gather import cells, embedding_key, flat
-from slaf.pl._scanpy import Given, drawn, finish, lent, scanpy
-from slaf.pl._shade import is_shaded, shade_points
+from slaf.lazy.handle import LazyHandle
+from slaf.pl.gathered import cells, embedding_key, flat
+from slaf.pl.shading import is_shaded, shade_points
+from slaf.pl.with_scanpy import Given, drawn, finish, lent, scanpy
 
 
 @drawn(scanpy.pl.embedding, shade=None)
-def embedding(handle: LazyAnnData, given: Given) -> Any:
+def embedding(handle: LazyHandle, given: Given) -> Any:
     """Cells in an embedding. It is read, and what `color` names. With `shade`, by
     default of more than 500,000 cells, points are made a picture by datashader: of
     numbers, a pixel shows the greatest or, with `sort_order=False`, the mean."""
@@ -21,42 +21,42 @@ def embedding(handle: LazyAnnData, given: Given) -> Any:
 
 
 @drawn(scanpy.pl.umap, shade=None)
-def umap(handle: LazyAnnData, given: Given) -> Any:
+def umap(handle: LazyHandle, given: Given) -> Any:
     """Cells in their UMAP. It is read, and what `color` names. `shade`: as of
     :func:`embedding`."""
     return _embedding(scanpy.pl.umap, "umap", handle, given)
 
 
 @drawn(scanpy.pl.tsne, shade=None)
-def tsne(handle: LazyAnnData, given: Given) -> Any:
+def tsne(handle: LazyHandle, given: Given) -> Any:
     """Cells in their t-SNE. It is read, and what `color` names. `shade`: as of
     :func:`embedding`."""
     return _embedding(scanpy.pl.tsne, "tsne", handle, given)
 
 
 @drawn(scanpy.pl.diffmap, shade=None)
-def diffmap(handle: LazyAnnData, given: Given) -> Any:
+def diffmap(handle: LazyHandle, given: Given) -> Any:
     """Cells in their diffusion map. It is read, and what `color` names. `shade`: as of
     :func:`embedding`."""
     return _embedding(scanpy.pl.diffmap, "diffmap", handle, given)
 
 
 @drawn(scanpy.pl.pca, shade=None)
-def pca(handle: LazyAnnData, given: Given) -> Any:
+def pca(handle: LazyHandle, given: Given) -> Any:
     """Cells in their principal components. Those are read, and what `color` names.
     `shade`: as of :func:`embedding`."""
     return _embedding(scanpy.pl.pca, "pca", handle, given)
 
 
 @drawn(scanpy.pl.draw_graph, shade=None)
-def draw_graph(handle: LazyAnnData, given: Given) -> Any:
+def draw_graph(handle: LazyHandle, given: Given) -> Any:
     """Cells as a graph is laid out. The layout is read, and what `color` names.
     `shade`: as of :func:`embedding`."""
     layout = given.get("layout") or handle.uns["draw_graph"]["params"]["layout"]
     return _embedding(scanpy.pl.draw_graph, f"draw_graph_{layout}", handle, given)
 
 
-def _embedding(function: Any, basis: str, handle: LazyAnnData, given: Given) -> Any:
+def _embedding(function: Any, basis: str, handle: LazyHandle, given: Given) -> Any:
     given = dict(given)
     shade = is_shaded(given.pop("shade"), handle.n_obs)
     if shade and (given.get("projection") == "3d" or given.get("add_outline")):
@@ -89,14 +89,14 @@ def _named(given: Given) -> list[str]:
     return [*names, given["mask_obs"]] if isinstance(given.get("mask_obs"), str) else names
 
 
-def _arrays(handle: LazyAnnData, basis: str, given: Given) -> list[str]:
+def _arrays(handle: LazyHandle, basis: str, given: Given) -> list[str]:
     """The keys of obsm that are looked at."""
     arrows = (f"velocity_{basis}", f"Delta_{basis}") if given.get("arrows") else ()
     found = embedding_key(handle, basis, f"X_{basis}")
     return [found, *(key for key in arrows if key in handle.obsm)]
 
 
-def _add_graph(handle: LazyAnnData, part: Any, key: str) -> None:
+def _add_graph(handle: LazyHandle, part: Any, key: str) -> None:
     """The neighbours that edges are drawn between."""
     told = handle.uns.get(key, {})
     for what in ("connectivities", "distances"):

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slaf.lazy.handle import LazyAnnData
-from slaf.pl._gather import Genes, bare
-from slaf.pl._scanpy import Given, drawn, finish, scanpy
+from slaf.lazy.handle import LazyHandle
+from slaf.pl.gathered import Genes, bare
+from slaf.pl.with_scanpy import Given, drawn, finish, scanpy
 
 
 @drawn(scanpy.pl.highly_variable_genes)
-def highly_variable_genes(handle: LazyAnnData, given: Given) -> Any:
+def highly_variable_genes(handle: LazyHandle, given: Given) -> Any:
     """Dispersions, or variances, by means. var is read."""
     if "hvg" not in handle.uns:
         raise KeyError("uns has no 'hvg'; `slaf.scanpy.pp.highly_variable_genes` sets it.")
@@ -21,26 +21,26 @@ def highly_variable_genes(handle: LazyAnnData, given: Given) -> Any:
 
 
 @drawn(scanpy.pl.pca_variance_ratio)
-def pca_variance_ratio(handle: LazyAnnData, given: Given) -> Any:
+def pca_variance_ratio(handle: LazyHandle, given: Given) -> Any:
     """The shares of variance of the components. uns is read."""
     _require_pca(handle)
     return scanpy.pl.pca_variance_ratio(bare(handle), **given)
 
 
 @drawn(scanpy.pl.pca_loadings)
-def pca_loadings(handle: LazyAnnData, given: Given) -> Any:
+def pca_loadings(handle: LazyHandle, given: Given) -> Any:
     """The genes with the greatest loadings. Loadings are read."""
     _require_pca(handle)
     return scanpy.pl.pca_loadings(bare(handle, varm=["PCs"]), **given)
 
 
-def _require_pca(handle: LazyAnnData) -> None:
+def _require_pca(handle: LazyHandle) -> None:
     if "pca" not in handle.uns:
         raise KeyError("uns has no 'pca'; `slaf.scanpy.pp.pca` sets it.")
 
 
 @drawn(scanpy.pl.highest_expr_genes)
-def highest_expr_genes(handle: LazyAnnData, given: Given) -> Any:
+def highest_expr_genes(handle: LazyHandle, given: Given) -> Any:
     """The genes with the greatest mean share of the counts of a cell. The matrix is
     streamed for the shares; then only these genes are read."""
     import seaborn

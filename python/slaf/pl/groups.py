@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from slaf.lazy.handle import LazyAnnData
-from slaf.pl._aggregate import Grouped, check_order, grouped, grouping_columns, groups_of
-from slaf.pl._dendrogram import with_dendrogram
-from slaf.pl._gather import Genes, cells, check_groups, check_names, flat, genes_named, takes_raw
-from slaf.pl._scanpy import Given, drawn, finish, lent, scanpy
+from slaf.lazy.handle import LazyHandle
+from slaf.pl.dendrograms import with_dendrogram
+from slaf.pl.gathered import Genes, cells, check_groups, check_names, flat, genes_named, takes_raw
+from slaf.pl.group_means import Grouped, check_order, grouped, grouping_columns, groups_of
+from slaf.pl.with_scanpy import Given, drawn, finish, lent, scanpy
 
 #: Cells up to which each is drawn by itself.
 MAX_CELLS = 200_000
@@ -22,14 +22,14 @@ _DONE = ("use_raw", "layer", "gene_symbols", "log", "num_categories", "mean_only
 
 
 @drawn(scanpy.pl.dotplot)
-def dotplot(handle: LazyAnnData, given: Given) -> Any:
+def dotplot(handle: LazyHandle, given: Given) -> Any:
     """A dot plot. The genes are read and summed up by group; a table of cells × genes
     is never made. Groups without a cell are left out."""
     return _of_means(scanpy.pl.dotplot, handle, given, _dots)
 
 
 @drawn(scanpy.pl.matrixplot)
-def matrixplot(handle: LazyAnnData, given: Given) -> Any:
+def matrixplot(handle: LazyHandle, given: Given) -> Any:
     """A matrix plot. The genes are read and summed up by group; a table of cells ×
     genes is never made. Groups without a cell are left out."""
     return _of_means(scanpy.pl.matrixplot, handle, given, lambda plot, found: None)
@@ -40,7 +40,7 @@ def _dots(plot: Any, found: Grouped) -> None:
     plot.dot_size_df = found.shares.loc[list(sizes.index), sizes.columns]
 
 
-def _of_means(function: Any, handle: LazyAnnData, given: Given, then: Any) -> Any:
+def _of_means(function: Any, handle: LazyHandle, given: Given, then: Any) -> Any:
     """`function` on a row for each group, whose mean is itself; `then` sets what is no
     mean."""
     with_dendrogram(handle, given)
@@ -58,26 +58,26 @@ def _of_means(function: Any, handle: LazyAnnData, given: Given, then: Any) -> An
 
 
 @drawn(scanpy.pl.stacked_violin)
-def stacked_violin(handle: LazyAnnData, given: Given) -> Any:
+def stacked_violin(handle: LazyHandle, given: Given) -> Any:
     """Stacked violins. The genes are read; groups without a cell are left out."""
     return _of_cells(scanpy.pl.stacked_violin, handle, given)
 
 
 @drawn(scanpy.pl.heatmap, max_cells=MAX_CELLS)
-def heatmap(handle: LazyAnnData, given: Given) -> Any:
+def heatmap(handle: LazyHandle, given: Given) -> Any:
     """A heatmap, a row a cell. The genes are read. Of more cells than `max_cells`, so
     many are drawn, evenly from each group, and a warning says so; None draws all."""
     return _of_cells(scanpy.pl.heatmap, handle, given)
 
 
 @drawn(scanpy.pl.tracksplot, max_cells=MAX_CELLS)
-def tracksplot(handle: LazyAnnData, given: Given) -> Any:
+def tracksplot(handle: LazyHandle, given: Given) -> Any:
     """Tracks, a bar a cell. The genes are read. Of more cells than `max_cells`, so many
     are drawn, evenly from each group, and a warning says so; None draws all."""
     return _of_cells(scanpy.pl.tracksplot, handle, given)
 
 
-def _of_cells(function: Any, handle: LazyAnnData, given: Given) -> Any:
+def _of_cells(function: Any, handle: LazyHandle, given: Given) -> Any:
     given = dict(given)
     groupby = flat(given.get("groupby"))
     check_groups(handle, groupby)
@@ -87,7 +87,7 @@ def _of_cells(function: Any, handle: LazyAnnData, given: Given) -> Any:
         return function(part, **given)
 
 
-def _some(handle: LazyAnnData, groupby: list[str], most: int | None) -> LazyAnnData:
+def _some(handle: LazyHandle, groupby: list[str], most: int | None) -> LazyHandle:
     """The cells of a group: if those are too many, every k-th of each. Groups without a
     cell are left out."""
     chosen = np.arange(handle.n_obs)
@@ -108,7 +108,7 @@ def _some(handle: LazyAnnData, groupby: list[str], most: int | None) -> LazyAnnD
     return handle[chosen] if len(chosen) < handle.n_obs else handle[:]
 
 
-def _values(handle: LazyAnnData, groupby: list[str], given: Given) -> AnnData:
+def _values(handle: LazyHandle, groupby: list[str], given: Given) -> AnnData:
     names, use_raw, layer = genes_named(given), given.get("use_raw"), given.get("layer")
     symbols = given.get("gene_symbols")
     # These plots know a gene by its symbol alone, and only where the values are.
@@ -123,7 +123,7 @@ def _values(handle: LazyAnnData, groupby: list[str], given: Given) -> AnnData:
 
 
 @drawn(scanpy.pl.violin)
-def violin(handle: LazyAnnData, given: Given) -> Any:
+def violin(handle: LazyHandle, given: Given) -> Any:
     """Violins of genes and columns of obs. Those are read, and no others."""
     groupby = flat(given.get("groupby"))
     if groupby:

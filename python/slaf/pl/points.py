@@ -7,14 +7,14 @@ from typing import Any
 from anndata import AnnData
 from matplotlib.colors import is_color_like
 
-from slaf.lazy.handle import LazyAnnData
-from slaf.pl._gather import cells, embedding_key, flat
-from slaf.pl._scanpy import Given, drawn, finish, lent, require_data, scanpy
+from slaf.lazy.handle import LazyHandle
+from slaf.pl.gathered import cells, embedding_key, flat
 from slaf.pl.groups import MAX_CELLS, violin
+from slaf.pl.with_scanpy import Given, drawn, finish, lent, require_data, scanpy
 
 
 @drawn(scanpy.pl.scatter)
-def scatter(handle: LazyAnnData, given: Given) -> Any:
+def scatter(handle: LazyHandle, given: Given) -> Any:
     """Cells by columns of obs and genes, genes by columns of var and cells, or cells in
     an embedding. What is named is read, and no more."""
     basis = given.get("basis")
@@ -33,7 +33,7 @@ def scatter(handle: LazyAnnData, given: Given) -> Any:
         return scanpy.pl.scatter(part, **given)
 
 
-def _named(handle: LazyAnnData, given: Given) -> list[str]:
+def _named(handle: LazyHandle, given: Given) -> list[str]:
     """What is looked up: all but plain colours."""
     colours = given.get("color")
     colours = [colours] if is_color_like(colours) else flat(colours)
@@ -42,7 +42,7 @@ def _named(handle: LazyAnnData, given: Given) -> list[str]:
     return [name for name in (given.get("x"), given.get("y"), *looked_up) if name is not None]
 
 
-def _are_of_genes(handle: LazyAnnData, names: list[str]) -> bool:
+def _are_of_genes(handle: LazyHandle, names: list[str]) -> bool:
     """Whether all are columns of var, or cells, as scanpy looks when not all are
     columns of obs, or genes."""
     holders = [handle] if handle.raw is None else [handle, handle.raw]
@@ -55,7 +55,7 @@ def _are_of_genes(handle: LazyAnnData, names: list[str]) -> bool:
 
 
 def qc(
-    handle: LazyAnnData | AnnData,
+    handle: LazyHandle | AnnData,
     *,
     groupby: str | None = None,
     share: str | None = None,

@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 
 from slaf import _slaf
-from slaf._hints import did_you_mean
-from slaf.lazy.handle import LazyAnnData
+from slaf.ground.hints import did_you_mean
+from slaf.lazy.handle import LazyHandle
 from slaf.pl import groups
-from slaf.pl._gather import bare, cells, flat
-from slaf.pl._scanpy import Given, drawn, lent, scanpy
+from slaf.pl.gathered import bare, cells, flat
+from slaf.pl.with_scanpy import Given, drawn, lent, scanpy
 
 #: What can be shown in place of means.
 _VALUES = ("scores", "logfoldchanges", "pvals", "pvals_adj", "log10_pvals", "log10_pvals_adj")
 
 
 @drawn(scanpy.pl.rank_genes_groups)
-def rank_genes_groups(handle: LazyAnnData, given: Given) -> Any:
+def rank_genes_groups(handle: LazyHandle, given: Given) -> Any:
     """The scores of the genes of each group. No matrix is read."""
     ranked = _Ranked(handle, given)
     if handle.raw is not None:
@@ -28,38 +28,38 @@ def rank_genes_groups(handle: LazyAnnData, given: Given) -> Any:
 
 
 @drawn(scanpy.pl.rank_genes_groups_dotplot)
-def rank_genes_groups_dotplot(handle: LazyAnnData, given: Given) -> Any:
+def rank_genes_groups_dotplot(handle: LazyHandle, given: Given) -> Any:
     """A :func:`dotplot` of the first genes of each group. Groups that have no values to
     plot, as the reference, have no dots then."""
     return groups.dotplot(handle, **_Ranked(handle, given).with_values("dot_color_df"))
 
 
 @drawn(scanpy.pl.rank_genes_groups_matrixplot)
-def rank_genes_groups_matrixplot(handle: LazyAnnData, given: Given) -> Any:
+def rank_genes_groups_matrixplot(handle: LazyHandle, given: Given) -> Any:
     """A :func:`matrixplot` of the first genes of each group."""
     return groups.matrixplot(handle, **_Ranked(handle, given).with_values("values_df"))
 
 
 @drawn(scanpy.pl.rank_genes_groups_stacked_violin)
-def rank_genes_groups_stacked_violin(handle: LazyAnnData, given: Given) -> Any:
+def rank_genes_groups_stacked_violin(handle: LazyHandle, given: Given) -> Any:
     """A :func:`stacked_violin` of the first genes of each group."""
     return groups.stacked_violin(handle, **_Ranked(handle, given).with_genes())
 
 
 @drawn(scanpy.pl.rank_genes_groups_heatmap, max_cells=groups.MAX_CELLS)
-def rank_genes_groups_heatmap(handle: LazyAnnData, given: Given) -> Any:
+def rank_genes_groups_heatmap(handle: LazyHandle, given: Given) -> Any:
     """A :func:`heatmap` of the first genes of each group."""
     return groups.heatmap(handle, **_Ranked(handle, given).with_genes())
 
 
 @drawn(scanpy.pl.rank_genes_groups_tracksplot, max_cells=groups.MAX_CELLS)
-def rank_genes_groups_tracksplot(handle: LazyAnnData, given: Given) -> Any:
+def rank_genes_groups_tracksplot(handle: LazyHandle, given: Given) -> Any:
     """A :func:`tracksplot` of the first genes of each group."""
     return groups.tracksplot(handle, **_Ranked(handle, given).with_genes())
 
 
 @drawn(scanpy.pl.rank_genes_groups_violin)
-def rank_genes_groups_violin(handle: LazyAnnData, given: Given) -> Any:
+def rank_genes_groups_violin(handle: LazyHandle, given: Given) -> Any:
     """Violins of the first genes of each group and of what it was compared with. Those
     genes are read."""
     ranked = _Ranked(handle, given)
@@ -86,7 +86,7 @@ class _Ranked:
         There is no such result or group.
     """
 
-    def __init__(self, handle: LazyAnnData, given: Given):
+    def __init__(self, handle: LazyHandle, given: Given):
         self.handle, self.given = handle, dict(given)
         self.key = self.given.pop("key", None) or "rank_genes_groups"
         if self.key not in handle.uns:

@@ -6,26 +6,26 @@ from typing import Any
 
 from anndata import AnnData
 
-from slaf.lazy.handle import LazyAnnData
-from slaf.pl._aggregate import grouping_columns
-from slaf.pl._dendrogram import add_dendrogram
-from slaf.pl._gather import flat, obs_of
-from slaf.pl._scanpy import Given, drawn, scanpy
+from slaf.lazy.handle import LazyHandle
+from slaf.pl.dendrograms import add_dendrogram
+from slaf.pl.gathered import flat, obs_of
+from slaf.pl.group_means import grouping_columns
+from slaf.pl.with_scanpy import Given, drawn, scanpy
 
 
 @drawn(scanpy.pl.dendrogram)
-def dendrogram(handle: LazyAnnData, given: Given) -> Any:
+def dendrogram(handle: LazyHandle, given: Given) -> Any:
     """The tree of the groups; it is made of their means, if uns has none."""
     return _of_tree(scanpy.pl.dendrogram, handle, given, given.get("dendrogram_key"))
 
 
 @drawn(scanpy.pl.correlation_matrix)
-def correlation_matrix(handle: LazyAnnData, given: Given) -> Any:
+def correlation_matrix(handle: LazyHandle, given: Given) -> Any:
     """Correlations of the means of the groups, which are made if uns has none."""
     return _of_tree(scanpy.pl.correlation_matrix, handle, given, given.get("dendrogram"))
 
 
-def _of_tree(function: Any, handle: LazyAnnData, given: Given, key: Any) -> Any:
+def _of_tree(function: Any, handle: LazyHandle, given: Given, key: Any) -> Any:
     groupby = flat(given["groupby"])
     add_dendrogram(handle, groupby, key)
     obs = grouping_columns(obs_of(handle[:], groupby), groupby)

@@ -8,14 +8,14 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from slaf.lazy.handle import LazyAnnData
-from slaf.pl._aggregate import grouping_columns
-from slaf.pl._gather import check_groups, flat, obs_of
-from slaf.pl._scanpy import Given, keep, scanpy
-from slaf.pp.components import pca
+from slaf.lazy.handle import LazyHandle
+from slaf.pl.gathered import check_groups, flat, obs_of
+from slaf.pl.group_means import grouping_columns
+from slaf.pl.with_scanpy import Given, keep, scanpy
+from slaf.pp.principal_components import pca
 
 
-def add_dendrogram(handle: LazyAnnData, groupby: str | list[str], key: bool | str | None) -> None:
+def add_dendrogram(handle: LazyHandle, groupby: str | list[str], key: bool | str | None) -> None:
     """Sets `uns[key]`, by default that of the columns, if it is not there.
 
     Raises
@@ -35,7 +35,7 @@ def add_dendrogram(handle: LazyAnnData, groupby: str | list[str], key: bool | st
     keep(handle, key, {**part.uns[key], "use_rep": None})
 
 
-def _representation(handle: LazyAnnData) -> np.ndarray | pd.DataFrame:
+def _representation(handle: LazyHandle) -> np.ndarray | pd.DataFrame:
     if handle.n_vars <= scanpy.settings.N_PCS:
         x = handle.X.compute()
         return x.toarray() if sparse.issparse(x) else x
@@ -44,7 +44,7 @@ def _representation(handle: LazyAnnData) -> np.ndarray | pd.DataFrame:
     return handle.obsm["X_pca"]
 
 
-def with_dendrogram(handle: LazyAnnData, given: Given, *, default: bool | None = False) -> None:
+def with_dendrogram(handle: LazyHandle, given: Given, *, default: bool | None = False) -> None:
     """Before a plot that may be given `dendrogram`: True, or the key of one."""
     wanted = given.get("dendrogram", default)
     if wanted:

@@ -11,10 +11,10 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from slaf.lazy.handle import LazyAnnData
+from slaf.lazy.handle import LazyHandle
 from slaf.lazy.matrix import LazyExpressionMatrix
-from slaf.pl._gather import Genes, check_groups, check_names, flat, genes_named, obs_of, takes_raw
-from slaf.pl._scanpy import Given, scanpy
+from slaf.pl.gathered import Genes, check_groups, check_names, flat, genes_named, obs_of, takes_raw
+from slaf.pl.with_scanpy import Given, scanpy
 
 #: Cells × genes that are read at once: 1M cells of 64 genes, of which a tenth is
 #: stored.
@@ -33,7 +33,7 @@ class Grouped:
     of_cells: pd.CategoricalIndex
 
 
-def grouped(handle: LazyAnnData, given: Given) -> Grouped:
+def grouped(handle: LazyHandle, given: Given) -> Grouped:
     """Of the genes and columns of obs `given["var_names"]`, by `given["groupby"]`; the
     other parameters are those of scanpy's `pl.DotPlot`, too. Sums are of float64.
 

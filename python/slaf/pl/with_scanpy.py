@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData, ImplicitModificationWarning
 
-from slaf.lazy.handle import LazyAnnData
+from slaf.lazy.handle import LazyHandle
 
 try:
     import scanpy
@@ -30,12 +30,12 @@ def drawn(function: Callable[..., Any], **own: Any) -> Callable[..., Any]:
     scanpy's `function`, and those of its `own` with their defaults. What is no
     handle goes straight to scanpy."""
 
-    def decorate(draw: Callable[[LazyAnnData, Given], Any]) -> Callable[..., Any]:
+    def decorate(draw: Callable[[LazyHandle, Given], Any]) -> Callable[..., Any]:
         signature = inspect.signature(function)
 
         @wraps(function)
         def plot(adata: Any, *args: Any, **kwargs: Any) -> Any:
-            if not isinstance(adata, LazyAnnData):
+            if not isinstance(adata, LazyHandle):
                 require_data(adata)
                 return function(adata, *args, **kwargs)
             named = list(signature.bind_partial(adata, *args).arguments.items())[1:]
@@ -81,7 +81,7 @@ def _with(signature: inspect.Signature, own: Given) -> inspect.Signature:
 
 
 @contextmanager
-def lent(handle: LazyAnnData, part: AnnData) -> Iterator[None]:
+def lent(handle: LazyHandle, part: AnnData) -> Iterator[None]:
     """Colours and the like that scanpy puts into `part.uns` are the handle's, too."""
     before = dict(part.uns)
     yield
@@ -90,7 +90,7 @@ def lent(handle: LazyAnnData, part: AnnData) -> Iterator[None]:
             keep(handle, key, value)
 
 
-def keep(handle: LazyAnnData, key: str, value: Any) -> None:
+def keep(handle: LazyHandle, key: str, value: Any) -> None:
     """Sets `uns[key]`. A view becomes a handle of its own for it, as AnnData's do; who
     asked for a plot is not warned of that."""
     with warnings.catch_warnings():

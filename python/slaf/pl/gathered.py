@@ -11,8 +11,8 @@ from anndata import AnnData
 from scipy import sparse
 
 from slaf import _slaf
-from slaf._hints import did_you_mean
-from slaf.lazy.handle import LazyAnnData
+from slaf.ground.hints import did_you_mean
+from slaf.lazy.handle import LazyHandle
 from slaf.lazy.matrix import LazyExpressionMatrix
 
 
@@ -41,7 +41,7 @@ def genes_named(given: Mapping[str, Any]) -> list[Any]:
     return names
 
 
-def takes_raw(handle: LazyAnnData, use_raw: bool | None, layer: Any = None) -> bool:
+def takes_raw(handle: LazyHandle, use_raw: bool | None, layer: Any = None) -> bool:
     """Whether scanpy would take the values from raw.
 
     Raises
@@ -69,7 +69,7 @@ class Genes:
     """
 
     def __init__(
-        self, handle: LazyAnnData, use_raw: bool, symbols: str | None, *, alone: bool = False
+        self, handle: LazyHandle, use_raw: bool, symbols: str | None, *, alone: bool = False
     ):
         self.holder = handle.raw if use_raw else handle
         self.names = self.holder.var_names
@@ -129,7 +129,7 @@ def _require_one(names: pd.Index, advice: str) -> None:
         raise ValueError(f"{twice[0]!r} is the name of {(names == twice[0]).sum()} genes. {advice}")
 
 
-def check_groups(handle: LazyAnnData, groupby: Sequence[str]) -> None:
+def check_groups(handle: LazyHandle, groupby: Sequence[str]) -> None:
     """Raises
     ------
     KeyError
@@ -163,7 +163,7 @@ def check_names(wanted: Collection[Any], obs: pd.DataFrame, *genes: Genes) -> No
 
 
 def cells(
-    handle: LazyAnnData,
+    handle: LazyHandle,
     wanted: Iterable[Any],
     *,
     use_raw: bool | None = None,
@@ -220,7 +220,7 @@ def _symbols_of(symbols: str | None, holder: Any, other: Any) -> str | None:
     return None if elsewhere and symbols not in holder.var.columns else symbols
 
 
-def obs_of(handle: LazyAnnData, wanted: Iterable[Any]) -> pd.DataFrame:
+def obs_of(handle: LazyHandle, wanted: Iterable[Any]) -> pd.DataFrame:
     """The columns of obs that are `wanted`."""
     columns = [name for name in wanted if name in handle.obs.columns]
     return handle.obs[columns] if columns else pd.DataFrame(index=handle.obs_names)
@@ -238,7 +238,7 @@ def _values(genes: Genes, layer: str | None, shown: np.ndarray, read: np.ndarray
     return sparse.csr_matrix((block.data, columns, block.indptr), (block.shape[0], len(shown)))
 
 
-def embedding_key(handle: LazyAnnData, *keys: str) -> str:
+def embedding_key(handle: LazyHandle, *keys: str) -> str:
     """The first of `keys` that obsm has.
 
     Raises
@@ -254,7 +254,7 @@ def embedding_key(handle: LazyAnnData, *keys: str) -> str:
     raise KeyError(f"obsm has no {' nor '.join(map(repr, keys))}.{near}")
 
 
-def bare(handle: LazyAnnData, *, varm: Sequence[str] = ()) -> AnnData:
+def bare(handle: LazyHandle, *, varm: Sequence[str] = ()) -> AnnData:
     """No cells: names and columns of the genes, arrays of `varm`, and uns."""
     return AnnData(
         X=sparse.csr_matrix((0, handle.n_vars), dtype=np.float32),
