@@ -206,7 +206,7 @@ def test_what_cannot_be_asked_is_refused(path):
             handle.obsm.search(**({"key": "X_pca", "query": np.ones(D)} | more))
         assert text in str(raised.value)
     done = here("index", path, "--vector", "X_pac")
-    assert done.returncode == 1 and "'X_pac' is not in obsm" in done.stderr
+    assert done.returncode == 1 and "There is no embedding `X_pac`" in done.stderr
 
 
 def test_labels_are_transferred_as_by_scikit_learn(path, adata, tmp_path):

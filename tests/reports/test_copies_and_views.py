@@ -15,6 +15,7 @@ from checks import assert_same
 from scipy import sparse
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
+from slaf.lazy.state import state_of
 
 N, M = 6, 4
 
@@ -245,7 +246,7 @@ def test_a_view_that_is_written_to_is_as_anndatas(path, key, write):
         # AnnData's view of such a view is without what `.loc` wrote.
         assert_same(ours[1:3].to_adata(), theirs.copy()[1:3].copy())
         assert_same(ours.copy().to_adata(), theirs.copy())
-        ours._actualise() if ours.is_view else None
+        state_of(ours).actualise()
         assert_same(ours.to_adata(), theirs.copy())
     assert_same(handle.to_adata(), made())
 

@@ -127,7 +127,13 @@ class Sections(OverState):
     def raw(self) -> Any:
         """The cells of this handle with all genes of `raw`, or None."""
         raw = self._state.raw
-        return None if raw is None else type(self).over(raw)
+        if raw is None:
+            return None
+        # Each time the same object, as AnnData's.
+        known = self.__dict__.get("_raw")
+        if known is None or state_of(known) is not raw:
+            known = self._raw = type(self).over(raw)
+        return known
 
     @raw.setter
     def raw(self, value: Any) -> None:
