@@ -82,7 +82,7 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
     def pending(self) -> tuple[str, ...]:
         """What is done to its values once they are read, in order: names of
         preprocessing functions, or else of numpy's."""
-        return tuple(dict.fromkeys(step.of or step.name for step in self._steps))
+        return tuple(dict.fromkeys(step.of or step.name for step in self._plan.steps))
 
     @property
     def table_name(self) -> str:
