@@ -297,10 +297,10 @@ def test_raw_of_some_is_left_out_with_anndatas_warning(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda l, r: setattr(l, "X", None), "Handle 'l' has no X, and others have one"),
-        (lambda l, r: r.var.__setattr__("index", list("aab")), "'r' has the gene 'a' twice"),
+        (lambda a, b: setattr(a, "X", None), "Handle 'l' has no X, and others have one"),
+        (lambda a, b: b.var.__setattr__("index", list("aab")), "'r' has the gene 'a' twice"),
         (
-            lambda l, r: (l.obsm.update(e=np.ones((2, 1))), r.obsm.update(e=r.obs.assign(x=1))),
+            lambda a, b: (a.obsm.update(e=np.ones((2, 1))), b.obsm.update(e=b.obs.assign(x=1))),
             "`obsm/e` is an array in handle 'l' and a table in handle 'r'",
         ),
     ],

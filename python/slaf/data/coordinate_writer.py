@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from slaf import _slaf
 from slaf._slaf import SlafError
@@ -46,7 +47,7 @@ def _columns(
 
 def _side_by_side(matrices: list[Iterator[Block]]) -> Iterator[list[Block]]:
     """Blocks of the same rows of all matrices, whatever rows their own span."""
-    left = [next(blocks, None) for blocks in matrices]
+    left: list[Any] = [next(blocks, None) for blocks in matrices]
     while all(block is not None for block in left):
         rows = min(len(indptr) - 1 for indptr, _, _ in left)
         yield [_rows(block, 0, rows) for block in left]

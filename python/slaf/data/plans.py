@@ -85,8 +85,8 @@ def lazy_table(
     layer: str | None = None,
 ) -> pl.LazyFrame:
     """A table of a handle; otherwise as :func:`scan`."""
-    names: Any = [[name] if isinstance(name, str) else name for name in (obs, var)]
-    return registered(source_of(state, table, *names, layer))
+    obs, var = ([name] if isinstance(name, str) else name for name in (obs, var))
+    return registered(source_of(state, table, obs, var, layer))
 
 
 def sql_plan(prepared: Prepared, **options: Any) -> pl.LazyFrame:

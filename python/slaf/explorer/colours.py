@@ -153,7 +153,7 @@ def default_palette(n: int) -> np.ndarray:
 
     if n <= 20:
         named = colormaps["tab10" if n <= 10 else "tab20"]
-        return (np.array(named.colors[:n]).reshape(-1, 3) * 255).round().astype(np.uint8)
+        return (named(np.arange(n))[:, :3] * 255).round().astype(np.uint8)
     i = np.arange(n)
     hue, saturation = (i * 0.618034) % 1, np.array([0.55, 0.75, 0.95])[i % 3]
     value = np.array([0.9, 0.7, 0.55, 0.8])[i % 4]

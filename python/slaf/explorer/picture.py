@@ -99,7 +99,7 @@ def _scale(figure: Any, box: tuple[float, float, float, float], state: State) ->
     from matplotlib.colors import ListedColormap, Normalize
 
     colouring = state.colouring
-    low, high = colouring.ends
+    low, high = colouring.ends or (np.nan, np.nan)
     figure.text(box[0], 0.9, _plain(_short(colouring.title)), fontsize=9)
     figure.text(box[0], 0.85, _plain(_short(colouring.note)), fontsize=7)
     if np.isnan(low):

@@ -82,7 +82,7 @@ class Panel:
         self.widget = ScatterWidget(name=place.name, renderer=renderer)
         self.widget.layout = Layout(flex="1 1 320px", min_width="240px", margin="0 8px")
         self._update()
-        self.widget.observe(lambda _: self._whole or self._update(), "window")
+        self.widget.observe(self._window_moved, "window")
 
     def changed(self, what: str) -> None:
         """The state's colours, shown cells or selection are others."""
@@ -93,6 +93,10 @@ class Panel:
                 self._set_colours()
         elif what in ("visible", "selection"):
             self.widget.flags = self._flags()
+
+    def _window_moved(self, _: Any) -> None:
+        if not self._whole:
+            self._update()
 
     def _update(self) -> None:
         picture, box = b"", []

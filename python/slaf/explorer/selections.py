@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -66,8 +67,7 @@ class ComparePane:
         )
         self.result = widgets.HBox(layout=widgets.Layout(align_items="flex-start"))
         keeps = [
-            button(f"Keep as {name}", lambda name=name: run(lambda: state.keep(name)))
-            for name in "ABCD"
+            button(f"Keep as {name}", partial(run, partial(state.keep, name))) for name in "ABCD"
         ]
         self.refresh()
         self.widget = widgets.VBox(

@@ -43,7 +43,7 @@ class View:
         self.filters = FilterPane(state, self.run)
         self.selections = SelectionPane(state, self.run)
         self.comparisons = ComparePane(state, self.run)
-        panes = {
+        panes: dict[str, Any] = {
             "Colour": self.colours,
             "Filter": self.filters,
             "Select": self.selections,

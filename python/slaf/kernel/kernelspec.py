@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
@@ -29,7 +30,7 @@ def install(
     environment. The kernel gets the environment variables `env`, and the `profile`
     of IPython's configuration."""
     bundled = json.loads((_bundled() / "kernel.json").read_text())
-    spec = {
+    spec: dict[str, Any] = {
         "argv": [sys.executable, *bundled["argv"][1:]],
         "display_name": display_name or ("SLAF" if name == NAME else f"SLAF ({name})"),
         "language": "python",

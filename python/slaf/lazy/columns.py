@@ -150,8 +150,8 @@ class Changed:
         return series if rows is None else axes.take(series, rows)
 
     def arrow(self, name: str) -> pa.ChunkedArray | None:
-        plain = name not in self.held and hasattr(self.columns, "arrow")
-        return self.columns.arrow(name) if plain else None
+        stored = getattr(self.columns, "arrow", None) if name not in self.held else None
+        return None if stored is None else stored(name)
 
     def changed(self, name: str | None) -> bool:
         own = self.own_index is not None if name is None else name in self.held

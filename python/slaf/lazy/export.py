@@ -11,13 +11,14 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from slaf.lazy.frame import whole
-from slaf.lazy.state import HandleState, OverState
+from slaf.lazy.sections import Sections
+from slaf.lazy.state import HandleState
 
 if TYPE_CHECKING:
     import anndata
 
 
-class Exports(OverState):
+class Exports(Sections):
     """What a lazy handle can be turned into."""
 
     def to_adata(self) -> anndata.AnnData:
@@ -39,10 +40,9 @@ class Exports(OverState):
 
     def to_df(self, layer: str | None = None) -> pd.DataFrame:
         """X, or a layer, as a dense frame of cells × genes."""
-        matrix = self._x if layer is None else self.layers[layer]
-        if matrix is None:
-            raise ValueError("X is None, cannot convert to dataframe.")
-        return pd.DataFrame(matrix.toarray(), index=self.obs_names, columns=self.var_names)
+        return pd.DataFrame(
+            self._matrix(layer).toarray(), index=self.obs_names, columns=self.var_names
+        )
 
     def to_arrow(self, layer: str | None = None) -> Any:
         """X, or a layer, as an Arrow table: `cell_id`, and for each cell the
@@ -81,8 +81,7 @@ class Exports(OverState):
         return torch.sparse_csr_tensor(*arrays, size=block.shape)
 
     def _csr(self, layer: str | None) -> csr_matrix:
-        matrix = self._x if layer is None else self.layers[layer]
-        return csr_matrix(matrix.compute())
+        return csr_matrix(self._matrix(layer).compute())
 
 
 def to_adata(state: HandleState, *, x: bool = True, layers: bool = True) -> anndata.AnnData:

@@ -195,7 +195,7 @@ class LazyFrame(pd.DataFrame):
         lazy, index = self._lazy, self.index
         columns = {self._index_column: pa.array(np.asarray(index, dtype=object), from_pandas=True)}
         for name in self.columns:
-            column = lazy.arrow(name) if lazy is not None and hasattr(lazy, "arrow") else None
+            column = None if lazy is None else lazy.arrow(name)
             if column is None or isinstance(self[name].dtype, pd.CategoricalDtype):
                 column = metadata.encode_column(self[name], str(name), {})[0]
             columns[str(name)] = column

@@ -12,11 +12,10 @@ from typing import Any
 from slaf.lazy import displays
 from slaf.lazy.export import Exports
 from slaf.lazy.scanpy_guard import referenced, refuse_scanpy
-from slaf.lazy.sections import Sections
 from slaf.lazy.state import HandleState
 
 
-class LazyHandle(Sections, Exports):
+class LazyHandle(Exports):
     """What a lazy AnnData does that needs nothing but its dataset: slicing, copying and
     reading. `slaf.integrations.LazyAnnData` adds what writes."""
 
@@ -35,11 +34,6 @@ class LazyHandle(Sections, Exports):
 
     def __len__(self) -> int:
         return self.n_obs
-
-    @property
-    def is_view(self) -> bool:
-        """Whether this is a part of another handle, whose content it shares."""
-        return self._state.is_view
 
     isbacked = False
     filename = None
@@ -79,7 +73,7 @@ class LazyHandle(Sections, Exports):
 
     def chunked_X(self, chunk_size: int | None = None) -> Iterator[tuple[Any, int, int]]:
         """`(block, start, end)` of X."""
-        return self._x.chunked(chunk_size or 6000)
+        return self._matrix().chunked(chunk_size or 6000)
 
     # Copies and other processes -------------------------------------------
 
@@ -98,7 +92,7 @@ class LazyHandle(Sections, Exports):
         refuse_scanpy()
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    @property
+    @property  # type: ignore[misc]  # nobody sets it
     def __class__(self) -> type:
         # scanpy asks for the class of what is no AnnData, and goes wrong later.
         refuse_scanpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ Part = tuple[Positions, Positions]
 #: Gives the names of an axis, 0 or 1.
 Names = Callable[[int], "pd.Index | None"]
 
-Matrix = sparse.csr_matrix | sparse.csc_matrix | np.ndarray
+Matrix: TypeAlias = sparse.csr_matrix | sparse.csc_matrix | np.ndarray
 
 
 @dataclass(frozen=True)

@@ -155,10 +155,15 @@ def _of_all(rows: Moments, shape: tuple[int, int]) -> Moments:
         apart = rows.total / max(1, shape[1]) - mean
     squares = rows.squares.sum() + shape[1] * np.square(apart).sum()
     some = count > 0
-    least = rows.least.min() if some else np.nan
-    greatest = rows.greatest.max() if some else np.nan
-    each = (rows.nnz.sum(), total, squares, least, greatest)
-    return Moments(count, *(np.atleast_1d(value) for value in each), whole=True)
+    return Moments(
+        count,
+        nnz=np.atleast_1d(rows.nnz.sum()),
+        total=np.atleast_1d(total),
+        squares=np.atleast_1d(squares),
+        least=np.atleast_1d(rows.least.min() if some else np.nan),
+        greatest=np.atleast_1d(rows.greatest.max() if some else np.nan),
+        whole=True,
+    )
 
 
 def kept(matrix: MatrixPlan, axis: int, *, squares: bool) -> Moments | None:

@@ -96,15 +96,21 @@ class Sections(OverState):
         return whole(self.var)
 
     @property
+    def _x(self) -> LazyExpressionMatrix | None:
+        x = self._state.x
+        return None if x is None else LazyExpressionMatrix.over(x)
+
+    def _matrix(self, layer: str | None = None) -> LazyExpressionMatrix:
+        matrix = self._x if layer is None else self.layers[layer]
+        if matrix is None:
+            raise ValueError("X is None. Set it, or name a layer where one can be named.")
+        return matrix
+
+    @property
     def X(self) -> LazyExpressionMatrix | None:
         """The expression matrix, unread; None if the source had none."""
         refuse_scanpy()
         return self._x
-
-    @property
-    def _x(self) -> LazyExpressionMatrix | None:
-        x = self._state.x
-        return None if x is None else LazyExpressionMatrix.over(x)
 
     @X.setter
     def X(self, value: Any) -> None:
@@ -114,7 +120,7 @@ class Sections(OverState):
         content.x = None if matrix is None else matrix.named(content.names)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._x[key] = value
+        self._matrix()[key] = value
 
     layers = Section(LazyLayersView)
     obsm = Section(LazyObsmView)
@@ -152,7 +158,7 @@ class Sections(OverState):
             select = np.random.choice(self.n_obs, min(int(select), self.n_obs), replace)
         elif isinstance(select, str) or not isinstance(select, (Sequence, np.ndarray)):
             raise ValueError("select is a number of rows, or their positions.")
-        return self._x[np.asarray(select)].toarray()
+        return self._matrix()[np.asarray(select)].toarray()
 
     def obs_vector(self, k: str, *, layer: str | None = None) -> np.ndarray:
         """A column of obs, or a gene's values in all cells: 1-d, dense.
@@ -198,6 +204,11 @@ class Sections(OverState):
     @var_names.setter
     def var_names(self, names: Iterable[str]) -> None:
         self.var.index = names
+
+    @property
+    def is_view(self) -> bool:
+        """Whether this is a part of another handle, whose content it shares."""
+        return self._state.is_view
 
     @property
     def isview(self) -> bool:

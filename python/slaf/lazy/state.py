@@ -18,7 +18,7 @@ from slaf.lazy.columns import Columns, Framed, as_names, taken
 from slaf.lazy.content import Content, uns_of_part
 from slaf.lazy.frame import LazyFrame, detach, frame_of, snapshot, watch, whole
 from slaf.lazy.plan import MatrixPlan
-from slaf.lazy.readers import AXES, SQUARE, InMemory, Reader, apart, part_of
+from slaf.lazy.readers import AXES, SQUARE, InMemory, Reader, apart
 from slaf.lazy.stored_content import content_of
 
 #: Stores one change at once: the state, the section, and the key (None: all of it).
@@ -131,9 +131,8 @@ class HandleState:
             view._view_raw = self._view_raw.of_cells(inside[0])
         for section, values in self._own.items():
             for key, value in values.items():
-                view._own[section][key] = part_of(
-                    InMemory(value, section in SQUARE), inside[AXES[section]]
-                ).value
+                whole = InMemory(value, section in SQUARE)
+                view._own[section][key] = apart(whole(inside[AXES[section]]))
         return view
 
     def of_cells(self, rows: Positions) -> HandleState:
@@ -194,7 +193,8 @@ class HandleState:
             return self.content.uns
         if self._view_uns is None:
             part = {axis: self.columns(axis) for axis in ("obs", "var")}
-            self._view_uns = uns_of_part(*self._uns_base, part)
+            uns, of = self._uns_base
+            self._view_uns = uns_of_part(uns, of, part)
         return self._view_uns
 
     @property
@@ -212,6 +212,8 @@ class HandleState:
         return self._view_raw
 
     def set_raw(self, raw: HandleState | None) -> None:
+        if raw is not None and raw.x is None:
+            raise ValueError("raw needs an X, and this handle has none.")
         copied = None if raw is None else raw.as_raw()
         if copied is not None and copied.shape[0] != self.shape[0]:
             raise ValueError(

@@ -37,11 +37,11 @@ class LazyDictionaryViewMixin(MutableMapping):
     def _held(self) -> dict[str, Any]:
         return self._state.held(self.section)
 
-    def keys(self) -> list[str]:
+    def keys(self) -> list[str]:  # type: ignore[override]  # a list, as slafdb's
         """The names, in the order they were made."""
         return list(self._held())
 
-    def __contains__(self, key: str) -> bool:
+    def __contains__(self, key: object) -> bool:
         return key in self._held()
 
     def __len__(self) -> int:
@@ -201,7 +201,7 @@ class LazyVarmView(LazyMetadataViewMixin):
 class LazyCooViewBase(_ArraysView):
     """A square matrix over an axis, by name."""
 
-    def __setitem__(self, key: str, value: np.ndarray) -> None:
+    def __setitem__(self, key: str, value: Any) -> None:
         n = self._length
         if not (sparse.issparse(value) and value.format in ("csr", "csc")):
             value = sparse.csr_matrix(value) if sparse.issparse(value) else np.asarray(value)

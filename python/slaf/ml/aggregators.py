@@ -4,6 +4,7 @@ cell a row. The tokenizers here do without."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -102,7 +103,11 @@ def create_window(window_type: WindowType | str) -> Window:
     ValueError
         There is no such one.
     """
-    made = {"scgpt": ScGPTWindow, "geneformer": GeneformerWindow, "simple": SimpleWindow}
+    made: dict[str, Callable[[], Window]] = {
+        "scgpt": ScGPTWindow,
+        "geneformer": GeneformerWindow,
+        "simple": SimpleWindow,
+    }
     name = str(getattr(window_type, "value", window_type)).lower()
     if name not in made:
         raise ValueError(f"A window is {', '.join(map(repr, made))}, not {window_type!r}.")

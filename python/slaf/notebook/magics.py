@@ -199,7 +199,7 @@ class _Watch:
     _MANY = 10_000_000
 
     def __enter__(self) -> _Watch:
-        self._bars = None
+        self._bars: Any = None
         return self
 
     def __call__(self, done: int, total: int) -> None:

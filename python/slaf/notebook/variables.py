@@ -35,7 +35,9 @@ class Variables(list):
     def __repr__(self) -> str:
         rows = [_HEAD, *map(_row, self)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
-        lines = ("  ".join(text.ljust(w) for text, w in zip(row, widths)) for row in rows)
+        lines = (
+            "  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)) for row in rows
+        )
         return "\n".join(line.rstrip() for line in lines)
 
     def _repr_html_(self) -> str:

@@ -312,8 +312,8 @@ def _by_trend(
         second = clipped.squares + total * total / len(rows)
         norms.append((len(rows) * mean**2 + second - 2 * total * mean) / ((len(rows) - 1) * std**2))
     batches.require(norms)
-    norms = np.array(norms)
-    ranks = np.argsort(np.argsort(-norms, axis=1), axis=1).astype(np.float32)
+    normed = np.array(norms)
+    ranks = np.argsort(np.argsort(-normed, axis=1), axis=1).astype(np.float32)
     chosen_by = (ranks < n_top).sum(axis=0)
     ranks[ranks >= n_top] = np.nan
     rank = np.ma.median(np.ma.masked_invalid(ranks), axis=0).filled(np.nan)
@@ -323,7 +323,7 @@ def _by_trend(
             "variances": whole.var(ddof=1),
             "highly_variable_nbatches": chosen_by,
             "highly_variable_rank": rank,
-            "variances_norm": norms.mean(axis=0),
+            "variances_norm": normed.mean(axis=0),
         }
     )
     keys = ["highly_variable_rank", "highly_variable_nbatches"]

@@ -10,7 +10,7 @@ from slaf._slaf import SlafError
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
 
-class _WithoutTraceback:
+class _WithoutTraceback(BaseException):
     """Shows its own lines instead of a traceback."""
 
     def __init__(self, message: str, shown: str = ""):

@@ -210,8 +210,9 @@ class CellProcess:
             os.close(self._pipes.pop(name))
             return False
         if name == "progress":
-            for crate in data.decode(errors="replace").split() if progress else ():
-                progress(crate)
+            for crate in data.decode(errors="replace").split():
+                if progress is not None:
+                    progress(crate)
         elif name == "log":
             self._log = (self._log + data.decode(errors="replace"))[-4096:]
         else:

@@ -166,7 +166,8 @@ def same_matrix(a: MatrixPlan | None, b: MatrixPlan | None) -> bool:
 
 def raw_changed(state: HandleState) -> bool:
     content, dataset = state.content, state.dataset
-    raw, noted = content.raw, dataset.notes.get("raw")
+    raw: Any = content.raw
+    noted = dataset.notes.get("raw")
     if callable(raw):
         return False
     if raw is None or noted is None:

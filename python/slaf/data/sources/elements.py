@@ -33,7 +33,7 @@ def damaged(place: Any, error: BaseException, name: str = "") -> SlafError:
     return SlafError(f"`{place}` is not an h5ad file, or is damaged{where}: {first.rstrip('.')}.")
 
 
-def not_utf8(node: Any, name: str, error: UnicodeError) -> SlafError:
+def not_utf8(node: Any, name: str, error: UnicodeDecodeError | UnicodeEncodeError) -> SlafError:
     return SlafError(
         f"`{place_of(node)}`: `{name}` holds text that is not UTF-8 ({error.object[:24]!r}). "
         "Write it again in UTF-8."
@@ -46,7 +46,7 @@ def attribute(node: Any, name: str, default: Any = None) -> Any:
         if isinstance(value, str):
             value.encode()
         return value
-    except UnicodeError as error:
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
         raise not_utf8(node, f"{node.name.strip('/')}, {name}", error) from None
 
 
@@ -280,7 +280,7 @@ def _array_as_text(array: np.ndarray) -> np.ndarray:
         return np.char.decode(array, "utf-8").astype(object)
     if array.dtype == object and any(isinstance(item, bytes) for item in array.flat):
         decoded = np.empty(array.shape, object)
-        decoded.flat = [as_text(item) for item in array.flat]
+        decoded.flat[:] = [as_text(item) for item in array.flat]
         return decoded
     if array.dtype.names:
         fields = {name: _array_as_text(array[name]) for name in array.dtype.names}

@@ -86,7 +86,8 @@ def read_header(path: Path) -> Header:
             "does not. Copy the file anew."
         )
     first = tuple(entry.decode(errors="replace").split())
-    return Header(kind, *dims, skip, first, b"\t" in entry)
+    rows, columns, entries = dims
+    return Header(kind, rows, columns, entries, skip, first, b"\t" in entry)
 
 
 def _kind(path: Path, line: bytes) -> str:

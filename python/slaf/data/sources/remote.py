@@ -9,7 +9,7 @@ import urllib.request
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from http.client import HTTPException, HTTPResponse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slaf import _slaf
 from slaf._slaf import SlafError
@@ -108,7 +108,7 @@ class RemoteFile(io.RawIOBase):
         self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         """All of it, as HDF5 takes for granted, unless the file ends."""
         view, done = memoryview(buffer).cast("B"), 0
         while done < len(view):

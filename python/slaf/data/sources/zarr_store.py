@@ -44,7 +44,8 @@ def zarr_source(path: Path, *, modality: str | None = None, skip: Collection[str
         raise SlafError(
             f"`{path}` is a zarr store, and zarr is not installed. Install it (`pip install zarr`)."
         ) from None
-    store, close = str(path), _nothing
+    store: Any = str(path)
+    close = _nothing
     try:
         if not path.is_dir():
             store = zarr.storage.ZipStore(str(path), mode="r")

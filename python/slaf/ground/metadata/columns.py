@@ -75,7 +75,7 @@ def _column(series: pd.Series, where: str, told: dict[str, str]) -> pd.Series:
     if isinstance(dtype, (pd.PeriodDtype, pd.IntervalDtype)):
         told[where] = f"{dtype} as text"
         return _text(as_texts(series))
-    if dtype == object:
+    if dtype == np.dtype(object):
         return _objects(series, where, told)
     if dtype.kind in "mM":
         if _dates_are_written() and dtype.kind == "M":

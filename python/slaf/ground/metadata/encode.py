@@ -153,7 +153,7 @@ def _encoded(
     dtype, note = series.dtype, {"dtype": str(series.dtype)}
     if isinstance(dtype, pd.CategoricalDtype):
         return _categorical(series, where, told)
-    if dtype == object:
+    if dtype == np.dtype(object):
         return _objects(series, where, told)
     if isinstance(dtype, pd.StringDtype):
         nullable = dtype.na_value is pd.NA

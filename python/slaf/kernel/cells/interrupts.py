@@ -115,7 +115,7 @@ class ThreadInterrupts:
         with self._lock:
             raise_in(threading.get_ident(), None)
 
-    def interrupt(self, error: type[BaseException] = KeyboardInterrupt) -> None:
+    def interrupt(self, error: type[BaseException]) -> None:
         """Called in another thread: cancels the cell if it awaits, and raises
         `error` in it if it computes."""
         if (cell := self._cell) is None:

@@ -111,9 +111,10 @@ class _Command:
                     pass
                 return
             silent, look = silent + look, min(look * 1.3, _LONGEST_LOOK)
-            if self._ask and (waiting := waiting_thread(self._master, self._terminal)):
+            ask = self._ask
+            if ask and (waiting := waiting_thread(self._master, self._terminal)):
                 if waiting != self._answered and (self._unfinished or waiting.is_main):
-                    self._answer(waiting)
+                    self._answer(waiting, ask)
                     silent, look = 0.0, _LOOK
             elif silent >= _SILENCE:
                 self._show("")
@@ -143,12 +144,12 @@ class _Command:
         text, self._unfinished = self._unfinished + more, ""
         _print(text)
 
-    def _answer(self, waiting: WaitingThread) -> None:
+    def _answer(self, waiting: WaitingThread, ask: Ask) -> None:
         """Asks the user for a line, and types it into the terminal."""
         prompt, self._unfinished = self._unfinished, ""
         modes = termios.tcgetattr(self._master)[3]
         try:
-            line = self._while_it_waits(lambda: self._ask(prompt, hides_typing(self._master)))
+            line = self._while_it_waits(lambda: ask(prompt, hides_typing(self._master)))
             typed = line.encode() + (b"\n" if modes & termios.ICANON else b"\r")
         except EOFError:
             typed = b"\x04"

@@ -44,8 +44,9 @@ def inline_timed_code(shell: InteractiveShell, cell: str) -> tuple[str, ast.Node
         inner = shell.transform_cell(arguments[0]).rstrip("\n") if arguments else ""
         if not arguments or statement.lineno != statement.end_lineno or not _awaits(inner):
             continue
-        name = f"{statement.targets[0].id} = " if isinstance(statement, ast.Assign) else ""
-        lines[statement.lineno - 1] = f"{name}({inner})" if name else inner
+        if isinstance(statement, ast.Assign):
+            inner = f"{ast.unparse(statement.targets[0])} = ({inner})"
+        lines[statement.lineno - 1] = inner
         marked.add(statement.lineno)
     return ("\n".join(lines), _AddTimers(marked)) if marked else (cell, None)
 
@@ -103,11 +104,11 @@ class _AddTimers(ast.NodeTransformer):
         shown: list[ast.stmt] = []
         if isinstance(last, ast.Expr):
             # The value is shown after the times.
-            keep = ast.parse(f"{_TIMER}.keep()").body[0]
+            keep: Any = ast.parse(f"{_TIMER}.keep()").body[0]
             keep.value.args = [last.value]
             shown = [ast.copy_location(ast.parse(f"{_TIMER}.kept()").body[0], last)]
             statements = [*statements[:-1], ast.copy_location(keep, last)]
-        block = ast.parse(f"with {_TIMER}: pass").body[0]
+        block: Any = ast.parse(f"with {_TIMER}: pass").body[0]
         block.body = statements
         return [ast.copy_location(block, statements[0]), *shown]
 

@@ -29,7 +29,8 @@ def redirect(protocol: Kernel) -> None:
     `sys.__stdout__` and `sys.__stderr__` write to these descriptors."""
     global log
     log = _open(protocol.capture())
-    sys.__stdout__, sys.__stderr__ = _open(1), _open(2)
+    # Python does not forbid what typeshed does.
+    sys.__stdout__, sys.__stderr__ = _open(1), _open(2)  # type: ignore[misc]
     sys.stdout = OutStream(protocol, "stdout", 1)
     sys.stderr = OutStream(protocol, "stderr", 2)
 
@@ -96,7 +97,7 @@ class OutStream(io.TextIOBase):
     def buffer(self) -> _BytesStream:
         return _BytesStream(self)
 
-    def detach(self) -> _BytesStream:
+    def detach(self) -> Any:
         return self.buffer
 
     def reconfigure(self, **_: object) -> None:

@@ -83,7 +83,7 @@ def attach(descriptor: int, parent: str) -> None:
             stream.reconfigure(line_buffering=True, write_through=False)
     when_imported("IPython.core.display_functions", link.patch_display)
     when_imported("comm", link.patch_comms)
-    builtins.display = _display
+    vars(builtins)["display"] = _display
     sys.modules["__main__"].__getattr__ = link.definition
 
 
@@ -126,7 +126,7 @@ class _Link:
         setattr(sys.modules["__main__"], name, value)
         return value
 
-    def patch_display(self, module: ModuleType) -> None:
+    def patch_display(self, module: Any) -> None:
         """IPython's `display` goes to the notebook, unless this process has a shell."""
         original = module.display
 
@@ -179,10 +179,12 @@ class _Link:
             select_figure_formats(SimpleNamespace(display_formatter=self._formatter), {"png"})
         return self._formatter.format(value, include, exclude)
 
-    def patch_comms(self, module: ModuleType) -> None:
+    def patch_comms(self, module: Any) -> None:
         """Widgets can send to the front ends, but receive nothing."""
 
-        class Comm(module.base_comm.BaseComm):
+        base: Any = module.base_comm.BaseComm
+
+        class Comm(base):
             def publish_msg(comm, msg_type, data=None, metadata=None, buffers=None, **more):
                 # A widget stays in the notebook when the process ends.
                 if msg_type == "comm_close" and sys.is_finalizing():
@@ -224,4 +226,5 @@ def _plain(value: Any) -> Any:
 if __name__ == "slaf.kernel.processes.spawned of a process":
     # If it fails, the process goes on without the notebook.
     with contextlib.suppress(Exception):
-        attach(descriptor.detach(), parent)  # noqa: F821
+        given = globals()
+        attach(given["descriptor"].detach(), given["parent"])

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from slaf.kernel.output.current_request import current
@@ -29,7 +28,7 @@ def link_spawned_processes(descriptor: int) -> None:
     """Processes that are spawned from here on send messages to `descriptor`."""
     link = _Link(descriptor)
 
-    def patch(module: ModuleType) -> None:
+    def patch(module: Any) -> None:
         prepare = module.get_preparation_data
 
         def get_preparation_data(*arguments: Any, **options: Any) -> dict[str, Any]:

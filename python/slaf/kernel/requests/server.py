@@ -101,7 +101,8 @@ class Server:
         """Handles a message to a comm that came during a cell; then output belongs
         to the cell again."""
         await self._reply_to(request, RequestMessage(request))
-        self._kernel.enter(*self._latest, main=self._is_main)
+        if self._latest is not None:
+            self._kernel.enter(*self._latest, main=self._is_main)
 
     async def _answer(self, request: Request) -> None:
         message = RequestMessage(request)

@@ -42,7 +42,7 @@ class Subshells:
     async def interrupt(self) -> None:
         """Raises KeyboardInterrupt in the cells of all subshells."""
         for _, server in [*self._running.values()]:
-            await asyncio.to_thread(server.interrupts.interrupt)
+            await asyncio.to_thread(server.interrupts.interrupt, KeyboardInterrupt)
 
     def _start(self, name: str, queue: Lane) -> None:
         server = Server(self._kernel, queue)

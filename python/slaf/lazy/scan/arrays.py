@@ -62,7 +62,8 @@ def _graph(reader: GraphReader) -> StoredPairs:
 
 def _unwrapped(reader: Reader, rows: axes.Positions) -> tuple[Reader, axes.Positions]:
     while isinstance(reader, PartReader):
-        reader, rows = reader.reader, axes.compose(reader.outer, rows)
+        rows = axes.compose(reader.outer, rows)
+        reader = reader.reader
     return reader, rows
 
 

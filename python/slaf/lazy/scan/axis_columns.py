@@ -132,7 +132,7 @@ class Axis:
         one.columns = [one.id_name]
         return one
 
-    def schema(self) -> dict[str, pl.DataType]:
+    def schema(self) -> dict[str, Any]:
         return {name: column.dtype for name, column in self._found.items()}
 
     def frame(self, names: list[str], rows: axes.Positions | None = None) -> pl.DataFrame:

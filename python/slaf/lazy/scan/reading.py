@@ -129,7 +129,7 @@ def _counts(matrix: MatrixPlan) -> np.ndarray | None:
 
 
 def _lengths(matrix: MatrixPlan) -> np.ndarray:
-    return axes.take(np.diff(matrix.source.dataset.row_starts), matrix.in_source(0))
+    return axes.take(np.diff(matrix.dataset.row_starts), matrix.in_source(0))
 
 
 def _counted(counts: np.ndarray) -> Iterator[Places]:
@@ -140,16 +140,16 @@ def _counted(counts: np.ndarray) -> Iterator[Places]:
 def _whole_rows(matrix: MatrixPlan) -> int | None:
     """Where the rows of `matrix` begin in the table, if they are one after the
     other there."""
-    rows, source = matrix.in_source(0), matrix.source
-    plain = isinstance(source, StoredX) and isinstance(rows, range) and rows.step == 1
-    if not plain or matrix.is_dense or source.dataset.engine.defect() is not None:
+    rows, dataset = matrix.in_source(0), matrix.dataset
+    plain = isinstance(matrix.source, StoredX) and isinstance(rows, range) and rows.step == 1
+    if not plain or matrix.is_dense or dataset.engine.defect() is not None:
         return None
-    return int(source.dataset.row_starts[rows.start])
+    return int(dataset.row_starts[rows.start])
 
 
 def _gene_ids(matrix: MatrixPlan, counts: np.ndarray, first: int) -> Iterator[Places]:
     """The places alone: the values' column is not read."""
-    engine = matrix.source.dataset.engine
+    engine = matrix.dataset.engine
     for start, end in _runs(counts):
         n = int(counts[start:end].sum())
         table = pa.table(engine.read("expression", ["gene_integer_id"], (first, 1, n)))
