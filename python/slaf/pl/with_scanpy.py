@@ -44,7 +44,7 @@ def drawn(function: Callable[..., Any], **own: Any) -> Callable[..., Any]:
             return draw(adata, given)
 
         plot.__module__ = draw.__module__
-        plot.__signature__ = _with(signature, own)
+        plot.__signature__ = _with(signature, own)  # type: ignore[attr-defined]
         plot.__doc__ = f"{draw.__doc__}\n\nOf scanpy:\n\n{inspect.getdoc(function)}"
         return plot
 
