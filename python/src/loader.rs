@@ -7,7 +7,7 @@ use numpy::{IntoPyArray, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use slaf_core::Error;
-use slaf_core::loader::{self, Batch, BatchPlan, Content, Made, Source};
+use slaf_core::loader::{self, Batch, BatchContent, BatchPlan, Content, Source};
 
 use crate::arrays::csr_to_numpy;
 use crate::dataset::{Dataset, value_type};
@@ -200,9 +200,9 @@ type Parts = (
 
 fn parts(py: Python<'_>, batch: Batch) -> PyResult<Parts> {
     let numbers = |numbers: Vec<i64>| numbers.into_pyarray(py).into_any().unbind();
-    let (tokens, rows) = match batch.made {
-        Made::Tokens(tokens) => (Some(arrays_of(py, tokens)?), None),
-        Made::Rows(csr) => (None, Some(csr_to_numpy(py, csr))),
+    let (tokens, rows) = match batch.content {
+        BatchContent::Tokens(tokens) => (Some(arrays_of(py, tokens)?), None),
+        BatchContent::Rows(csr) => (None, Some(csr_to_numpy(py, csr))),
     };
     let (positions, cells) = (numbers(batch.positions), numbers(batch.cells));
     Ok((batch.epoch, batch.index, positions, cells, tokens, rows))

@@ -46,4 +46,4 @@ pub use self::matrix::{
 };
 pub use self::storage::Place;
 pub use self::table::{Table, lazy_frame};
-pub use self::write::{CoordinateWriter, Progress, Refused, Revision, WritePlan, Writer};
+pub use self::write::{CoordinateWriter, Progress, RefusedValue, Revision, WritePlan, Writer};

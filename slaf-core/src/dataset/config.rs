@@ -117,7 +117,7 @@ impl Config {
     }
 
     /// Values of X, as the statistics count them.
-    pub(crate) fn counted(&self) -> Option<u64> {
+    pub(crate) fn value_count(&self) -> Option<u64> {
         self.root.get("metadata")?.get("expression_count")?.as_u64()
     }
 

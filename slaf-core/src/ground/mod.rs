@@ -2,13 +2,13 @@
 //! between Arrow and Polars.
 
 pub(crate) mod arrow_polars;
+pub(crate) mod digits;
 pub(crate) mod error;
 pub(crate) mod nan_as_null;
+mod near_names;
 pub(crate) mod random;
 pub mod runtime;
-mod suggest;
-pub(crate) mod thousands;
 
 pub use self::error::{Error, Result};
+pub use self::near_names::nearest;
 pub use self::random::Random;
-pub use self::suggest::nearest;

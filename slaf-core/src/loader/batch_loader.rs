@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::batch_plan::{BatchPlan, wrong};
 use super::order::Order;
-use super::plan::{BatchPlan, wrong};
 use super::source::Source;
 use crate::{Error, Random, Result};
 

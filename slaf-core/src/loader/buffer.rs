@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::batch_loader::Loader;
-use super::source::{Batch, Content, Made, Source};
+use super::source::{Batch, BatchContent, Content, Source};
 use crate::matrix::csr::sort_row;
 use crate::matrix::values::Value;
 use crate::tokens::{self, Cell};
@@ -86,10 +86,10 @@ impl Buffer {
     pub(super) fn batch(&self, loader: &Loader, span: Range<usize>) -> Result<Batch> {
         let places = &self.places[span.clone()];
         let index = self.first + (span.start / loader.inner.batch) as u64;
-        let made = match &loader.inner.sources[places[0].source].content {
+        let content = match &loader.inner.sources[places[0].source].content {
             Content::Tokens(_) => self.tokens(loader, index, places)?,
             Content::Rows { width, dtype, .. } => {
-                Made::Rows(self.rows(loader, places, *width, *dtype)?)
+                BatchContent::Rows(self.rows(loader, places, *width, *dtype)?)
             }
         };
         let cell = |place: &Place| self.read[&place.source].cells[place.row] as i64;
@@ -98,7 +98,7 @@ impl Buffer {
             index,
             positions: self.positions[span].iter().map(|p| *p as i64).collect(),
             cells: places.iter().map(cell).collect(),
-            made,
+            content,
         })
     }
 
@@ -108,7 +108,7 @@ impl Buffer {
         (&rows.indices[span.clone()], rows.data.as_ref().slice(span))
     }
 
-    fn tokens(&self, loader: &Loader, index: u64, places: &[Place]) -> Result<Made> {
+    fn tokens(&self, loader: &Loader, index: u64, places: &[Place]) -> Result<BatchContent> {
         let mut runs = vec![];
         // Tokenizers differ from source to source, their rows do not.
         let mut at = 0;
@@ -137,7 +137,7 @@ impl Buffer {
         for run in runs {
             all.extend(run).ok_or_else(mixed)?;
         }
-        Ok(Made::Tokens(all))
+        Ok(BatchContent::Tokens(all))
     }
 
     fn rows(

@@ -3,13 +3,13 @@
 //! order: close to a true shuffle, at the speed of reading large ranges.
 
 mod batch_loader;
+mod batch_plan;
 mod buffer;
 mod order;
-mod plan;
 mod source;
 mod stream;
 
 pub use self::batch_loader::Loader;
-pub use self::plan::BatchPlan;
-pub use self::source::{Batch, Content, Made, Source};
+pub use self::batch_plan::BatchPlan;
+pub use self::source::{Batch, BatchContent, Content, Source};
 pub use self::stream::Batches;

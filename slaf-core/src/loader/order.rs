@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::plan::{BatchPlan, wrong};
+use super::batch_plan::{BatchPlan, wrong};
 use crate::{Random, Result};
 
 /// The order of any epoch.

@@ -38,11 +38,11 @@ pub struct Batch {
     /// Positions of its cells, and their numbers in their datasets.
     pub positions: Vec<i64>,
     pub cells: Vec<i64>,
-    pub made: Made,
+    pub content: BatchContent,
 }
 
 #[derive(Debug)]
-pub enum Made {
+pub enum BatchContent {
     Tokens(Tokens),
     Rows(Csr),
 }

@@ -3,11 +3,11 @@
 
 pub(crate) mod embeddings;
 mod exact;
-pub(crate) mod index;
+pub(crate) mod ivf_index;
 pub(crate) mod metric;
 mod question;
 
 pub use self::exact::exact;
-pub use self::index::{VectorIndex, vector_index};
+pub use self::ivf_index::{VectorIndex, vector_index};
 pub use self::metric::Metric;
 pub use self::question::{Neighbours, Question};

@@ -45,7 +45,7 @@ pub async fn index(dataset: &Dataset, by_gene: bool, progress: &Progress) -> Res
 /// Writes the right `cell_start_index`, ids and statistics. `None` if they are
 /// right already.
 pub async fn repair(dataset: &Dataset) -> Result<Option<Manifest>> {
-    let counted = dataset.config.counted();
+    let counted = dataset.config.value_count();
     let miscounted = counted.is_some_and(|n| n != dataset.expression.rows);
     if dataset.defect().await?.is_none() && !miscounted {
         return Ok(None);

@@ -46,7 +46,7 @@ pub async fn validate(dataset: &Dataset) -> Result<Vec<Check>> {
         "cell_start_index gives each cell its rows",
         starts(dataset, &stats).await?,
     );
-    let counted = dataset.config.counted();
+    let counted = dataset.config.value_count();
     add(
         "config.json counts the values",
         counted.filter(|n| *n != stats.rows).map(|n| {

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::dataset::config::slaf_entries;
 use crate::dataset::manifest::Manifest;
 use crate::search::embeddings::vectors_of;
-use crate::search::index::{ask, name_of};
+use crate::search::ivf_index::{ask, name_of};
 use crate::search::{Metric, Question, VectorIndex};
 use crate::{Dataset, Error, Random, Result, Revision, Selection};
 

@@ -8,8 +8,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use super::checkpoint::Checkpoint;
 use super::encoder::{self, EXPRESSION, Encoder};
 use super::expression_stats::{ExpressionStats, StatsThread, writable};
-use super::plan::WritePlan;
 use super::staging::{clear, lock};
+use super::write_plan::WritePlan;
 use super::writer::Writer;
 use crate::{Dataset, Error, Place, Result, Table, ValueType};
 

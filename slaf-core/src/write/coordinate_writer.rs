@@ -12,7 +12,7 @@ use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::exact_values::store;
+use super::exact_values::exactly;
 use super::lance_rows::{append_stream, write_stream};
 use crate::{CoordinateTable, Error, Place, Result, RowBlock, ValueType, runtime};
 
@@ -30,7 +30,7 @@ pub struct CoordinateWriter {
 }
 
 /// A value that its column cannot hold.
-pub struct Refused {
+pub struct RefusedValue {
     /// Which of the matrices.
     pub key: usize,
     pub row: u64,
@@ -72,7 +72,7 @@ impl CoordinateWriter {
 
     /// The next rows of every matrix, with ascending columns. After a refusal
     /// nothing of the writer is usable.
-    pub fn append(&mut self, blocks: &[RowBlock<'_>]) -> Result<Option<Refused>> {
+    pub fn append(&mut self, blocks: &[RowBlock<'_>]) -> Result<Option<RefusedValue>> {
         let rows = blocks.first().map_or(0, RowBlock::rows);
         if blocks.len() != self.layout.types.len() || blocks.iter().any(|b| b.rows() != rows) {
             return Err(Error::bad_matrix("blocks of different heights".into()));
@@ -160,14 +160,14 @@ impl Layout {
         &self,
         first: u64,
         blocks: &[RowBlock<'_>],
-    ) -> Result<std::result::Result<RecordBatch, Refused>> {
+    ) -> Result<std::result::Result<RecordBatch, RefusedValue>> {
         let mut values = Vec::with_capacity(blocks.len());
         for (key, (block, kind)) in blocks.iter().zip(&self.types).enumerate() {
-            match store(block.data, *kind) {
+            match exactly(block.data, *kind) {
                 Ok(column) => values.push(column),
                 Err((place, value)) => {
                     let row = block.row_of(place);
-                    return Ok(Err(Refused {
+                    return Ok(Err(RefusedValue {
                         key,
                         row: first + row as u64,
                         column: block.indices.at(place),

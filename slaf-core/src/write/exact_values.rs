@@ -9,7 +9,7 @@ use crate::{Result, ValueType, ValuesRef};
 
 /// The values as `target`, or the place and text of the first that it cannot
 /// hold.
-pub(crate) fn store(data: ValuesRef<'_>, target: ValueType) -> Result<ArrayRef, (usize, String)> {
+pub(crate) fn exactly(data: ValuesRef<'_>, target: ValueType) -> Result<ArrayRef, (usize, String)> {
     /// Converts first and compares afterwards, block by block: both loops are
     /// vectors' work, and hardly ever does a block differ.
     fn all<T: Copy + ToString, U: Copy>(
@@ -88,13 +88,13 @@ mod tests {
 
     #[test]
     fn what_a_cast_would_round_is_refused() {
-        let refused = |data, target| store(data, target).unwrap_err();
+        let refused = |data, target| exactly(data, target).unwrap_err();
         let i32s = [1, i32::MAX];
         assert_eq!(
             refused(ValuesRef::I32(&i32s), ValueType::F32),
             (1, "2147483647".into())
         );
-        assert!(store(ValuesRef::I32(&i32s), ValueType::F64).is_ok());
+        assert!(exactly(ValuesRef::I32(&i32s), ValueType::F64).is_ok());
         let i64s = [i64::MAX];
         assert_eq!(refused(ValuesRef::I64(&i64s), ValueType::F64).0, 0);
         let f64s = [0.0, f64::from(1.0f32), 0.1];
@@ -108,7 +108,7 @@ mod tests {
             refused(ValuesRef::F32(&many), ValueType::U16),
             (8999, "-1".into())
         );
-        assert!(store(ValuesRef::F32(&[f32::NAN]), ValueType::F64).is_ok());
-        assert!(store(ValuesRef::F32(&[f32::NAN]), ValueType::U16).is_err());
+        assert!(exactly(ValuesRef::F32(&[f32::NAN]), ValueType::F64).is_ok());
+        assert!(exactly(ValuesRef::F32(&[f32::NAN]), ValueType::U16).is_err());
     }
 }

@@ -11,7 +11,7 @@ use arrow::datatypes::{ArrowNativeType, DataType, Float32Type, UInt16Type};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 
-use super::plan::WritePlan;
+use super::write_plan::WritePlan;
 use crate::matrix::transposer::Transposer;
 use crate::matrix::values::{Value as Number, column};
 use crate::{Error, Place, Result, Table, ValueType};

@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 
 use super::coordinate_writer::CoordinateWriter;
 use super::encoder::Encoder;
-use super::exact_values::{no_count, store};
+use super::exact_values::{exactly, no_count};
 use super::expression_stats::{Rows, StatsThread};
 use super::lance_rows::FRAGMENT_ROWS;
-use super::plan::WritePlan;
+use super::write_plan::WritePlan;
 use crate::storage::remove_folder;
 use crate::{CoordinateTable, Error, Place, Result, RowBlock, Table, ValueType, runtime};
 
@@ -174,7 +174,7 @@ impl Writer {
                 value,
             });
         }
-        let values = store(block.data, self.plan.value_type).map_err(|(place, value)| {
+        let values = exactly(block.data, self.plan.value_type).map_err(|(place, value)| {
             let (cell, gene) = at(place);
             Error::NotRepresentable {
                 cell,

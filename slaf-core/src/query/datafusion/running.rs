@@ -13,7 +13,7 @@ use futures::TryStreamExt;
 
 use super::spilled_rows::SpilledRows;
 use crate::query::planning::answer_schema::uniform;
-use crate::query::planning::plan::Planned;
+use crate::query::planning::planned::Planned;
 use crate::query::sources::task_context::task_context;
 use crate::{Error, Result};
 

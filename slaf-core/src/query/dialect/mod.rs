@@ -3,8 +3,8 @@
 
 mod arithmetic;
 mod functions;
-mod nulls;
-mod patterns;
+mod keep_nulls;
+mod regexp_lists;
 pub(crate) mod session;
-mod slices;
 pub(crate) mod sql_type;
+mod text_slices;

@@ -15,9 +15,9 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::arithmetic::OurArithmetic;
 use super::functions;
-use super::nulls::KeepNulls;
-use super::patterns;
-use super::slices::SliceTexts;
+use super::keep_nulls::KeepNulls;
+use super::regexp_lists;
+use super::text_slices::SliceTexts;
 
 pub(crate) const CATALOG: &str = "slaf";
 pub(crate) const SCHEMA: &str = "public";
@@ -44,7 +44,7 @@ static BASE: LazyLock<SessionState> = LazyLock::new(|| {
         .with_default_features()
         .with_analyzer_rules(rules)
         .build();
-    for function in functions::all().into_iter().chain(patterns::all()) {
+    for function in functions::all().into_iter().chain(regexp_lists::all()) {
         // There is none of that name yet.
         let _ = state.register_udf(function);
     }

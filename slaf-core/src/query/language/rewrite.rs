@@ -13,8 +13,8 @@ use sqlparser::ast::{
 };
 
 use super::by_all::{group_by_all, order_by_all};
-use super::column_names::NameColumns;
-use super::macros;
+use super::computed_names::NameColumns;
+use super::duckdb_functions;
 use super::relations::parts;
 use super::subqueries::{quantified, tuple_in};
 use crate::{Error, Result};
@@ -22,7 +22,7 @@ use crate::{Error, Result};
 pub(crate) fn for_datafusion(statement: &mut Statement) -> Result<()> {
     // By their text as it was written.
     let _ = statement.visit(&mut NameColumns);
-    macros::expand(statement);
+    duckdb_functions::expand(statement);
     match statement.visit(&mut Rewrite { unnamed: 0 }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),

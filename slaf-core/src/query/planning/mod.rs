@@ -1,6 +1,6 @@
 //! Statements are planned, once for both executors.
 
 pub(crate) mod answer_schema;
-mod failure;
-pub(crate) mod plan;
+mod datafusion_errors;
+pub(crate) mod planned;
 mod tables;

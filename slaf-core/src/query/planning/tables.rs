@@ -15,7 +15,7 @@ use crate::query::catalog::{Catalog, Handle};
 use crate::query::dialect::session::{CATALOG, SCHEMA};
 use crate::query::request::ReadProgress;
 use crate::query::sources::expression::{Expression, Wanted};
-use crate::query::sources::frame_provider::{Held, provider};
+use crate::query::sources::frame_provider::{MemoryTable, provider};
 use crate::query::sources::lance_provider::LanceWithRowCount;
 use crate::query::sources::metadata::Metadata;
 use crate::{Selection, Table};
@@ -124,7 +124,7 @@ fn restrict(
         Arc::clone(&schema),
         vec![Arc::new(UInt64Array::from_iter_values(selection.iter()))],
     )?;
-    let ids = context.read_table(Arc::new(Held {
+    let ids = context.read_table(Arc::new(MemoryTable {
         schema,
         batches: vec![ids],
     }))?;

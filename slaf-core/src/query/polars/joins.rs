@@ -7,9 +7,9 @@ use datafusion::logical_expr::{
 };
 use polars::prelude::{JoinArgs, JoinCoalesce, JoinType as PlJoinType, LazyFrame, PlSmallStr, col};
 
+use super::plan_shapes::is_id_of;
 use super::refusal::{Lowered, refuse};
 use super::scope::{FreshNames, Part, Scope};
-use super::shapes::is_id_of;
 use super::types::is_float;
 use crate::query::sources::plan_facts::plain_column;
 

@@ -20,14 +20,14 @@ use polars::prelude::{DataFrame, Engine};
 
 use super::columns::frame;
 use super::lowering::lower;
+use super::plan_shapes::{has_windows, is_of_first_rows, is_passed_on};
 use super::refusal::{Lowered, refuse};
-use super::shapes::{has_windows, is_of_first_rows, is_passed_on};
 use crate::ground::arrow_polars::to_arrow;
 use crate::query::planning::answer_schema::{as_planned, uniform};
-use crate::query::planning::plan::Planned;
+use crate::query::planning::planned::Planned;
+use crate::query::sources::errors::external;
 use crate::query::sources::expression::ExpressionScan;
-use crate::query::sources::external::external;
-use crate::query::sources::frame_provider::Held;
+use crate::query::sources::frame_provider::MemoryTable;
 use crate::query::sources::metadata::Metadata;
 use crate::query::sources::task_context::task_context;
 
@@ -49,9 +49,9 @@ pub(crate) struct Leaves {
 
 enum Leaf {
     /// Whole columns of cells or genes, which stay in memory as they are.
-    Kept(Metadata, Vec<String>),
+    Cached(Metadata, Vec<String>),
     /// Rows that are in memory.
-    Held(Vec<RecordBatch>),
+    InMemory(Vec<RecordBatch>),
     Read(Arc<dyn ExecutionPlan>),
 }
 
@@ -59,8 +59,8 @@ impl Leaf {
     /// How many rows it has, as far as that is known before they are read.
     fn rows(&self) -> usize {
         match self {
-            Self::Kept(metadata, _) => metadata.table.rows as usize,
-            Self::Held(batches) => batches.iter().map(RecordBatch::num_rows).sum(),
+            Self::Cached(metadata, _) => metadata.table.rows as usize,
+            Self::InMemory(batches) => batches.iter().map(RecordBatch::num_rows).sum(),
             Self::Read(physical) => values_of(physical),
         }
     }
@@ -68,14 +68,14 @@ impl Leaf {
     /// Its rows; it stops when they are too many.
     async fn read(&self, state: &SessionState, memory: usize) -> DfResult<Lowered<DataFrame>> {
         Ok(match self {
-            Self::Kept(metadata, names) => {
+            Self::Cached(metadata, names) => {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let columns = metadata.table.cached_in_polars(&names).await;
                 let columns = columns.map_err(external)?;
                 let whole = DataFrame::new(metadata.table.rows as usize, columns);
                 whole.map_err(|e| e.to_string())
             }
-            Self::Held(batches) => frame(&batches[0].schema(), batches),
+            Self::InMemory(batches) => frame(&batches[0].schema(), batches),
             Self::Read(physical) => {
                 let mut stream = execute_stream(Arc::clone(physical), task_context(state))?;
                 let (mut batches, mut rows, mut bytes) = (vec![], 0, 0);
@@ -149,7 +149,7 @@ impl Leaves {
     pub(crate) fn scans(&self) -> impl Iterator<Item = &Arc<dyn ExecutionPlan>> {
         let leaves = self.leaves.iter();
         let read = leaves.filter_map(|leaf| match leaf {
-            Leaf::Kept(..) | Leaf::Held(_) => None,
+            Leaf::Cached(..) | Leaf::InMemory(_) => None,
             Leaf::Read(physical) => Some(physical),
         });
         read.chain(&self.values)
@@ -234,10 +234,10 @@ impl Leaves {
         let mut text = plan.explain(true).map_err(|e| e.to_string())?;
         for (number, leaf) in self.leaves.iter().enumerate() {
             let told = match leaf {
-                Leaf::Kept(metadata, names) => {
+                Leaf::Cached(metadata, names) => {
                     format!("{}, kept: {}", metadata.table.name, names.join(", "))
                 }
-                Leaf::Held(_) => "rows in memory".to_owned(),
+                Leaf::InMemory(_) => "rows in memory".to_owned(),
                 Leaf::Read(physical) => displayable(&**physical).indent(false).to_string(),
             };
             text += &format!("\nframe {}: {}", number + 1, told.trim_end());
@@ -284,16 +284,16 @@ fn here(leaf: &LogicalPlan) -> Option<Leaf> {
     let schema = scan.projected_schema.as_arrow();
     if let Some(metadata) = provider.downcast_ref::<Metadata>() {
         let names = schema.fields().iter().map(|field| field.name().clone());
-        let whole = metadata.is_kept(schema) && !schema.fields().is_empty();
-        return whole.then(|| Leaf::Kept(metadata.clone(), names.collect()));
+        let whole = metadata.is_cached(schema) && !schema.fields().is_empty();
+        return whole.then(|| Leaf::Cached(metadata.clone(), names.collect()));
     }
-    let held = provider.downcast_ref::<Held>()?;
+    let held = provider.downcast_ref::<MemoryTable>()?;
     let batches = held.batches.iter().map(|batch| match &scan.projection {
         Some(columns) => batch.project(columns),
         None => Ok(batch.clone()),
     });
     let batches = batches.collect::<Result<Vec<_>, _>>().ok()?;
-    (!batches.is_empty()).then_some(Leaf::Held(batches))
+    (!batches.is_empty()).then_some(Leaf::InMemory(batches))
 }
 
 async fn physical(plan: &LogicalPlan, state: &SessionState) -> Lowered<Arc<dyn ExecutionPlan>> {

@@ -14,9 +14,9 @@ use polars::prelude::{
 use super::columns::{column, frame};
 use super::expressions::is_constant;
 use super::joins;
+use super::plan_shapes;
 use super::refusal::{Lowered, refuse};
 use super::scope::{FreshNames, Part, columns, is_column};
-use super::shapes;
 use super::sorting::sorted;
 use super::types::dtype;
 use super::windows::windows;
@@ -52,7 +52,7 @@ impl Lowering<'_> {
     fn node(&mut self, plan: &LogicalPlan) -> Lowered<Part> {
         match plan {
             LogicalPlan::TableScan(_) => self.leaf(plan),
-            LogicalPlan::Aggregate(_) | LogicalPlan::Join(_) if shapes::is_of_values(plan) => {
+            LogicalPlan::Aggregate(_) | LogicalPlan::Join(_) if plan_shapes::is_of_values(plan) => {
                 self.leaf(plan)
             }
             LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => self.node(input),

@@ -8,7 +8,7 @@ use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::prepare::Prepared;
-use crate::ground::thousands::grouped;
+use crate::ground::digits::grouped;
 use crate::query::datafusion::Running;
 use crate::query::request::{Answer, Engine, Options};
 use crate::query::sources::planned_reads::reads;

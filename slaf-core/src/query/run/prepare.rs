@@ -4,9 +4,10 @@ use sqlparser::ast::Statement;
 
 use crate::query::catalog::Catalog;
 use crate::query::datafusion::Running;
+use crate::query::language::bind_names::bind_names;
 use crate::query::language::params::{self, Params};
-use crate::query::language::{bind, rewrite, using};
-use crate::query::planning::plan::{Planned, plan};
+use crate::query::language::{join_using, rewrite};
+use crate::query::planning::planned::{Planned, plan};
 use crate::query::polars::Leaves;
 use crate::query::request::{Answer, Engine, Options};
 use crate::{Error, Result};
@@ -29,8 +30,8 @@ pub(super) async fn prepare(
     options: &Options,
 ) -> Result<Prepared> {
     params::bind(&mut statement, params)?;
-    let warnings = bind::names(&mut statement, catalog)?;
-    using::write_out(&mut statement, catalog)?;
+    let warnings = bind_names(&mut statement, catalog)?;
+    join_using::write_out(&mut statement, catalog)?;
     rewrite::for_datafusion(&mut statement)?;
     let planned = plan(catalog, statement.clone(), options, false).await?;
     let lowered = match options.engine {

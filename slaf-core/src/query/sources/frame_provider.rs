@@ -25,7 +25,7 @@ use crate::query::catalog::{Comparison, Frame, FrameRows, Open};
 /// The table of a frame.
 pub(crate) fn provider(frame: &Frame) -> Arc<dyn TableProvider> {
     match &frame.rows {
-        FrameRows::InMemory(batches) => Arc::new(Held {
+        FrameRows::InMemory(batches) => Arc::new(MemoryTable {
             schema: Arc::clone(&frame.schema),
             batches: batches.clone(),
         }),
@@ -47,13 +47,13 @@ pub(crate) fn provider(frame: &Frame) -> Arc<dyn TableProvider> {
 
 /// Rows in memory, whose number the planner is told.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct MemoryTable {
     pub(crate) schema: SchemaRef,
     pub(crate) batches: Vec<RecordBatch>,
 }
 
 #[async_trait]
-impl TableProvider for Held {
+impl TableProvider for MemoryTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

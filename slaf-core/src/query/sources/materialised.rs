@@ -14,7 +14,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, TableScan};
 use datafusion::physical_plan::collect;
 
-use super::frame_provider::Held;
+use super::frame_provider::MemoryTable;
 use super::task_context::task_context;
 
 /// The name of a table that stands for a part of a plan.
@@ -75,7 +75,7 @@ fn table(plan: &LogicalPlan, batches: &[RecordBatch]) -> Result<LogicalPlan> {
         RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)
     });
     let batches = batches.collect::<Result<Vec<_>, _>>()?;
-    provided(plan, Arc::new(Held { schema, batches }))
+    provided(plan, Arc::new(MemoryTable { schema, batches }))
 }
 
 /// The columns of `plan` under their numbers: names may be twice there.

@@ -21,8 +21,8 @@ use lance::datafusion::LanceTableProvider;
 
 use crate::Table;
 use crate::ground::nan_as_null;
+use crate::query::sources::errors::external;
 use crate::query::sources::expression::Mask;
-use crate::query::sources::external::external;
 
 /// Bytes of columns that one query may have kept.
 const KEPT: usize = 1 << 30;
@@ -44,7 +44,7 @@ impl Metadata {
     }
 
     /// Whether whole columns are read and kept, also for another executor.
-    pub(crate) fn is_kept(&self, schema: &Schema) -> bool {
+    pub(crate) fn is_cached(&self, schema: &Schema) -> bool {
         self.wanted.is_none() && self.size(schema) <= KEPT
     }
 

@@ -4,13 +4,13 @@
 
 mod aggregate;
 mod comparisons;
+pub(crate) mod errors;
 pub(crate) mod expression;
-pub(crate) mod external;
 pub(crate) mod frame_provider;
 pub(crate) mod lance_provider;
 pub(crate) mod materialised;
 pub(crate) mod metadata;
-mod narrow;
+mod narrow_joins;
 pub(crate) mod plan_facts;
 pub(crate) mod planned_reads;
 pub(crate) mod resolve;

@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::aggregate::by_axes;
-use super::narrow::narrow;
+use super::narrow_joins::narrow;
 use super::plan_facts::mentions_expression;
 
 /// The optimized `plan` with its scans of `expression` narrowed, and aggregates

@@ -3,12 +3,12 @@
 mod accumulator;
 mod aggregation;
 mod axis;
+mod by_axes;
 mod group_states;
 mod measure;
 mod operator;
-mod plan;
 mod star;
 mod stored_sums;
 
+pub(crate) use self::by_axes::by_axes;
 pub(crate) use self::operator::DenseAggregate;
-pub(crate) use self::plan::by_axes;

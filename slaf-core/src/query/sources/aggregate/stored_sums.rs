@@ -8,8 +8,8 @@ use super::accumulator::Sum;
 use super::axis::Axis;
 use super::measure::{Kind, Measure};
 use super::star::Side;
+use crate::query::sources::errors::external;
 use crate::query::sources::expression::Expression;
-use crate::query::sources::external::external;
 
 /// Whether stored sums tell a measure.
 pub(crate) fn of_stored_sums(measure: &Measure) -> bool {

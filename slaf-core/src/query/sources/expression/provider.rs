@@ -14,7 +14,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::scan::ExpressionScan;
 use super::source::{Expression, axis};
-use crate::query::sources::external::external;
+use crate::query::sources::errors::external;
 
 impl Expression {
     /// The operator that reads it.

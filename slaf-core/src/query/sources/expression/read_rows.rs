@@ -14,7 +14,7 @@ use super::row_path::RowPath;
 use super::source::Expression;
 use super::wanted::{CELL, GENE, VALUE};
 use crate::Result as OurResult;
-use crate::query::sources::external::external;
+use crate::query::sources::errors::external;
 use crate::table::row_ranges::{Rows, first_of, read_stream};
 
 pub(crate) type Batches = stream::BoxStream<'static, Result<RecordBatch>>;

@@ -13,16 +13,16 @@ use sqlparser::ast::{
 };
 
 use crate::query::catalog::{Catalog, Named};
-use crate::query::language::expand::expand;
 use crate::query::language::parse::parse;
 use crate::query::language::relations::{cte_names, parts};
+use crate::query::language::table_functions::expand;
 use crate::{Error, Result};
 
 /// Views of views, at most.
 const DEPTH: usize = 200;
 
 /// Binds all names of `statement`; the answer is what its author should know.
-pub(crate) fn names(statement: &mut Statement, catalog: &Catalog) -> Result<Vec<String>> {
+pub(crate) fn bind_names(statement: &mut Statement, catalog: &Catalog) -> Result<Vec<String>> {
     let mut tables = Tables {
         catalog,
         ctes: cte_names(statement),

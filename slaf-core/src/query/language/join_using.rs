@@ -14,7 +14,9 @@ use sqlparser::ast::{
 };
 
 use crate::query::catalog::Catalog;
-use crate::query::language::columns::{Given, Scope, default_name, joined, starred, unknown};
+use crate::query::language::output_columns::{
+    Given, Scope, default_name, joined, starred, unknown,
+};
 use crate::{Error, Result};
 
 pub(crate) fn write_out(statement: &mut Statement, catalog: &Catalog) -> Result<()> {

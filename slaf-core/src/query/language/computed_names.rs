@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{Expr, Ident, Select, SelectItem, VisitorMut};
 
-use super::columns::default_name;
+use super::output_columns::default_name;
 
 /// Gives every column of every SELECT a name.
 pub(super) struct NameColumns;

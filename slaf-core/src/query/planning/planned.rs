@@ -10,7 +10,7 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::parser::Statement as DfStatement;
 use sqlparser::ast::{Query, Statement, Visit, Visitor};
 
-use super::failure::explain;
+use super::datafusion_errors::explain;
 use super::tables::register;
 use crate::query::catalog::Catalog;
 use crate::query::dialect::session;
