@@ -238,6 +238,8 @@ def test_numbers_without_a_scale(handle):
     assert explorer.colouring.ends == (0, n - 4)
     explorer.color_by("when")
     np.testing.assert_array_equal(explorer.colouring.codes, scaled(np.arange(float(n))))
+    explorer.filter("when", ("2020-01-11", pd.Timestamp("2020-01-20")))
+    assert np.flatnonzero(explorer.visible).tolist() == list(range(10, 20))
 
 
 def test_300_categories_and_too_many(handle):
@@ -356,6 +358,15 @@ def test_the_view_follows_and_says_mistakes(explorer):
     assert "<script>" not in view.filters.list.children[0].children[0].children[0].value
     view.run(lambda: explorer.filter("<i>", "x"))
     assert "&lt;i&gt;" in view.mistake.value
+    explorer.filter("score", (0, None))
+    slider = view.filters.rows["score"].children[2]
+    assert slider.lower == 0 and slider.upper == slider.max
+    slider.value = (0.25, slider.max)
+    assert explorer.filters["score"].low == 0.25 and explorer.filters["score"].high is None
+    explorer.filter("score", (-1e6, 1e6))
+    assert view.filters.rows["score"].children[2].value == (slider.min, slider.max)
+    explorer.filter("score")
+    assert "score" not in view.filters.rows
     explorer.show_embeddings("X_pca", "X_umap")
     assert [panel.widget.name for panel in view.panels] == ["X_pca", "X_umap"]
 
@@ -410,12 +421,14 @@ def test_filters_of_several_columns(adata, explorer):
 
 
 def test_filters_that_make_no_sense(explorer):
-    with pytest.raises(KeyError, match="no column 'cell_typ'. Did you mean 'cell_type'"):
+    with pytest.raises(KeyError, match="no column 'cell_typ'. Did you mean `cell_type`"):
         explorer.filter("cell_typ", ["NK"])
     with pytest.raises(KeyError, match=r"no 'T cell'. Did you mean `T cells`"):
         explorer.filter("cell_type", "T cell")
     with pytest.raises(ValueError, match=r"has numbers: filter it by `\(low, high\)`"):
         explorer.filter("score", 3)
+    with pytest.raises(ValueError, match="No number lies from 3 to 2"):
+        explorer.filter("score", (3, 2))
     assert explorer.visible.all()
 
 

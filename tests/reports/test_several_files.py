@@ -13,7 +13,7 @@ import pytest
 from conftest import make_counts
 from scipy import sparse
 from slaf import SlafError
-from slaf.data import SLAFConverter, _write
+from slaf.data import SLAFConverter, dataset_writer
 from slaf.integrations import read_slaf
 
 KINDS = {
@@ -255,7 +255,7 @@ def test_an_embedding_of_two_kinds_is_refused_before_anything_is_written(joined,
 
 def test_each_file_has_a_fragment_of_its_own(joined, tmp_path, written, monkeypatch):
     """So that the rows of a file can be read, and moved, without the others'."""
-    monkeypatch.setattr(_write, "_OWN_FRAGMENT", 1)
+    monkeypatch.setattr(dataset_writer, "_OWN_FRAGMENT", 1)
     fragments = tmp_path / "x.slaf" / "expression.lance" / "data"
     parts = {name: made(name, n) for name, n in (("a", 3), ("b", 5), ("c", 4))}
     handle = joined(**parts)

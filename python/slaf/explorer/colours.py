@@ -98,7 +98,7 @@ def of_categories(title: str, column: pd.Series, colours: Any = None) -> Colouri
     Raises
     ------
     SlafError
-        There are more than 2,000 categories.
+        There are more than 2,000 categories, or values that cannot be any.
     """
     codes, categories = coded(title, column)
     own, note = None, ""
@@ -117,7 +117,10 @@ def of_categories(title: str, column: pd.Series, colours: Any = None) -> Colouri
 def coded(title: str, column: pd.Series) -> tuple[np.ndarray, list[str]]:
     """Numbers of the categories, -1 where missing, and their names."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype("category")
+        try:
+            column = column.astype("category")
+        except TypeError:
+            raise SlafError(f"obs[{title!r}] holds values that are no categories.") from None
     categories = [str(name) for name in column.cat.categories]
     if len(categories) > MOST_CATEGORIES:
         raise SlafError(
@@ -132,18 +135,30 @@ def is_numeric(column: pd.Series) -> bool:
     kinds = pd.api.types
     return (
         kinds.is_numeric_dtype(column.dtype) and not kinds.is_bool_dtype(column.dtype)
-    ) or kinds.is_datetime64_any_dtype(column.dtype)
+    ) or is_time(column)
+
+
+def is_time(column: pd.Series) -> bool:
+    return pd.api.types.is_datetime64_any_dtype(column.dtype)
 
 
 def as_numbers(column: pd.Series) -> np.ndarray:
     """The values of a column with a scale, NaN where missing: float. Times are
     seconds since 1970."""
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+    if is_time(column):
         seconds = column.to_numpy(dtype="datetime64[ns]").astype(np.int64) / 1e9
         return np.where(column.isna(), np.nan, seconds)
     if column.dtype == np.float32:
         return column.to_numpy()
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def as_number(column: pd.Series, end: Any) -> float:
+    """A number as :func:`as_numbers` gives those of the column; of a column of times,
+    also a time or a text that says one."""
+    if is_time(column) and not isinstance(end, (int, float)):
+        return pd.Timestamp(end).timestamp()
+    return float(end)
 
 
 def default_palette(n: int) -> np.ndarray:

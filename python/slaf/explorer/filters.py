@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from slaf._slaf import nearest
-from slaf.explorer.colours import as_numbers, coded, is_numeric
+from slaf.explorer.colours import as_number, as_numbers, coded, is_numeric
 from slaf.ground.hints import did_you_mean
 
 #: Bars of a histogram.
@@ -72,9 +72,13 @@ def condition(column: pd.Series, wanted: Any) -> Condition:
     name = str(column.name)
     if is_numeric(column):
         pair = tuple(wanted) if isinstance(wanted, (tuple, list)) else ()
-        if len(pair) != 2 or any(isinstance(end, str) for end in pair):
-            raise ValueError(f"obs[{name!r}] has numbers: filter it by `(low, high)`.")
-        return Between(*(None if end is None else float(end) for end in pair))
+        try:
+            low, high = (None if end is None else as_number(column, end) for end in pair)
+        except (TypeError, ValueError):
+            raise ValueError(f"obs[{name!r}] has numbers: filter it by `(low, high)`.") from None
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"No number lies from {low:g} to {high:g}: filter by `(low, high)`.")
+        return Between(low, high)
     if isinstance(wanted, str) or not isinstance(wanted, Iterable):
         wanted = [wanted]
     known = named_categories(column)

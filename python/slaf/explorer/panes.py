@@ -115,7 +115,7 @@ class FilterPane:
             options=[("Add a filter on ...", ""), *((c, c) for c in columns)], layout=_WIDE
         )
         self.column.observe(self._column_chosen, "value")
-        self.rows: dict[str, widgets.Widget] = {}
+        self.rows: dict[str, _Row] = {}
         self.list = widgets.VBox()
         show_all = button("Show all cells", lambda: run(state.show_all))
         self.widget = widgets.VBox([self.column, self.list, show_all])
@@ -126,24 +126,35 @@ class FilterPane:
             self.column.value = ""
 
     def open(self, column: str) -> None:
-        """Shows the controls for a column's filter."""
+        """Shows the controls for a column's filter, as it is."""
         series = self._state.handle.obs[column]
         make = self._of_numbers if colours.is_numeric(series) else self._of_categories
-        self.rows[column] = make(column, series)
+        row = make(column, series)
+        row.condition = self._state.filters.get(column)
+        self.rows[column] = row
         self.list.children = tuple(self.rows.values())
 
     def refresh(self) -> None:
-        """Takes away the controls of filters that have gone, and tells the others."""
-        for column in list(self.rows):
-            if column not in self._state.filters and self.rows[column].was_set:
+        """Shows the filters that there are, whoever made them."""
+        present = self._state.filters
+        for column, row in list(self.rows.items()):
+            if row.condition is not None and column not in present:
                 del self.rows[column]
+        for column, condition in present.items():
+            if column not in self.rows or self.rows[column].condition != condition:
+                self.open(column)
         self.list.children = tuple(self.rows.values())
 
-    def _of_numbers(self, column: str, series: Any) -> widgets.Widget:
+    def _of_numbers(self, column: str, series: Any) -> _Row:
         counts, edges = filters.histogram(series)
         low, high = float(edges[0]), float(edges[-1])
+        now = self._state.filters.get(column) or filters.Between(None, None)
         slider = widgets.FloatRangeSlider(
-            value=(low, high),
+            value=np.clip(
+                [low if now.low is None else now.low, high if now.high is None else now.high],
+                low,
+                high,
+            ).tolist(),
             min=low,
             max=high if high > low else low + 1,
             step=(high - low) / 200 or 1,
@@ -154,50 +165,47 @@ class FilterPane:
 
         def moved(change: Any) -> None:
             # The ends of the scale are no limits: what lies there is shown whole.
-            ends = [
-                None if np.isclose(end, edge) else end
-                for end, edge in zip(change.new, (low, high), strict=True)
-            ]
-            self._set(column, tuple(ends))
+            ends = zip(change.new, (low, high), strict=True)
+            self._set(column, tuple(None if np.isclose(end, edge) else end for end, edge in ends))
 
         slider.observe(moved, "value")
         return self._row(column, [widgets.HTML(bars(counts)), slider])
 
-    def _of_categories(self, column: str, series: Any) -> widgets.Widget:
+    def _of_categories(self, column: str, series: Any) -> _Row:
         names = filters.named_categories(series)
         codes, _ = colours.coded(column, series)
         counts = np.bincount(codes % len(names), minlength=len(names))
-        options = [
-            (f"{name}  {n:,}", name) for name, n in zip(names, counts.tolist(), strict=True) if n
-        ]
+        present = [(name, n) for name, n in zip(names, counts.tolist(), strict=True) if n]
+        now = self._state.filters.get(column)
+        hidden = now.hidden if now is not None else ()
         chosen = widgets.SelectMultiple(
-            options=options,
-            value=[name for _, name in options],
-            rows=min(8, len(options) + 1),
+            options=[(f"{name}  {n:,}", name) for name, n in present],
+            value=[name for name, _ in present if name not in hidden],
+            rows=min(8, len(present) + 1),
             layout=_WIDE,
         )
         chosen.observe(lambda change: self._set(column, list(change.new)), "value")
         return self._row(column, [chosen])
 
     def _set(self, column: str, wanted: Any) -> None:
-        self.rows[column].was_set = True
+        series = self._state.handle.obs[column]
+        self.rows[column].condition = filters.condition(series, wanted)
         self._run(lambda: self._state.filter(column, wanted))
 
-    def _row(self, column: str, controls: list[widgets.Widget]) -> widgets.Widget:
+    def _row(self, column: str, controls: list[widgets.Widget]) -> _Row:
         title = widgets.HTML(f"<b>{escape(column)}</b>")
         away = button("✕", lambda: self._run(lambda: self._away(column)), "Take the filter away")
-        row = _Row([widgets.HBox([title, away]), *controls])
-        return row
+        return _Row([widgets.HBox([title, away]), *controls])
 
     def _away(self, column: str) -> None:
-        self.rows.pop(column, None)
+        del self.rows[column]
         self._state.filter(column)
 
 
 class _Row(widgets.VBox):
-    """The controls of a filter."""
+    """The controls of a filter, and what they ask for."""
 
-    was_set = False
+    condition: filters.Condition | None = None
 
 
 def bars(counts: np.ndarray) -> str:

@@ -140,7 +140,8 @@ class State:
     def _of_column(self, key: str, ends: tuple[float | None, float | None]) -> Colouring:
         column = self.handle.obs[key]
         if colours.is_numeric(column):
-            return colours.of_numbers(key, colours.as_numbers(column), ends=ends)
+            note = "seconds since 1970" if colours.is_time(column) else ""
+            return colours.of_numbers(key, colours.as_numbers(column), note, ends)
         return colours.of_categories(key, column, self.handle.uns.get(f"{key}_colors"))
 
     # What is shown ----------------------------------------------------------
@@ -166,7 +167,7 @@ class State:
         KeyError
             There is no such column or category.
         ValueError
-            A column of numbers is not asked for `(low, high)`.
+            A column of numbers, or of times, is not asked for `(low, high)`.
         """
         series = self.handle.obs[column]
         if wanted is None:
