@@ -72,7 +72,7 @@ def rust_sentence(file: Path) -> str:
 
 def first_sentence(text: str) -> str:
     paragraph = " ".join(text.strip().split("\n\n")[0].split())
-    return re.split(r"(?<=[.:]) ", paragraph)[0].rstrip(".:")
+    return re.split(r"(?<=\.) ", paragraph)[0].rstrip(".")
 
 
 def picture(floors: list[list[str]], arrows: Arrows) -> str:

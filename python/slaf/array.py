@@ -16,7 +16,7 @@ from slaf.sql import SqlSession, session_of
 from slaf.sql.filters import filtered
 
 if TYPE_CHECKING:
-    from slaf.core.row_index import RowIndexMapper
+    from slaf.lazy.row_index import RowIndexMapper
 
 
 class SLAFArray(OverDataset):
@@ -274,7 +274,7 @@ class SLAFArray(OverDataset):
     @cached_property
     def row_mapper(self) -> RowIndexMapper:
         """Which rows of `expression` are of which cells."""
-        from slaf.core.row_index import RowIndexMapper
+        from slaf.lazy.row_index import RowIndexMapper
 
         return RowIndexMapper(self)
 

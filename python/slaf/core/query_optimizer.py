@@ -13,8 +13,8 @@ import numpy as np
 
 from slaf._slaf import SlafError
 from slaf.core.metrics import PerformanceMetrics
-from slaf.core.row_index import RowIndexMapper
 from slaf.ground import axes
+from slaf.lazy.row_index import RowIndexMapper
 from slaf.sql.names import quoted
 
 __all__ = ["PerformanceMetrics", "QueryOptimizer", "RowIndexMapper"]

@@ -23,7 +23,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from slaf import _slaf, rust_cells
-from slaf.notebook import completion, variables
+from slaf.ground import completion
+from slaf.notebook import variables
 from slaf.notebook.datasets import open_datasets
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf import _slaf
 from slaf._slaf import SlafError
-from slaf.notebook import completion
+from slaf.ground import completion
 from slaf.rust_cells.errors import RustError, raise_if_failed
 
 if TYPE_CHECKING:
