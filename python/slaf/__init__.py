@@ -32,6 +32,7 @@ __all__ = [
     "read_slaf",
     "scan",
     "sink",
+    "table",
 ]
 
 
@@ -57,6 +58,10 @@ def __getattr__(name: str) -> Any:
         from slaf.data.long import sink
 
         return sink
+    if name == "table":
+        from slaf._table import table
+
+        return table
     if name in ("ml", "tl"):
         from importlib import import_module
 

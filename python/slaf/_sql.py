@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from slaf import SlafError, _slaf
+from slaf._axis import argument
 from slaf._hints import did_you_mean
 
 #: Longer lists of ids are joined as a table.
@@ -407,8 +408,10 @@ def bytes_of(text: str) -> int:
         raise ValueError(f"`{text}` is no amount of memory. Write it as `2 GB`.") from None
 
 
-def of_array(array: Any) -> SqlSession:
-    """The session of one dataset, whose tables need no prefix."""
-    cells, genes = array.shape
-    handle = ("dataset", array._dataset, (0, 1, cells), (0, 1, genes))
+def of_array(array: Any, cells: Any = None, genes: Any = None) -> SqlSession:
+    """The session of one dataset, or of some of its cells and genes, whose tables
+    need no prefix."""
+    axes = zip((cells, genes), array.shape, strict=True)
+    parts = [argument(range(n) if part is None else part) for part, n in axes]
+    handle = ("dataset", array._dataset, *parts)
     return SqlSession({}, lambda on: ([handle], 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
 #: A part of an axis smaller than this share is read by itself; of a larger one
 #: the whole column is read, and kept.
 _SMALL = 1 / 16
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where columns lie as they are: rows of a dataset's `cells` or `genes`."""
+
+    array: SLAFArray
+    rows: _axis.Positions
 
 
 class Columns(Protocol):
@@ -38,6 +47,11 @@ class Columns(Protocol):
 
     def apart(self) -> Columns:
         """The same columns, which no write to what was handed out reaches."""
+        ...
+
+    def place(self) -> Place | None:
+        """Where all of them lie under their names, and nothing may be another than
+        there."""
         ...
 
 
@@ -81,6 +95,10 @@ class Stored:
     def apart(self) -> Stored:
         return self
 
+    def place(self) -> Place | None:
+        there = all(self.notes.get(name, {}).get("stored") == name for name in self.names)
+        return Place(self._array, range(len(self))) if there else None
+
     def __reduce__(self) -> Any:
         return Stored, (self._array, self._axis)
 
@@ -122,6 +140,10 @@ class Taken:
     def apart(self) -> Taken:
         return Taken(self._columns.apart(), self._rows)
 
+    def place(self) -> Place | None:
+        whole = self._columns.place()
+        return whole and Place(whole.array, _axis.compose(whole.rows, self._rows))
+
     def _of(self, rows: _axis.Positions | None) -> _axis.Positions:
         return self._rows if rows is None else _axis.compose(self._rows, rows)
 
@@ -162,6 +184,10 @@ class Changed:
         held = {name: series.copy() for name, series in self.held.items()}
         index = None if self._index is None else self._index.view()
         return Changed(self._columns.apart(), list(self.names), held, index)
+
+    def place(self) -> Place | None:
+        same = not self.held and self._index is None and self.names == self._columns.names
+        return self._columns.place() if same else None
 
     def taken(self, rows: _axis.Positions) -> Columns:
         """Some rows. What is held is copied, but for all rows, whose copy is made
@@ -221,6 +247,9 @@ class Framed:
 
     def apart(self) -> Framed:
         return Framed(self.frame.copy())
+
+    def place(self) -> Place | None:
+        return None
 
     def taken(self, rows: _axis.Positions) -> Columns:
         if _axis.is_all(rows, len(self)):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from slaf import _axis, _metadata
-from slaf.lazy.columns import Changed, Columns, Framed, as_column, as_names
+from slaf.lazy.columns import Changed, Columns, Framed, Place, as_column, as_names
 
 if TYPE_CHECKING:
     from slaf.lazy.handle import LazyAnnData
@@ -223,6 +223,11 @@ class LazyFrame(pd.DataFrame):
         return self._plain(lazy.names, range(len(lazy))[-n:] if n else range(0))
 
     # Elsewhere ------------------------------------------------------------
+
+    def stored_at(self) -> Place | None:
+        """Where the columns lie; None if some may be others than a dataset's: set,
+        edited, or handed out."""
+        return self._snapshot().place()
 
     def to_arrow(self) -> Any:
         """An Arrow table, the names first (`cell_id` or `gene_id`). Columns

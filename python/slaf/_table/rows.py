@@ -1,0 +1,147 @@
+"""The statements of a state: how many rows there are, and which are on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import polars as pl
+
+from slaf import _slaf
+from slaf._table.columns import Value, literal
+from slaf._table.source import Source
+from slaf._table.state import State
+from slaf.lazy.scan.condition import quoted
+
+#: Rows up to which a page is found by keeping the first ones (10,000,000 rows: 60 ms);
+#: those after need all rows sorted (10 s), which is done once for an order.
+_NEAR = 1000
+
+Watch = Callable[[int, int], None]
+
+
+class Rows:
+    """The rows of a source that a state is about."""
+
+    def __init__(self, source: Source):
+        self._source = source
+        #: How many rows there are, and how many the last filters leave.
+        self._counts: dict[tuple, int] = {}
+        #: Of the last filters and order of which a far page was asked, all rows.
+        self._sorted: tuple[tuple, pl.Series] | None = None
+
+    def count(self, state: State, watch: Watch | None = None) -> int:
+        """Rows that the filters leave."""
+        key = _filtered(state)
+        if key not in self._counts:
+            text, values = self.statement("COUNT(*) AS n", state)
+            count = self._source.frame(text, values, watch=watch)["n"][0]
+            whole = {k: n for k, n in self._counts.items() if k == ()}
+            self._counts = {**whole, key: count}
+        return self._counts[key]
+
+    def total(self) -> int:
+        """Rows without any filter."""
+        return self.count(State())
+
+    def page(self, state: State, watch: Watch | None = None) -> pl.DataFrame:
+        """The page's rows of the columns shown, and `source.row`."""
+        source, begin, size = self._source, state.page * state.size, state.size
+        row, names = quoted(source.row), self._names(state)
+        count = self.count(state, watch)
+        if source.first is not None and not (state.filters or state.order):
+            first = source.first + begin
+            text = (
+                f"SELECT {names} FROM {source.relation} WHERE {row} >= {first} AND {row} < "
+                f"{first + size} ORDER BY {row} LIMIT {size}"
+            )
+            return source.frame(text, watch=watch)
+        if begin + size <= _NEAR:
+            order = ", ".join([*state.by(), row])
+            more = f"ORDER BY {order} LIMIT {size} OFFSET {begin}"
+            return self._framed(names, state, more, watch)
+        if count - begin <= _NEAR:
+            order = ", ".join([*state.by(reversed=True), f"{row} DESC"])
+            end = max(count - begin - size, 0)
+            more = f"ORDER BY {order} LIMIT {max(min(size, count - begin), 0)} OFFSET {end}"
+            return self._framed(names, state, more, watch).reverse()
+        return self._at(self._all(state, watch)[begin : begin + size], names, watch)
+
+    def frame(self, state: State) -> pl.DataFrame:
+        """All rows that the filters leave, in order, with all columns."""
+        return self._sought(state, state)
+
+    def ticked(self, rows: Iterable[int], state: State) -> pl.DataFrame:
+        """Some rows, in the order of the state, with all columns."""
+        unfiltered = State(order=state.order)
+        return self._sought(unfiltered, unfiltered, list(rows))
+
+    def statement(
+        self, select: str, state: State, more: str = "", also: str = ""
+    ) -> tuple[str, dict[str, Value]]:
+        """A statement over the rows that the filters leave, and its values."""
+        values: dict[str, Value] = {}
+
+        def bind(value: Value) -> str:
+            values[f"p{len(values)}"] = value
+            return f"$p{len(values) - 1}"
+
+        where = [w for w in (state.where(self._source.columns, bind), also) if w]
+        text = f"SELECT {select} FROM {self._source.relation}"
+        text += f" WHERE {' AND '.join(where)}" if where else ""
+        return f"{text} {more}".rstrip(), values
+
+    def answer(self, state: State, limit: int) -> _slaf.Answer:
+        """The first rows, of the columns shown."""
+        order = ", ".join([*state.by(), quoted(self._source.row)])
+        names = ", ".join(map(quoted, state.shown)) or "*"
+        return self._source.answer(*self.statement(names, state, f"ORDER BY {order} LIMIT {limit}"))
+
+    def shown(self, state: State) -> str:
+        """The statement of all rows as a user would write it."""
+        source = self._source
+        lines = [f"SELECT {source.everything}", f"FROM {source.shown}"]
+        where = state.where(source.columns, literal)
+        lines += [f"WHERE {where}"] if where else []
+        lines += [f"ORDER BY {', '.join(state.by())}"] if state.order else []
+        return "\n".join(lines)
+
+    def _names(self, state: State) -> str:
+        return ", ".join(quoted(name) for name in dict.fromkeys([self._source.row, *state.shown]))
+
+    def _framed(self, names: str, state: State, more: str, watch: Watch | None) -> pl.DataFrame:
+        text, values = self.statement(names, state, more)
+        return self._source.frame(text, values, watch=watch)
+
+    def _all(self, state: State, watch: Watch | None) -> pl.Series:
+        """The rows of the whole table in order."""
+        key = (_filtered(state), state.order)
+        if self._sorted is None or self._sorted[0] != key:
+            row = quoted(self._source.row)
+            text, values = self.statement(row, state, f"ORDER BY {', '.join([*state.by(), row])}")
+            # DataFusion spills, and can be stopped.
+            found = self._source.frame(text, values, watch=watch, engine="datafusion")
+            self._sorted = key, found[self._source.row]
+        return self._sorted[1]
+
+    def _at(self, rows: pl.Series, names: str, watch: Watch | None) -> pl.DataFrame:
+        """Some rows by themselves, in their order."""
+        row = self._source.row
+        if rows.is_empty():
+            rows = pl.Series(row, [-1], dtype=pl.Int64)
+        among = f"{quoted(row)} IN ({', '.join(map(str, rows))})"
+        text = f"SELECT {names} FROM {self._source.relation} WHERE {among}"
+        found = self._source.frame(text, watch=watch, engine="datafusion")
+        place = {at: i for i, at in enumerate(rows)}
+        return found.sort(found[row].replace_strict(place, return_dtype=pl.Int64))
+
+    def _sought(self, state: State, order: State, rows: list[int] | None = None) -> pl.DataFrame:
+        row = self._source.row
+        names = ", ".join(map(quoted, [row, *self._source.columns]))
+        also = "" if rows is None else f"{quoted(row)} IN ({', '.join(map(str, rows or [-1]))})"
+        more = f"ORDER BY {', '.join([*order.by(), quoted(row)])}"
+        text, values = self.statement(names, state, more, also)
+        return self._source.frame(text, values, engine="datafusion").drop(row)
+
+
+def _filtered(state: State) -> tuple:
+    return tuple(state.filters.items())
