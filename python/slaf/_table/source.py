@@ -142,8 +142,8 @@ def _frame(data: Any) -> pl.DataFrame | pl.LazyFrame:
         if "There is no table" not in str(error):
             raise
         raise SlafError(
-            f"`slaf.table` takes an answer, a frame, or a handle's `obs` or `var`, not a "
-            f"{type(data).__name__}."
+            f"`slaf.table` takes an answer, a frame, or a handle's `obs` or `var`, not "
+            f"`{type(data).__name__}`."
         ) from None
 
 

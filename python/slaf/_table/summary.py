@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,8 +87,9 @@ class Summaries:
         low, high = found.row(0)
         if low is None:
             return Spread(column)
-        if column.kind == "integer" and int(high) - int(low) < _EXACT and abs(int(low)) < _EXACT:
-            value = f"CAST({name} AS BIGINT)" if column.dtype.is_decimal() else name
+        if column.kind == "integer" and int(high) - int(low) < _EXACT and int(high) < 2**63:
+            signed = column.dtype.is_signed_integer()
+            value = name if signed else f"CAST({name} AS BIGINT)"
             return _whole_bins(column, value, int(low), int(high))
         if column.kind in ("date", "moment"):
             return _of_dates(column, f"CAST({name} AS BIGINT)", low, high)

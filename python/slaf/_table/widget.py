@@ -101,10 +101,11 @@ class Table(anywidget.AnyWidget):
         given = {**(filters or {}), **more}
         left = dict(self._state.filters) if given else {}
         for name, wanted in given.items():
-            left.pop(name, None)
-            column = known(self._source.columns, name)
-            if (made := Filter.of(column, wanted)) is not None:
+            made = Filter.of(known(self._source.columns, name), wanted)
+            if made is not None:
                 left[name] = made
+            else:
+                left.pop(name, None)
         self._show(replace(self._state, filters=left, page=0))
 
     def _show(self, state: State) -> None:
