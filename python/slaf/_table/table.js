@@ -147,7 +147,6 @@ class View {
   // The page ----------------------------------------------------------------------
 
   draw(page) {
-    const before = this.state?.shown;
     this.state = this.good = page.state;
     this.error.hidden = true;
     this.scroll.removeAttribute("aria-busy");
@@ -162,7 +161,7 @@ class View {
     this.size.value = state.size;
     this.code.textContent = page.sql;
     this.told(page.ticked);
-    if (JSON.stringify(before) !== JSON.stringify(state.shown) || !this.heads.size) this.drawHead();
+    if (JSON.stringify([...this.heads.keys()]) !== JSON.stringify(state.shown) || !this.whole) this.drawHead();
     for (const [name, head] of this.heads) this.drawState(name, head);
     this.drawRows(page);
   }
