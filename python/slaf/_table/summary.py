@@ -16,9 +16,9 @@ from slaf._table.values import cell
 from slaf.lazy.scan.condition import quoted
 
 _BINS, _BARS = 20, 8
-#: Rows that are looked at for how many different texts there are, and different ones
-#: from which on none of them is counted.
-_LOOKED_AT, _MANY = 10_000, 1000
+#: Rows that are looked at for how many different texts there are. If those are more
+#: than `_MANY`, or (beyond `_FEW`) than half of the rows, none of them is counted.
+_LOOKED_AT, _MANY, _FEW = 10_000, 1000, 20
 #: Whole numbers that DOUBLE holds.
 _EXACT = 2**53
 
@@ -99,8 +99,9 @@ class Summaries:
         row, name = quoted(self._source.row), quoted(column.name)
         n = self._rows.count(State(), watch)
         some = f"{row} % {max(n // _LOOKED_AT, 1)} = 0"
-        found = self._ask(f"COUNT(DISTINCT {name}) AS n", State(), also=some, watch=watch)
-        return found["n"][0] > _MANY
+        asked = f"COUNT(DISTINCT {name}), COUNT({name})"
+        distinct, there = self._ask(asked, State(), also=some, watch=watch).row(0)
+        return distinct > min(_MANY, max(_FEW, there // 2))
 
     def _counts(self, spread: Spread, state: State, watch: Watch | None) -> dict[Any, int]:
         """Rows by bin or bar; those of None are missing, and `other` are the rest."""

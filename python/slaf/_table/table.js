@@ -58,8 +58,8 @@ class View {
     const table = make("table", { attributes: { "aria-label": "Rows" } }, make("thead", {}, this.head), this.body);
     this.scroll = make("div", { className: "slaf-scroll", tabIndex: 0 }, table);
     const to = (text, label, page) => button(text, label, () => this.change({ page: page() }));
-    this.back = [to("⏮", "First page", () => 0), to("◀", "Previous page", () => this.state.page - 1)];
-    this.forth = [to("▶", "Next page", () => this.state.page + 1), to("⏭", "Last page", () => this.pages - 1)];
+    this.back = [to("«", "First page", () => 0), to("‹", "Previous page", () => this.state.page - 1)];
+    this.forth = [to("›", "Next page", () => this.state.page + 1), to("»", "Last page", () => this.pages - 1)];
     this.place = make("span");
     this.size = make("select", { attributes: { "aria-label": "Rows of a page" } });
     for (const n of [10, 20, 50, 100, 200]) this.size.append(make("option", { value: n, textContent: `${n} rows` }));
@@ -67,6 +67,8 @@ class View {
     const bar = make("div", { className: "slaf-bar" }, this.rows, this.ticked, this.all, ...this.menus);
     const foot = make("div", { className: "slaf-bar" }, ...this.back, this.place, ...this.forth, this.size);
     el.classList.add("slaf-table");
+    // Keys are the table's while it has the focus, not shortcuts of JupyterLab.
+    el.dataset.lmSuppressShortcuts = "true";
     el.append(bar, this.error, this.scroll, foot);
     this.choose();
   }
@@ -221,8 +223,6 @@ class View {
       this.pause = setTimeout(send, PAUSE);
     };
     input.onkeydown = (event) => {
-      // JupyterLab has shortcuts on keys.
-      event.stopPropagation();
       if (event.key === "Enter") send();
     };
     const picture = make("div", { className: "slaf-picture" });
