@@ -97,7 +97,7 @@ def test_a_table(notebook):
 
     # The kernel holds what is on screen.
     sql = (
-        'SELECT *\nFROM "df"\nWHERE contains(lower("<b>type</b>"), lower(\'t cell\')) '
+        'SELECT *\nFROM "df"\nWHERE "<b>type</b>" ILIKE \'%t cell%\' '
         'AND "n_genes" >= 450 AND "n_genes" < 650\nORDER BY "n_genes" DESC NULLS LAST'
     )
     expect(output.locator(".slaf-code")).to_have_text(sql)

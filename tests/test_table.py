@@ -268,7 +268,8 @@ def test_tables_without_rows_and_without_columns():
         ("count", "null", '"count" IS NULL'),
         ("number", "> 1e3", '"number" > 1000.0 AND NOT isnan("number")'),
         ("number", "0", '"number" BETWEEN -0.0 AND 0.0'),
-        ("text", "Cell", "contains(lower(\"text\"), lower('Cell'))"),
+        ("text", "Cell", "\"text\" ILIKE '%Cell%'"),
+        ("text", "50%_\\", r""""text" ILIKE '%50\%\_\\%' ESCAPE '\'"""),
         ("text", "= it's", "\"text\" IN ('it''s')"),
         ("text", "/^T/", "regexp_matches(\"text\", '^T')"),
         ("text", "not null", '"text" IS NOT NULL'),
@@ -323,7 +324,7 @@ def test_filters_add_up_and_are_taken_back():
     table = slaf.table(FRAME)
     table.filter(count="> 0")
     table.filter(text="cells", count="> 5")
-    assert table.sql.endswith('WHERE "count" > 5 AND contains(lower("text"), lower(\'cells\'))')
+    assert table.sql.endswith('WHERE "count" > 5 AND "text" ILIKE \'%cells%\'')
     table.filter(text="")
     assert table.sql.endswith('WHERE "count" > 5')
     table.filter()

@@ -43,28 +43,13 @@ class Rows:
         """Rows without any filter."""
         return self.count(State())
 
-    def page(self, state: State, watch: Watch | None = None) -> pl.DataFrame:
-        """The page's rows of the columns shown, and `source.row`."""
-        source, begin, size = self._source, state.page * state.size, state.size
-        row, names = quoted(source.row), self._names(state)
-        count = self.count(state, watch)
-        if source.first is not None and not (state.filters or state.order):
-            first = source.first + begin
-            text = (
-                f"SELECT {names} FROM {source.relation} WHERE {row} >= {first} AND {row} < "
-                f"{first + size} ORDER BY {row} LIMIT {size}"
-            )
-            return source.frame(text, watch=watch)
-        if begin + size <= _NEAR:
-            order = ", ".join([*state.by(), row])
-            more = f"ORDER BY {order} LIMIT {size} OFFSET {begin}"
-            return self._framed(names, state, more, watch)
-        if count - begin <= _NEAR:
-            order = ", ".join([*state.by(reversed=True), f"{row} DESC"])
-            end = max(count - begin - size, 0)
-            more = f"ORDER BY {order} LIMIT {max(min(size, count - begin), 0)} OFFSET {end}"
-            return self._framed(names, state, more, watch).reverse()
-        return self._at(self._all(state, watch)[begin : begin + size], names, watch)
+    def page(self, state: State, watch: Watch | None = None) -> tuple[list[int], pl.DataFrame]:
+        """The rows of the page, by `source.row`, and their values in the columns shown.
+
+        Which rows they are is asked of the columns of the filters and the order alone;
+        the others are read for these few."""
+        rows = self._on_page(state, watch)
+        return rows, self._source.take(list(state.shown), rows)
 
     def frame(self, state: State) -> pl.DataFrame:
         """All rows that the filters leave, in order, with all columns."""
@@ -105,12 +90,27 @@ class Rows:
         lines += [f"ORDER BY {', '.join(state.by())}"] if state.order else []
         return "\n".join(lines)
 
-    def _names(self, state: State) -> str:
-        return ", ".join(quoted(name) for name in dict.fromkeys([self._source.row, *state.shown]))
+    def _on_page(self, state: State, watch: Watch | None) -> list[int]:
+        count, first = self.count(state, watch), self._source.first
+        begin = min(state.page * state.size, count)
+        end = min(begin + state.size, count)
+        if first is not None and not (state.filters or state.order):
+            return list(range(first + begin, first + end))
+        if end <= _NEAR:
+            return self._first(state, end - begin, begin, watch)
+        if count - begin <= _NEAR:
+            return self._first(state, end - begin, count - end, watch, reversed=True)[::-1]
+        return self._all(state, watch)[begin:end].to_list()
 
-    def _framed(self, names: str, state: State, more: str, watch: Watch | None) -> pl.DataFrame:
-        text, values = self.statement(names, state, more)
-        return self._source.frame(text, values, watch=watch)
+    def _first(
+        self, state: State, n: int, after: int, watch: Watch | None, *, reversed: bool = False
+    ) -> list[int]:
+        """`n` rows after some, from the beginning or from the end."""
+        row = quoted(self._source.row)
+        order = [*state.by(reversed=reversed), f"{row} {'DESC' if reversed else 'ASC'}"]
+        more = f"ORDER BY {', '.join(order)} LIMIT {n} OFFSET {after}"
+        text, values = self.statement(row, state, more)
+        return self._source.frame(text, values, watch=watch).to_series().to_list()
 
     def _all(self, state: State, watch: Watch | None) -> pl.Series:
         """The rows of the whole table in order."""
@@ -120,19 +120,8 @@ class Rows:
             text, values = self.statement(row, state, f"ORDER BY {', '.join([*state.by(), row])}")
             # DataFusion spills, and can be stopped.
             found = self._source.frame(text, values, watch=watch, engine="datafusion")
-            self._sorted = key, found[self._source.row]
+            self._sorted = key, found.to_series()
         return self._sorted[1]
-
-    def _at(self, rows: pl.Series, names: str, watch: Watch | None) -> pl.DataFrame:
-        """Some rows by themselves, in their order."""
-        row = self._source.row
-        if rows.is_empty():
-            rows = pl.Series(row, [-1], dtype=pl.Int64)
-        among = f"{quoted(row)} IN ({', '.join(map(str, rows))})"
-        text = f"SELECT {names} FROM {self._source.relation} WHERE {among}"
-        found = self._source.frame(text, watch=watch, engine="datafusion")
-        place = {at: i for i, at in enumerate(rows)}
-        return found.sort(found[row].replace_strict(place, return_dtype=pl.Int64))
 
     def _sought(self, state: State, order: State, rows: list[int] | None = None) -> pl.DataFrame:
         row = self._source.row

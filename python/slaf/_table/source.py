@@ -23,8 +23,9 @@ _DATA = "data"
 class Source:
     """`prepared` knows the tables that statements over `relation` name. `row` is a
     column that tells the rows apart and has them in order; `first` is its first value
-    if all that follow are one more each, and None else. `shown` is the relation, and
-    `everything` all columns, in the statements that a user sees."""
+    if all that follow are one more each, and None else. `read` gives columns of some
+    rows. `shown` is the relation, and `everything` all columns, in the statements that a
+    user sees."""
 
     prepared: Prepared
     relation: str
@@ -33,6 +34,7 @@ class Source:
     first: int | None
     everything: str
     columns: dict[str, Column]
+    read: Callable[[list[str], list[int]], pl.DataFrame] | None = None
 
     def answer(
         self,
@@ -64,6 +66,18 @@ class Source:
         """The same as a frame."""
         return pl.DataFrame(self.answer(text, values, **options))
 
+    def take(self, names: list[str], rows: list[int]) -> pl.DataFrame:
+        """Columns of some rows, in their order."""
+        if not rows or not names:
+            return pl.DataFrame(schema={name: self.columns[name].dtype for name in names})
+        if self.read is not None:
+            return self.read(names, rows)
+        row = quoted(self.row)
+        text = f"SELECT {', '.join(map(quoted, [self.row, *names]))} FROM {self.relation} "
+        found = self.frame(f"{text} WHERE {row} IN ({', '.join(map(str, rows))})")
+        places = {at: place for place, at in enumerate(rows)}
+        return found.sort(found[self.row].replace_strict(places, return_dtype=pl.Int64))
+
 
 def source_of(data: Any, name: str | None, statement: str | None) -> Source:
     """The rows of `data`; see :func:`slaf.table`.
@@ -89,7 +103,10 @@ def _of_frame(frame: pl.DataFrame | pl.LazyFrame, shown: str) -> Source:
         row += "_"
     rows = frame.with_row_index(row)
     session = SqlSession({_DATA: rows}, lambda on: ([], None))
-    return _source(session, quoted(_DATA), shown, row, 0, names, "*")
+    source = _source(session, quoted(_DATA), shown, row, 0, names, "*")
+    if isinstance(rows, pl.DataFrame):
+        source.read = lambda names, at: frame.select(map(frame.get_column, names))[at]
+    return source
 
 
 def _of_handle(frame: LazyFrame, name: str | None) -> Source:
@@ -108,7 +125,9 @@ def _of_handle(frame: LazyFrame, name: str | None) -> Source:
     session = of_array(place.array, **{table: rows})
     everything = ", ".join(map(quoted, names))
     first = rows[0] if together else None
-    return _source(session, quoted(table), shown, f"{kind}_integer_id", first, names, everything)
+    source = _source(session, quoted(table), shown, f"{kind}_integer_id", first, names, everything)
+    source.read = lambda names, at: pl.DataFrame(place.read(names, at)).fill_nan(None)
+    return source
 
 
 def _source(

@@ -227,7 +227,7 @@ class View {
     };
     const picture = make("div", { className: "slaf-picture" });
     const node = make("th", { scope: "col", dataset: { column: name, kind } });
-    node.append(sort, make("div", { className: "slaf-type", textContent: type, title: type }), picture, input);
+    node.append(sort, make("div", { className: "slaf-type", textContent: type, title: type }), input, picture);
     return { node, arrow, input, picture };
   }
 

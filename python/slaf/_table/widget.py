@@ -108,6 +108,11 @@ class Table(anywidget.AnyWidget):
                 left.pop(name, None)
         self._show(replace(self._state, filters=left, page=0))
 
+    def idle(self, timeout: float | None = None) -> bool:
+        """Waits until all that was asked for is on screen; whether it is, after at most
+        `timeout` seconds."""
+        return self._latest.wait(timeout)
+
     def _show(self, state: State) -> None:
         try:
             self._rows.count(state)
@@ -157,11 +162,10 @@ class Table(anywidget.AnyWidget):
         count = self._rows.count(state, go_on)
         last = max((count - 1) // state.size, 0)
         shown = state.at(min(state.page, last))
-        page = self._rows.page(shown, go_on)
+        keys, page = self._rows.page(shown, go_on)
         if self._state is state:
             self._state = shown
         self._good = shown
-        keys = page[self._source.row].to_list()
         columns = [cells(page[name]) for name in shown.shown]
         rows = [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in keys]
         self.send(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -24,7 +24,12 @@ class Place:
     """Where columns lie as they are: rows of a dataset's `cells` or `genes`."""
 
     array: SLAFArray
+    table: str
     rows: _axis.Positions
+
+    def read(self, names: list[str], rows: list[int]) -> pa.Table:
+        """Some rows of the table, as they are stored."""
+        return pa.table(self.array._dataset.read(self.table, names, np.array(rows, np.int64)))
 
 
 class Columns(Protocol):
@@ -97,7 +102,7 @@ class Stored:
 
     def place(self) -> Place | None:
         there = all(self.notes.get(name, {}).get("stored") == name for name in self.names)
-        return Place(self._array, range(len(self))) if there else None
+        return Place(self._array, self._table, range(len(self))) if there else None
 
     def __reduce__(self) -> Any:
         return Stored, (self._array, self._axis)
@@ -142,7 +147,7 @@ class Taken:
 
     def place(self) -> Place | None:
         whole = self._columns.place()
-        return whole and Place(whole.array, _axis.compose(whole.rows, self._rows))
+        return whole and replace(whole, rows=_axis.compose(whole.rows, self._rows))
 
     def _of(self, rows: _axis.Positions | None) -> _axis.Positions:
         return self._rows if rows is None else _axis.compose(self._rows, rows)
