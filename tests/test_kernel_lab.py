@@ -115,7 +115,7 @@ def opened(browser, lab, path: str, kernel: str = "slaf") -> Notebook:
     """A notebook of one empty cell, at a path of the server's."""
     address, folder = lab
     made = new_notebook(cells=[new_code_cell("")])
-    made.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}
+    made.metadata["kernelspec"] = {"name": kernel, "display_name": "SLAF", "language": "python"}
     nbformat.write(made, folder / Path(path).name.partition("?")[0])
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(30_000)

@@ -85,7 +85,10 @@ def main(path: Path, n: int) -> None:
         "sort by a number": lambda: {"order": [["total_counts", bool(next(low) % 2)]]},
         "sort by a text": lambda: {"order": [["cell_type", bool(next(low) % 2)]]},
         "sort by two": lambda: {"order": [["batch", False], ["pct_mito", bool(next(low) % 2)]]},
-        "the next page of a sort": lambda: {"order": [["pct_mito", True]], "page": 1 + next(low) % 9},
+        "the next page of a sort": lambda: {
+            "order": [["pct_mito", True]],
+            "page": 1 + next(low) % 9,
+        },
         "the last page of a sort": lambda: {
             "order": [["pct_mito", bool(next(low) % 2)]],
             "page": n // 50,

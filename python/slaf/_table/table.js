@@ -52,7 +52,8 @@ class View {
     const copy = button("Copy", "Copy the SQL", () => this.copy(copy));
     const menu = (name, ...inside) =>
       make("details", {}, make("summary", { textContent: name }), make("div", { className: "slaf-menu" }, ...inside));
-    this.menus = [menu("SQL", copy, this.code), menu("Columns", this.chooser)];
+    this.menus = [menu("Columns", this.chooser), menu("SQL", copy, this.code)];
+    this.menus[1].className = "slaf-wide";
     this.head = make("tr");
     this.body = make("tbody");
     const table = make("table", { attributes: { "aria-label": "Rows" } }, make("thead", {}, this.head), this.body);
@@ -89,7 +90,7 @@ class View {
     const search = make("input", { type: "search", placeholder: "Find a column", attributes: { "aria-label": "Find a column" } });
     const list = make("div", { className: "slaf-choices" });
     search.oninput = () => this.fillChooser(list, search.value);
-    this.menus[1].ontoggle = () => this.fillChooser(list, search.value);
+    this.menus[0].ontoggle = () => this.fillChooser(list, search.value);
     this.chooser.append(search, list);
   }
 
@@ -261,7 +262,10 @@ class View {
   }
 
   drawSummary(name) {
-    const { picture, node, arrow, input } = this.heads.get(name);
+    const head = this.heads.get(name);
+    // What is being brushed stays until the pointer is up.
+    if (head.brushed) return;
+    const { picture } = head;
     const summary = this.summaries.get(name);
     const parts = summary.bins ? [this.histogram(name, summary)] : summary.bars ? this.bars(name, summary) : [];
     const notes = [["null", summary.null], [summary.bars ? "others" : "NaN, inf", summary.other ?? [0, 0]]];
@@ -269,7 +273,7 @@ class View {
       if (all) parts.push(make("div", { className: "slaf-note", textContent: `${label}: ${left === all ? "" : `${grouped(left)} of `}${grouped(all)}` }));
     }
     picture.replaceChildren(...parts);
-    this.drawState(name, { node, arrow, input });
+    this.drawState(name, head);
   }
 
   // A picture of numbers or dates: all rows behind, those that are left in front; a range
@@ -287,43 +291,46 @@ class View {
     const label = `${edges[0]} to ${edges.at(-1)}, in ${bins.length} bins`;
     const plot = make("div", { className: "slaf-plot", attributes: { role: "img", "aria-label": label } }, ...bars);
     const ends = make("div", { className: "slaf-ends" }, make("span", { textContent: short(edges[0]) }), make("span", { textContent: short(edges.at(-1)) }));
-    this.brush(plot, bars, (from, to) => {
+    this.brush(name, plot, bars, (from, to) => {
       const last = to === bins.length - 1;
       this.filter(name, { min: edges[from], ...(last ? { max: edges.at(-1) } : { below: edges[to + 1] }) });
     });
     return make("div", {}, plot, ends);
   }
 
-  brush(plot, bars, chosen) {
-    let from = null;
-    let to = null;
+  brush(name, plot, bars, chosen) {
+    const head = this.heads.get(name);
+    let ends = null;
     const at = (event) => {
       const { left, width } = plot.getBoundingClientRect();
       return Math.min(Math.max(Math.floor(((event.clientX - left) / width) * bars.length), 0), bars.length - 1);
     };
     const paint = () => {
-      bars.forEach((bar, i) => bar.classList.toggle("slaf-brushed", from !== null && i >= Math.min(from, to) && i <= Math.max(from, to)));
+      const [low, high] = ends ? ends.toSorted((a, b) => a - b) : [1, 0];
+      bars.forEach((bar, i) => bar.classList.toggle("slaf-brushed", i >= low && i <= high));
+    };
+    const over = (choose) => {
+      if (!ends) return;
+      const [low, high] = ends.toSorted((a, b) => a - b);
+      ends = null;
+      head.brushed = false;
+      if (choose) chosen(low, high);
+      this.drawSummary(name);
     };
     plot.onpointerdown = (event) => {
       plot.setPointerCapture(event.pointerId);
-      from = to = at(event);
+      head.brushed = true;
+      ends = [at(event), at(event)];
       paint();
       event.preventDefault();
     };
     plot.onpointermove = (event) => {
-      if (from !== null) {
-        to = at(event);
-        paint();
-      }
-    };
-    plot.onpointerup = () => {
-      if (from !== null) chosen(Math.min(from, to), Math.max(from, to));
-      from = null;
-    };
-    plot.onpointercancel = () => {
-      from = null;
+      if (!ends) return;
+      ends[1] = at(event);
       paint();
     };
+    plot.onpointerup = () => over(true);
+    plot.onpointercancel = () => over(false);
   }
 
   bars(name, { bars, values }) {
