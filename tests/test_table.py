@@ -265,6 +265,9 @@ def test_tables_without_rows_and_without_columns():
         ("count", "..8", '"count" <= 8'),
         ("count", "7", '"count" IN (7)'),
         ("count", "= 7", '"count" IN (7)'),
+        ("count", "== 7", '"count" IN (7)'),
+        ("number", "inf", "\"number\" IN (CAST('inf' AS DOUBLE))"),
+        ("number", "-inf..0", '"number" >= CAST(\'-inf\' AS DOUBLE) AND "number" <= 0.0'),
         ("count", "null", '"count" IS NULL'),
         ("number", "> 1e3", '"number" > 1000.0 AND NOT isnan("number")'),
         ("number", "0", '"number" BETWEEN -0.0 AND 0.0'),
@@ -300,6 +303,8 @@ def test_what_is_typed_becomes_sql(name, typed, where):
     ("name", "typed", "says"),
     [
         ("count", "many", "`many` is no number: write such as `> 5`, `2..8`, `7` or `null`."),
+        ("count", "..", "`..` is no number: write such as"),
+        ("count", ">", "`>` is no number: write such as"),
         ("day", "> 9 o'clock", "`9 o'clock` is no date: write such as"),
         ("flag", "maybe", "`maybe` is no true or false: write `true`, `false` or `null`."),
         ("text", "/(/", "The pattern between `/` and `/` is no regular expression."),
@@ -441,6 +446,8 @@ def test_summaries_count_all_rows_and_those_that_are_left():
             assert {bar[0]: bar[at + 1] for bar in found[name]["bars"]} == {
                 bar[0]: counted[bar[0]] for bar in found[name]["bars"]
             }
+            if at and name == "flag":
+                assert found[name]["values"] == ["true", "false"]
             shown = sum(bar[at + 1] for bar in found[name]["bars"])
             assert found[name]["other"][at] == sum(counted.values()) - shown
 

@@ -141,4 +141,12 @@ def literal(value: Value) -> str:
         return f"{kind} '{value.isoformat(sep=' ')}'"
     if isinstance(value, datetime.date):
         return f"DATE '{value.isoformat()}'"
-    return repr(value)
+    infinite = isinstance(value, float) and math.isinf(value)
+    return f"CAST('{value}' AS DOUBLE)" if infinite else repr(value)
+
+
+def said(value: Value) -> str:
+    """A value as it is typed."""
+    if isinstance(value, datetime.datetime):
+        return value.isoformat(sep=" ")
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -3,14 +3,13 @@ in SQL."""
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from slaf import SlafError
-from slaf._table.columns import Column, Value, literal
+from slaf._table.columns import Column, Value, literal, said
 from slaf.lazy.scan.condition import quoted
 
 
@@ -20,7 +19,7 @@ class Filter:
 
     `values` are the ones to keep; `text` is a part of them, whatever the case, and
     `pattern` a regular expression that they match; `null` keeps only missing values
-    (True; beside others, missing ones too) or none of them (False). NaN is in no range.
+    (True; beside `values`, missing ones too) or none of them (False). NaN is in no range.
     """
 
     min: Value | None = None
@@ -80,22 +79,23 @@ class Filter:
 
     @classmethod
     def _typed(cls, column: Column, typed: str) -> Filter | None:
-        said = typed.strip()
-        if not said:
+        text = typed.strip()
+        if not text:
             return None
-        if said.lower() in ("null", "not null"):
-            return cls(null=said.lower() == "null")
+        if text.lower() in ("null", "not null"):
+            return cls(null=text.lower() == "null")
         if column.kind == "text":
-            if len(said) > 1 and said[0] == said[-1] == "/":
-                return cls(pattern=said[1:-1])
-            return cls(values=(said[1:].strip(),)) if said[0] == "=" else cls(text=said)
-        if ".." in said and column.is_range:
-            low, _, high = said.partition("..")
+            if len(text) > 1 and text[0] == text[-1] == "/":
+                return cls(pattern=text[1:-1])
+            return cls(values=(text.lstrip("=").strip(),)) if text[0] == "=" else cls(text=text)
+        if ".." in text and column.is_range:
+            low, _, high = text.partition("..")
             ends = {"min": low.strip(), "max": high.strip()}
-            return cls(**{k: _of_range(column, v) for k, v in ends.items() if v})
-        parts = _COMPARED.findall(said)
-        if not parts or _COMPARED.sub("", said).strip(" ,"):
-            return cls(values=(column.value(said),))
+            found = {key: _of_range(column, end) for key, end in ends.items() if end}
+            return cls(**found) if found else cls(values=(column.value(text),))
+        parts = _COMPARED.findall(text)
+        if not parts or _COMPARED.sub("", text).strip(" ,"):
+            return cls(values=(column.value(text),))
         found = {}
         for sign, value in parts:
             if sign == "=":
@@ -106,13 +106,13 @@ class Filter:
     def typed(self) -> str:
         """What one would type for it; of several values, nothing."""
         if self.values is not None:
-            return f"= {_said(self.values[0])}" if len(self.values) == 1 and not self.null else ""
+            return f"= {said(self.values[0])}" if len(self.values) == 1 and not self.null else ""
         if self.pattern is not None:
             return f"/{self.pattern}/"
         if self.text is not None:
             return self.text
         ends = (
-            f"{sign} {_said(end)}"
+            f"{sign} {said(end)}"
             for sign, key in _SIGNS.items()
             if (end := getattr(self, key)) is not None
         )
@@ -124,9 +124,9 @@ class Filter:
         told = {name: value for name, value in ends.items() if value is not None}
         for name, value in told.items():
             if isinstance(value, tuple):
-                told[name] = [_said(v) for v in value]
+                told[name] = [said(v) for v in value]
             elif name != "null":
-                told[name] = _said(value)
+                told[name] = said(value)
         return told | {"said": self.typed()}
 
     def condition(self, column: Column, bind: Callable[[Value], str]) -> str:
@@ -164,7 +164,7 @@ class Filter:
 
 
 _SIGNS = {">=": "min", ">": "above", "<=": "max", "<": "below"}
-_COMPARED = re.compile(r"(>=|<=|==|>|<|=)=?\s*([^<>=]+)")
+_COMPARED = re.compile(r"(>=|<=|>|<|=)=?\s*([^<>=]+)")
 
 
 def _containing(name: str, text: str, bind: Callable[[Value], str]) -> str:
@@ -185,12 +185,6 @@ def _of_range(column: Column, given: Any) -> Value:
 def _needs_text(column: Column) -> None:
     if column.kind != "text":
         raise SlafError(f"`{column.name}` is no text to search in: {column.hint}.")
-
-
-def _said(value: Value) -> str:
-    if isinstance(value, datetime.datetime):
-        return value.isoformat(sep=" ")
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 # The engine tells -0.0 from 0.0 in some comparisons: both are in a range that ends in 0.

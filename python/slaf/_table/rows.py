@@ -32,12 +32,14 @@ class Rows:
     def count(self, state: State, watch: Watch | None = None) -> int:
         """Rows that the filters leave."""
         key = _filtered(state)
-        if key not in self._counts:
+        # The notebook's thread may ask beside the table's own.
+        count = self._counts.get(key)
+        if count is None:
             text, values = self.statement("COUNT(*) AS n", state)
             count = self._source.frame(text, values, watch=watch)["n"][0]
             whole = {k: n for k, n in self._counts.items() if k == ()}
             self._counts = {**whole, key: count}
-        return self._counts[key]
+        return count
 
     def total(self) -> int:
         """Rows without any filter."""
@@ -53,12 +55,11 @@ class Rows:
 
     def frame(self, state: State) -> pl.DataFrame:
         """All rows that the filters leave, in order, with all columns."""
-        return self._sought(state, state)
+        return self._sought(state)
 
     def ticked(self, rows: Iterable[int], state: State) -> pl.DataFrame:
         """Some rows, in the order of the state, with all columns."""
-        unfiltered = State(order=state.order)
-        return self._sought(unfiltered, unfiltered, list(rows))
+        return self._sought(State(order=state.order), list(rows))
 
     def statement(
         self, select: str, state: State, more: str = "", also: str = ""
@@ -115,19 +116,20 @@ class Rows:
     def _all(self, state: State, watch: Watch | None) -> pl.Series:
         """The rows of the whole table in order."""
         key = (_filtered(state), state.order)
-        if self._sorted is None or self._sorted[0] != key:
+        kept = self._sorted
+        if kept is None or kept[0] != key:
             row = quoted(self._source.row)
             text, values = self.statement(row, state, f"ORDER BY {', '.join([*state.by(), row])}")
             # DataFusion spills, and can be stopped.
             found = self._source.frame(text, values, watch=watch, engine="datafusion")
-            self._sorted = key, found.to_series()
-        return self._sorted[1]
+            self._sorted = kept = key, found.to_series()
+        return kept[1]
 
-    def _sought(self, state: State, order: State, rows: list[int] | None = None) -> pl.DataFrame:
+    def _sought(self, state: State, rows: list[int] | None = None) -> pl.DataFrame:
         row = self._source.row
         names = ", ".join(map(quoted, [row, *self._source.columns]))
         also = "" if rows is None else f"{quoted(row)} IN ({', '.join(map(str, rows or [-1]))})"
-        more = f"ORDER BY {', '.join([*order.by(), quoted(row)])}"
+        more = f"ORDER BY {', '.join([*state.by(), quoted(row)])}"
         text, values = self.statement(names, state, more, also)
         return self._source.frame(text, values, engine="datafusion").drop(row)
 

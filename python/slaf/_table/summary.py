@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from slaf._table.columns import Column
+from slaf._table.columns import Column, said
 from slaf._table.rows import Rows, Watch
 from slaf._table.source import Source
 from slaf._table.state import State
@@ -59,12 +59,12 @@ class Summaries:
         pair = lambda key: [spread.whole.get(key, 0), left.get(key, 0)]  # noqa: E731
         told: dict[str, Any] = {"null": pair(None)}
         if spread.edges:
-            told["edges"] = [_edge(edge) for edge in spread.edges]
+            told["edges"] = [said(edge) for edge in spread.edges]
             told["bins"] = [pair(at) for at in range(len(spread.edges) - 1)]
             told["other"] = pair("other")
         elif spread.bars:
             told["bars"] = [[cell(value), *pair(value)] for value in spread.bars]
-            told["values"] = [str(value) for value in spread.bars]
+            told["values"] = [said(value) for value in spread.bars]
             told["other"] = pair("other")
         return told
 
@@ -169,7 +169,3 @@ def _of_dates(column: Column, value: str, low: Any, high: Any) -> Spread:
     bins = _whole_bins(column, f"({value})", (low - epoch) // unit, (high - epoch) // unit)
     bins.edges = [*(epoch + unit * edge for edge in bins.edges[:-1]), high]
     return bins
-
-
-def _edge(edge: Any) -> str:
-    return edge.isoformat(sep=" ") if isinstance(edge, datetime.datetime) else str(edge)
