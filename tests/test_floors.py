@@ -15,7 +15,7 @@ FLOORS = [
     {"dataset"},
     {"lazy", "sql"},
     {"pp", "tl", "pl", "ml", "data"},
-    {"notebook", "rust_cells", "kernel", "explorer", "table"},
+    {"notebook", "rust_cells", "kernel", "explorer", "table_view"},
     {"array", "handle", "datasets", "scanpy", "core", "integrations", "cli", ""},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

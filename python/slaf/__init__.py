@@ -33,6 +33,7 @@ __all__ = [
     "read_slaf",
     "scan",
     "sink",
+    "table",
 ]
 
 
@@ -62,6 +63,10 @@ def __getattr__(name: str) -> Any:
         from slaf.data.plans import sink
 
         return sink
+    if name == "table":
+        from slaf.table_view import table
+
+        return table
     if name in ("ml", "pl", "tl"):
         from importlib import import_module
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,20 @@ from slaf.ground import axes, metadata
 #: A part of an axis smaller than this share is read by itself; of a larger one
 #: the whole column is read, and kept.
 _SMALL = 1 / 16
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where columns lie as they are: rows of a dataset's `cells` or `genes`."""
+
+    dataset: Dataset
+    table: str
+    rows: axes.Positions
+
+    def read(self, names: list[str], rows: list[int]) -> pa.Table:
+        """Some rows of the table, as they are stored."""
+        place = np.array(rows, np.int64)
+        return pa.table(self.dataset.engine.read(self.table, names, place))
 
 
 class Columns(Protocol):
@@ -36,6 +51,11 @@ class Columns(Protocol):
 
     def apart(self) -> Columns:
         """The same columns, which no write to what was handed out reaches."""
+        ...
+
+    def place(self) -> Place | None:
+        """Where all of them lie under their names, and nothing may be another than
+        there."""
         ...
 
 
@@ -79,6 +99,10 @@ class Stored:
     def apart(self) -> Stored:
         return self
 
+    def place(self) -> Place | None:
+        there = all(self.notes.get(name, {}).get("stored") == name for name in self.names)
+        return Place(self.dataset, self.table, range(len(self))) if there else None
+
     def __reduce__(self) -> Any:
         return Stored, (self.dataset, self.axis)
 
@@ -119,6 +143,10 @@ class Taken:
 
     def apart(self) -> Taken:
         return Taken(self.columns.apart(), self.rows)
+
+    def place(self) -> Place | None:
+        whole = self.columns.place()
+        return whole and replace(whole, rows=axes.compose(whole.rows, self.rows))
 
     def placed(self, rows: axes.Positions | None) -> axes.Positions:
         """Where `rows` of these are in the other columns."""
@@ -161,6 +189,10 @@ class Changed:
         held = {name: series.copy() for name, series in self.held.items()}
         index = None if self.own_index is None else self.own_index.view()
         return Changed(self.columns.apart(), list(self.names), held, index)
+
+    def place(self) -> Place | None:
+        same = not self.held and self.own_index is None and self.names == self.columns.names
+        return self.columns.place() if same else None
 
     def taken(self, rows: axes.Positions) -> Columns:
         """Some rows. What is held is copied, but for all rows, whose copy is made
@@ -220,6 +252,9 @@ class Framed:
 
     def apart(self) -> Framed:
         return Framed(self.frame.copy())
+
+    def place(self) -> Place | None:
+        return None
 
     def taken(self, rows: axes.Positions) -> Columns:
         if axes.is_all(rows, len(self)):

@@ -15,7 +15,7 @@ import pandas as pd
 from slaf._slaf import nearest
 from slaf.ground import axes, metadata
 from slaf.ground.hints import did_you_mean
-from slaf.lazy.columns import Changed, Columns, Framed, as_column, as_names
+from slaf.lazy.columns import Changed, Columns, Framed, Place, as_column, as_names
 
 #: Rows up to which a frame is shown by pandas, which reads all of them.
 _SHOWN = 100_000
@@ -291,3 +291,9 @@ def detach(frame: LazyFrame) -> None:
     if lazy is not None:
         inner = lazy.columns.apart()
         frame.__dict__["_columns_read"] = Changed(inner, lazy.names, lazy.held, lazy.own_index)
+
+
+def place_of(frame: LazyFrame) -> Place | None:
+    """Where the columns lie; None if some may be others than a dataset's: set, edited,
+    or handed out."""
+    return snapshot(frame).place()

@@ -5,7 +5,7 @@ is in `slaf.rust_cells`, `%slaf` in `slaf.notebook.variables`.
     SELECT …
 
 Options: `--on HANDLE`, `--engine polars|datafusion`, `--limit ROWS`, `--lazy`,
-`--explain`, `--profile`.
+`--explain`, `--profile`; and `--table`, first, to sort and filter the answer.
 
 The tables are those of the session's only open dataset; with several open,
 `variable.cells`. A frame is a table by its variable's name, and `{{x}}` and `$x`
@@ -131,13 +131,15 @@ def _sql_cell(sessions: Sessions):
 
         %%sql [--on HANDLE] [--engine auto|polars|datafusion] [--limit ROWS]
               [--lazy] [--explain] [--profile] [name <<]
+        %%sql --table [options] [name <<]
         SELECT louvain, COUNT(*) AS n FROM cells GROUP BY louvain
         """
         from IPython.core.error import UsageError
 
         try:
             session = sessions.within(local_ns)
-            return _run(sessions, session, _slaf.parse_cell(line, cell or ""))
+            as_table, line = _of_table(line)
+            return _run(sessions, session, _slaf.parse_cell(line, cell or ""), as_table)
         except (ValueError, NameError, OSError) as error:
             # A message, not the stack of the magic.
             raise UsageError(str(error)) from None
@@ -145,8 +147,12 @@ def _sql_cell(sessions: Sessions):
     return sql
 
 
-def _run(sessions: Sessions, session: SqlSession, cell: _slaf.SqlCell) -> Any:
+def _run(
+    sessions: Sessions, session: SqlSession, cell: _slaf.SqlCell, as_table: bool = False
+) -> Any:
     shell = sessions.shell
+    if as_table and (cell.lazy or cell.explain or cell.profile):
+        raise ValueError("`--table` goes with `--on`, `--engine` and `--limit`.")
     if cell.lazy:
         if cell.target is None:
             raise ValueError("`--lazy` gives a plan to a variable: `%%sql --lazy name <<`.")
@@ -169,6 +175,8 @@ def _run(sessions: Sessions, session: SqlSession, cell: _slaf.SqlCell) -> Any:
         )
     if answer is None:
         return None
+    if as_table:
+        return _table(shell, answer, cell)
     if cell.profile:
         read, milliseconds = answer.profile
         rows, _ = answer.shape
@@ -192,6 +200,25 @@ def _run(sessions: Sessions, session: SqlSession, cell: _slaf.SqlCell) -> Any:
     rows, columns = answer.shape
     print(f"{cell.target}: {rows:,} rows × {columns} columns")
     return None
+
+
+def _of_table(line: str) -> tuple[bool, str]:
+    """Whether the first option is `--table`, and the line without it."""
+    first, _, rest = line.strip().partition(" ")
+    return (True, rest) if first == "--table" else (False, line)
+
+
+def _table(shell: Any, answer: _slaf.Answer, cell: _slaf.SqlCell) -> Any:
+    """The answer as a table to sort and filter, which `name <<` binds."""
+    from slaf.table_view import table
+
+    statement = _slaf.split_sql(cell.sql)[-1]
+    if cell.limit is not None:
+        statement = f"SELECT * FROM ({statement}\n) LIMIT {cell.limit}"
+    made = table(answer, statement=statement)
+    if cell.target is not None:
+        shell.user_ns[cell.target] = made
+    return made
 
 
 class _Watch:

@@ -14,6 +14,7 @@ import polars as pl
 from slaf import _slaf
 from slaf._slaf import SlafError
 from slaf.dataset import Dataset
+from slaf.ground import axes
 from slaf.ground.hints import did_you_mean
 from slaf.sql.params import FEW, param
 from slaf.sql.tables import may_be_table, scan_file, table_of
@@ -213,10 +214,14 @@ def _hint(name: str, known: Any) -> str:
     return did_you_mean(near)
 
 
-def session_of(dataset: Dataset) -> SqlSession:
-    """The session of one dataset, whose tables need no prefix."""
-    cells, genes = dataset.shape
-    handle = ("dataset", dataset.engine, (0, 1, cells), (0, 1, genes))
+def session_of(
+    dataset: Dataset, cells: axes.Positions | None = None, genes: axes.Positions | None = None
+) -> SqlSession:
+    """The session of one dataset, or of some of its cells and genes, whose tables need
+    no prefix."""
+    named = zip((cells, genes), dataset.shape, strict=True)
+    part = [axes.argument(range(n) if rows is None else rows) for rows, n in named]
+    handle = ("dataset", dataset.engine, *part)
     return SqlSession({}, lambda on: ([handle], 0))
 
 

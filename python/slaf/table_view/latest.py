@@ -1,0 +1,60 @@
+"""Work of which only the newest is wanted."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+class Superseded(Exception):
+    """Something newer was asked for."""
+
+
+class Latest:
+    """Does what it was asked last, in a thread; of what waits, all but the newest is
+    forgotten, and what runs is told to give up.
+
+    `work(what, go_on)` calls `go_on` now and then, which raises :class:`Superseded`
+    when something newer waits.
+    """
+
+    def __init__(self, work: Callable[[Any, Callable[..., None]], None]):
+        self._work = work
+        self._change = threading.Condition()
+        self._next: list[Any] = []
+        self._runs = False
+
+    def ask(self, what: Any) -> None:
+        """Returns at once."""
+        with self._change:
+            self._next = [what]
+            if self._runs:
+                return
+            self._runs = True
+        # What is sent from the thread belongs to the message that is answered.
+        run = contextvars.copy_context().run
+        threading.Thread(target=run, args=(self._run,), name="slaf-table", daemon=True).start()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Whether all is done, after at most `timeout` seconds."""
+        with self._change:
+            return self._change.wait_for(lambda: not self._runs, timeout)
+
+    def _run(self) -> None:
+        while True:
+            with self._change:
+                if not self._next:
+                    self._runs = False
+                    self._change.notify_all()
+                    return
+                what = self._next.pop()
+            try:
+                self._work(what, self._go_on)
+            except Superseded:
+                pass
+
+    def _go_on(self, *_: Any) -> None:
+        if self._next:
+            raise Superseded

@@ -1,0 +1,171 @@
+"""What the head of a column shows: how its values are spread, of all rows and of those
+that the filters leave."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from slaf.sql.names import quoted
+from slaf.table_view.columns import Column, said
+from slaf.table_view.rows import Rows, Watch
+from slaf.table_view.source import Source
+from slaf.table_view.state import State
+from slaf.table_view.values import cell
+
+_BINS, _BARS = 20, 8
+#: Rows that are looked at for how many different texts there are. If those are more
+#: than `_MANY`, or (beyond `_FEW`) than half of the rows, none of them is counted.
+_LOOKED_AT, _MANY, _FEW = 10_000, 1000, 20
+#: Whole numbers that DOUBLE holds.
+_EXACT = 2**53
+
+
+@dataclass
+class Spread:
+    """A column before any filter: the ends of its bins or its commonest values, and how
+    many rows are in each."""
+
+    column: Column
+    #: The expression of a bin's number or of a bar's value.
+    key: str = "NULL"
+    edges: list[Any] = field(default_factory=list)
+    bars: list[Any] = field(default_factory=list)
+    whole: dict[Any, int] = field(default_factory=dict)
+
+
+class Summaries:
+    """Of the columns of a source; what is known of all rows is kept.
+
+    Each column is a statement of its own: all in one (UNION ALL) took longer than one
+    after the other, and between them something newer can take their place.
+    """
+
+    def __init__(self, source: Source, rows: Rows):
+        self._source, self._rows = source, rows
+        self._spreads: dict[str, Spread] = {}
+
+    def of(self, name: str, state: State, watch: Watch | None = None) -> dict[str, Any]:
+        """For the browser: `[of all rows, of those that are left]` for each bin or bar,
+        for missing values, and for others (rarer texts; NaN and infinite numbers)."""
+        spread = self._spreads.get(name)
+        if spread is None:
+            spread = self._spread(self._source.columns[name], watch)
+            spread.whole = self._counts(spread, State(), watch)
+            self._spreads[name] = spread
+        left = self._counts(spread, state, watch) if state.filters else spread.whole
+        pair = lambda key: [spread.whole.get(key, 0), left.get(key, 0)]  # noqa: E731
+        told: dict[str, Any] = {"null": pair(None)}
+        if spread.edges:
+            told["edges"] = [said(edge) for edge in spread.edges]
+            told["bins"] = [pair(at) for at in range(len(spread.edges) - 1)]
+            told["other"] = pair("other")
+        elif spread.bars:
+            told["bars"] = [[cell(value), *pair(value)] for value in spread.bars]
+            told["values"] = [said(value) for value in spread.bars]
+            told["other"] = pair("other")
+        return told
+
+    def _spread(self, column: Column, watch: Watch | None) -> Spread:
+        if column.is_range:
+            return self._of_range(column, watch)
+        if column.kind == "boolean":
+            return Spread(column, quoted(column.name), bars=[True, False])
+        if column.kind == "text" and not self._has_many(column, watch):
+            counted = self._grouped(quoted(column.name), State(), watch)
+            counted.pop(None, None)
+            common = sorted(counted, key=lambda value: (-counted[value], value))[:_BARS]
+            return Spread(column, quoted(column.name), bars=common)
+        return Spread(column)
+
+    def _of_range(self, column: Column, watch: Watch | None) -> Spread:
+        name = quoted(column.name)
+        finite = f"CASE WHEN isfinite({name}) THEN {name} END" if column.dtype.is_float() else name
+        found = self._ask(f"MIN({finite}) AS low, MAX({finite}) AS high", State(), watch=watch)
+        low, high = found.row(0)
+        if low is None:
+            return Spread(column)
+        if column.kind == "integer" and int(high) - int(low) < _EXACT and int(high) < 2**63:
+            signed = column.dtype.is_signed_integer()
+            value = name if signed else f"CAST({name} AS BIGINT)"
+            return _whole_bins(column, value, int(low), int(high))
+        if column.kind in ("date", "moment"):
+            return _of_dates(column, f"CAST({name} AS BIGINT)", low, high)
+        return _bins(column, f"CAST({name} AS DOUBLE)", float(low), float(high))
+
+    def _has_many(self, column: Column, watch: Watch | None) -> bool:
+        row, name = quoted(self._source.row), quoted(column.name)
+        n = self._rows.count(State(), watch)
+        some = f"{row} % {max(n // _LOOKED_AT, 1)} = 0"
+        asked = f"COUNT(DISTINCT {name}), COUNT({name})"
+        distinct, there = self._ask(asked, State(), also=some, watch=watch).row(0)
+        return distinct > min(_MANY, max(_FEW, there // 2))
+
+    def _counts(self, spread: Spread, state: State, watch: Watch | None) -> dict[Any, int]:
+        """Rows by bin or bar; those of None are missing, and `other` are the rest."""
+        name = quoted(spread.column.name)
+        missing = f"CASE WHEN {name} IS NOT NULL THEN 'other' END"
+        if not (spread.edges or spread.bars):
+            return self._grouped(missing, state, watch)
+        if spread.bars:
+            counted = self._grouped(spread.key, state, watch)
+            counts = {value: counted.pop(value, 0) for value in spread.bars}
+            counts[None] = counted.pop(None, 0)
+            return {**counts, "other": sum(counted.values())}
+        return self._binned(spread, state, watch)
+
+    def _binned(self, spread: Spread, state: State, watch: Watch | None) -> dict[Any, int]:
+        counted = self._grouped(spread.key, state, watch)
+        last = len(spread.edges) - 2
+        counts: dict[Any, int] = {None: counted.pop(None, 0), "other": counted.pop(_ODD, 0)}
+        for at, n in counted.items():
+            at = min(max(int(at), 0), last)
+            counts[at] = counts.get(at, 0) + n
+        return counts
+
+    def _grouped(self, key: str, state: State, watch: Watch | None) -> dict[Any, int]:
+        found = self._ask(f"{key} AS k, COUNT(*) AS n", state, "GROUP BY 1", watch=watch)
+        return dict(found.iter_rows())
+
+    def _ask(
+        self, select: str, state: State, more: str = "", also: str = "", *, watch: Watch | None
+    ) -> Any:
+        text, values = self._rows.statement(select, state, more, also)
+        # DataFusion counts groups in half of Polars' time, and can be stopped.
+        return self._source.frame(text, values, watch=watch, engine="datafusion")
+
+
+#: The bin of NaN and infinite numbers.
+_ODD = -1
+
+
+def _whole_bins(column: Column, value: str, low: int, high: int) -> Spread:
+    """Bins of whole numbers, which end between two of them."""
+    width = max(math.ceil((high - low + 1) / _BINS), 1)
+    edges = [*range(low, high + 1, width), high]
+    return Spread(column, f"({value} - {low}) // {width}", edges)
+
+
+def _bins(column: Column, value: str, low: float, high: float) -> Spread:
+    width = (high / _BINS - low / _BINS) or 1.0
+    edges = [low + width * at for at in range(_BINS)] if high > low else [low]
+    key = f"CAST(floor(({value} - {low!r}) / {width!r}) AS BIGINT)"
+    if column.dtype.is_float():
+        key = f"CASE WHEN isfinite({value}) THEN {key} WHEN {value} IS NOT NULL THEN {_ODD} END"
+    return Spread(column, key, [*edges, high])
+
+
+def _of_dates(column: Column, value: str, low: Any, high: Any) -> Spread:
+    """Bins of days, or of the moments' units, since 1970."""
+    if column.kind == "date":
+        epoch, unit = datetime.date(1970, 1, 1), datetime.timedelta(days=1)
+    else:
+        epoch = datetime.datetime(1970, 1, 1, tzinfo=low.tzinfo and datetime.timezone.utc)
+        unit = datetime.timedelta(microseconds={"ms": 1000}.get(column.dtype.time_unit, 1))
+    if column.kind == "moment" and column.dtype.time_unit == "ns":
+        value = f"{value} // 1000"
+    bins = _whole_bins(column, f"({value})", (low - epoch) // unit, (high - epoch) // unit)
+    bins.edges = [*(epoch + unit * edge for edge in bins.edges[:-1]), high]
+    return bins

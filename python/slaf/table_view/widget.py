@@ -1,0 +1,223 @@
+"""The widget: what the browser and the kernel say to each other.
+
+The browser says `hello`, `state` and `tick`; the kernel answers with a `page` as soon
+as it has it, then with a `summary` for each column, or with an `error`. What is on
+screen is known here; a browser holds a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import polars as pl
+import traitlets
+
+from slaf._slaf import SlafError
+from slaf.table_view.columns import known
+from slaf.table_view.filters import Filter
+from slaf.table_view.latest import Latest, Superseded
+from slaf.table_view.rows import Rows, Watch
+from slaf.table_view.source import Source
+from slaf.table_view.state import MOST_COLUMNS, State
+from slaf.table_view.summary import Summaries
+from slaf.table_view.values import cells
+
+_HERE = Path(__file__).parent
+#: Rows of the table that a saved notebook shows.
+_SAVED = 20
+
+
+class Table(anywidget.AnyWidget):
+    """A table to sort, filter and page; made by :func:`slaf.table`."""
+
+    _esm = _HERE / "table.js"
+    _css = _HERE / "table.css"
+    #: Of each column, its name, kind, type and what may be typed to filter by it.
+    _columns = traitlets.List(traitlets.Dict()).tag(sync=True)
+
+    def __init__(self, source: Source):
+        columns = [
+            {"name": c.name, "kind": c.kind, "type": str(c.dtype).lower(), "hint": c.hint}
+            for c in source.columns.values()
+        ]
+        super().__init__(_columns=columns)
+        self._source, self._rows = source, Rows(source)
+        self._summaries = Summaries(source, self._rows)
+        self._state = self._good = State(shown=tuple(source.columns)[:MOST_COLUMNS])
+        self._ticked: set[int] = set()
+        self._is_seen = False
+        #: The filters of the summaries that the browser has, and their columns.
+        self._sent: tuple[Mapping[str, Filter], set[str]] = {}, set()
+        self._latest = Latest(self._tell)
+        self.on_msg(self._heard)
+
+    # In Python ------------------------------------------------------------------
+
+    @property
+    def sql(self) -> str:
+        """The statement of all rows that are left, in their order, for a `%%sql` cell."""
+        return self._rows.shown(self._state)
+
+    def frame(self) -> pl.DataFrame:
+        """All rows that are left, in their order (rows that compare equal in that of the
+        table), with all columns: also those that are not on screen."""
+        return self._rows.frame(self._state)
+
+    @property
+    def selection(self) -> pl.DataFrame:
+        """The rows that are ticked, in the order on screen, whether the filters leave
+        them or not."""
+        return self._rows.ticked(sorted(self._ticked), self._state)
+
+    def sort(self, *names: str, descending: bool = False) -> None:
+        """Orders the rows by columns, missing values last; by none, as they are.
+
+        Raises
+        ------
+        SlafError
+            There is no such column.
+        """
+        order = tuple((known(self._source.columns, name).name, descending) for name in names)
+        self._show(replace(self._state, order=order, page=0))
+
+    def filter(self, filters: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        """Filters by columns, and keeps the filters of others; without any, no row is
+        filtered out.
+
+        A filter is what one types into the head of the column, such as `"> 500"`,
+        `"2..8"`, a part of a text, `"= all of it"`, `"/a pattern/"`, `"null"` or `""`; a
+        list of values; one value; or None, a missing value.
+
+        Raises
+        ------
+        SlafError
+            There is no such column, or it has no such values.
+        """
+        given = {**(filters or {}), **more}
+        left = dict(self._state.filters) if given else {}
+        for name, wanted in given.items():
+            made = Filter.of(known(self._source.columns, name), wanted)
+            if made is not None:
+                left[name] = made
+            else:
+                left.pop(name, None)
+        self._show(replace(self._state, filters=left, page=0))
+
+    def idle(self, timeout: float | None = None) -> bool:
+        """Waits until all that was asked for is on screen; whether it is, after at most
+        `timeout` seconds."""
+        return self._latest.wait(timeout)
+
+    def _show(self, state: State) -> None:
+        try:
+            self._rows.count(state)
+        except SlafError as error:
+            raise SlafError(_sentence(error)) from None
+        self._state = state
+        self._ask()
+
+    # With the browser -----------------------------------------------------------
+
+    def _ask(self, answers: Mapping[str, Any] | None = None) -> None:
+        """Answers what a browser says, or tells all of them what has changed."""
+        if self._is_seen:
+            said = {key: (answers or {}).get(key) for key in ("view", "ask")}
+            self._latest.ask((self._state, said))
+
+    def _heard(self, _: Any, message: dict[str, Any], buffers: list[Any]) -> None:
+        kind = message.get("type")
+        try:
+            if kind == "tick":
+                change = self._ticked.update if message["on"] else self._ticked.difference_update
+                change(int(row) for row in message["rows"])
+                self.send({"type": "ticked", "count": len(self._ticked)})
+                return
+            if kind == "hello":
+                self._is_seen, self._sent = True, ({}, set())
+            elif kind == "state":
+                self._state = State.of(message["state"], self._source.columns)
+            self._ask(message)
+        except SlafError as error:
+            self._refuse(error, message)
+
+    def _tell(self, asked: tuple[State, dict[str, Any]], go_on: Watch) -> None:
+        state, said = asked
+        try:
+            state = self._page(state, said, go_on)
+            self._send_summaries(state, go_on)
+        except Superseded:
+            raise
+        except Exception as error:
+            # Whatever the engine, or a frame that is read for it, says.
+            if self._state is asked[0]:
+                self._state = self._good
+            self._refuse(error, said)
+
+    def _page(self, state: State, said: dict[str, Any], go_on: Watch) -> State:
+        count = self._rows.count(state, go_on)
+        last = max((count - 1) // state.size, 0)
+        shown = state.at(min(state.page, last))
+        keys, page = self._rows.page(shown, go_on)
+        if self._state is state:
+            self._state = shown
+        self._good = shown
+        columns = [cells(page[name]) for name in shown.shown]
+        rows = [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in keys]
+        self.send(
+            {
+                "type": "page",
+                **said,
+                "state": shown.told(),
+                "keys": keys,
+                "ticks": [key in self._ticked for key in keys],
+                "ticked": len(self._ticked),
+                "rows": rows,
+                "count": count,
+                "total": self._rows.total(),
+                "sql": self._rows.shown(shown),
+            }
+        )
+        return shown
+
+    def _send_summaries(self, state: State, go_on: Watch) -> None:
+        if self._sent[0] != state.filters:
+            self._sent = state.filters, set()
+        sent = self._sent[1]
+        for name in state.shown:
+            if name not in sent:
+                summary = self._summaries.of(name, state, go_on)
+                self.send({"type": "summary", "name": name, "summary": summary})
+                sent.add(name)
+
+    def _refuse(self, error: Exception, said: Mapping[str, Any]) -> None:
+        answers = {key: said.get(key) for key in ("view", "ask")}
+        self.send({"type": "error", **answers, "message": _sentence(error)})
+
+    # Without a browser ----------------------------------------------------------
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """The widget, and the first rows for where there are none."""
+        data, metadata = super()._repr_mimebundle_(**options) or ({}, {})
+        try:
+            answer = self._rows.answer(self._state, _SAVED)
+            count = self._rows.count(self._state)
+            html, text = answer._repr_html_(), repr(answer)
+            if count > _SAVED:
+                html = f"<div>The first {_SAVED} of {count:,} rows</div>{html}"
+                text = f"The first {_SAVED} of {count:,} rows\n{text}"
+        except SlafError as error:
+            html, text = f"<div>{escape(_sentence(error))}</div>", _sentence(error)
+        return {**data, "text/html": html, "text/plain": text}, metadata
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong in a sentence."""
+    text = str(error).strip()
+    if "regex parse error" in text:
+        return "The pattern between `/` and `/` is no regular expression."
+    return text.splitlines()[0] if text else type(error).__name__
