@@ -232,6 +232,27 @@ def test_vectors_and_frames(pair):
         handle.obs_vector("nothing")
 
 
+def test_without_x(pair):
+    handle, adata = pair
+    whole = handle.copy()
+    handle.X = None
+    for read in (
+        handle.to_df,
+        handle.to_arrow,
+        handle.to_polars,
+        handle.chunk_X,
+        handle.chunked_X,
+        lambda: handle.__setitem__((0, 0), 1),
+    ):
+        with pytest.raises(ValueError, match="X is None"):
+            read()
+    pd.testing.assert_frame_equal(handle.to_df("log"), adata.to_df("log"))
+    # AnnData would take the X of the whole for raw's.
+    with pytest.raises(ValueError, match="raw needs an X"):
+        whole.raw = handle
+    np.testing.assert_array_equal(whole.to_adata().raw.X.toarray(), adata.raw.X.toarray())
+
+
 def test_transposed(pair):
     handle, adata = pair
     turned = handle.T

@@ -11,6 +11,7 @@ from scipy import sparse
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
 from slaf.lazy import stream
+from slaf.scanpy import pp
 
 CELLS, GENES = 60, 40
 
@@ -94,6 +95,16 @@ def test_products(handle, small_blocks):
     np.testing.assert_allclose((lazy @ lazy.T).toarray(), dense @ dense.T, rtol=1e-6)
     with pytest.raises(ValueError, match="do not fit"):
         lazy @ np.ones((3, 3))
+
+
+def test_what_is_done_once_it_is_read_is_told(handle):
+    lazy, _ = matrices(handle, None)
+    assert lazy.pending == ()
+    assert np.expm1(np.log1p(lazy))[:3].pending == ("log1p", "expm1")
+    prepared = handle[0].copy()
+    pp.normalize_total(prepared)
+    pp.log1p(prepared)
+    assert prepared.X.pending == ("normalize_total", "log1p")
 
 
 def test_functions_that_keep_zeros_stay_lazy(handle):

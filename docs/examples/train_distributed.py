@@ -35,7 +35,9 @@ def train(dataset: str, epochs: int = 2) -> float:
         loss.backward()
         optimizer.step()
         seen.append(batch["cell_ids"])
-    print(f"rank {loader.rank}: loss {loss.item():.3f}, cells {torch.cat(seen).tolist()}", flush=True)
+    print(
+        f"rank {loader.rank}: loss {loss.item():.3f}, cells {torch.cat(seen).tolist()}", flush=True
+    )
     return loss.item()
 
 

@@ -101,6 +101,7 @@ class Sections(OverState):
         return None if x is None else LazyExpressionMatrix.over(x)
 
     def _matrix(self, layer: str | None = None) -> LazyExpressionMatrix:
+        """X, or a layer. Raises ValueError if X is None."""
         matrix = self._x if layer is None else self.layers[layer]
         if matrix is None:
             raise ValueError("X is None. Set it, or name a layer where one can be named.")

@@ -131,8 +131,8 @@ class HandleState:
             view._view_raw = self._view_raw.of_cells(inside[0])
         for section, values in self._own.items():
             for key, value in values.items():
-                whole = InMemory(value, section in SQUARE)
-                view._own[section][key] = apart(whole(inside[AXES[section]]))
+                own = InMemory(value, section in SQUARE)
+                view._own[section][key] = apart(own(inside[AXES[section]]))
         return view
 
     def of_cells(self, rows: Positions) -> HandleState:

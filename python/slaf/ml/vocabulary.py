@@ -110,8 +110,6 @@ def match(
         near = nearest(key, list(columns)) or [c for c in candidates if c in columns]
         raise ValueError(f"The genes have no column `{key}`.{did_you_mean(near)}")
     keys = [key] if key is not None else [c for c in (*candidates, "gene_id") if c in columns]
-    if not keys:
-        raise ValueError("The genes have no column `gene_id`. Name the one of ids: gene_key=...")
     best: Any = None
     for name in keys:
         ids = dataset.column("genes", name, None).to_pylist()
