@@ -277,12 +277,12 @@ fn sums(sums: &[Sum], starts: Option<Int64Array>) -> Result<RecordBatch> {
 
 /// Statistics on a thread of its own, beside whoever reads and encodes.
 pub(crate) struct StatsThread {
-    blocks: SyncSender<Rows>,
+    blocks: SyncSender<CellRows>,
     thread: JoinHandle<Result<ExpressionStats>>,
 }
 
 /// Rows of cells: how many each cell has; cell, gene and value of each.
-pub(crate) struct Rows {
+pub(crate) struct CellRows {
     pub(crate) lengths: Vec<u64>,
     pub(crate) cells: UInt32Array,
     pub(crate) genes: ArrayRef,
@@ -291,7 +291,7 @@ pub(crate) struct Rows {
 
 impl StatsThread {
     pub(crate) fn start(mut stats: ExpressionStats) -> Self {
-        let (blocks, queue) = sync_channel::<Rows>(1);
+        let (blocks, queue) = sync_channel::<CellRows>(1);
         let work = move || {
             for rows in queue {
                 for length in rows.lengths {
@@ -307,8 +307,8 @@ impl StatsThread {
         }
     }
 
-    /// `false` if that has failed; [`Self::finish`] says why.
-    pub(crate) fn take(&self, rows: Rows) -> bool {
+    /// `false` if the thread has failed; [`Self::finish`] says why.
+    pub(crate) fn take(&self, rows: CellRows) -> bool {
         self.blocks.send(rows).is_ok()
     }
 

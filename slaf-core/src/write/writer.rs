@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::coordinate_writer::CoordinateWriter;
 use super::encoder::Encoder;
 use super::exact_values::{exactly, no_count};
-use super::expression_stats::{Rows, StatsThread};
+use super::expression_stats::{CellRows, StatsThread};
 use super::lance_rows::FRAGMENT_ROWS;
 use super::write_plan::WritePlan;
 use crate::storage::remove_folder;
@@ -125,7 +125,7 @@ impl Writer {
     }
 
     /// The rows as `expression` holds them.
-    fn batch(&self, rows: &Rows) -> Result<RecordBatch> {
+    fn batch(&self, rows: &CellRows) -> Result<RecordBatch> {
         let cells: ArrayRef = if *self.schema.field(0).data_type() == DataType::UInt32 {
             Arc::new(rows.cells.clone())
         } else {
@@ -136,7 +136,7 @@ impl Writer {
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
-    fn encode(&self, block: &RowBlock<'_>) -> Result<Rows> {
+    fn encode(&self, block: &RowBlock<'_>) -> Result<CellRows> {
         block.check()?;
         let (rows, n) = (block.rows(), block.indices.len());
         let first = self.cells;
@@ -184,7 +184,7 @@ impl Writer {
             }
         })?;
         let lengths = block.indptr.windows(2).map(|p| (p[1] - p[0]) as u64);
-        Ok(Rows {
+        Ok(CellRows {
             lengths: lengths.collect(),
             cells: UInt32Array::from(cells),
             genes,

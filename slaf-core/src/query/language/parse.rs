@@ -209,7 +209,7 @@ impl VisitorMut for SelectAll {
 
 #[cfg(test)]
 mod tests {
-    use sqlparser::ast::Visit;
+    use sqlparser::ast::{Expr, Visit};
 
     use super::*;
 

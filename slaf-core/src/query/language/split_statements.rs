@@ -52,7 +52,7 @@ fn piece(sql: &str, from: (u64, u64), to: (u64, u64)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::split_statements;
+    use super::split;
 
     #[test]
     fn statements_are_parted_at_semicolons_that_are_no_text() {
