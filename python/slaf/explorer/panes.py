@@ -148,7 +148,9 @@ class FilterPane:
     def _of_numbers(self, column: str, series: Any) -> _Row:
         counts, edges = filters.histogram(series)
         low, high = float(edges[0]), float(edges[-1])
-        now = self._state.filters.get(column) or filters.Between(None, None)
+        now = self._state.filters.get(column)
+        if not isinstance(now, filters.Between):
+            now = filters.Between(None, None)
         slider = widgets.FloatRangeSlider(
             value=np.clip(
                 [low if now.low is None else now.low, high if now.high is None else now.high],
@@ -177,7 +179,7 @@ class FilterPane:
         counts = np.bincount(codes % len(names), minlength=len(names))
         present = [(name, n) for name, n in zip(names, counts.tolist(), strict=True) if n]
         now = self._state.filters.get(column)
-        hidden = now.hidden if now is not None else ()
+        hidden = now.hidden if isinstance(now, filters.Without) else ()
         chosen = widgets.SelectMultiple(
             options=[(f"{name}  {n:,}", name) for name, n in present],
             value=[name for name, _ in present if name not in hidden],

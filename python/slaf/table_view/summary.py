@@ -163,9 +163,10 @@ def _of_dates(column: Column, value: str, low: Any, high: Any) -> Spread:
         epoch, unit = datetime.date(1970, 1, 1), datetime.timedelta(days=1)
     else:
         epoch = datetime.datetime(1970, 1, 1, tzinfo=low.tzinfo and datetime.timezone.utc)
-        unit = datetime.timedelta(microseconds={"ms": 1000}.get(column.dtype.time_unit, 1))
-    if column.kind == "moment" and column.dtype.time_unit == "ns":
-        value = f"{value} // 1000"
+        written_in = getattr(column.dtype, "time_unit", None)
+        unit = datetime.timedelta(microseconds=1000 if written_in == "ms" else 1)
+        if written_in == "ns":
+            value = f"{value} // 1000"
     bins = _whole_bins(column, f"({value})", (low - epoch) // unit, (high - epoch) // unit)
     bins.edges = [*(epoch + unit * edge for edge in bins.edges[:-1]), high]
     return bins

@@ -27,8 +27,8 @@ const MACROS: [(&str, usize, &str); 51] = [
     ("str_split", 2, SPLIT),
     ("prefix", 2, "starts_with(_1, _2)"),
     ("suffix", 2, "ends_with(_1, _2)"),
-    ("regexp_matches", 2, "regexp_like(_1, _2)"),
-    ("regexp_matches", 3, "regexp_like(_1, _2, _3)"),
+    ("regexp_matches", 2, "regexp_like(_1, _2 || '()')"),
+    ("regexp_matches", 3, "regexp_like(_1, _2 || '()', _3)"),
     ("regexp_full_match", 2, WHOLE),
     (
         "regexp_extract",
