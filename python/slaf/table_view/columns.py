@@ -28,7 +28,7 @@ class Column:
     @property
     def kind(self) -> str:
         dtype = self.dtype
-        if dtype.is_integer() or (dtype == pl.Decimal and dtype.scale == 0):
+        if dtype.is_integer() or getattr(dtype, "scale", None) == 0:
             return "integer"
         if dtype.is_float() or dtype == pl.Decimal:
             return "float"
