@@ -69,7 +69,10 @@ def loc_of_mask(a):
 
 
 def iloc(a):
-    a.obs.iloc[0, 1] = 99
+    names = list(a.obs.columns)
+    # Other edits move, rename and delete columns.
+    for name in {"n", "n_"} & set(names):
+        a.obs.iloc[0, names.index(name)] = 99
 
 
 def at(a):
