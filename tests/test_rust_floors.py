@@ -39,7 +39,7 @@ FLOORS = [
 #: Neighbours that know nothing of each other.
 APART = {"query/polars", "query/datafusion"}
 
-CRATES = ["slaf-core", "magics", "magics/rust-cells", "magics/cell-data", "python"]
+CRATES = ["slaf-core", "kernel", "magics", "magics/rust-cells", "magics/cell-data", "python"]
 
 
 def folder(file: Path) -> str:
