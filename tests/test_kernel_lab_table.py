@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from kernels import private_ipython  # noqa: F401
 from playwright.sync_api import expect
 from test_kernel_lab import browser, is_connected, lab, opened  # noqa: F401
 
