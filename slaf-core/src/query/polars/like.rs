@@ -59,24 +59,22 @@ fn simple(pattern: &str) -> Option<Simple> {
 }
 
 fn regex_of(pattern: &str, case_insensitive: bool) -> String {
-    let mut regex = String::from(if case_insensitive { "(?is)^" } else { "(?s)^" });
+    let mut found = String::from(if case_insensitive { "(?is)^" } else { "(?s)^" });
     let mut letters = pattern.chars();
     while let Some(letter) = letters.next() {
         match letter {
-            '%' => regex.push_str(".*"),
-            '_' => regex.push('.'),
+            '%' => found.push_str(".*"),
+            '_' => found.push('.'),
             letter => {
                 let literal = match letter {
                     '\\' => letters.next().unwrap_or('\\'),
                     other => other,
                 };
-                if literal.is_ascii_punctuation() {
-                    regex.push('\\');
-                }
-                regex.push(literal);
+                // Not every sign is itself behind a backslash: `\<` is where a word begins.
+                found.push_str(&regex::escape(literal.encode_utf8(&mut [0; 4])));
             }
         }
     }
-    regex.push('$');
-    regex
+    found.push('$');
+    found
 }
