@@ -340,8 +340,14 @@ def test_many_cells_are_a_picture_and_points_when_one_zooms_in(notebook, dataset
     )
     answered(notebook, "len(widget.positions), len(widget.density)", f"(0, {512 * 512 * 4})")
     assert shown.coloured() > 200
+    # At a cell, which is seen after all zooming.
+    x, y = json.loads(notebook.answer("explorer.places['X_umap'].unit[0].tolist()"))
+    shown.where.scroll_into_view_if_needed()
     box = shown.stages.first.bounding_box()
-    notebook.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    width, height = box["width"], box["height"]
+    left = box["x"] + width / 2 + (x - 0.5) * min(width, height)
+    top = box["y"] + height / 2 - (y - 0.5) * min(width, height)
+    notebook.page.mouse.move(left, top)
     for _ in range(4):
         notebook.page.mouse.wheel(0, -400)
     deadline = time.monotonic() + 60

@@ -64,7 +64,10 @@ def plain(n: int) -> Colouring:
 
 
 def of_numbers(
-    title: str, values: np.ndarray, note: str = "", ends: tuple[float | None, float | None] = ()
+    title: str,
+    values: np.ndarray,
+    note: str = "",
+    ends: tuple[float | None, float | None] = (None, None),
 ) -> Colouring:
     """A scale of 255 colours from the least to the greatest finite value, or between
     `ends`, beyond which the outer colours are taken."""
@@ -73,12 +76,11 @@ def of_numbers(
     values = np.asarray(values)
     values = values if values.dtype.kind == "f" else values.astype(np.float64)
     finite = np.isfinite(values)
-    low, high = (end for end in (ends or (None, None)))
-    some = bool(finite.any())
+    low, high = ends if finite.any() else (np.nan, np.nan)
     if low is None:
-        low = float(values.min(where=finite, initial=np.inf)) if some else np.nan
+        low = float(values.min(where=finite, initial=np.inf))
     if high is None:
-        high = float(values.max(where=finite, initial=-np.inf)) if some else np.nan
+        high = float(values.max(where=finite, initial=-np.inf))
     if low > high:
         raise ValueError(f"A scale goes up: from {low} to {high} it does not.")
     width = high - low

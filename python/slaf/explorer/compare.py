@@ -30,6 +30,8 @@ class Comparison:
         Which values were compared, in words.
     handle
         The compared cells, whose `obs["compared"]` is "a" or "b".
+    layer
+        The layer that was compared; None: X.
     """
 
     genes: pd.DataFrame

@@ -22,8 +22,7 @@ class Explorer(State):
 
     @property
     def view(self) -> Any:
-        """The explorer as a widget of ipywidgets. To be the same as the state, and to
-        change it, is its only purpose.
+        """The explorer as a widget of ipywidgets, to be put beside others.
 
         Raises
         ------

@@ -13,8 +13,8 @@ from slaf._slaf import SlafError
 from slaf.explorer import colours, filters
 from slaf.explorer.state import State
 
-#: What people do wrong, and what the sentences about it are in.
-MISTAKES = (SlafError, KeyError, ValueError, OSError)
+#: Errors whose sentence is shown.
+MISTAKES = (SlafError, KeyError, ValueError, OSError, ImportError)
 #: Runs something, and shows the sentence if it fails.
 Run = Callable[[Callable[[], Any]], Any]
 

@@ -42,7 +42,8 @@ function category(model, label, at) {
   only.type = "button";
   only.title = `Hide all but ${label}`;
   only.onclick = () => model.send({ type: "only", at });
-  row.append(toggle, node("span", "slaf-count", model.get("counts")[at].toLocaleString("en")), only);
+  const count = model.get("counts")[at].toLocaleString("en");
+  row.append(toggle, node("span", "slaf-count", count), only);
   return row;
 }
 
