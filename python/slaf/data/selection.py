@@ -7,7 +7,7 @@ import numpy as np
 from slaf.dataset import Dataset
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.state import HandleState
-from slaf.sql import ask
+from slaf.sql.filters import rows_where
 
 
 def selected(dataset: Dataset, *, where: str | None = None, seed: int | None = None) -> LazyHandle:
@@ -15,10 +15,7 @@ def selected(dataset: Dataset, *, where: str | None = None, seed: int | None = N
     random order if there is a `seed`."""
     handle = LazyHandle.over(HandleState.of_dataset(dataset))
     if where is not None:
-        found = ask(
-            dataset, f"SELECT cell_integer_id FROM cells WHERE ({where}) ORDER BY cell_integer_id"
-        )
-        handle = handle[found["cell_integer_id"].to_numpy()]
+        handle = handle[rows_where(dataset, "cells", where)]
     if seed is not None:
         handle = handle[np.random.default_rng(seed).permutation(handle.n_obs)]
     return handle

@@ -13,7 +13,7 @@ from slaf import _slaf
 from slaf.ground import axes
 from slaf.lazy.readers import AXES, InMemory, VectorReader
 from slaf.lazy.state import HandleState
-from slaf.sql import ask
+from slaf.sql.filters import rows_where
 
 #: Below so many vectors an index is not worth its loss: all are looked at.
 EXACT_BELOW = 200_000
@@ -166,10 +166,8 @@ def _mask(state: HandleState, among: Any, names: pd.Index, axis: int) -> np.ndar
         dataset = state.dataset
         if dataset is None:
             raise ValueError("A SQL condition needs a handle over one dataset.")
-        table, number = (("cells", "cell_integer_id"), ("genes", "gene_integer_id"))[axis]
-        found = ask(dataset, f"SELECT {number} FROM {table} WHERE ({among})")
         chosen = np.zeros(dataset.shape[axis], dtype=bool)
-        chosen[found[number].to_numpy()] = True
+        chosen[rows_where(dataset, ("cells", "genes")[axis], among)] = True
         return chosen[np.asarray(state.in_dataset(axis), dtype=np.int64)]
     mask[np.asarray(axes.positions(among, len(names), lambda: names, ("obs", "var")[axis]))] = True
     return mask

@@ -13,7 +13,7 @@ from slaf.dataset import Dataset, OverDataset, dataset_of
 from slaf.ground import axes
 from slaf.ground.hints import did_you_mean
 from slaf.lazy.state import HandleState, OverState, state_of
-from slaf.sql import ask
+from slaf.sql.filters import rows_where
 
 
 @dataclass
@@ -116,9 +116,8 @@ def _state(given: Any) -> HandleState:
 
 def _where(state: HandleState, condition: str) -> np.ndarray:
     """Rows for which a SQL condition on the cells table holds."""
-    found = ask(state.dataset, f"SELECT cell_integer_id FROM cells WHERE ({condition})")
     chosen = np.zeros(state.dataset.shape[0], dtype=bool)
-    chosen[found["cell_integer_id"].to_numpy()] = True
+    chosen[rows_where(state.dataset, "cells", condition)] = True
     return np.flatnonzero(chosen[np.asarray(state.in_dataset(0), dtype=np.int64)])
 
 

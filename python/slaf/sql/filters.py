@@ -1,5 +1,5 @@
-"""`filter_cells` and `filter_genes`: keywords as SQL, with their values bound
-to it and never part of its text."""
+"""Which cells or genes are meant: keywords of `filter_cells` and `filter_genes` as SQL,
+with their values bound to it and never part of its text, and conditions in SQL."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ def filtered(dataset: Dataset, table: str, filters: dict[str, Any]) -> pl.DataFr
     order = "cell_integer_id" if table == "cells" else "gene_integer_id"
     text = f"SELECT {columns} FROM {table} WHERE {' AND '.join(where)} ORDER BY {order}"
     return ask(dataset, text, **params)
+
+
+def rows_where(dataset: Dataset, table: str, condition: str) -> np.ndarray:
+    """The rows of `cells` or `genes` for which a SQL condition holds, ascending."""
+    number = f"{table.removesuffix('s')}_integer_id"
+    found = ask(dataset, f"SELECT {number} FROM {table} WHERE ({condition}) ORDER BY {number}")
+    return found[number].to_numpy()
 
 
 def _column(dataset: Dataset, table: str, name: str) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse
 
 from slaf._slaf import SlafError
-from slaf.ground import axes, metadata
+from slaf.ground import metadata
 from slaf.lazy.columns import Stored, as_names
 from slaf.lazy.frame import snapshot
 from slaf.lazy.plan import MatrixPlan
@@ -149,8 +149,7 @@ def x_otherwise(state: HandleState) -> str | None:
     if x.steps:
         done = dict.fromkeys(step.of or f"`{step.name}`" for step in x.steps)
         return f"is the dataset's after {' and '.join(done)}"
-    whole = (axes.is_all(x.in_source(axis), source.shape[axis]) for axis in (0, 1))
-    return None if all(whole) else "was set"
+    return None if x.is_whole else "was set"
 
 
 def same_matrix(a: MatrixPlan | None, b: MatrixPlan | None) -> bool:
