@@ -15,6 +15,7 @@ use lance::io::RecordBatchStream;
 use polars::prelude::Column;
 use tokio::sync::OnceCell;
 
+use super::codes::Codes;
 use super::column_cache::{CachedColumn, ColumnCache};
 use super::stretches::Stretches;
 use crate::ground::error::{first_line, is_storage_failure};
@@ -157,6 +158,12 @@ impl Table {
         cached
             .map(|(column, name)| column.in_polars(name))
             .collect()
+    }
+
+    /// The codes of whole columns, which are kept, too; none: one has no codes.
+    pub(crate) async fn codes(&self, columns: &[&str]) -> Result<Option<Vec<Arc<Codes>>>> {
+        let cached = self.cache(columns).await?;
+        cached.iter().map(CachedColumn::codes).collect()
     }
 
     async fn cache(&self, columns: &[&str]) -> Result<Vec<CachedColumn>> {

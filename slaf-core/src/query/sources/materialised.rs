@@ -75,7 +75,7 @@ fn table(plan: &LogicalPlan, batches: &[RecordBatch]) -> Result<LogicalPlan> {
         RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)
     });
     let batches = batches.collect::<Result<Vec<_>, _>>()?;
-    provided(plan, Arc::new(MemoryTable { schema, batches }))
+    provided(plan, Arc::new(MemoryTable::of(schema, batches)))
 }
 
 /// The columns of `plan` under their numbers: names may be twice there.

@@ -4,6 +4,7 @@ mod accumulator;
 mod aggregation;
 mod axis;
 mod by_axes;
+mod by_codes;
 mod group_states;
 mod measure;
 mod operator;
@@ -11,4 +12,8 @@ mod star;
 mod stored_sums;
 
 pub(crate) use self::by_axes::by_axes;
+pub(crate) use self::by_codes::by_codes;
 pub(crate) use self::operator::DenseAggregate;
+
+/// Rows that are taken at once: they and their groups stay in a core's cache.
+const MORSEL: usize = 1 << 14;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{cast, concat_batches, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
@@ -18,7 +17,7 @@ use futures::future::BoxFuture;
 use crate::query::sources::expression::{CELL, Expression, GENE, VALUE};
 use crate::query::sources::materialised::Materialised;
 use crate::query::sources::plan_facts::{
-    expression_of, is_small, mentions_expression, plain_column,
+    expression_of, in_terms_of, is_small, mentions_expression, plain_column,
 };
 
 /// The columns of `expression` in the expressions of a [`Star`].
@@ -190,15 +189,7 @@ fn schema_of(batches: &[RecordBatch], plan: &LogicalPlan) -> SchemaRef {
 impl Star {
     /// `expr` over the columns of the parts.
     pub(crate) fn translate(&self, expr: &Expr, schema: &DFSchema) -> Result<Expr> {
-        let translated = expr.clone().transform(|expr| {
-            Ok(match expr {
-                Expr::Column(column) => {
-                    Transformed::yes(self.columns[schema.index_of_column(&column)?].clone())
-                }
-                other => Transformed::no(other),
-            })
-        })?;
-        Ok(translated.data.unalias_nested().data)
+        in_terms_of(&self.columns, expr, schema)
     }
 
     /// The axis whose ids a join looks up.
