@@ -117,7 +117,7 @@ def test_of_a_slice_only_its_cells_are_grouped(made, tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     shell = InteractiveShell()
     shell.run_line_magic("load_ext", "slaf")
-    part = shell.user_ns["part"] = read_slaf(made.slaf_path)[5_000:23_000:3]
+    shell.user_ns["part"] = read_slaf(made.slaf_path)[5_000:23_000:3]
     sql = "SELECT cell_type, COUNT(*) AS k, SUM(n) AS s FROM part.cells GROUP BY 1"
     got = pl.DataFrame(shell.run_cell_magic("sql", "", sql))
     of_part = made.obs[5_000:23_000:3].group_by("cell_type")

@@ -12,9 +12,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 use tokio::task::JoinSet;
 
-use super::MORSEL;
 use super::axis::Axis;
-use super::group_states::GroupStates;
+use super::group_states::{GroupStates, MORSEL};
 use super::measure::Measure;
 use super::star::Side;
 use super::stored_sums::Sums;

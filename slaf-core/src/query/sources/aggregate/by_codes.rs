@@ -15,9 +15,8 @@ use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan, Projection,
 use datafusion::physical_expr::PhysicalExpr;
 use tokio::task::JoinSet;
 
-use super::MORSEL;
 use super::accumulator::Accumulator;
-use super::group_states::GroupStates;
+use super::group_states::{GroupStates, MORSEL};
 use super::measure::{Call, Measure};
 use crate::query::sources::errors::external;
 use crate::query::sources::frame_provider::MemoryTable;

@@ -10,6 +10,9 @@ use datafusion::physical_expr::PhysicalExpr;
 use super::accumulator::Accumulator;
 use super::measure::Measure;
 
+/// Rows that are added at once: they and their groups stay in a core's cache.
+pub(super) const MORSEL: usize = 1 << 14;
+
 /// The state of all groups, and of one more for the rows of none.
 pub(super) struct GroupStates {
     pub(super) rows: Vec<u64>,

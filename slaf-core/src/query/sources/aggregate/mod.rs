@@ -14,6 +14,3 @@ mod stored_sums;
 pub(crate) use self::by_axes::by_axes;
 pub(crate) use self::by_codes::by_codes;
 pub(crate) use self::operator::DenseAggregate;
-
-/// Rows that are taken at once: they and their groups stay in a core's cache.
-const MORSEL: usize = 1 << 14;
