@@ -19,13 +19,16 @@ pytest.register_assert_rewrite(
     "cloud_calls",
     "inputs_of_tools",
     "kernels",
+    "lab_page",
     "slafdb_calls",
     "sql_answers",
 )
 pytest_plugins = [
     "fixtures_conversions",
     "fixtures_datasets",
+    "fixtures_explore",
     "fixtures_kernel",
+    "fixtures_lab",
     "fixtures_rust",
     "fixtures_s3",
 ]

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from lab_page import is_connected, opened
 from playwright.sync_api import expect
-from test_kernel_lab import browser, is_connected, lab, opened  # noqa: F401
 
 CODE = """
 import polars as pl, slaf
@@ -22,7 +22,7 @@ t
 
 
 @pytest.fixture(params=["slaf", "python3"])
-def notebook(request, browser, lab):  # noqa: F811
+def notebook(request, browser, lab):
     """In our kernel, and in ipykernel."""
     name = f"table-{request.param}.ipynb"
     notebook = opened(browser, lab, f"lab/tree/{name}?reset", request.param)
