@@ -18,7 +18,7 @@ import nbformat
 import numpy as np
 import pytest
 from explorer_page import WAIT, Shown, answered, explored
-from lab_page import is_connected, opened
+from lab_page import Notebook, is_connected, opened
 from matplotlib.path import Path as Polygon
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
@@ -149,11 +149,17 @@ def test_encircles_annotates_and_saves(notebook, dataset, pbmc):
     shown.press("Annotate")
     shown.says("an annotation is text")
 
-    # The notebook keeps a picture of this.
+    keeps_a_picture(notebook)
+    # Where widgets are shown, it is not.
+    assert shown.where.locator("img").count() == 0
+
+
+def keeps_a_picture(notebook: Notebook) -> None:
+    """The notebook's file has one of what the explorer shows."""
     notebook.cells.last.click()
     deadline = time.monotonic() + 60
     while True:
-        page.keyboard.press("Control+s")
+        notebook.page.keyboard.press("Control+s")
         kept = _kept(notebook.folder / "explore.ipynb")
         if kept and "coloured by mine, 100 selected" in kept["text/plain"]:
             break
@@ -161,8 +167,6 @@ def test_encircles_annotates_and_saves(notebook, dataset, pbmc):
         time.sleep(0.5)
     picture = Image.open(io.BytesIO(b64decode(kept["image/png"])))
     assert picture.size == (1000, 430)
-    # Where widgets are shown, it is not.
-    assert shown.where.locator("img").count() == 0
 
 
 def _kept(path: Path) -> dict | None:
