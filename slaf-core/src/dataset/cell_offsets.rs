@@ -1,9 +1,9 @@
-//! Where each cell's rows begin in `expression`. `cell_start_index` is a CSR
-//! matrix's indptr, if it can be trusted: slafdb derives it from an obs column
-//! such as `n_genes` when there is one, and restarts it for each appended file.
-//! So a sample of what slafdb wrote is verified, and a wrong index is counted
-//! anew from the ids. Of our own, a question for a few cells reads their entries
-//! only.
+//! Row offsets of cells in `expression`. The column `cell_start_index` is the
+//! indptr of a CSR matrix, but it can be wrong in datasets that slafdb wrote:
+//! slafdb derives it from an obs column such as `n_genes` if there is one, and
+//! restarts it for each appended file. We check a sample of it, and count it again
+//! from the cell ids if it is wrong. In datasets that we wrote, a read of a few
+//! cells loads only their entries.
 
 use std::borrow::Cow;
 use std::ops::Range;

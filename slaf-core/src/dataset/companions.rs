@@ -1,6 +1,6 @@
-//! What slafdb does not know and nobody misses: X once more, gene by gene, and
-//! the sums of its rows and columns. They are derived from one version of
-//! `expression`; beside another one they are not looked at.
+//! The companion tables of X, which slafdb does not know: a second copy of X sorted
+//! by gene, and the sums of its rows and columns. They are made from one version of
+//! `expression` and ignored for any other version.
 
 use std::ops::Range;
 

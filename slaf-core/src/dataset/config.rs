@@ -1,5 +1,5 @@
-//! `config.json`: what the dataset holds and where its tables lie. Written by
-//! slafdb or by us; keys that we do not know are kept.
+//! `config.json`: what the dataset contains, and where its tables are. slafdb or we
+//! wrote it; unknown keys are kept.
 
 use serde_json::{Map, Value};
 

@@ -1,6 +1,6 @@
-//! Which versions of the tables belong together. Lance versions each table by
-//! itself; a manifest in `config.json` names them, so that nobody sees half an
-//! append. Each version's configuration is kept under `versions/`.
+//! Which versions of the tables belong together. Lance versions each table on its
+//! own; a manifest in `config.json` lists the versions, so that nobody sees half of
+//! an append. The configuration of each version is kept under `versions/`.
 
 use std::collections::BTreeMap;
 

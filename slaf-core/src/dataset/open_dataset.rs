@@ -1,5 +1,5 @@
-//! An open dataset: its configuration and the handles of its tables. Opening
-//! reads manifests only; columns are read when somebody asks for them.
+//! An open dataset: its configuration and the handles of its tables. Opening reads
+//! only manifests; columns are read when they are first used.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Between arrow-rs, which Lance and DataFusion speak, and Polars' own Arrow,
-//! over the C data interface: buffers are handed over, never copied.
+//! Conversion between arrow-rs, which Lance and DataFusion use, and Polars' own
+//! Arrow, through the C data interface, without copying buffers.
 
 use std::mem::transmute;
 use std::sync::Arc;

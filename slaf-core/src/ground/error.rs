@@ -1,5 +1,5 @@
-//! What can go wrong, said to the person who has to mend it: one sentence of
-//! what and where, and apart from it a hint of what to do.
+//! Errors for the person who has to fix the problem: one sentence that says what
+//! went wrong and where, and a separate hint that says what to do.
 
 use std::path::{Path, PathBuf};
 

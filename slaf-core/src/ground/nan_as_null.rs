@@ -1,5 +1,5 @@
-//! A missing number of a cell or a gene is NULL, whichever way it was written:
-//! pandas and slafdb store NaN.
+//! Reads missing numbers of cells and genes as NULL: pandas and slafdb store them
+//! as NaN.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Near misses: which known names a misspelt one may have meant.
+//! Suggestions for a misspelt name: the known names that are close to it.
 
 /// At most three of `known` that resemble `name`, nearest first. Case alone
 /// never counts as a difference.

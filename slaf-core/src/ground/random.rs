@@ -1,4 +1,4 @@
-//! Random numbers that a seed repeats on every machine and in every version:
+//! Random numbers that a seed reproduces on every machine and in every version:
 //! SplitMix64 (Steele, Lea and Flood, 2014).
 
 use std::ops::Range;

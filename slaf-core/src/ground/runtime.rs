@@ -1,5 +1,5 @@
-//! The one thread pool that all I/O and decoding run on, and the way a
-//! synchronous caller waits for it without becoming deaf to an interrupt.
+//! The thread pool for all I/O and decoding, and a way for synchronous callers to
+//! wait for it that an interrupt can stop.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,4 +1,4 @@
-//! The rows of a CSC matrix, which comes column by column, in bounded memory.
+//! The rows of a CSC matrix, which is stored by column, in limited memory.
 
 use arrow::array::ArrowNativeTypeOp;
 use arrow::datatypes::ArrowNativeType;

@@ -1,6 +1,6 @@
-//! One-dimensional arrays of an HDF5 file without HDF5: whoever opened the
-//! file says where the chunks lie and how they are encoded, and they are read
-//! and decoded here, on all cores and without a global lock.
+//! Reads one-dimensional arrays of an HDF5 file without the HDF5 library. The
+//! caller, who has opened the file, tells where the chunks are and how they are
+//! encoded. We read and decode them on all cores, without HDF5's global lock.
 
 use std::fs::File;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! A loader: its sources, and the order in which their cells come.
+//! A loader: its sources, and the order of their cells.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! How a loader draws.
+//! The settings of a loader: batch size, shuffling, weights, ranks.
 
 use crate::Error;
 

@@ -1,4 +1,4 @@
-//! Cells that were read together, and the batches that are made of them.
+//! The buffer of cells that were read together, and the batches made from it.
 
 use std::collections::HashMap;
 use std::ops::Range;

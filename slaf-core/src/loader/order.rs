@@ -1,5 +1,5 @@
-//! Which cells an epoch delivers, and in which order. Everything follows from
-//! the seed, the epoch and the rank, so an epoch can be entered anywhere.
+//! Which cells an epoch delivers, and in which order. Everything follows from the
+//! seed, the epoch and the rank, so reading can start anywhere in an epoch.
 
 use std::ops::Range;
 

@@ -1,4 +1,5 @@
-//! What a loader draws from, and what it makes of it.
+//! A source of a loader: a dataset and its cells, and the form in which they are
+//! delivered.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The pipeline: one buffer is read while batches are made of the other, and a
-//! few batches wait for whoever trains on them.
+//! The pipeline of a loader: it fills one buffer while it makes batches from the
+//! other, and keeps a few batches ready for the training loop.
 
 use std::sync::Arc;
 

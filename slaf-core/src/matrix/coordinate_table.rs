@@ -1,6 +1,6 @@
-//! The tables that hold several matrices in coordinate form, a column each:
-//! `layers` (cells × genes), `cellsxcells` (obsp) and `genesxgenes` (varp).
-//! slafdb promises nothing about the order of their rows.
+//! The tables that hold several matrices in coordinate (COO) form, one column per
+//! matrix: `layers` (cells × genes), `cellsxcells` (obsp) and `genesxgenes` (varp).
+//! slafdb guarantees no order of their rows.
 
 /// The three coordinate tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

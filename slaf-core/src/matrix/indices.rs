@@ -1,4 +1,4 @@
-//! Column indices and indptr in the two widths that callers have them in.
+//! Column indices and indptr, as 32-bit or 64-bit integers.
 
 use std::ops::Range;
 use std::sync::Arc;

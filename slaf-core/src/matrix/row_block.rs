@@ -1,4 +1,4 @@
-//! Some rows of a CSR matrix on their way into a dataset.
+//! A block of rows of a CSR matrix, to be written to a dataset.
 
 use super::indices::Indices;
 use super::values::ValuesRef;

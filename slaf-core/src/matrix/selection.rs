@@ -1,6 +1,6 @@
-//! What was asked for on one axis, and the form it is read in: ascending runs
-//! of positions, each position once, so that every row is read at most once
-//! and in the order it is stored. The asked-for order is restored afterwards.
+//! A selection on one axis, and how it is read: as ascending runs of positions
+//! without repeats, so that every row is read at most once and in stored order. The
+//! requested order is restored afterwards.
 
 use std::ops::Range;
 

@@ -1,6 +1,6 @@
-//! Rows of a sparse matrix in, its columns out, in bounded memory: each block
-//! is sorted by column and set aside in a file; then every column is collected
-//! from all blocks. Makes the gene-major copy of X, and rows of a CSC matrix.
+//! Transposes a sparse matrix in limited memory. Each block of rows is sorted by
+//! column and written to a file; then the parts of each column are collected from
+//! all blocks. It makes the gene-major copy of X, and the rows of a CSC matrix.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! The values of a matrix in the dtype its reader wants.
+//! The values of a matrix in the dtype that the reader wants.
 
 use std::ops::Range;
 

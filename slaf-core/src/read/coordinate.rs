@@ -1,4 +1,4 @@
-//! A matrix of `layers`, obsp or varp as CSR.
+//! Reads a matrix of `layers`, obsp or varp as CSR.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! A CSR matrix is put together from the rows of `expression` as they come.
+//! Builds a CSR matrix from the rows of `expression` as they arrive.
 
 use crate::Csr;
 use crate::matrix::csr::sort_row;

@@ -1,6 +1,6 @@
-//! A selection of the expression matrix as CSR. `cell_start_index` is the
-//! indptr of the whole matrix, so a selection of cells is a handful of row
-//! ranges; `cell_integer_id` is never read.
+//! Reads a selection of the expression matrix as CSR. `cell_start_index` is the
+//! indptr of the whole matrix, so a selection of cells is a few row ranges, and the
+//! column `cell_integer_id` is never read.
 
 use std::ops::Range;
 

@@ -1,4 +1,5 @@
-//! A selection of a few genes from the gene-major copy of the expression matrix.
+//! Reads a selection of a few genes from the gene-major copy of the expression
+//! matrix.
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! Every vector is looked at: ranked in 32 bits with SIMD on all threads, and
-//! the few best measured again in 64, which decides.
+//! Exact search. Every vector is compared: all threads rank them in 32 bits with
+//! SIMD, and the best few are measured again in 64 bits, which decides their order.
 
 use rayon::prelude::*;
 

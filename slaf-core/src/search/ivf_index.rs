@@ -1,6 +1,6 @@
-//! The IVF index: vectors in partitions around centroids, of which a question
-//! visits the nearest. Lance keeps it with the table, and it belongs to the
-//! version of the dataset that it was published in.
+//! The IVF index. It divides vectors into partitions around centroids, and a query
+//! visits the nearest partitions. Lance stores it with the table; it belongs to the
+//! version of the dataset in which it was published.
 
 use arrow::array::{AsArray, Float32Array, RecordBatch};
 use arrow::compute::{cast, concat_batches};

@@ -1,4 +1,4 @@
-//! How far two vectors are apart.
+//! The distance between two vectors.
 
 use lance_linalg::distance::DistanceType;
 

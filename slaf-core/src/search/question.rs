@@ -1,4 +1,4 @@
-//! What is looked for among vectors, and what is found.
+//! The input and the result of a search among vectors.
 
 use arrow::buffer::BooleanBuffer;
 

@@ -1,4 +1,4 @@
-//! Blocks of rows, and work on them whatever type their values have.
+//! Blocks of rows, and computations on them for every dtype.
 
 use std::ops::Range;
 

@@ -1,4 +1,5 @@
-//! XᵀX of a sparse matrix that passes by: what a covariance is made of.
+//! XᵀX of a sparse matrix that arrives in blocks; a covariance matrix is made from
+//! it.
 
 use super::block::{Block, Visit, visit, wrong_length};
 use crate::Result;

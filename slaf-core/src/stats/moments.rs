@@ -1,8 +1,8 @@
-//! Count, sum, mean, variance, least and greatest of columns (of each group of
-//! rows) and of rows. Absent values are zeros, and count.
+//! Count, sum, mean, variance, minimum and maximum of columns (in each group of
+//! rows) and of rows. Values that are not stored count as zeros.
 //!
-//! The squares are summed about the mean of each block and joined by Chan,
-//! Golub and LeVeque (1979): values far from zero lose no digits.
+//! Squares are summed about the mean of each block and combined as in Chan, Golub
+//! and LeVeque (1979), so that values far from zero lose no precision.
 
 use super::block::{Block, Visit, visit, wrong_length};
 use crate::Result;

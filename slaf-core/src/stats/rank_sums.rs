@@ -1,5 +1,5 @@
-//! Rank sums of groups, column by column, as the Wilcoxon test needs them. A
-//! column's zeros tie in the middle and are never listed.
+//! Rank sums of groups, column by column, for the Wilcoxon test. The zeros of a
+//! column are tied, and are never listed.
 
 use std::thread;
 

@@ -1,5 +1,5 @@
-//! What a lazy matrix does to its values once they are read. Every step maps
-//! zero to zero, so that a sparse matrix stays one.
+//! The steps of a lazy matrix, applied to values when they are read. Every step
+//! maps zero to zero, so a sparse matrix stays sparse.
 
 use std::marker::PhantomData;
 

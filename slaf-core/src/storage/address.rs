@@ -1,4 +1,4 @@
-//! Addresses of datasets, and what the environment adds to them.
+//! Addresses of datasets, and the settings that the environment adds to them.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

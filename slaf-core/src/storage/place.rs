@@ -1,6 +1,6 @@
-//! Where a dataset lies: a folder, a bucket's prefix, or memory. The one place
-//! that knows object stores; credentials come from the environment, as the
-//! cloud's own tools read them, or from `options`.
+//! The place of a dataset: a folder, a prefix in a bucket, or memory. Only this
+//! file uses object stores. Credentials come from the environment variables that
+//! the cloud's own tools use, or from `options`.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};

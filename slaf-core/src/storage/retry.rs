@@ -1,6 +1,6 @@
-//! Asks once more where an object store's client gives up at once: it resumes
-//! the body of an object that breaks off, but not that of a listing or of a
-//! refusal.
+//! Retries requests that an object store's client does not retry itself. The client
+//! resumes the body of an object that breaks off, but not a listing or an error
+//! response.
 
 use std::fmt;
 use std::sync::Arc;

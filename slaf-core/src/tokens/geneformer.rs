@@ -1,6 +1,7 @@
 //! Geneformer's rank value encoding (Theodoris et al., Nature 2023, and
-//! `TranscriptomeTokenizer` of its code): counts over the cell's total times
-//! 10,000, over the gene's median in the corpus; genes from high to low.
+//! `TranscriptomeTokenizer` in its code): counts are divided by the cell's total,
+//! times 10,000, divided by the gene's median in the corpus; then genes are sorted
+//! from high to low.
 
 use std::sync::Arc;
 

@@ -1,6 +1,5 @@
-//! Geneformer's normalisation factors, of a dataset that has to be its own
-//! corpus: each gene's median of the counts that are not zero, scaled to the
-//! cell's total.
+//! Geneformer's normalisation factors for a dataset that is its own corpus: the
+//! median of each gene's nonzero counts, scaled to the cell's total.
 
 use arrow::array::AsArray;
 use arrow::datatypes::UInt32Type;

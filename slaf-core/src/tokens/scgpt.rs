@@ -1,6 +1,6 @@
-//! scGPT's input (Cui et al., Nature Methods 2024, and `preprocess.binning`,
-//! `DataCollator` of its code): the genes that have a value in any order, each
-//! with the quantile bin of its value among the cell's values.
+//! scGPT's input (Cui et al., Nature Methods 2024, and `preprocess.binning` and
+//! `DataCollator` in its code): the genes that have a value, in any order, each
+//! with the quantile bin of its value within the cell.
 
 use super::tokenizer::{Cell, Layout, Row, Tokenizer, counts};
 use crate::{Error, Random, Result};

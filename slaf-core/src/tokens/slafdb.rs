@@ -1,6 +1,6 @@
-//! What slafdb 0.5.2 hands out under the models' names, for code that was
-//! trained on it: a token is the gene's number plus 4, genes come in stored
-//! order, and of a cell that is too long the last genes are lost.
+//! The tokens that slafdb 0.5.2 makes under the models' names, for models trained
+//! on them: a token is the gene's number plus 4, genes come in stored order, and if
+//! a cell is too long, its last genes are dropped.
 
 use super::tokenizer::{Cell, Layout, Row, Tokenizer};
 use crate::{Random, Result, ValuesRef};

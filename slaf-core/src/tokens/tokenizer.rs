@@ -1,4 +1,4 @@
-//! What a tokenizer is, and cells tokenized by one.
+//! The trait of tokenizers, and the tokens of a batch of cells.
 
 use crate::matrix::values::Value;
 use crate::{Error, Random, Result, ValuesRef};

@@ -1,4 +1,4 @@
-//! Versions of a dataset in which what is derived from X is right again.
+//! New versions of a dataset in which everything derived from X is made again.
 
 use std::collections::BTreeMap;
 

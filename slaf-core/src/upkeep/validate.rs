@@ -1,4 +1,4 @@
-//! Reads a whole dataset and compares everything that is stored twice.
+//! Checks a dataset: reads all of it and compares everything that is stored twice.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! Makes an IVF index of a column of vectors.
+//! Builds an IVF index for a column of vectors.
 
 use arrow::array::AsArray;
 use arrow::datatypes::Float32Type;

@@ -1,4 +1,4 @@
-//! How a writer begins: a new dataset, or more cells for one that stands.
+//! Starts a writer: for a new dataset, or for more cells of an existing one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! How far a conversion has come, kept beside what it has written, so that one
-//! that died is taken up where it was.
+//! The progress of a conversion, stored beside its output, so that a conversion
+//! that was killed can continue.
 
 use lance::table::format::Fragment;
 use serde::{Deserialize, Serialize};

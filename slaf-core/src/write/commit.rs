@@ -1,4 +1,4 @@
-//! A version of a dataset is published: it becomes visible at once.
+//! Publishes a version of a dataset: it becomes visible in one step.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

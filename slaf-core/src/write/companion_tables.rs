@@ -1,4 +1,4 @@
-//! Writes the companions of X: the gene-major copy, and the sums of cells and
+//! Writes the companion tables of X: the gene-major copy, and the sums of cells and
 //! genes.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What `config.json` says of the rows that were written.
+//! The entries of `config.json` about the rows that were written.
 
 use serde_json::{Map, Value, json};
 

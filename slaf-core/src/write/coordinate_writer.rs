@@ -1,4 +1,4 @@
-//! Coordinate tables, written block by block: a row for every place where one
+//! Writes coordinate tables block by block: one row for each position at which any
 //! of several matrices of the same shape has a value, in row order.
 
 use std::sync::Arc;

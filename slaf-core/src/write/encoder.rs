@@ -1,6 +1,6 @@
-//! Encodes the rows of `expression` beside their reader, fragment by fragment.
-//! Nothing is committed before the end; after each fragment a checkpoint can
-//! be kept, from which a conversion that died goes on.
+//! Encodes the rows of `expression` on a thread beside their reader, fragment by
+//! fragment. Nothing is committed before the end. After each fragment, a checkpoint
+//! can be stored, from which a killed conversion continues.
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
-//! Numbers as they came in the types that they are stored in, exactly or not
-//! at all.
+//! Converts numbers to the type in which they are stored, exactly or not at all.
 
 use std::sync::Arc;
 

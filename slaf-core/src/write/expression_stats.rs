@@ -1,5 +1,5 @@
-//! What is learned of the rows of X in the one pass that writes them: where
-//! each cell begins, sums per cell and per gene, and the gene-major order.
+//! What the one pass that writes X collects: the row offsets of cells, the sums of
+//! cells and genes, and the order by gene.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Rows into Lance tables, all with the same settings.
+//! Writes rows to Lance tables, always with the same settings.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Rows of a metadata table, with the numbers that the format gives them.
+//! Rows of a metadata table, with the integer ids that the format adds.
 
 use std::sync::Arc;
 

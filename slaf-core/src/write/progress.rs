@@ -1,4 +1,4 @@
-//! How far work has come.
+//! The progress of an operation.
 
 use std::sync::atomic::AtomicU64;
 

@@ -1,6 +1,7 @@
-//! A version of a dataset with more columns: obs, var, embeddings, layers. Only
-//! what is new is written. Lance versions each table as it is changed; readers
-//! see the changes when [`Revision::publish`] names the versions together.
+//! A new version of a dataset with more or other columns: obs, var, embeddings,
+//! layers. Only what changed is written. Lance versions each table when it is
+//! changed; readers see the changes when [`Revision::publish`] records these
+//! versions together.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
-//! The folder in which a new dataset is prepared, and that one process at a
-//! time may use.
+//! The folder in which a new dataset is prepared, used by one process at a time.
 
 use std::fs::{File, TryLockError};
 

@@ -1,4 +1,4 @@
-//! What a new dataset is made of.
+//! The contents of a new dataset.
 
 use crate::ValueType;
 

@@ -1,5 +1,5 @@
-//! A dataset under construction: rows of X stream in, and encoding runs beside
-//! the reader.
+//! A dataset that is being written: rows of X stream in, and are encoded while the
+//! next are read.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! Settles what is read of `expression`: small tables are read first, and sums by
-//! cells and genes are done by one operator.
+//! Decides what is read of `expression`: small tables are read first, and one
+//! operator computes the sums by cells and genes.
 
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
