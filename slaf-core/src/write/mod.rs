@@ -1,4 +1,4 @@
-//! Writes datasets. Rows of X stream in, and are encoded while the next are read. A
+//! Writes datasets: rows of X stream in, and are encoded while the next are read. A
 //! new dataset, or a new version, appears completely or not at all.
 
 mod begin;
