@@ -1,4 +1,4 @@
-//! A running kernel: its sockets, and what a language needs of them.
+//! A running kernel: its sockets, and its interface for a language.
 
 use std::os::fd::RawFd;
 use std::sync::{Arc, mpsc};

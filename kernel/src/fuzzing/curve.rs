@@ -1,5 +1,5 @@
-//! Encrypted connections of a client that holds all the right keys, and spoils
-//! what it says as the input tells.
+//! Encrypted connections of a client that holds all the right keys, and sends data
+//! that the fuzzer's input damages.
 
 use std::io;
 

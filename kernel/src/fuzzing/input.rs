@@ -1,4 +1,4 @@
-//! What the targets read from, and the runtime that they share.
+//! The fuzzer's bytes as input for the targets, and the runtime that they share.
 
 /// An input, taken piece by piece; past its end, all is zero or empty.
 pub(super) struct Input<'a>(pub(super) &'a [u8]);

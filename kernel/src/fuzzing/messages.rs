@@ -1,4 +1,4 @@
-//! Messages, connection files, and what processes write.
+//! Targets for messages, connection files and the output of processes.
 
 use bytes::Bytes;
 use serde_json::Value;

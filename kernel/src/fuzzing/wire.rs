@@ -1,4 +1,4 @@
-//! Frames, greetings and subscriptions of strangers.
+//! Targets for frames, greetings and subscriptions.
 
 use std::io;
 use std::pin::Pin;

@@ -1,12 +1,12 @@
-//! What C and Rust code and child processes write to the file descriptors 1
+//! Captures what C code, Rust code and child processes write to file descriptors 1
 //! and 2.
 //!
-//! Each cell gets pipes of its own there. A process that a cell leaves behind
-//! goes on writing to them: this belongs to the cell that runs now, as with a
-//! pool of workers, or to its own cell if none runs. A thread reads the pipes; it
-//! needs no lock of the language, so a full pipe never stops the thread that holds
-//! one. Who speaks to the front ends by another way first takes what the current
-//! pipes hold ([`Capture::catch_up`]), so that everything arrives in order.
+//! Each cell gets its own pipes there. If a process outlives its cell, it keeps
+//! writing to these pipes. Its output then belongs to the cell that is running, as
+//! for a pool of workers, or to its own cell if none is running. A thread reads the
+//! pipes without any lock of the language, so a full pipe never blocks the thread
+//! that holds the lock. Before other output is sent, the current pipes are emptied
+//! ([`Capture::catch_up`]), so that everything arrives in order.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};

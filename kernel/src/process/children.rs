@@ -1,4 +1,4 @@
-//! The processes that this one has started, and their end.
+//! The child processes that this process has started, and their end.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
-//! When native code crashes the process, the log says in which cell, and what the
-//! code still wrote to stderr (`free(): invalid pointer`, a panic), which is read
-//! from the pipe.
+//! If native code crashes the process, the log names the cell, and contains what
+//! the code last wrote to stderr (`free(): invalid pointer`, a panic), which is
+//! read from the pipe.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};

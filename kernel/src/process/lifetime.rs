@@ -1,4 +1,4 @@
-//! Interrupts, and the end of this process and of all that it has started.
+//! Interrupts, and the end of this process and of its child processes.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The kernel's log: the stderr that it was started with, which front ends
-//! keep. Descriptor 2 itself belongs to the cells.
+//! The kernel's log: the stderr with which it was started, which front ends keep.
+//! File descriptor 2 itself belongs to the cells.
 
 use std::fs::File;
 use std::io::Write;

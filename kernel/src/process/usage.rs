@@ -1,4 +1,4 @@
-//! What this process and its children take of processors and memory.
+//! CPU and memory usage of this process and its children.
 
 use serde_json::{Value, json};
 use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};

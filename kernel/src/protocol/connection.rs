@@ -1,4 +1,4 @@
-//! The connection file that the front end wrote for us.
+//! The connection file, which the front end writes for the kernel.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The control channel, which no cell holds up: interrupts, usage, shutdown.
+//! The control channel, which no cell blocks: interrupts, usage, shutdown.
 
 use std::time::{Duration, Instant};
 

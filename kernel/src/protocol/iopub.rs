@@ -1,6 +1,5 @@
-//! Everything that all front ends see, in the order in which it was said. Text
-//! written to a stream is gathered for 40 ms, and always leaves before any
-//! later message.
+//! The messages that all front ends see, in order. Text written to a stream is
+//! collected for 40 ms, and is always sent before any later message.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;

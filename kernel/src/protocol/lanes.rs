@@ -1,6 +1,6 @@
-//! Requests that wait for the language: a queue, here a lane, for each of its
-//! threads. Cells wait for each other. Completion and the like, and what a
-//! debugger asks, have a lane of their own and do not wait for cells.
+//! Queues of requests that wait for the language, here called lanes, one for each
+//! of its threads. Cells wait for each other. Completion, inspection and the
+//! debugger's requests have their own lanes, and do not wait for cells.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

@@ -1,4 +1,4 @@
-//! A message that has been received, and what it takes to answer it.
+//! A received message, and what is needed to reply to it.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Logs messages that are refused, a few lines of each kind a second: strangers
-//! can send them without end, and must not fill the disk.
+//! Logs rejected messages, at most a few lines of each kind per second. Anybody can
+//! send any number of them, and they must not fill the disk.
 
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};

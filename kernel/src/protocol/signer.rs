@@ -1,5 +1,5 @@
-//! A message on the wire: routing frames, a delimiter, a signature over four
-//! JSON frames, and binary buffers.
+//! A message on the wire: routing frames, a delimiter, a signature over four JSON
+//! frames, and binary buffers.
 //! <https://jupyter-client.readthedocs.io/en/stable/messaging.html#the-wire-protocol>
 
 use std::collections::{HashSet, VecDeque};

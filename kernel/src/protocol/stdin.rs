@@ -1,4 +1,4 @@
-//! `input()`: a question to the front end that sent the running cell.
+//! `input()`: asks the front end that sent the running cell.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;

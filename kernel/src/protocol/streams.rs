@@ -1,5 +1,5 @@
-//! Text for the streams `stdout` and `stderr`, gathered, and the messages of
-//! iopub between it, in the order in which they were said.
+//! Collects text for the streams `stdout` and `stderr`, and keeps it in order with
+//! the other messages on iopub.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! How much memory is asked for, in tests.
+//! Counts the memory that is allocated, for tests.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

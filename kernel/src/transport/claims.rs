@@ -1,5 +1,5 @@
-//! How much memory a listener reserves for what a stranger claims to send: ours,
-//! and that of zeromq.
+//! Tests how much memory a listener reserves when a peer announces a large frame:
+//! ours, and that of zeromq.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

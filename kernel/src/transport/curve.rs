@@ -1,6 +1,6 @@
-//! CurveZMQ (<https://rfc.zeromq.org/spec/26/>): only who knows the kernel's
-//! public key can speak to it, and nobody can listen. A client's own key is not
-//! asked for: who holds the kernel's may connect.
+//! CurveZMQ (<https://rfc.zeromq.org/spec/26/>): only those who know the kernel's
+//! public key can talk to it, and nobody can listen. The client's own key is not
+//! checked: whoever has the kernel's key can connect.
 
 use std::io::{self, ErrorKind::InvalidData};
 

@@ -1,5 +1,5 @@
-//! The handshake of CurveZMQ, the server's side: HELLO, WELCOME, INITIATE and
-//! READY (<https://rfc.zeromq.org/spec/26/>).
+//! The server's side of the CurveZMQ handshake: HELLO, WELCOME, INITIATE and READY
+//! (<https://rfc.zeromq.org/spec/26/>).
 
 use std::io::{self, ErrorKind::InvalidData};
 

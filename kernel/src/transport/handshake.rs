@@ -1,5 +1,5 @@
-//! How a connection begins (<https://rfc.zeromq.org/spec/23/>): greetings, the
-//! handshake of the mechanism, and what each side says of itself.
+//! The start of a connection (<https://rfc.zeromq.org/spec/23/>): greetings, the
+//! handshake of the security mechanism, and the properties that each side sends.
 
 use std::io::{self, ErrorKind::InvalidData};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Accepting connections, over TCP or Unix sockets.
+//! Accepts connections, over TCP or Unix sockets.
 
 use std::future::Future;
 use std::io;

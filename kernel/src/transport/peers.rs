@@ -1,5 +1,5 @@
-//! The queue of each peer, and the task that writes it. Nothing is dropped while
-//! the peer is connected: producers wait while it is too far behind.
+//! The queue of each peer, and the task that sends it. While a peer is connected,
+//! none of its messages are dropped: if it is too far behind, producers wait.
 
 use std::collections::VecDeque;
 use std::future::Future;

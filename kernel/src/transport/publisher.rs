@@ -1,7 +1,7 @@
 //! The XPUB socket of iopub (<https://rfc.zeromq.org/spec/29/>). Each subscriber
-//! has a queue of its own, of which nothing is dropped. A producer waits while a
-//! subscriber is far behind; one that then takes nothing for ten seconds, as a
-//! suspended front end does, is disconnected.
+//! has its own queue, and no message in it is dropped. If a subscriber is far
+//! behind, producers wait. If it then takes nothing for ten seconds, as a suspended
+//! front end does, it is disconnected.
 
 use std::collections::HashMap;
 use std::io;

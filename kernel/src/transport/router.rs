@@ -1,5 +1,5 @@
-//! ROUTER sockets (<https://rfc.zeromq.org/spec/28/>): each message comes with
-//! the identity of its sender in front, and leaves for the one in front.
+//! ROUTER sockets (<https://rfc.zeromq.org/spec/28/>): the first frame of each
+//! message is the identity of its sender or receiver.
 
 use std::collections::HashMap;
 use std::io;

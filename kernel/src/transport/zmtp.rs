@@ -1,6 +1,6 @@
 //! The frames of ZeroMQ's wire protocol, ZMTP 3.0
-//! (<https://rfc.zeromq.org/spec/23/>), encrypted or not. Strangers send them,
-//! so nothing here grows larger than what has arrived.
+//! (<https://rfc.zeromq.org/spec/23/>), encrypted or not. Anybody can send them, so
+//! buffers never grow beyond the data that has arrived.
 
 use std::io::{self, ErrorKind::InvalidData};
 
