@@ -1,5 +1,5 @@
-//! The first line of a `%%sql` cell: options and the variable that takes the
-//! answer.
+//! Parses the first line of a `%%sql` cell: options, and the variable for the
+//! result.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What all displays share: escaping, and a style that works in both themes.
+//! What all displays share: escaping, and a style for light and dark themes.
 
 use std::borrow::Cow;
 

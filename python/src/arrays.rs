@@ -1,4 +1,4 @@
-//! Between numpy and the engine: CSR arrays go out as views of Rust buffers.
+//! Conversion between numpy and the engine: CSR arrays are views of Rust buffers.
 
 use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;

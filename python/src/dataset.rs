@@ -1,4 +1,4 @@
-//! An open dataset, as Python sees it.
+//! An open dataset, as a Python class.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! The kernel's protocol side, for the Python that runs its cells.
+//! The kernel's protocol, for the Python code that runs its cells.
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};

@@ -1,6 +1,6 @@
-//! `slaf._slaf`: the engine, the displays and the kernel for Python. Rust work
-//! runs without the GIL and stays interruptible; arrays and tables are handed
-//! over without a copy.
+//! `slaf._slaf`: the engine, the displays and the kernel for Python. Rust code runs
+//! without the GIL and can be interrupted; arrays and tables are passed without a
+//! copy.
 
 // Futures of the engine are in each other deeper than the default.
 #![recursion_limit = "256"]

@@ -1,5 +1,5 @@
-//! Random batches, for Python: made on other threads, waited for without the
-//! GIL, and handed over without a copy.
+//! Random batches, for Python: made on other threads, awaited without the GIL, and
+//! passed without a copy.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,4 +1,5 @@
-//! Changing datasets from Python: new columns and matrices, published at once.
+//! Changes to datasets from Python: new columns and matrices, published in one
+//! step.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! Frames and matrices in sealed memory, for Rust cells.
+//! Frames and matrices in sealed memory files, for Rust cells.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};

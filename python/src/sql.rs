@@ -1,4 +1,4 @@
-//! SQL from Python: a catalog of handles and frames, one statement, an answer
+//! SQL from Python: a catalog of handles and frames, one statement, and an answer
 //! that is an Arrow stream and displays itself.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! The text of SQL statements and cells, taken apart for Python.
+//! Parses the text of SQL statements and cells, for Python.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Statistics and arithmetic over blocks of a matrix that numpy holds.
+//! Statistics and arithmetic on blocks of a matrix in numpy arrays.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! The one place where Python waits for Rust.
+//! The only place where Python waits for Rust.
 
 use std::future::Future;
 use std::sync::OnceLock;

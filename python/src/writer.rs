@@ -1,4 +1,5 @@
-//! Writing datasets from Python: rows stream in, Rust encodes beside it.
+//! Writes datasets from Python: rows stream in, and Rust encodes them at the same
+//! time.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;

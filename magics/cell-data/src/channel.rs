@@ -1,7 +1,7 @@
-//! One question to the session and its answer. The cell's process inherits a
-//! socket, the door, through which it hands one end of a new connection; the
-//! answer comes on the other. So threads may ask at once, and a cell that was
-//! killed leaves no half an answer to the next.
+//! Sends one request to the session and receives the answer. The cell's process
+//! inherits a socket, the door, and sends one end of a new connection through it;
+//! the answer arrives on the other end. So several threads can ask at once, and a
+//! cell that was killed leaves no partial answer to the next cell.
 
 use std::fs::File;
 use std::io::{self, Write};

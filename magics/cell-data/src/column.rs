@@ -1,4 +1,4 @@
-//! Between Rust's vectors and Arrow's columns.
+//! Conversion between Rust vectors and Arrow columns.
 
 use std::sync::Arc;
 

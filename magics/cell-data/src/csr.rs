@@ -1,4 +1,4 @@
-//! A sparse matrix in rows: scipy's three arrays, mapped.
+//! A sparse matrix in CSR format: scipy's three arrays, mapped into memory.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One sentence for the reader of the cell.
+//! Errors: one sentence for the author of the cell.
 
 use std::fmt;
 

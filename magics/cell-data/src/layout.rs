@@ -1,14 +1,14 @@
-//! How columns lie in memory files: each buffer of an array where Arrow has it,
-//! and a text that says which.
+//! The layout of columns in memory files: the buffers of each array as in Arrow,
+//! and a text that describes them.
 //!
-//! Arrow's IPC file would do, but its writer copies every column on the heap
-//! first, and a slice of what is shared would be written again. Here a buffer
-//! that lies in a memory file already is only named.
+//! We do not use Arrow's IPC file format, because its writer first copies every
+//! column to the heap, and would write a slice of shared data again. Here, a buffer
+//! that is already in a memory file is only referenced.
 //!
-//! A column is three kinds of lines: its name, its type in Arrow's notation, and
-//! for the array and each of its children `length offset validity buffers…`, where
-//! a buffer is `file:begin:length`, a validity has its first bit besides, and `-`
-//! is none.
+//! The text has three kinds of lines per column: its name; its type in Arrow's
+//! notation; and for the array and each of its children `length offset validity
+//! buffers…`. A buffer is `file:begin:length`, a validity also has its first bit,
+//! and `-` means none.
 
 use std::fmt::Write;
 use std::str::FromStr;

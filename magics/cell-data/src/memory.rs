@@ -1,5 +1,5 @@
-//! Memory files: written once, sealed, then mapped by whoever holds them. The
-//! system frees one when the last holder is gone, however it went.
+//! Memory files: written once, sealed, then mapped by their users. The system frees
+//! a file with its last user, however that process ends.
 
 use std::any::TypeId;
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
-//! When rust-analyzer reads the standard library, and the crates that cells share
-//! data by, which takes it seconds: when it must find the type of a variable, or
-//! completes, or when nothing else is to do.
+//! Decides when rust-analyzer reads the standard library and the data-sharing
+//! crate, which takes it seconds: when it must find the type of a variable, when it
+//! completes, or when nothing else is running.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The requests: cells, completion, variables.
+//! Handles the requests: cells, completion, variables.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};

@@ -1,5 +1,5 @@
-//! evcxr, served to the Python side: one JSON object a line, a request's number
-//! back with its answer. Interrupts are heard while a request is at work.
+//! Serves evcxr to the Python side: one JSON object per line, and the number of the
+//! request in its answer. Interrupts are received while a request is running.
 
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::net::UnixStream;

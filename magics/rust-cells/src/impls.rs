@@ -1,7 +1,8 @@
-//! `impl` blocks that can be run again. evcxr replaces an item when a cell defines
-//! its name anew, and keeps what has no name for ever, so that an `impl` that is
-//! run twice is there twice. But it counts a nameless item to the named one before
-//! it: so each `impl` gets an alias in front, and its place is found by that.
+//! Makes `impl` blocks replaceable. evcxr replaces an item when a cell defines its
+//! name again, but keeps items without a name forever, so an `impl` that is run
+//! twice would exist twice. evcxr assigns an item without a name to the named item
+//! before it. So we put an alias before each `impl`, and find the `impl` by that
+//! alias.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,6 @@
-//! Stopping a cell: the compiler at once, which loses nothing; the cell's own
-//! code by asking, and after a second by killing, which loses its variables.
+//! Stops a cell. The compiler is stopped at once, and nothing is lost. The cell's
+//! own code is asked to stop, and is killed after one second, which loses its
+//! variables.
 
 use std::fs;
 use std::process::Child;

@@ -1,6 +1,6 @@
-//! Items that a `macro_rules!` of a cell makes. evcxr takes every call of a macro
-//! for a statement, whose items end with the cell; so a call that makes items only
-//! is written out before evcxr sees it.
+//! Expands a cell's `macro_rules!` that make items. evcxr treats every macro call
+//! as a statement, whose items end with the cell. So a call that makes only items
+//! is expanded before evcxr sees it.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,5 @@
-//! Which crate is compiled: rustc's wrapper, which is this executable, says so.
+//! Reports which crate is being compiled. rustc's wrapper, which is this
+//! executable, tells it.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,5 +1,6 @@
-//! Between evcxr and the runtime: evcxr hears what its generated code says, and
-//! the session what the cell prints, byte for byte and as it comes.
+//! Sits between evcxr and the runtime: evcxr receives the messages of its generated
+//! code, and the session receives the output of the cell, byte by byte, as it
+//! arrives.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write};

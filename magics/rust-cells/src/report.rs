@@ -1,4 +1,4 @@
-//! What evcxr says, as JSON for the Python side.
+//! evcxr's results, as JSON for the Python side.
 
 use std::collections::HashSet;
 

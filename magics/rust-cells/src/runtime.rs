@@ -1,6 +1,6 @@
-//! Where cells run. evcxr's own runtime would do, but leaves what a cell printed
-//! without a line end in the buffer, does not say where stderr ends, and lets a
-//! cell that reads its stdin wait for ever, or take evcxr's requests from there.
+//! The process in which cells run. We do not use evcxr's own runtime: it keeps
+//! output without a line end in a buffer, does not mark the end of stderr, and a
+//! cell that reads stdin would wait forever or take evcxr's requests from there.
 
 use std::ffi::{OsStr, c_void};
 use std::fs::File;

@@ -1,6 +1,6 @@
-//! Compiled crates that sessions begin with: what the first session's cargo made
-//! of the crate that cells share data by, kept in the user's cache and copied to
-//! where the next session's cargo looks. Cargo itself decides whether it is fresh.
+//! Compiled crates for new sessions. What the first session's cargo made of the
+//! data-sharing crate is kept in the user's cache, and copied to where the next
+//! session's cargo looks. Cargo itself decides whether it is up to date.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -1,4 +1,4 @@
-//! The code of a cell, as evcxr takes it: commands and comments first, then Rust.
+//! The code of a cell in evcxr's form: commands and comments first, then Rust.
 
 use std::ops::Range;
 

@@ -1,5 +1,6 @@
-//! The folder and the environment of cells, which follow the notebook's: the
-//! session says what changed, the host and, before each cell, the runtime do it.
+//! The working directory and environment of cells, which follow the notebook's. The
+//! session reports changes; the host applies them, and so does the runtime before
+//! each cell.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
