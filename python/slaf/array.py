@@ -1,4 +1,4 @@
-"""`SLAFArray`: a dataset with SQL over it."""
+"""`SLAFArray`: a dataset that you can query with SQL."""
 
 from __future__ import annotations
 

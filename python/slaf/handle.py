@@ -1,4 +1,4 @@
-"""`LazyAnnData`: a dataset under AnnData's names."""
+"""`LazyAnnData`: a dataset with AnnData's attributes and methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `slaf`: a file for each of its verbs."""
+"""The command `slaf`, with one file for each subcommand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a long verb tells: how far it is, and what it has made."""
+"""The output of a long-running subcommand: its progress, and what it made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done to the values of a dataset, as polars plans that read it in parts."""
+"""Computations on the values of a dataset, as Polars plans that read it in parts."""
 
 from __future__ import annotations
 

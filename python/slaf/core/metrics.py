@@ -1,4 +1,4 @@
-"""How long questions took, by how they were asked."""
+"""How long queries took, for each way of running them."""
 
 from __future__ import annotations
 

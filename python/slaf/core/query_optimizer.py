@@ -1,8 +1,7 @@
-"""SQL over `expression` for cells and genes that are named by their integer ids.
+"""Builds SQL over `expression` for cells and genes that are given by integer ids.
 
-The engine finds the quickest way by itself; this is for code that builds its
-statements with slafdb's class.
-"""
+The engine finds the fastest way on its own. This class is for code that builds its
+statements with slafdb's class."""
 
 from __future__ import annotations
 

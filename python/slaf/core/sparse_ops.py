@@ -1,4 +1,4 @@
-"""Sums and means of a matrix that is only ever seen a block of rows at a time."""
+"""Sums and means of a matrix that is read one block of rows at a time."""
 
 from __future__ import annotations
 

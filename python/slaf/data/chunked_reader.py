@@ -1,5 +1,5 @@
-"""Inputs of any format as Arrow tables of a range of their cells each, under
-slafdb's names."""
+"""Reads inputs of any format as Arrow tables, one range of cells at a time, under slafdb's
+names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`SLAFConverter`: any single-cell dataset to SLAF, under slafdb's names."""
+"""`SLAFConverter`: converts any single-cell dataset to SLAF, under slafdb's names."""
 
 from __future__ import annotations
 

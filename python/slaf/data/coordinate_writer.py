@@ -1,4 +1,4 @@
-"""Layers, obsp and varp as coordinate tables, a column a matrix."""
+"""Writes layers, obsp and varp to coordinate tables, one column per matrix."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A source into a dataset: X in blocks, then everything else, published at
-once."""
+"""Writes a source to a dataset: first X in blocks, then everything else. The dataset is
+published in one step."""
 
 from __future__ import annotations
 

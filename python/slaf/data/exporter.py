@@ -1,5 +1,5 @@
-"""SLAF to h5ad in bounded memory: X and layers go over in blocks of rows, the
-rest as anndata writes it."""
+"""Exports SLAF to h5ad in limited memory: X and layers in blocks of rows, everything else
+as anndata writes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long frames, a row a stored value, as datasets."""
+"""Makes datasets from long frames, which have one row per stored value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything of an AnnData but X, on its way into a dataset."""
+"""Writes everything of an AnnData except X to a dataset."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Long tables out of datasets and into them, as polars LazyFrames, and `plan.slaf` of
-these."""
+"""Tables of datasets as Polars LazyFrames, datasets from LazyFrames, and the namespace
+`plan.slaf`."""
 
 from __future__ import annotations
 

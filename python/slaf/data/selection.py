@@ -1,4 +1,4 @@
-"""Some cells of a dataset, by a condition and in an order."""
+"""Selects cells of a dataset, by a condition and in an order."""
 
 from __future__ import annotations
 

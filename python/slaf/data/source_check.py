@@ -1,5 +1,4 @@
-"""What a source holds beside X, tried before X is read: what cannot be stored
-is said first."""
+"""Checks everything in a source except X, before X is read, so that errors come early."""
 
 from __future__ import annotations
 

@@ -1,13 +1,11 @@
-"""Made-up cells with the statistics of real ones, for measurements and for
-notebooks that cannot download any: as many as asked for, in memory or straight
-into an h5ad file.
+"""Synthetic cells with the statistics of real ones, for benchmarks and for notebooks
+without a download. Any number of cells, in memory or written directly to an h5ad file.
 
-The counts are negative binomial, and are drawn without a dense matrix. A
-negative binomial is a Poisson number of clusters of logarithmically
-distributed sizes (Quenouille, Biometrics 5, 1949), and the clusters of a gene
-over a group of cells are one Poisson draw dealt to the cells by their depth.
-The work is that of the values stored, not of cells times genes.
-"""
+Counts are negative binomial, and drawn without a dense matrix. A negative binomial is a
+Poisson number of clusters with logarithmically distributed sizes (Quenouille,
+Biometrics 5, 1949). The clusters of a gene in a group of cells are one Poisson draw,
+distributed to the cells by their depth. So the work depends on the number of stored
+values, not on cells times genes."""
 
 from __future__ import annotations
 

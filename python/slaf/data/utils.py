@@ -1,5 +1,5 @@
-"""slafdb's module of the same name: which inputs a path has, and whether they
-belong together."""
+"""slafdb's module of the same name: finds the input files in a path, and checks that they
+have the same format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An index of an embedding, by which neighbours are found without reading all vectors."""
+"""Builds an index of an embedding, so that searches need not read all vectors."""
 
 from __future__ import annotations
 

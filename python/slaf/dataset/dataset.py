@@ -1,5 +1,5 @@
-"""A dataset at one version: its tables, what is noted beside them, and how parts of
-it are read."""
+"""A dataset at one version: its tables, its configuration, and methods that read parts of
+it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of a dataset as objects of pylance, for code that uses Lance itself."""
+"""The tables of a dataset as pylance objects, for code that uses Lance directly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A selection as a category in a column of obs."""
+"""Stores a selection as a category in a column of obs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What colour each cell has: small numbers into a palette."""
+"""The colour of each cell: an index into a palette."""
 
 from __future__ import annotations
 

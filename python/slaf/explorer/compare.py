@@ -1,4 +1,4 @@
-"""Which genes tell two selections apart."""
+"""Ranks the genes that differ between two selections."""
 
 from __future__ import annotations
 

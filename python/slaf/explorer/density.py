@@ -1,5 +1,5 @@
-"""Many cells as a picture: in each pixel the mean colour of its cells, as opaque as
-there are many."""
+"""Draws many cells as pixels: each pixel has the mean colour of its cells, and is more
+opaque the more cells it has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where cells lie: the first two columns of an obsm, in a square."""
+"""Positions of cells: the first two columns of an obsm, scaled to a square."""
 
 from __future__ import annotations
 

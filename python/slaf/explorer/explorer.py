@@ -1,4 +1,4 @@
-"""The explorer as it is shown in a notebook."""
+"""The explorer as a notebook shows it."""
 
 from __future__ import annotations
 

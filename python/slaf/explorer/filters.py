@@ -1,4 +1,4 @@
-"""Which cells are shown: conditions on columns of obs, all of which hold."""
+"""Conditions on columns of obs; cells that meet all of them are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Genes by the names that people type."""
+"""Finds genes by the names that people type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one presses beside the points: colours and filters."""
+"""The panes beside the points, for colours and filters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A still picture of a state, for where there is no browser, such as on GitHub."""
+"""A still picture of the explorer, for places that show no widgets, such as GitHub."""
 
 from __future__ import annotations
 

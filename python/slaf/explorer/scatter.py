@@ -1,4 +1,4 @@
-"""The widgets of ours: an embedding, and a legend."""
+"""Our widgets: a scatter plot of an embedding, and a legend."""
 
 from __future__ import annotations
 

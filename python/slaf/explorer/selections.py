@@ -1,4 +1,4 @@
-"""What one does with selected cells: annotate, save, find others, compare."""
+"""The panes for selected cells: annotate, save, find similar ones, compare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells like the selected ones, by the search for near vectors."""
+"""Finds cells that are similar to the selected ones, by nearest-neighbour search."""
 
 from __future__ import annotations
 

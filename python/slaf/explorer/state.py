@@ -1,4 +1,4 @@
-"""What an explorer knows: colours, filters and selections, without a screen."""
+"""The state of an explorer: colours, filters and selections, without a screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The explorer on a screen: its panels and panes, which follow a state and change it."""
+"""The explorer on a screen: panels and panes that show a state and change it."""
 
 from __future__ import annotations
 

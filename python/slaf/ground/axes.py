@@ -1,8 +1,7 @@
-"""What AnnData accepts between its brackets, as positions on one axis.
+"""Positions on one axis, from any key that AnnData accepts between brackets.
 
-A position set is a `range` as long as it can be one (slicing a range is free,
-so views of views cost nothing), and an int64 array otherwise.
-"""
+Positions are a `range` if possible: slicing a range costs nothing, and so do views of
+views. Otherwise they are an int64 array."""
 
 from __future__ import annotations
 

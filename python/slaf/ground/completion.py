@@ -1,4 +1,4 @@
-"""Completion in cells of our languages, beside IPython's own."""
+"""Completion in cells of our languages, in addition to IPython's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dtypes that values of matrices come in, and those that the engine takes."""
+"""The dtypes of matrix values, and those that the engine accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was meant, perhaps: the end of a sentence that refuses a name."""
+"""Suggestions at the end of an error about an unknown name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sparse matrix as a picture of where its values are."""
+"""A picture of where a sparse matrix has its values."""
 
 from __future__ import annotations
 

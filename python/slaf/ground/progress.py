@@ -1,5 +1,5 @@
-"""How far a long job is: bars on a terminal and in notebooks, now and then a
-line in a log."""
+"""Progress of a long job: bars on a terminal and in notebooks, and occasional lines in a
+log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Amounts of memory as people write them."""
+"""Amounts of memory in the form in which people write them."""
 
 from __future__ import annotations
 

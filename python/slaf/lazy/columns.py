@@ -1,4 +1,4 @@
-"""Columns of obs or var that are read when somebody looks at them."""
+"""Columns of obs or var, read when they are first used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handles below each other, as `anndata.concat` joins AnnData objects."""
+"""Joins handles along the cells, as `anndata.concat` joins AnnData objects."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What a handle holds, in its own order of cells and genes. Views of a handle
-share its content; a view that is written to gets content of its own."""
+"""The content of a handle, in its own order of cells and genes. Views of a handle share
+its content. When a view is written to, it gets its own content."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A handle as something else: read once, and shared where the other side can
-hold the same buffers."""
+"""Converts a handle to other objects. Values are read once, and buffers are shared where
+possible."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""obs and var: pandas frames whose columns are read when looked at.
+"""obs and var: pandas frames whose columns are read when they are first used.
 
-Names, length, single columns and lists of columns are answered without the
-rest, and columns are set and deleted without it. Whatever else pandas can do
-reads all columns first, and is pandas' own from then on."""
+Names, length, single columns and lists of columns do not read other columns; neither
+does setting or deleting a column. Any other pandas operation first reads all columns,
+and the frame is an ordinary pandas frame from then on."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""AnnData whose data stays where it is.
+"""The lazy handle: an AnnData whose data stays in the dataset.
 
-A handle is two sets of positions over a content. Slicing composes positions
-and reads nothing; `to_adata()` reads exactly what the positions name.
-"""
+A handle is a content and two sets of positions, of cells and of genes. Slicing combines
+positions and reads nothing; `to_adata()` reads exactly what is selected."""
 
 from __future__ import annotations
 

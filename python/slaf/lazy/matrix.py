@@ -1,4 +1,4 @@
-"""A matrix that is read when computed, and streamed when summed."""
+"""A matrix that is read when it is computed, and streamed when it is summed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What a lazy matrix is: where its values come from, which of them, and what is done
-to them once they are read."""
+"""The plan of a lazy matrix: the source of its values, the selected rows and columns, and
+the steps to apply."""
 
 from __future__ import annotations
 

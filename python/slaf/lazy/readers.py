@@ -1,5 +1,5 @@
-"""Values along an axis of a handle: read from the dataset when asked for, or in
-memory, as they were set or handed out."""
+"""Values along an axis of a handle: read from the dataset on demand, or in memory if they
+were set or already used."""
 
 from __future__ import annotations
 

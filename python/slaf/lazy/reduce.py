@@ -1,4 +1,4 @@
-"""Sums, extremes and products of lazy matrices, streamed."""
+"""Sums, minima, maxima and products of lazy matrices, streamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows of `expression` belong to which cells."""
+"""The rows of `expression` that belong to each cell."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What other packages do with a handle. scanpy's functions that work on obs, obsm
-and graphs just work; one that reaches for the matrix would read it whole or fail
-far away, so it is told what to call instead."""
+"""What other packages can do with a handle. scanpy's functions on obs, obsm and graphs
+work without changes. A function that needs the matrix would read all of it or fail with
+an unclear error, so it gets an error that names our function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a handle is made of, under AnnData's names."""
+"""The sections of a handle (X, layers, obsm, …), under AnnData's names."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Where the values of a lazy matrix come from: a dataset's X, a layer or graph of it,
-or a matrix in memory."""
+"""The sources of a lazy matrix: a dataset's X, one of its layers or graphs, or a matrix in
+memory."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Matrices, arrays and graphs of several handles, the cells of one below those
-of the other, read when they are asked for."""
+"""Matrices, arrays and graphs of several handles, joined along the cells and read on
+demand."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What is behind a lazy handle: some cells and genes of a content, and what of it was
-handed out."""
+"""The state behind a lazy handle: the selected cells and genes of a content, and the
+frames and arrays that the user has received from it."""
 
 from __future__ import annotations
 

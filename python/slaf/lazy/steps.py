@@ -1,4 +1,4 @@
-"""What a lazy matrix does to its values once they are read."""
+"""The pending steps of a lazy matrix, applied to its values when they are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a handle holds of a dataset, unread."""
+"""The content of a handle on a stored dataset, not yet read."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A lazy matrix block by block: bounded memory, the next block read while one
-is worked on, progress in a notebook, and an interrupt that is heeded."""
+"""Reads a lazy matrix block by block: in limited memory, with the next block read while
+one is processed, progress in a notebook, and prompt interrupts."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Values of a dataset as long tables: a row a stored value, with the ids of its
-cell and its gene."""
+"""Values of a dataset as long tables: one row per stored value, with the ids of its cell
+and gene."""
 
 from __future__ import annotations
 

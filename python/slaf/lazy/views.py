@@ -1,5 +1,5 @@
-"""layers, obsm, varm, obsp, varp and uns of a handle: mappings whose values are
-read when looked up, and set in the handle."""
+"""layers, obsm, varm, obsp, varp and uns of a handle: mappings that read a value when it
+is looked up, and keep what is set in the handle."""
 
 from __future__ import annotations
 

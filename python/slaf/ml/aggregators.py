@@ -1,5 +1,5 @@
-"""slafdb's module of the same name: tables of one value a row as tables of one
-cell a row. The tokenizers here do without."""
+"""slafdb's module of the same name: turns tables with one row per value into tables with
+one row per cell. Our tokenizers do not use it."""
 
 from __future__ import annotations
 

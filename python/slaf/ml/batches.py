@@ -1,5 +1,5 @@
-"""What the batches of a loader hold: tokens, rows of counts, or what a function of the
-user's makes of these."""
+"""The content of a loader's batches: tokens, rows of counts, or what a user's function
+makes of the counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts that a tokenizer is given, as one kind of matrix."""
+"""Converts the counts that a tokenizer receives to one kind of matrix."""
 
 from __future__ import annotations
 

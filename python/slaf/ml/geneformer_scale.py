@@ -1,4 +1,4 @@
-"""What Geneformer divides counts by: the totals of cells and the medians of genes."""
+"""The numbers by which Geneformer divides counts: totals of cells and medians of genes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a loader is given to read, in one form: datasets, cells and genes."""
+"""Converts the inputs of a loader to one form: datasets, cells and genes."""
 
 from __future__ import annotations
 

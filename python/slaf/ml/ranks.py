@@ -1,4 +1,4 @@
-"""Which of several processes this one is."""
+"""The rank of this process among the processes of a training run."""
 
 from __future__ import annotations
 

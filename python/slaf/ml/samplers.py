@@ -1,5 +1,5 @@
-"""slafdb's module of the same name: tables of values with their cells in random
-order. The loaders shuffle by themselves."""
+"""slafdb's module of the same name: tables of values with their cells in random order. Our
+loaders shuffle on their own."""
 
 from __future__ import annotations
 

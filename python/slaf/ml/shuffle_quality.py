@@ -1,4 +1,4 @@
-"""How random batches are, beside a true shuffle."""
+"""Measures how random batches are, compared with a full shuffle."""
 
 from __future__ import annotations
 

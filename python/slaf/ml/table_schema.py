@@ -1,5 +1,4 @@
-"""What the columns of a long table are called, so that steps that group and
-window rows work on any of them."""
+"""The column names of a long table, so that functions that group rows work on any table."""
 
 from __future__ import annotations
 

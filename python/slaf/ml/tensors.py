@@ -1,4 +1,4 @@
-"""Arrays as torch tensors over the same memory, where torch is installed."""
+"""Arrays as torch tensors that share their memory, if torch is installed."""
 
 from __future__ import annotations
 

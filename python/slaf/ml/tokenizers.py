@@ -1,5 +1,5 @@
-"""Tokenizers: how Geneformer, scGPT and slafdb read a cell. The work is done in
-Rust; here their vocabularies are matched to a dataset's genes."""
+"""Tokenizers of Geneformer, scGPT and slafdb. Rust does the work; this module matches
+their vocabularies to a dataset's genes."""
 
 from __future__ import annotations
 

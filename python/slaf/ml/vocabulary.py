@@ -1,4 +1,4 @@
-"""Which token a gene is: a model's dictionaries, matched to a dataset's genes."""
+"""The token of each gene: a model's dictionaries, matched to a dataset's genes."""
 
 from __future__ import annotations
 

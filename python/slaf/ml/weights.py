@@ -1,4 +1,4 @@
-"""How often each cell is drawn."""
+"""How often each cell is sampled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The datasets that a notebook has open, by the variables that hold them."""
+"""The open datasets of a notebook, by the variables that hold them."""
 
 from __future__ import annotations
 

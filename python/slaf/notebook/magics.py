@@ -1,17 +1,17 @@
-"""`%%sql` in any IPython: our kernel, a plain ipykernel, a terminal. `%%rust`
-is in `slaf.rust_cells`, `%slaf` in `slaf.notebook.variables`.
+"""`%%sql` in any IPython: our kernel, ipykernel, a terminal. `%%rust` is in
+`slaf.rust_cells`, `%slaf` in `slaf.notebook.variables`.
 
     %%sql [options] [name <<]
     SELECT …
 
 Options: `--on HANDLE`, `--engine polars|datafusion`, `--limit ROWS`, `--lazy`,
-`--explain`, `--profile`; and `--table`, first, to sort and filter the answer.
+`--explain`, `--profile`. `--table`, as the first option, shows the result as an
+interactive table.
 
-The tables are those of the session's only open dataset; with several open,
-`variable.cells`. A frame is a table by its variable's name, and `{{x}}` and `$x`
-are values of variables. `name <<` binds the answer as a polars DataFrame, whose
-buffers are the engine's own; with `--lazy`, as a LazyFrame.
-"""
+The tables are those of the session's only open dataset; with several open, write
+`variable.cells`. A frame is a table under the name of its variable. `{{x}}` and `$x`
+insert values of variables. `name <<` assigns the result as a Polars DataFrame that
+shares the engine's buffers; with `--lazy`, as a LazyFrame."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`%slaf vars`: the variables of all languages in one table, and the same on a
-comm, `slaf.vars`, for front ends: `{"variables": [...]}` when it opens, after
-each cell, and in answer to any message."""
+"""`%slaf vars`: the variables of all languages in one table. Front ends get the same list
+through the comm `slaf.vars`, as `{"variables": [...]}`: when it opens, after each cell,
+and in reply to any message."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Trees of groups of cells, from their means of principal components or, of up to
-50 genes, of X: as scanpy's `tl.dendrogram`, whose results they are."""
+"""Dendrograms of groups of cells, from their mean principal components or, with up to 50
+genes, from X. The results are those of scanpy's `tl.dendrogram`."""
 
 from __future__ import annotations
 

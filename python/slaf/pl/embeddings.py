@@ -1,4 +1,4 @@
-"""Embeddings of cells."""
+"""Plots of embeddings of cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of a handle that a plot looks at, as an AnnData."""
+"""The part of a handle that a plot needs, as an AnnData."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plots of genes and of principal components, without the cells."""
+"""Plots of genes and of principal components, without cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Means and shares of groups of cells, summed up without a table of cells × genes."""
+"""Means and fractions of groups of cells, summed without a table of cells × genes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One thing against another, and the plots of quality control."""
+"""Scatter plots of two variables, and the plots of quality control."""
 
 from __future__ import annotations
 

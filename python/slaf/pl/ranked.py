@@ -1,4 +1,4 @@
-"""Plots of what `rank_genes_groups` has found."""
+"""Plots of the results of `rank_genes_groups`."""
 
 from __future__ import annotations
 

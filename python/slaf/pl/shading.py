@@ -1,4 +1,4 @@
-"""Points of very many cells as a picture by datashader, in scanpy's colours."""
+"""Scatter plots of very many cells, drawn by datashader in scanpy's colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How like groups of cells are to each other."""
+"""Plots of the similarity of groups of cells."""
 
 from __future__ import annotations
 

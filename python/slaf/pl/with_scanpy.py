@@ -1,5 +1,5 @@
-"""scanpy's functions as functions of lazy handles: who draws, and what is said
-when there is no scanpy."""
+"""Turns scanpy's functions into functions of lazy handles, with a clear error if scanpy is
+not installed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Which cells or genes are meant: keywords of `filter_cells` and `filter_genes` as SQL,
-with their values bound to it and never part of its text, and conditions in SQL."""
+"""The SQL of `filter_cells` and `filter_genes`: from keywords, whose values are bound and
+never part of the text, and from conditions in SQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names in the text of a statement."""
+"""Finds names in the text of a statement."""
 
 from __future__ import annotations
 

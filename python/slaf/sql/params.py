@@ -1,4 +1,4 @@
-"""Values of Python as parameters of a statement."""
+"""Python values as parameters of a statement."""
 
 from __future__ import annotations
 

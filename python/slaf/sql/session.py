@@ -1,6 +1,5 @@
-"""SQL sessions: the tables that a statement may name, the values that it may
-use, and the names that it gives. The engine is Rust's; what is looked up here
-are Python's variables."""
+"""SQL sessions: the tables that a statement can name, the values that it can use, and the
+views that it defines. Rust runs the statement; this module looks up Python variables."""
 
 from __future__ import annotations
 

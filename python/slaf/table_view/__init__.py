@@ -1,5 +1,5 @@
-"""`slaf.table`: a table to sort, filter and page in a notebook, whose work is done by
-the SQL engine. The browser holds a page."""
+"""`slaf.table`: an interactive table in a notebook, to sort, filter and page. The SQL
+engine does the work; the browser holds one page."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What the values of a column must be, as it is typed, brushed or said in Python, and
-in SQL."""
+"""Filters on a column: as typed, brushed, or given in Python, and as SQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work of which only the newest is wanted."""
+"""Runs only the newest of several requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The statements of a state: how many rows there are, and which are on the page."""
+"""The SQL statements of a state: one counts the rows, others find those on the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of a table: what a statement says FROM, and who answers it."""
+"""The source of a table's rows: the FROM clause, and the session that runs it."""
 
 from __future__ import annotations
 

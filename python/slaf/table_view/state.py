@@ -1,4 +1,4 @@
-"""What is on screen: filters by column, an order, and a page of the rows."""
+"""What is on screen: filters by column, a sort order, and a page of the rows."""
 
 from __future__ import annotations
 

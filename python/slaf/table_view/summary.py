@@ -1,5 +1,5 @@
-"""What the head of a column shows: how its values are spread, of all rows and of those
-that the filters leave."""
+"""The summary in the header of a column: the distribution of its values, for all rows and
+for the filtered rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values of a page as texts for the browser."""
+"""Values of a page as text for the browser."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""The widget: what the browser and the kernel say to each other.
+"""The widget: the messages between browser and kernel.
 
-The browser says `hello`, `state` and `tick`; the kernel answers with a `page` as soon
-as it has it, then with a `summary` for each column, or with an `error`. What is on
-screen is known here; a browser holds a page.
-"""
+The browser sends `hello`, `state` and `tick`. The kernel answers with a `page` as soon
+as it has it, then with a `summary` for each column, or with an `error`. The kernel
+knows the whole state; a browser holds one page."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What is otherwise in a handle than in its dataset. Only what was set, or was
-handed out to who may have written into it, is compared."""
+"""Finds how a handle differs from its dataset. It compares only what was set, and what the
+user received and may have changed."""
 
 from __future__ import annotations
 

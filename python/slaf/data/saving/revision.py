@@ -1,5 +1,5 @@
-"""A new version of a dataset from a handle: columns beside columns and matrices
-beside matrices, all visible at once."""
+"""Writes a new version of a dataset from a handle: new columns and new matrices, which
+become visible together."""
 
 from __future__ import annotations
 

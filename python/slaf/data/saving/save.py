@@ -1,4 +1,4 @@
-"""What is otherwise in a handle than in its dataset, into the dataset."""
+"""Saves how a handle differs from its dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be converted: the format is found by looking at the input."""
+"""The input formats of conversions. The format is detected from the input."""
 
 from __future__ import annotations
 

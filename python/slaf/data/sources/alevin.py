@@ -1,10 +1,10 @@
-"""What alevin-fry and `salmon alevin --dumpMtx` write: in a folder `alevin` a
-matrix `quants_mat.mtx` of cells × genes with `quants_mat_rows.txt` (cells) and
+"""Output of alevin-fry and `salmon alevin --dumpMtx`: a folder `alevin` with a matrix
+`quants_mat.mtx` of cells × genes, `quants_mat_rows.txt` (cells) and
 `quants_mat_cols.txt` (genes).
 
-alevin-fry's USA mode counts spliced, unspliced and ambiguous molecules of each
-gene side by side in one matrix; X is spliced and ambiguous, as pyroe's `load_fry`
-and fishpond's `loadFry` have it, and each is a layer.
+alevin-fry's USA mode counts spliced, unspliced and ambiguous molecules of each gene
+side by side in one matrix. X is the sum of spliced and ambiguous, as in pyroe's
+`load_fry` and fishpond's `loadFry`, and each of the three is a layer.
 
 https://alevin-fry.readthedocs.io/en/latest/quant.html
 """

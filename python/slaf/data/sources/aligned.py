@@ -1,8 +1,7 @@
-"""Several inputs as one: cells below each other, genes aligned by what they are.
+"""Joins several inputs: their cells one after the other, their genes matched by id.
 
-The files of a study differ in their genes and in their order, so that a gene
-is never told by its position.
-"""
+The files of a study differ in their genes and in the order of genes, so a gene is never
+identified by its position."""
 
 from __future__ import annotations
 

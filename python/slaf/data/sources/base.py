@@ -1,4 +1,4 @@
-"""What a conversion reads: rows of X in blocks, and the rest as an AnnData."""
+"""The interface of a source: X in blocks of rows, and everything else as an AnnData."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns of the same name in several inputs, as one."""
+"""Joins columns of the same name from several inputs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Entries of anndata's files, of HDF5 or zarr: read by what they say of
-themselves, and every text as text."""
+"""Reads entries of anndata's files, in HDF5 or zarr, by the encoding that they declare."""
 
 from __future__ import annotations
 

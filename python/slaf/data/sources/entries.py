@@ -1,5 +1,5 @@
-"""What an AnnData in a file consists of, by name: what can be left out, and
-what nobody can read."""
+"""The entries of an AnnData in a file, by name: which can be left out, and which cannot be
+read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of files of a matrix, its cells and its genes, by the tool that wrote them."""
+"""Folders with files for a matrix, its cells and its genes, by the tool that wrote them."""
 
 from __future__ import annotations
 

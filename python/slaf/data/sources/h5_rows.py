@@ -1,8 +1,7 @@
-"""Matrices in a group of anndata, of HDF5 or zarr, in blocks of rows.
+"""Reads matrices of anndata's files, in HDF5 or zarr, in blocks of rows.
 
-HDF5 says where the chunks of a file lie, and the engine decodes them on all
-cores. What it cannot decode, HDF5 or zarr reads.
-"""
+HDF5 tells where the chunks are in a file, and the engine decodes them on all cores.
+Chunks that it cannot decode are read through HDF5 or zarr."""
 
 from __future__ import annotations
 

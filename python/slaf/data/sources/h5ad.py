@@ -1,8 +1,7 @@
-"""h5ad files of every generation of anndata, and the modalities of h5mu files.
+"""h5ad files of every version of anndata, and the modalities of h5mu files.
 
-X is read in blocks, obs and var by ranges of rows, and every other entry by
-what it says of itself. Files of anndata before 0.7 are read by anndata.
-"""
+X is read in blocks, obs and var in ranges of rows, and every other entry by the
+encoding that it declares. Files of anndata before 0.7 are read by anndata."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What `kb count` of kb-python writes: matrices of cells × genes, with
-`.barcodes.txt`, `.genes.txt` and `.genes.names.txt` beside them, in
-`counts_unfiltered` or `counts_filtered`. The workflow `nac` has one matrix each of
-mature, nascent and ambiguous counts, which become layers.
+"""Output of `kb count` of kb-python: matrices of cells × genes with `.barcodes.txt`,
+`.genes.txt` and `.genes.names.txt` beside them, in `counts_unfiltered` or
+`counts_filtered`. The workflow `nac` has separate matrices of mature, nascent and
+ambiguous counts, which become layers.
 
 https://kallisto.readthedocs.io/en/latest/manuals/kb.html
 """

@@ -1,9 +1,7 @@
 """Matrix Market files of genes × cells or of cells × genes.
 
-Such a file is text, many times larger than what it says, so it is streamed: only
-a batch of its entries is in memory at a time. What is written twice is summed, as
-scipy does.
-"""
+Such a file is text, and much larger than its matrix, so it is streamed: only one batch
+of entries is in memory at a time. Repeated entries are summed, as scipy does."""
 
 from __future__ import annotations
 

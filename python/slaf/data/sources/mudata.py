@@ -1,4 +1,4 @@
-"""MuData: several AnnData of the same cells, each a modality with its name."""
+"""MuData: several AnnData of the same cells, each of them a named modality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs of other software: what they are, and how they become h5ad."""
+"""Inputs of other software: how to recognise them, and how to convert them to h5ad."""
 
 from __future__ import annotations
 

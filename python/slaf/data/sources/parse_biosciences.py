@@ -1,5 +1,5 @@
-"""What the pipeline of Parse Biosciences writes of a sample (`DGE_filtered` or
-`DGE_unfiltered`): a matrix of cells × genes with tables of both.
+"""Output of Parse Biosciences' pipeline for a sample (`DGE_filtered` or `DGE_unfiltered`):
+a matrix of cells × genes, with a table for each axis.
 
 https://support.parsebiosciences.com, "Scanpy Tutorial"
 """

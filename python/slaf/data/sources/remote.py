@@ -1,4 +1,4 @@
-"""A file on an object store or a web server, read by ranges."""
+"""A file on an object store or a web server, read in ranges."""
 
 from __future__ import annotations
 

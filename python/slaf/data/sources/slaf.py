@@ -1,4 +1,4 @@
-"""Another SLAF dataset, or a part of one in any order, as a source."""
+"""Another SLAF dataset, or some of its cells in any order, as a source."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """TileDB-SOMA experiments.
 
-tiledbsoma's own `to_anndata` holds X in memory and supposes that cells are
-numbered without gaps, which they are not once some were deleted. So arrays are
-read here, by the `soma_joinid` of their rows; X in ranges of them.
-"""
+tiledbsoma's own `to_anndata` holds X in memory, and assumes that cells are numbered
+without gaps. That is wrong once cells were deleted. So arrays are read here by the
+`soma_joinid` of their rows, and X in ranges of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Matrices of several inputs as one, block by block."""
+"""Joins matrices of several inputs, block by block."""
 
 from __future__ import annotations
 

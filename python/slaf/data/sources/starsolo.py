@@ -1,5 +1,5 @@
-"""What STARsolo writes: `Solo.out` with a folder of each kind of counts (`Gene`,
-`GeneFull` ...), in it `raw` and `filtered`, each as Cell Ranger's; and `Velocyto`
+"""Output of STARsolo: `Solo.out` with a folder for each kind of counts (`Gene`,
+`GeneFull`, ...), in which `raw` and `filtered` look like Cell Ranger's; and `Velocyto`
 with spliced, unspliced and ambiguous counts, which become layers.
 
 https://github.com/alexdobin/STAR/blob/master/docs/STARsolo.md

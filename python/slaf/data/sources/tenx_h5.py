@@ -1,4 +1,4 @@
-"""HDF5 files of 10x Genomics, as scanpy reads them."""
+"""HDF5 files of 10x Genomics, read as scanpy reads them."""
 
 from __future__ import annotations
 

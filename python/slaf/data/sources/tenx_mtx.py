@@ -1,7 +1,6 @@
-"""A matrix.mtx beside files of its cells and genes, as scanpy reads them: folders
-of Cell Ranger, and files with a name before (`GSM1_sample_matrix.mtx.gz`) as GEO
-keeps them, of which a folder may hold several.
-"""
+"""A matrix.mtx beside files of its cells and genes, read as scanpy reads them: folders of
+Cell Ranger, and files with a prefix (`GSM1_sample_matrix.mtx.gz`) as GEO stores them. A
+folder can contain several of the latter."""
 
 from __future__ import annotations
 

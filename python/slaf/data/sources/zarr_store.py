@@ -1,4 +1,4 @@
-"""AnnData in zarr, a folder or a zip file: laid out as in HDF5."""
+"""AnnData in zarr, a folder or a zip file, with the same layout as in HDF5."""
 
 from __future__ import annotations
 

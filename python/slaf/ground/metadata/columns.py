@@ -1,4 +1,4 @@
-"""Columns of frames as anndata writes them to HDF5."""
+"""Columns of frames, in the form in which anndata writes them to HDF5."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stored columns as pandas series."""
+"""Converts stored columns to pandas Series."""
 
 from __future__ import annotations
 

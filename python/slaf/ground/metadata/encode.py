@@ -1,4 +1,4 @@
-"""pandas series as Arrow columns."""
+"""Converts pandas Series to Arrow columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tables cannot hold, as bytes of a file beside them."""
+"""What the tables cannot hold, as the bytes of an HDF5 file."""
 
 from __future__ import annotations
 

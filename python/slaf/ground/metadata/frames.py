@@ -1,4 +1,4 @@
-"""Frames that are still in their file, a column read at a time."""
+"""Frames that stay in their file and are read one column at a time."""
 
 from __future__ import annotations
 

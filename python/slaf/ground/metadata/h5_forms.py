@@ -1,8 +1,6 @@
-"""What anndata writes to HDF5, made of what people put into uns and frames.
+"""Converts values of uns and frames to types that anndata can write to HDF5.
 
-What changes its form is told; what has no obvious form is refused in a sentence
-that names the entry.
-"""
+A warning names what changes its form. An error names what cannot be converted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the columns of a table are called."""
+"""The names of columns in tables."""
 
 from __future__ import annotations
 

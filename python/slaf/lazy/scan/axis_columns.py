@@ -1,5 +1,4 @@
-"""Cells or genes of a handle as columns of polars, which are read by name and by
-row."""
+"""Columns of the cells or genes of a handle for Polars, read by name and by row."""
 
 from __future__ import annotations
 

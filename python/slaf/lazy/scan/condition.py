@@ -1,5 +1,5 @@
-"""What of a filter SQL can be told, so that fewer rows are read. polars filters
-again: a condition may be true of more rows, and never of fewer."""
+"""The part of a filter that SQL can evaluate, so that fewer rows are read. Polars filters
+again, so a condition may keep too many rows, but never too few."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What of a filter can be decided before values are read. Its parts stay polars
-expressions, so what they mean is what polars says."""
+"""The parts of a filter that can be evaluated before values are read. They stay Polars
+expressions, so Polars defines their meaning."""
 
 from __future__ import annotations
 

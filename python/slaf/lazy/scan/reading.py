@@ -1,5 +1,5 @@
-"""The places and values of a matrix, block by block, and no more of them than are
-asked for."""
+"""Reads the positions and values of a matrix block by block, and only as many as are
+requested."""
 
 from __future__ import annotations
 

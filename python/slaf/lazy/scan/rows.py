@@ -1,4 +1,4 @@
-"""A table of a row for each cell (or gene)."""
+"""A table with one row per cell (or gene)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Batches that polars fetches in threads of its own. One may still be fetched when
-a plan has all the rows that it needs, and the interpreter may end meanwhile, which
-would take the process down: it waits for the batch."""
+"""Batches that Polars fetches in its own threads. A fetch can still be running when a plan
+has enough rows and the interpreter shuts down, which would crash the process. So the
+interpreter waits for the batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What polars asks for the rows of a table."""
+"""The interface through which Polars requests the rows of a table."""
 
 from __future__ import annotations
 

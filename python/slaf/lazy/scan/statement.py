@@ -1,4 +1,4 @@
-"""The answer of a SQL statement as a polars LazyFrame."""
+"""The result of a SQL statement as a Polars LazyFrame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the names of tables stand for in a handle."""
+"""Finds the table of a handle by its name."""
 
 from __future__ import annotations
 

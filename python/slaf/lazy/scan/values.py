@@ -1,4 +1,4 @@
-"""A table of a row for each value of a matrix."""
+"""A table with one row per value of a matrix."""
 
 from __future__ import annotations
 
