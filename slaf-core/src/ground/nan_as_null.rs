@@ -11,7 +11,7 @@ use arrow::datatypes::{
 
 use crate::Result;
 
-/// The schema of such a table: any float may be missing.
+/// The schema of such a table: any float can be missing.
 pub(crate) fn of_schema(stored: &Schema) -> SchemaRef {
     let fields = stored.fields().iter().map(|field| match is_float(field) {
         true => Arc::new(field.as_ref().clone().with_nullable(true)),

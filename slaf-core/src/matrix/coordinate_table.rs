@@ -27,8 +27,9 @@ impl CoordinateTable {
         }
     }
 
-    /// What stands where a matrix has no value and another of the table has:
-    /// nothing in `layers`, zero in the other two, as slafdb reads them.
+    /// The value at a position where this matrix has none but another matrix of
+    /// the table has one: NULL in `layers`, zero in the other two, as in
+    /// slafdb.
     pub(crate) fn absent(self) -> Option<f64> {
         match self {
             Self::Layers => None,

@@ -11,7 +11,7 @@ use crate::table::row_ranges::read_rows;
 use crate::{Csr, Dataset, Result, Selection, ValueType};
 
 impl Dataset {
-    /// The counts of `cells` × `genes`, in the order asked for, as `dtype`.
+    /// The counts of `cells` × `genes`, in the requested order, as `dtype`.
     pub async fn csr(&self, cells: &Selection, genes: &Selection, dtype: ValueType) -> Result<Csr> {
         let (n_cells, n_genes) = self.shape();
         cells.check("cell", n_cells)?;

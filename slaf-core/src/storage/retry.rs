@@ -19,7 +19,7 @@ use object_store::{
 const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Puts a [`Retrying`] store around another.
+/// Wraps a store in a [`Retrying`] store.
 #[derive(Debug)]
 pub(super) struct Retry;
 
@@ -40,7 +40,7 @@ impl WrappingObjectStore for Retry {
 #[derive(Debug, Clone)]
 struct Retrying(Arc<dyn ObjectStore>);
 
-/// Whether an answer broke off, so that the same question may be answered.
+/// Whether a response broke off, so that the request can be repeated.
 fn broke_off(error: &object_store::Error) -> bool {
     let object_store::Error::Generic { source, .. } = error else {
         return false;
@@ -65,7 +65,7 @@ fn broke_off(error: &object_store::Error) -> bool {
     false
 }
 
-/// The answer to a question, which is put again while it breaks off.
+/// Repeats a request while its response breaks off.
 macro_rules! again {
     ($ask:expr) => {{
         let mut attempt = 1;

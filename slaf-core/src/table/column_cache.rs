@@ -9,7 +9,7 @@ use polars::prelude::Column;
 use crate::Result;
 use crate::ground::arrow_polars::plain_to_polars;
 
-/// Bytes of columns that a table keeps, about.
+/// Approximate limit in bytes on the columns that a table keeps.
 const ROOM: usize = 1 << 30;
 
 /// Columns by their names.
@@ -19,7 +19,7 @@ pub(super) struct ColumnCache(Mutex<HashMap<String, CachedColumn>>);
 #[derive(Debug, Clone)]
 pub(super) struct CachedColumn {
     pub(super) array: ArrayRef,
-    /// The same for Polars, once it has asked.
+    /// The same for Polars, once requested.
     series: Arc<OnceLock<Column>>,
 }
 
@@ -34,13 +34,12 @@ impl CachedColumn {
 }
 
 impl ColumnCache {
-    /// All columns that are there now.
+    /// All columns in the cache.
     pub(super) fn columns(&self) -> HashMap<String, CachedColumn> {
         self.lock().clone()
     }
 
-    /// Keeps columns that were read. If there is no room for them beside the
-    /// others, the others go.
+    /// Keeps columns. If they do not fit, the others are removed first.
     pub(super) fn insert(
         &self,
         names: &[&str],

@@ -21,7 +21,7 @@ use crate::ground::error::{first_line, is_storage_failure};
 use crate::ground::nan_as_null;
 use crate::{Error, Place, Result, nearest};
 
-/// One Lance table, and the name it goes by in messages and in SQL.
+/// One Lance table, and its name in messages and in SQL.
 #[derive(Debug, Clone)]
 pub struct Table {
     pub name: String,
@@ -32,12 +32,11 @@ pub struct Table {
     pub schema: SchemaRef,
     place: Place,
     cache: Arc<ColumnCache>,
-    /// Of a coordinate table: where the rows of each row id lie, once somebody
-    /// has asked for a few of them.
+    /// For a coordinate table: its row offsets, once a few rows have been read.
     pub(crate) stretches: Arc<OnceCell<Stretches>>,
 }
 
-/// The tables whose floats may be missing.
+/// The tables whose floats can be missing.
 const METADATA: [&str; 2] = ["cells", "genes"];
 
 impl Table {
@@ -123,7 +122,7 @@ impl Table {
         self.with_nulls(concat_batches(&schema, &batches)?)
     }
 
-    /// Rows as they were read, with what is missing as NULL.
+    /// Rows with missing values as NULL.
     pub(crate) fn with_nulls(&self, batch: RecordBatch) -> Result<RecordBatch> {
         if METADATA.contains(&self.name.as_str()) {
             return nan_as_null::of_rows(&batch);
@@ -131,7 +130,7 @@ impl Table {
         Ok(batch)
     }
 
-    /// Refuses columns that the table lacks.
+    /// Returns an error for columns that the table does not have.
     pub(crate) fn check(&self, columns: &[&str]) -> Result<()> {
         let missing = |column: &&&str| self.schema.field_with_name(column).is_err();
         match columns.iter().find(missing) {
@@ -144,13 +143,13 @@ impl Table {
         }
     }
 
-    /// Whole columns, which are kept for who asks next.
+    /// Whole columns, which are kept in memory for later queries.
     pub(crate) async fn cached(&self, columns: &[&str]) -> Result<Vec<ArrayRef>> {
         let cached = self.cache(columns).await?;
         Ok(cached.into_iter().map(|column| column.array).collect())
     }
 
-    /// The same over the same buffers, for Polars.
+    /// The same for Polars, sharing the buffers.
     pub(crate) async fn cached_in_polars(&self, columns: &[&str]) -> Result<Vec<Column>> {
         let cached = self.cache(columns).await?;
         let cached = cached.iter().zip(columns);
@@ -182,7 +181,7 @@ impl Table {
         Ok(fields.collect())
     }
 
-    /// Lance failed to read what the manifest promises.
+    /// The error if Lance cannot read what the manifest lists.
     pub(crate) fn unreadable(&self, error: &lance::Error) -> Error {
         let text = error.to_string();
         if is_storage_failure(&text) {
@@ -191,9 +190,9 @@ impl Table {
         self.corrupt(first_line(&text))
     }
 
-    /// Removes all of Lance's versions but `pinned` and the newest, and files
-    /// that none of them names. What a died writer left as the newest is
-    /// superseded first.
+    /// Removes all of Lance's versions except `pinned` and the newest, and
+    /// files that none of them uses. If a killed writer left the newest
+    /// version, it is replaced first.
     pub(crate) async fn clean(&self, pinned: &BTreeSet<u64>) -> Result<()> {
         let outcome = async {
             let mut lance = (*self.lance).clone();
@@ -227,8 +226,8 @@ impl Table {
     }
 }
 
-/// A data file that is not as long as the manifest says. A question that is
-/// answered from stored sums would not come upon it.
+/// Finds a data file that is shorter or longer than the manifest says. Queries
+/// that use stored sums would not notice it.
 fn truncation(data: &Path, lance: &lance::Dataset) -> Option<String> {
     let fragments = lance.fragments().iter();
     let mut files = fragments.flat_map(|fragment| &fragment.files);

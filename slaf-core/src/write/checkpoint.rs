@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Place, Result};
 
-/// Where it is kept.
+/// The file of the checkpoint.
 const CHECKPOINT: &str = "progress.json";
 
-/// How far a conversion has come.
+/// The progress of a conversion.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Checkpoint {
-    /// Of what: see `Writer::create`.
+    /// The input; see `Writer::create`.
     pub(crate) source: String,
     pub(crate) shape: (u64, u64),
     pub(crate) value_type: String,
-    /// Whole cells in the fragments.
+    /// Number of complete cells in the fragments.
     pub(crate) cells: u64,
     pub(crate) fragments: Vec<Fragment>,
 }

@@ -85,7 +85,7 @@ impl Writer {
         Ok(manifest)
     }
 
-    /// Puts a new dataset where it will stand.
+    /// Moves a new dataset to its target.
     async fn publish(&mut self) -> Result<()> {
         let Some(target) = self.target.take() else {
             return Ok(());
