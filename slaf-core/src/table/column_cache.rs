@@ -9,7 +9,7 @@ use polars::prelude::Column;
 use crate::Result;
 use crate::ground::arrow_polars::plain_to_polars;
 
-/// Approximate limit in bytes on the columns that a table keeps.
+/// Bytes of columns that a table keeps, about.
 const ROOM: usize = 1 << 30;
 
 /// Columns by their names.
@@ -19,7 +19,7 @@ pub(super) struct ColumnCache(Mutex<HashMap<String, CachedColumn>>);
 #[derive(Debug, Clone)]
 pub(super) struct CachedColumn {
     pub(super) array: ArrayRef,
-    /// The same for Polars, once requested.
+    /// The same for Polars, once it has asked.
     series: Arc<OnceLock<Column>>,
 }
 
@@ -34,12 +34,13 @@ impl CachedColumn {
 }
 
 impl ColumnCache {
-    /// All columns in the cache.
+    /// All columns that are there now.
     pub(super) fn columns(&self) -> HashMap<String, CachedColumn> {
         self.lock().clone()
     }
 
-    /// Keeps columns. If they do not fit, the others are removed first.
+    /// Keeps columns that were read. If there is no room for them beside the
+    /// others, the others go.
     pub(super) fn insert(
         &self,
         names: &[&str],

@@ -21,7 +21,7 @@ use crate::ground::error::{first_line, is_storage_failure};
 use crate::ground::nan_as_null;
 use crate::{Error, Place, Result, nearest};
 
-/// One Lance table, and its name in messages and in SQL.
+/// One Lance table, and the name it goes by in messages and in SQL.
 #[derive(Debug, Clone)]
 pub struct Table {
     pub name: String,
@@ -32,11 +32,12 @@ pub struct Table {
     pub schema: SchemaRef,
     place: Place,
     cache: Arc<ColumnCache>,
-    /// For a coordinate table: its row offsets, once a few rows have been read.
+    /// Of a coordinate table: where the rows of each row id lie, once somebody
+    /// has asked for a few of them.
     pub(crate) stretches: Arc<OnceCell<Stretches>>,
 }
 
-/// The tables whose floats can be missing.
+/// The tables whose floats may be missing.
 const METADATA: [&str; 2] = ["cells", "genes"];
 
 impl Table {
@@ -122,7 +123,7 @@ impl Table {
         self.with_nulls(concat_batches(&schema, &batches)?)
     }
 
-    /// Rows with missing values as NULL.
+    /// Rows as they were read, with what is missing as NULL.
     pub(crate) fn with_nulls(&self, batch: RecordBatch) -> Result<RecordBatch> {
         if METADATA.contains(&self.name.as_str()) {
             return nan_as_null::of_rows(&batch);
@@ -130,7 +131,7 @@ impl Table {
         Ok(batch)
     }
 
-    /// Returns an error for columns that the table does not have.
+    /// Refuses columns that the table lacks.
     pub(crate) fn check(&self, columns: &[&str]) -> Result<()> {
         let missing = |column: &&&str| self.schema.field_with_name(column).is_err();
         match columns.iter().find(missing) {
@@ -143,13 +144,13 @@ impl Table {
         }
     }
 
-    /// Whole columns, which are kept in memory for later queries.
+    /// Whole columns, which are kept for who asks next.
     pub(crate) async fn cached(&self, columns: &[&str]) -> Result<Vec<ArrayRef>> {
         let cached = self.cache(columns).await?;
         Ok(cached.into_iter().map(|column| column.array).collect())
     }
 
-    /// The same for Polars, sharing the buffers.
+    /// The same over the same buffers, for Polars.
     pub(crate) async fn cached_in_polars(&self, columns: &[&str]) -> Result<Vec<Column>> {
         let cached = self.cache(columns).await?;
         let cached = cached.iter().zip(columns);
@@ -181,7 +182,7 @@ impl Table {
         Ok(fields.collect())
     }
 
-    /// The error if Lance cannot read what the manifest lists.
+    /// Lance failed to read what the manifest promises.
     pub(crate) fn unreadable(&self, error: &lance::Error) -> Error {
         let text = error.to_string();
         if is_storage_failure(&text) {
@@ -190,9 +191,9 @@ impl Table {
         self.corrupt(first_line(&text))
     }
 
-    /// Removes all of Lance's versions except `pinned` and the newest, and
-    /// files that none of them uses. If a killed writer left the newest
-    /// version, it is replaced first.
+    /// Removes all of Lance's versions but `pinned` and the newest, and files
+    /// that none of them names. What a died writer left as the newest is
+    /// superseded first.
     pub(crate) async fn clean(&self, pinned: &BTreeSet<u64>) -> Result<()> {
         let outcome = async {
             let mut lance = (*self.lance).clone();
@@ -226,8 +227,8 @@ impl Table {
     }
 }
 
-/// Finds a data file that is shorter or longer than the manifest says. Queries
-/// that use stored sums would not notice it.
+/// A data file that is not as long as the manifest says. A question that is
+/// answered from stored sums would not come upon it.
 fn truncation(data: &Path, lance: &lance::Dataset) -> Option<String> {
     let fragments = lance.fragments().iter();
     let mut files = fragments.flat_map(|fragment| &fragment.files);

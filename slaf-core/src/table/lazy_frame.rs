@@ -95,7 +95,7 @@ async fn read(
 }
 
 /// The predicate without the hints that the optimizer adds for ORDER BY …
-/// LIMIT. They can be ignored, and their values are not accessible.
+/// LIMIT: they may be ignored, and are only shown, not given.
 fn evaluable(predicate: Expr) -> Option<Expr> {
     match predicate {
         Expr::BinaryExpr {
@@ -155,7 +155,7 @@ fn pushable(predicate: &Expr) -> Option<Filter> {
     }
 }
 
-/// One side of an OR can be pushed only if all of it can.
+/// One side of an OR counts only if all of it can be pushed.
 fn pushable_whole(predicate: &Expr) -> Option<Filter> {
     match predicate {
         Expr::BinaryExpr {

@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 
-/// For each stretch: the first row of each row id, and the end of the last.
-/// Empty if there are too many stretches, or if they were not determined.
+/// Of each stretch, where the rows of each row id begin, and the end of the last.
+/// No stretch: there are too many, or nobody has looked.
 #[derive(Debug, Default)]
 pub(crate) struct Stretches(Vec<Vec<u64>>);
 
-/// With more stretches than this, the table is read as a whole.
+/// More stretches than this, and the table is read whole.
 const MOST: usize = 16;
 
 impl Stretches {
@@ -26,10 +26,10 @@ impl Stretches {
     }
 }
 
-/// Finds the stretches from the row ids in stored order.
+/// Finds them from the row ids in stored order.
 pub(crate) struct StretchFinder {
     found: Vec<Vec<u64>>,
-    /// The number of row ids plus one.
+    /// How many row ids there are, and one.
     all: usize,
     row: u64,
     last: u64,
@@ -45,7 +45,7 @@ impl StretchFinder {
         }
     }
 
-    /// Adds the row id of the next row.
+    /// The row id of the next row.
     pub(crate) fn push(&mut self, id: u64) {
         if id < self.last && self.found.len() <= MOST {
             if let Some(ended) = self.found.last_mut() {
