@@ -5,7 +5,7 @@ use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, Ref
 
 use super::children::descendants;
 
-/// Remembers the times of the last question: shares of processors are since then.
+/// Remembers CPU times, because CPU usage is measured since the last request.
 pub(crate) struct Usage {
     system: System,
 }
@@ -19,7 +19,7 @@ impl Usage {
         }
     }
 
-    /// The content of a `usage_reply`, as ipykernel's.
+    /// The content of a `usage_reply`, with ipykernel's fields.
     pub(crate) fn reply(&mut self) -> Value {
         let kinds = ProcessRefreshKind::nothing()
             .with_cpu()
