@@ -8,8 +8,8 @@ from slaf.dataset.dataset import Dataset
 
 
 def lance_table(dataset: Dataset, table: str) -> Any:
-    """The `lance.LanceDataset` of `table` as the dataset reads it, at the same
-    version; None where the dataset has no such table.
+    """The `lance.LanceDataset` of `table`, at the version that the dataset reads; None
+    if the dataset has no such table.
 
     Raises
     ------

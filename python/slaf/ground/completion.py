@@ -12,7 +12,7 @@ Ask = Callable[[str, int], Candidates | None]
 
 
 def register(shell: Any, identifier: str, ask: Ask) -> None:
-    """Completes by `ask`, which takes the place of an earlier one."""
+    """Registers `ask` as a completer, in place of the one before."""
     from IPython.core.completer import context_matcher
 
     if not hasattr(shell, "Completer"):
