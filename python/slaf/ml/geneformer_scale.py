@@ -23,8 +23,8 @@ def totals(array: OverDataset | Dataset, column: str) -> np.ndarray:
 
 
 def own_medians(array: OverDataset | Dataset) -> tuple[np.ndarray, str]:
-    """The median of each gene in the dataset's own cells (float64), and which cells these
-    are. Genes that no cell has get the median of all others."""
+    """The median of each gene in the dataset's own cells (float64), and which cells
+    were used. Genes that no cell expresses get the median of all others."""
     scale, cells = _slaf.gene_medians(dataset_of(array).engine)
     which = "all" if cells == array.shape[0] else "a sample of"
     known = np.isfinite(scale)

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 
 def quoted(name: str) -> str:
-    """`name` as an identifier of SQL."""
+    """`name` as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

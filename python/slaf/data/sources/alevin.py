@@ -81,7 +81,7 @@ def alevin_source(folder: str | Path) -> Source:
 
 
 def _place(folder: Path) -> Path | None:
-    """The folder of the matrix: `folder`, `alevin` in it, or in simpleaf's."""
+    """The folder of the matrix: `folder`, `alevin` inside it, or simpleaf's."""
     for place in (folder, folder / "alevin", folder / "af_quant" / "alevin"):
         if any(file_in(place, f"{_NAME}{end}") for end in (".mtx", "")):
             return place
@@ -96,7 +96,7 @@ def _called(folder: Path) -> str:
 
 
 def _usa(place: Path, genes: int, sizes: set[int], cells: int) -> bool:
-    """Whether each gene is counted three times, by what alevin-fry notes."""
+    """Whether each gene is counted three times, according to alevin-fry's metadata."""
     for name in _NOTES:
         path = place.parent / name
         if path.is_file():
@@ -109,7 +109,7 @@ def _usa(place: Path, genes: int, sizes: set[int], cells: int) -> bool:
 
 
 def _genes(place: Path, ids: pd.DataFrame) -> pd.DataFrame:
-    """var, by the names of the ids if simpleaf wrote them."""
+    """var; if simpleaf wrote the names of the gene ids, they are used."""
     for folder in (place, *list(place.resolve().parents)[:2]):
         path = folder / "gene_id_to_name.tsv"
         if path.is_file() and len(ids):
