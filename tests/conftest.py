@@ -1,5 +1,5 @@
-"""Data for all tests: a real set from scanpy's wheel, and made ones whose every
-corner is known."""
+"""Data for all tests: a real dataset from scanpy's wheel, and synthetic ones with special
+cases."""
 
 from __future__ import annotations
 

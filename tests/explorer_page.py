@@ -1,4 +1,4 @@
-"""An explorer on a page, and what a person does with it."""
+"""An explorer in the browser, and a person's actions in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A notebook on a page of JupyterLab, and what a person does in it."""
+"""A notebook in JupyterLab, and a person's actions in it."""
 
 from __future__ import annotations
 

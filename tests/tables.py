@@ -1,4 +1,4 @@
-"""A table of every kind of column, and a front end for it without a browser."""
+"""A table with columns of every kind, and a front end for it without a browser."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The explorer without a screen: what it places, filters, selects, stores and compares,
-against numpy, pandas and scanpy on the same data."""
+"""The explorer without a screen: positions, filters, selections, annotations and
+comparisons, compared with numpy, pandas and scanpy."""
 
 from __future__ import annotations
 

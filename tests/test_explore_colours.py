@@ -1,4 +1,4 @@
-"""What the explorer colours cells by, against numpy and scanpy on the same data."""
+"""The explorer's colours for columns and genes, compared with numpy and scanpy."""
 
 from __future__ import annotations
 

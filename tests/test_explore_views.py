@@ -1,4 +1,4 @@
-"""What the explorer draws: densities, what the browser is sent, widgets and pictures."""
+"""What the explorer draws: densities, data for the browser, widgets and pictures."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""A person at JupyterLab, in headless Chromium: types, completes, inspects,
-interrupts, drags a slider, looks at a table and a figure, debugs, restarts; and
-at Notebook 7."""
+"""A person at JupyterLab, in headless Chromium: types, completes, inspects, interrupts,
+drags a slider, looks at a table and a figure, debugs, restarts; then at Notebook 7."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A person explores: types genes, encircles cells, hides, filters, annotates, compares
-and saves, in headless Chromium; and what the kernel then holds is what they did."""
+"""A person uses the explorer in headless Chromium: types genes, draws a lasso, hides,
+filters, annotates, compares and saves. The state in the kernel must match."""
 
 from __future__ import annotations
 

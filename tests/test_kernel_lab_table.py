@@ -1,5 +1,5 @@
-"""A person at a table in JupyterLab: sorts, filters, brushes, pages, selects; and what
-the kernel then holds."""
+"""A person uses a table in JupyterLab: sorts, filters, brushes, pages, selects. The state
+in the kernel must match."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What plots read, keep and return."""
+"""What plots read, store and return."""
 
 from __future__ import annotations
 

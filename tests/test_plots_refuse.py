@@ -1,4 +1,4 @@
-"""Plots that are refused with a sentence, and names of several genes or cells."""
+"""Plots that raise a clear error, and names of several genes or cells."""
 
 from __future__ import annotations
 

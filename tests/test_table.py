@@ -1,4 +1,4 @@
-"""What is typed into a table, and what its cells and summaries show."""
+"""What can be typed into a table, and what its cells and summaries show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `slaf.table` takes, and what a saved notebook shows of it."""
+"""What `slaf.table` accepts, and what a saved notebook shows of it."""
 
 from __future__ import annotations
 

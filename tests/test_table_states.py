@@ -1,5 +1,5 @@
-"""Whatever filters, order, page and ticks a table has: its rows are the ones that Python
-finds row by row."""
+"""For any filters, sort order, page and ticks, a table has the rows that Python finds row
+by row."""
 
 from __future__ import annotations
 
