@@ -1,8 +1,9 @@
-"""Draws the floors into `architecture.md` from the code: `python docs/draw_architecture.py`
-writes them anew, `--check` fails if they are not those of the code.
+"""Draws the diagrams and tables of `architecture.md` from the code. `python
+docs/draw_architecture.py` writes them; with `--check`, it fails if they are out of
+date.
 
-Rooms and their floors are those that the tests hold the code to; the sentences are the
-first of each room's own documentation, and the arrows are the imports."""
+The rooms and floors are those that the tests enforce. The sentences are the first ones
+of each room's own documentation, and the arrows are the imports."""
 
 from __future__ import annotations
 

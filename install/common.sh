@@ -1,4 +1,4 @@
-# Shared by the three scripts. Not to be run by itself.
+# Functions that the other scripts share. Do not run it directly.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

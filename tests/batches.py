@@ -1,4 +1,4 @@
-"""Loaders of small batches, and the cells that are in them."""
+"""Loaders with small batches, and the cells in their batches."""
 
 from __future__ import annotations
 

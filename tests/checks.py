@@ -1,4 +1,4 @@
-"""What several tests check."""
+"""Checks that several test files use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command against an S3 server, and how it complains."""
+"""Runs the command against an S3 server, and reads its error messages."""
 
 from __future__ import annotations
 

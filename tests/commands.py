@@ -1,4 +1,4 @@
-"""The command `slaf`, in a process of its own or, which is quicker, in this one."""
+"""Runs the command `slaf`, in its own process or, which is faster, in this one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Data for all tests: a real set from scanpy's wheel, and made ones whose every
-corner is known."""
+"""Data for all tests: a real dataset from scanpy's wheel, and synthetic ones with special
+cases."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ pytest.register_assert_rewrite(
     "cloud_calls",
     "inputs_of_tools",
     "kernels",
+    "lab_page",
     "slafdb_calls",
     "sql_answers",
 )
 pytest_plugins = [
     "fixtures_conversions",
     "fixtures_datasets",
+    "fixtures_explore",
     "fixtures_kernel",
+    "fixtures_lab",
     "fixtures_rust",
     "fixtures_s3",
 ]

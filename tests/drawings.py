@@ -1,4 +1,4 @@
-"""What matplotlib has been told to draw, as numbers and texts that compare."""
+"""What matplotlib was told to draw, as numbers and texts that can be compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs that are converted, and those that are refused."""
+"""Inputs for conversions, valid ones and bad ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets that the tests of several files read, and none changes."""
+"""Datasets that several test files only read."""
 
 from __future__ import annotations
 

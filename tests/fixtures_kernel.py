@@ -1,4 +1,4 @@
-"""Kernels to talk to. Only the tests that name one start it."""
+"""Kernels to talk to. A kernel starts only for tests that use its fixture."""
 
 from __future__ import annotations
 

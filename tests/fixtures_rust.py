@@ -1,4 +1,4 @@
-"""The shell of Rust cells."""
+"""An IPython shell that runs Rust cells."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The S3 server as a fixture, apart from the others because it takes a process and a
-second to start: only the tests that name it pay."""
+"""The S3 server as a fixture. It is separate because it takes a process and a second to
+start, which only tests that use it should pay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files as Cell Ranger writes them, and what AnnData has of them."""
+"""Files as Cell Ranger writes them, and the AnnData that they contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests look at below the public face."""
+"""Internal objects that tests look at."""
 
 from __future__ import annotations
 

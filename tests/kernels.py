@@ -1,5 +1,5 @@
-"""Conversations with a kernel, by jupyter_client. Each wait is for what is to happen, and
-however busy the machine is, it happens within `PATIENCE`."""
+"""Conversations with a kernel, through jupyter_client. Each wait is for an event; even on
+a busy machine it happens within `PATIENCE`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The tokenizers' rules as their papers and code state them, plain and slow: one cell
-at a time, one gene after the other. The oracle of `test_tokens.py`."""
+"""The tokenizers' rules from their papers and code, in simple and slow form: one cell at a
+time, one gene after the other. `test_tokens.py` compares with them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Which Rust file imports which, read from `use` items and inline paths.
+"""Which Rust file imports which, from `use` items and inline paths.
 
-The parser is small: it knows comments, literals, inline modules, `use` trees and
-paths, and follows re-exports to the file that defines a name. Who calls a method
-that another file adds to a type is found by its name, if no other function has it.
-"""
+The parser is small: it knows comments, literals, inline modules, `use` trees and paths,
+and follows re-exports to the file that defines a name. If a file adds a method to
+another file's type, its callers are found by the method's name, unless another function
+has the same name."""
 
 import re
 from collections import Counter

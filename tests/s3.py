@@ -1,8 +1,7 @@
-"""An S3 server of our own that fails when told to, because a cloud fails only when it
-wants to: moto's S3 behind an HTTP server that delays, refuses and cuts its answers by
-rules that a test sets. It runs in a process of its own, so that it can be killed and
-shares no interpreter lock with the client under test.
-"""
+"""An S3 server that fails when a test tells it to: moto's S3 behind an HTTP server that
+delays, refuses and cuts off its answers by rules that a test sets. It runs in its own
+process, so that it can be killed and shares no interpreter lock with the client under
+test."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""moto's S3 behind an HTTP server that delays, refuses and cuts its answers by rules that a
-test sets: `s3.py` runs this file in a process of its own."""
+"""moto's S3 behind an HTTP server that delays, refuses and cuts off its answers by rules
+that a test sets. `s3.py` runs this file in its own process."""
 
 from __future__ import annotations
 

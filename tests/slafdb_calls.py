@@ -1,4 +1,4 @@
-"""Runs slafdb in an environment of its own (`SLAFDB_PYTHON`, which install/test sets)."""
+"""Runs slafdb in its own environment (`SLAFDB_PYTHON`, which install/test sets)."""
 
 from __future__ import annotations
 

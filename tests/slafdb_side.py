@@ -1,13 +1,12 @@
-"""Runs in slafdb's own environment: reads datasets, and writes them. One process for many
-requests, since slafdb takes seconds to load.
+"""Runs in slafdb's own environment: reads datasets, and writes them. One process serves
+many requests, because slafdb takes seconds to load.
 
 A request is a line of JSON on standard input, `[command, source, target]`:
 
-read DATASET OUT.npz · convert FILE.h5ad DATASET · append FILE.h5ad DATASET ·
-tokens DATASET OUT.npz
+read DATASET OUT.npz · convert FILE.h5ad DATASET · append FILE.h5ad DATASET · tokens
+DATASET OUT.npz
 
-Its answer is a line of JSON, too: null, or what went wrong.
-"""
+Its answer is a line of JSON, too: null, or an error message."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Answers of two engines are one: their rows and the kinds of their columns."""
+"""Compares answers of two engines: their rows, and the kinds of their columns."""
 
 from __future__ import annotations
 

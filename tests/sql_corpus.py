@@ -1,7 +1,7 @@
-"""Questions to a single-cell dataset, each of which DuckDB answers too.
+"""Queries on a single-cell dataset that DuckDB can answer, too.
 
-Sets unless an ORDER BY settles the order of all rows: then `ORDERED`.
-"""
+Answers are compared as sets, except if an ORDER BY determines the order of all rows;
+those are in `ORDERED`."""
 
 #: What single-cell people ask, and what polars-sql refuses or answers wrongly.
 SINGLE_CELL = [

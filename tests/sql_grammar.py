@@ -1,4 +1,4 @@
-"""Random statements of a grammar, some of them broken, some of them huge."""
+"""Random statements from a grammar, some of them broken, some of them huge."""
 
 from __future__ import annotations
 

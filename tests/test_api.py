@@ -1,6 +1,6 @@
-"""slafdb's public names, signatures and defaults, compared with ours: code that
-was written for it runs unchanged. Read from slafdb's own source, installed in
-its environment (`SLAFDB_PYTHON`)."""
+"""Compares slafdb's public names, signatures and defaults with ours, so that code for
+slafdb runs unchanged. They are read from slafdb's source in its own environment
+(`SLAFDB_PYTHON`)."""
 
 from __future__ import annotations
 

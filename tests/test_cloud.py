@@ -1,4 +1,4 @@
-"""Datasets on object storage: what a bucket gives is what a folder gives."""
+"""Datasets on object storage: a bucket gives the same results as a folder."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Object storage that fails: an answer is right all the same, and where the server keeps
-failing, a sentence comes in the end."""
+"""Object storage that fails: answers are still correct, or, if the server keeps failing,
+there is a clear error."""
 
 from __future__ import annotations
 

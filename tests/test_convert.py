@@ -1,4 +1,4 @@
-"""What goes in comes out: h5ad → SLAF → AnnData, value by value."""
+"""Conversions keep everything: h5ad → SLAF → AnnData, value by value."""
 
 from __future__ import annotations
 

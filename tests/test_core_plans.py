@@ -1,4 +1,4 @@
-"""slafdb's plans over fragments, and sums over blocks, against numpy."""
+"""slafdb's plans over fragments, and sums over blocks, compared with numpy."""
 
 from __future__ import annotations
 

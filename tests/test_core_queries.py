@@ -1,4 +1,4 @@
-"""slafdb's rows by cell and statements for ids: what they name is what scipy slices."""
+"""slafdb's row ranges of cells, and its statements for ids, compared with scipy."""
 
 from __future__ import annotations
 

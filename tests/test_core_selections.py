@@ -1,5 +1,5 @@
-"""`filter_cells`, `get_cell_expression`, `get_submatrix` and others of slafdb's
-`SLAFArray`: what is selected is what AnnData selects."""
+"""`filter_cells`, `get_cell_expression`, `get_submatrix` and other methods of slafdb's
+`SLAFArray`, compared with AnnData."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Made-up cells look as they are said to, and a file of them holds the same."""
+"""Synthetic cells have the documented statistics, and a file of them contains the same."""
 
 from __future__ import annotations
 

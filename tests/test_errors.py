@@ -1,4 +1,4 @@
-"""Bad input at each door: one clear sentence, nothing half-written."""
+"""Bad input at each entry point: one clear sentence, and nothing half-written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""h5ad files as HDF5 may hold them, and what a conversion refuses."""
+"""h5ad files in every form that HDF5 allows, and inputs that a conversion rejects."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The lazy handle beside an AnnData of the same data: what one does, the other
-does."""
+"""The lazy handle compared with an AnnData of the same data."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A kernel's messages as clients meet them: output, requests, input, and what others'
-tests ask of every kernel."""
+"""A kernel's messages as clients see them: output, requests, input, and the cases of other
+projects' kernel tests."""
 
 from __future__ import annotations
 

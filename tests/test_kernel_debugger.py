@@ -1,4 +1,4 @@
-"""The debugger, as JupyterLab's panel speaks to it."""
+"""The debugger, with the requests of JupyterLab's panel."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Where the kernel runs: the command line's tools, nbclient's relatives, Voilà,
-several environments, by its own hand."""
+"""Programs that run the kernel: command-line tools, nbclient's relatives, Voilà, several
+environments, and a start by hand."""
 
 from __future__ import annotations
 

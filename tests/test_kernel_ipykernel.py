@@ -1,5 +1,4 @@
-"""What ipykernel's own tests check and no conversation elsewhere does, in the
-words of the protocol."""
+"""Cases of ipykernel's own tests that no other test covers, as protocol messages."""
 
 from __future__ import annotations
 

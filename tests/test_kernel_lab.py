@@ -1,139 +1,14 @@
-"""A person at JupyterLab, in headless Chromium: types, completes, inspects,
-interrupts, drags a slider, looks at a table and a figure, debugs, restarts; and
-at Notebook 7."""
+"""A person at JupyterLab, in headless Chromium: types, completes, inspects, interrupts,
+drags a slider, looks at a table and a figure, debugs, restarts; then at Notebook 7."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
-import nbformat
 import pytest
-from kernels import PATIENCE
-from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Page, expect, sync_playwright
-
-expect.set_options(timeout=1000 * PATIENCE)
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def lab(private_ipython, tmp_path_factory):
-    """A server and the folder that it shows."""
-    folder = tmp_path_factory.mktemp("lab")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
-            *(f"--port={port}", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"),
-        ],
-        env=os.environ
-        | {
-            "JUPYTER_CONFIG_DIR": str(folder / "config"),
-            "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
-            "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    news = folder / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    news.parent.mkdir(parents=True)
-    news.write_text('{"fetchNews": "false"}')
-    address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            urllib.request.urlopen(f"{address}/api", timeout=5).close()
-            break
-        except OSError:
-            assert time.monotonic() < deadline and server.poll() is None
-            time.sleep(0.2)
-    yield address, folder
-    server.terminate()
-    server.wait()
-
-
-class Notebook:
-    """What a person does in a notebook, and sees."""
-
-    def __init__(self, page: Page, folder: Path):
-        self.page, self.folder = page, folder
-        self.cells = page.locator(".jp-Notebook .jp-CodeCell")
-
-    def type(self, code: str) -> None:
-        """Into the last cell."""
-        self.cells.last.locator(".cm-content").click()
-        # Not key by key: the editor would indent on its own.
-        self.page.keyboard.insert_text(code)
-
-    def run(self, code: str | None = None):
-        """Runs the last cell; gives its outputs."""
-        if code is not None:
-            self.type(code)
-        at = self.cells.count() - 1
-        self.page.keyboard.press("Shift+Enter")
-        expect(self.cells).to_have_count(at + 2)
-        return self.cells.nth(at).locator(".jp-Cell-outputArea")
-
-    def answer(self, code: str) -> str:
-        output = self.run(code).locator(".jp-OutputArea-executeResult")
-        expect(output).to_be_visible()
-        return output.locator(".jp-OutputArea-output").inner_text().strip()
-
-    def picture(self, name: str) -> None:
-        self.page.screenshot(path=self.folder / f"{name}.png")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-def opened(browser, lab, path: str, kernel: str = "slaf") -> Notebook:
-    """A notebook of one empty cell, at a path of the server's."""
-    address, folder = lab
-    made = new_notebook(cells=[new_code_cell("")])
-    made.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}
-    nbformat.write(made, folder / Path(path).name.partition("?")[0])
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(1000 * PATIENCE)
-    page.goto(f"{address}/{path}")
-    expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(1)
-    return Notebook(page, folder)
-
-
-def is_connected(address: str, name: str) -> None:
-    """Waits for a notebook's kernel: before, its page calls it idle, and runs nothing."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        with urllib.request.urlopen(f"{address}/api/sessions", timeout=PATIENCE) as answer:
-            kernels = [s["kernel"] for s in json.load(answer) if s["path"].endswith(name)]
-        if any(k["connections"] and k["execution_state"] == "idle" for k in kernels):
-            return
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+from lab_page import Notebook, is_connected, opened
+from playwright.sync_api import expect
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-"""A person explores: types genes, encircles cells, hides, filters, annotates, compares
-and saves, in headless Chromium; and what the kernel then holds is what they did."""
+"""A person uses the explorer in headless Chromium: types genes, draws a lasso, hides,
+filters, annotates, compares and saves. The state in the kernel must match."""
 
 from __future__ import annotations
 
@@ -17,92 +17,14 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from explorer_page import WAIT, Shown, answered, explored
+from lab_page import Notebook, is_connected, opened
 from matplotlib.path import Path as Polygon
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 from slaf import read_slaf
-from test_kernel_lab import Notebook, browser, is_connected, lab, opened  # noqa: F401
 
-WAIT = 60_000
 DASHBOARD = Path(__file__).parents[1] / "notebooks" / "dashboard.ipynb"
-
-
-class Shown:
-    """An explorer on a page."""
-
-    def __init__(self, where: Locator):
-        self.where, self.page = where, where.page
-        self.stages = where.locator(".slaf-stage")
-        expect(where.locator(".slaf-stage[data-updates]").first).to_be_visible(timeout=WAIT)
-
-    def tab(self, name: str) -> None:
-        self.where.get_by_role("tab", name=name).click()
-
-    def press(self, name: str) -> None:
-        self.where.get_by_role("button", name=name, exact=True).locator("visible=true").click()
-
-    def type_gene(self, text: str) -> None:
-        box = self.where.get_by_placeholder("Type a gene")
-        box.fill("")
-        box.click()
-        self.page.keyboard.type(text)
-
-    def choose(self, choice: str, nth: int = 0) -> None:
-        """In a drop-down list of the tab that is open."""
-        lists = self.where.locator("select:not([multiple])").locator("visible=true")
-        lists.nth(nth).select_option(label=choice)
-
-    def title(self, text: str) -> None:
-        """Waits for the title of the legend."""
-        expect(self.where.locator(".slaf-title")).to_have_text(text, timeout=WAIT)
-
-    def says(self, text: str) -> None:
-        """Waits for something that is written somewhere."""
-        expect(self.where.get_by_text(text).first).to_be_visible(timeout=WAIT)
-
-    def drag(self, corners: list[tuple[float, float]], nth: int = 0) -> np.ndarray:
-        """Along corners that are given as shares of the stage, from the top left:
-        the corners in the unit square of the embedding."""
-        self.where.scroll_into_view_if_needed()
-        box = self.stages.nth(nth).bounding_box()
-        inner = self.stages.nth(nth).evaluate("stage => [stage.clientWidth, stage.clientHeight]")
-        points = [
-            (round(box["x"] + x * box["width"]), round(box["y"] + y * box["height"]))
-            for x, y in corners
-        ]
-        self.page.mouse.move(*points[0])
-        self.page.mouse.down()
-        for point in points[1:]:
-            self.page.mouse.move(*point, steps=4)
-        self.page.mouse.up()
-        (width, height), side = inner, min(inner)
-        return np.array(
-            [
-                (
-                    0.5 + (x - box["x"] - width / 2) / side,
-                    0.5 - (y - box["y"] - height / 2) / side,
-                )
-                for x, y in points
-            ]
-        )
-
-    def pixels(self, nth: int = 0) -> np.ndarray:
-        """What is seen of a stage: RGB."""
-        return np.array(Image.open(io.BytesIO(self.stages.nth(nth).screenshot())).convert("RGB"))
-
-    def coloured(self, nth: int = 0) -> int:
-        """How many pixels are far from grey."""
-        pixels = self.pixels(nth).astype(int)
-        return int((np.ptp(pixels, axis=2) > 60).sum())
-
-
-def explored(notebook: Notebook, path: Path, more: str = "", shown: str = "explorer") -> Shown:
-    notebook.run(
-        "import numpy as np, slaf\n"
-        f"pbmc = slaf.read_slaf({str(path)!r})\n"
-        f"explorer = slaf.explore(pbmc, 'X_umap', 'X_pca')\n{more}"
-    )
-    return Shown(notebook.run(shown))
 
 
 @pytest.fixture
@@ -112,7 +34,7 @@ def dataset(pbmc_slaf, tmp_path) -> Path:
 
 
 @pytest.fixture
-def notebook(browser, lab):  # noqa: F811
+def notebook(browser, lab):
     notebook = opened(browser, lab, "lab/tree/explore.ipynb?reset")
     notebook.page.set_viewport_size({"width": 1500, "height": 1100})
     expect(notebook.page.get_by_text("SLAF | Idle").or_(ready(notebook.page))).to_be_visible()
@@ -123,15 +45,6 @@ def notebook(browser, lab):  # noqa: F811
 
 def ready(page: Page) -> Locator:
     return page.get_by_text("slaf | Idle")
-
-
-def answered(notebook: Notebook, code: str, expected: str) -> None:
-    """Asks the kernel until it answers so: what one presses takes a moment."""
-    deadline = time.monotonic() + 60
-    # IPython breaks long answers into lines.
-    while (said := " ".join(notebook.answer(code).split())) != expected:
-        assert time.monotonic() < deadline, f"{code}: {said}, and not {expected}"
-        time.sleep(0.5)
 
 
 def test_colours_and_the_legend(notebook, dataset, pbmc):
@@ -236,11 +149,17 @@ def test_encircles_annotates_and_saves(notebook, dataset, pbmc):
     shown.press("Annotate")
     shown.says("an annotation is text")
 
-    # The notebook keeps a picture of this.
+    keeps_a_picture(notebook)
+    # Where widgets are shown, it is not.
+    assert shown.where.locator("img").count() == 0
+
+
+def keeps_a_picture(notebook: Notebook) -> None:
+    """The notebook's file has one of what the explorer shows."""
     notebook.cells.last.click()
     deadline = time.monotonic() + 60
     while True:
-        page.keyboard.press("Control+s")
+        notebook.page.keyboard.press("Control+s")
         kept = _kept(notebook.folder / "explore.ipynb")
         if kept and "coloured by mine, 100 selected" in kept["text/plain"]:
             break
@@ -248,8 +167,6 @@ def test_encircles_annotates_and_saves(notebook, dataset, pbmc):
         time.sleep(0.5)
     picture = Image.open(io.BytesIO(b64decode(kept["image/png"])))
     assert picture.size == (1000, 430)
-    # Where widgets are shown, it is not.
-    assert shown.where.locator("img").count() == 0
 
 
 def _kept(path: Path) -> dict | None:
@@ -365,7 +282,7 @@ def test_many_cells_are_a_picture_and_points_when_one_zooms_in(notebook, dataset
     ("kernel", "path"),
     [("slaf", "notebooks/seven.ipynb"), ("python3", "lab/tree/other.ipynb?reset")],
 )
-def test_notebook_7_and_ipykernel(browser, lab, dataset, kernel, path):  # noqa: F811
+def test_notebook_7_and_ipykernel(browser, lab, dataset, kernel, path):
     notebook = opened(browser, lab, path, kernel)
     notebook.page.set_viewport_size({"width": 1500, "height": 1100})
     is_connected(lab[0], Path(path).name.partition("?")[0])
@@ -382,7 +299,7 @@ def test_notebook_7_and_ipykernel(browser, lab, dataset, kernel, path):  # noqa:
     notebook.page.close()
 
 
-def test_a_dashboard_in_voila(browser, tmp_path):  # noqa: F811
+def test_a_dashboard_in_voila(browser, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,13 +1,13 @@
-"""A person at a table in JupyterLab: sorts, filters, brushes, pages, selects; and what
-the kernel then holds."""
+"""A person uses a table in JupyterLab: sorts, filters, brushes, pages, selects. The state
+in the kernel must match."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from playwright.sync_api import expect
-from test_kernel_lab import browser, is_connected, lab, opened  # noqa: F401
+from lab_page import Notebook, is_connected, opened
+from playwright.sync_api import Locator, expect
 
 CODE = """
 import polars as pl, slaf
@@ -22,7 +22,7 @@ t
 
 
 @pytest.fixture(params=["slaf", "python3"])
-def notebook(request, browser, lab):  # noqa: F811
+def notebook(request, browser, lab):
     """In our kernel, and in ipykernel."""
     name = f"table-{request.param}.ipynb"
     notebook = opened(browser, lab, f"lab/tree/{name}?reset", request.param)
@@ -42,95 +42,136 @@ def notebook(request, browser, lab):  # noqa: F811
     notebook.page.close()
 
 
-def test_a_table(notebook):
-    page = notebook.page
-    output = notebook.run(CODE)
-    rows = output.locator(".slaf-rows")
-    expect(rows).to_have_text("1,000 rows", timeout=60_000)
-    head = lambda name: output.locator(f"th[data-column={json.dumps(name)}]")  # noqa: E731
-    column = lambda at: output.locator(f"tbody tr td:nth-child({at + 2})")  # noqa: E731
+class Table:
+    """A table on a page."""
 
-    # Sorts by a click, and turns the order by another.
-    number = head("n_genes")
+    def __init__(self, output: Locator):
+        self.output, self.page = output, output.page
+        self.rows = output.locator(".slaf-rows")
+
+    def head(self, name: str) -> Locator:
+        return self.output.locator(f"th[data-column={json.dumps(name)}]")
+
+    def column(self, at: int) -> Locator:
+        return self.output.locator(f"tbody tr td:nth-child({at + 2})")
+
+
+def test_a_table(notebook):
+    table = Table(notebook.run(CODE))
+    expect(table.rows).to_have_text("1,000 rows", timeout=60_000)
+    cells = notebook.cells.count()
+    sorts_by_a_click(table)
+    types_a_filter(table)
+    expect(notebook.cells).to_have_count(cells)
+    left = brushes_a_histogram(table)
+    turns_the_page_and_selects(table, left)
+    asks_the_kernel(notebook, table, left)
+    is_told_a_mistake(notebook, table)
+    presses_keys(table)
+    # The four cells that the steps above ran: pressing space ran none.
+    expect(notebook.cells).to_have_count(cells + 4)
+    hides_a_column(table)
+    runs_sql(notebook)
+
+
+def sorts_by_a_click(table: Table) -> None:
+    """And turns the order by another."""
+    number = table.head("n_genes")
     expect(number).to_have_attribute("aria-sort", "none")
     number.locator(".slaf-sort").click()
     expect(number).to_have_attribute("aria-sort", "ascending")
-    expect(column(0).first).to_have_text("0")
+    expect(table.column(0).first).to_have_text("0")
     number.locator(".slaf-sort").click()
     expect(number).to_have_attribute("aria-sort", "descending")
-    expect(column(0).first).to_have_text("999")
+    expect(table.column(0).first).to_have_text("999")
 
-    # Types a filter, whose name is no markup.
-    kind = head("<b>type</b>")
+
+def types_a_filter(table: Table) -> None:
+    """Below a name that is text, and no markup."""
+    kind = table.head("<b>type</b>")
     expect(kind.locator(".slaf-name")).to_have_text("<b>type</b>")
-    cells = notebook.cells.count()
     kind.locator("input").press_sequentially("t cell")
-    expect(rows).to_have_text("334 of 1,000 rows")
+    expect(table.rows).to_have_text("334 of 1,000 rows")
     expect(kind.locator(".slaf-note")).to_have_text("null: 0 of 333")
 
-    expect(notebook.cells).to_have_count(cells)
 
-    # Brushes the histogram from the tenth to the thirteenth of 20 bins.
+def brushes_a_histogram(table: Table) -> list[int]:
+    """From the tenth to the thirteenth of 20 bins: the numbers that are left."""
+    number = table.head("n_genes")
     expect(number.locator(".slaf-bin")).to_have_count(20)
     # Its picture is drawn anew now and then.
     box = number.locator(".slaf-picture").bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.475, box["y"] + 20)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.625, box["y"] + 20, steps=4)
-    page.mouse.up()
+    mouse = table.page.mouse
+    mouse.move(box["x"] + box["width"] * 0.475, box["y"] + 20)
+    mouse.down()
+    mouse.move(box["x"] + box["width"] * 0.625, box["y"] + 20, steps=4)
+    mouse.up()
     left = [n for n in ((i * 37) % 1000 for i in range(0, 1000, 3)) if 450 <= n < 650]
-    expect(rows).to_have_text(f"{len(left)} of 1,000 rows")
+    expect(table.rows).to_have_text(f"{len(left)} of 1,000 rows")
     expect(number.locator("input")).to_have_value(">= 450 < 650")
+    return sorted(left, reverse=True)
 
-    # Goes to the next page, and selects two rows.
-    place = output.get_by_text("Page 1 of 2")
-    expect(place).to_be_visible()
+
+def turns_the_page_and_selects(table: Table, left: list[int]) -> None:
+    output = table.output
+    expect(output.get_by_text("Page 1 of 2")).to_be_visible()
     output.get_by_role("button", name="Next page").click()
     expect(output.get_by_text("Page 2 of 2")).to_be_visible()
-    expect(column(0).first).to_have_text(str(sorted(left)[-51]))
+    expect(table.column(0).first).to_have_text(str(left[50]))
     expect(output.get_by_role("button", name="Next page")).to_be_disabled()
     for at in (51, 53):
         output.get_by_label(f"Select row {at}", exact=True).check()
     expect(output.locator(".slaf-ticked")).to_have_text("2 selected")
 
-    # The kernel holds what is on screen.
+
+def asks_the_kernel(notebook: Notebook, table: Table, left: list[int]) -> None:
+    """Which holds what is on screen."""
     sql = (
         'SELECT *\nFROM "df"\nWHERE "<b>type</b>" ILIKE \'%t cell%\' '
         'AND "n_genes" >= 450 AND "n_genes" < 650\nORDER BY "n_genes" DESC NULLS LAST'
     )
-    expect(output.locator(".slaf-code")).to_have_text(sql)
+    expect(table.output.locator(".slaf-code")).to_have_text(sql)
     assert notebook.answer("t.sql") == repr(sql)
-    held = notebook.answer("t.frame()['n_genes'].to_list() == " + repr(sorted(left)[::-1]))
-    assert held == "True"
-    assert notebook.answer("t.selection['n_genes'].to_list()") == repr(sorted(left)[::-1][50:53:2])
+    assert notebook.answer(f"t.frame()['n_genes'].to_list() == {left!r}") == "True"
+    assert notebook.answer("t.selection['n_genes'].to_list()") == repr(left[50:53:2])
 
-    # What is not understood is a sentence; what the kernel sets is shown.
+
+def is_told_a_mistake(notebook: Notebook, table: Table) -> None:
+    """In a sentence, which goes when the kernel sets other filters."""
+    number, alert = table.head("n_genes"), table.output.get_by_role("alert")
     number.locator("input").fill("many")
-    expect(output.get_by_role("alert")).to_contain_text("`many` is no number")
+    expect(alert).to_contain_text("`many` is no number")
     notebook.run("t.filter(); t.sort('id')")
-    expect(rows).to_have_text("1,000 rows")
-    expect(output.get_by_role("alert")).to_be_hidden()
-    expect(head("id")).to_have_attribute("aria-sort", "ascending")
+    expect(table.rows).to_have_text("1,000 rows")
+    expect(alert).to_be_hidden()
+    expect(table.head("id")).to_have_attribute("aria-sort", "ascending")
     expect(number.locator("input")).to_have_value("")
 
-    # By the keyboard alone.
+
+def presses_keys(table: Table) -> None:
+    """Sorts and filters by the keyboard alone."""
+    number = table.head("n_genes")
     number.locator(".slaf-sort").focus()
-    page.keyboard.press("Enter")
+    table.page.keyboard.press("Enter")
     expect(number).to_have_attribute("aria-sort", "ascending")
-    button = kind.get_by_role("button", name="B cells")
+    button = table.head("<b>type</b>").get_by_role("button", name="B cells")
     button.focus()
-    page.keyboard.press("Space")
-    expect(notebook.cells).to_have_count(cells + 4)
-    expect(rows).to_have_text("333 of 1,000 rows")
+    table.page.keyboard.press("Space")
+    expect(table.rows).to_have_text("333 of 1,000 rows")
     expect(button).to_have_attribute("aria-pressed", "true")
 
-    # Shows no column that is not chosen.
-    output.get_by_text("Columns", exact=True).click()
-    output.locator(".slaf-choices").get_by_text("id", exact=True).click()
-    expect(head("id")).to_have_count(0)
 
-    # A cell of SQL is a table, too.
+def hides_a_column(table: Table) -> None:
+    table.output.get_by_text("Columns", exact=True).click()
+    table.output.locator(".slaf-choices").get_by_text("id", exact=True).click()
+    expect(table.head("id")).to_have_count(0)
+
+
+def runs_sql(notebook: Notebook) -> None:
+    """Whose answer is a table, too."""
     notebook.run("%load_ext slaf")
-    output = notebook.run("%%sql --table u <<\nSELECT id, n_genes FROM df WHERE n_genes < 500")
-    expect(output.locator(".slaf-rows")).to_have_text("500 rows", timeout=60_000)
+    table = Table(
+        notebook.run("%%sql --table u <<\nSELECT id, n_genes FROM df WHERE n_genes < 500")
+    )
+    expect(table.rows).to_have_text("500 rows", timeout=60_000)
     assert notebook.answer("len(u.frame())") == "500"

@@ -1,4 +1,4 @@
-"""Interrupts, restarts, and how a kernel begins and ends."""
+"""Interrupts, restarts, and how a kernel starts and ends."""
 
 from __future__ import annotations
 

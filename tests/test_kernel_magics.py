@@ -1,4 +1,4 @@
-"""Magics of IPython, matplotlib's back ends and loops of windows in a kernel."""
+"""IPython's magics, matplotlib's backends and GUI event loops in a kernel."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What nbclient's own tests check of a kernel: notebooks that it runs, and what is
-in them afterwards."""
+"""Cases of nbclient's own tests: notebooks that it runs, and their content afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output of every origin arrives, in order, in the right cell."""
+"""Output from every source arrives in order, in the right cell."""
 
 from __future__ import annotations
 

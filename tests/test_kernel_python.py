@@ -1,5 +1,5 @@
-"""Python cells are IPython's: debuggers, tracebacks, configuration, and what lasts and
-is interrupted between cells."""
+"""Python cells are IPython's: debuggers, tracebacks, configuration, and what is kept and
+interrupted between cells."""
 
 from __future__ import annotations
 

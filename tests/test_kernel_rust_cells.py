@@ -1,4 +1,5 @@
-"""`%%rust` in kernels: output while a cell runs, interrupts, and what a dead kernel leaves."""
+"""`%%rust` in kernels: output while a cell runs, interrupts, and what a dead kernel leaves
+behind."""
 
 from __future__ import annotations
 

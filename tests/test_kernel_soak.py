@@ -1,4 +1,4 @@
-"""A long day: many cells, flat memory, nothing left open."""
+"""A long session: many cells, constant memory, nothing left open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a kernel is started: by options, by hand, and inside of a program."""
+"""Ways to start a kernel: with options, by hand, and inside a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subshells (JEP 91), and what is answered beside a busy cell."""
+"""Subshells (JEP 91), and replies while a cell is running."""
 
 from __future__ import annotations
 

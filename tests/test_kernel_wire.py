@@ -1,5 +1,5 @@
-"""Whatever reaches the sockets, the kernel lives, says so in its log, and
-answers whoever asks properly."""
+"""Whatever reaches the sockets, the kernel stays alive, logs it, and answers proper
+requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writers that die: what they were at goes on where it was, or has never begun."""
+"""Writers that are killed: their work continues where it stopped, or has had no effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data loader: what an epoch is, what a batch holds, and how it goes on."""
+"""The data loader: epochs, batches, and resuming."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which cells a loader gives, of which datasets, and what comes along with them."""
+"""Which cells a loader delivers, from which datasets, and which labels with them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A loader that cannot go on says so in the loop: bad values and options, lost files,
-threads, forks, interrupts."""
+"""A loader that cannot continue raises an error in the loop: bad values and options, lost
+files, threads, forks, interrupts."""
 
 from __future__ import annotations
 

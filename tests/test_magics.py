@@ -1,4 +1,4 @@
-"""`%%sql` in a plain IPython shell, where our kernel is not."""
+"""`%%sql` in a plain IPython shell, without our kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lazy matrix beside numpy."""
+"""The lazy matrix compared with numpy."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The tutorials run, top to bottom, in our kernel, and leave nothing open. That which
-needs torch runs in `with_torch`."""
+"""The tutorials run from top to bottom in our kernel, and leave nothing open. Those that
+need torch run in `with_torch`."""
 
 from __future__ import annotations
 

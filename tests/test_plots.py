@@ -1,4 +1,4 @@
-"""What is drawn of a handle is what scanpy draws of the same data in memory."""
+"""Plots of a handle are the same as scanpy's plots of the same data in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preprocessing of handles beside scanpy's on the same data in memory."""
+"""Preprocessing of handles compared with scanpy's on the same data in memory."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`%%rust` in a plain IPython shell: what cells keep and show, what they survive, and
-how they are interrupted."""
+"""`%%rust` in a plain IPython shell: what cells keep and show, what they survive, and how
+they are interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shared with Rust cells is in memory once, and nobody changes it for another."""
+"""Data that is shared with Rust cells is in memory once, and nobody can change another's."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What Python, SQL and Rust cells share: frames, columns and matrices by their names,
-completion, and the list of all variables."""
+"""What Python, SQL and Rust cells share: frames, columns and matrices by name, completion,
+and the list of all variables."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The Rust crates are built in floors: no file imports one of a floor above, and no
-two files import each other."""
+"""The floors of the Rust crates: no file imports one of a floor above, and no two files
+import each other."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Writing back: what is set in a handle, into its dataset."""
+"""Saving: changes to a handle reach its dataset."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`slaf.scan`, `SLAFArray.scan` and `handle.lazy`: which tables there are, and what
-polars can do with them."""
+"""`slaf.scan`, `SLAFArray.scan` and `handle.lazy`: the tables, and what Polars can do with
+them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Filters that polars and SQL tell each other: none of them leaves out a row."""
+"""Filters that Polars and SQL pass to each other lose no rows."""
 
 from __future__ import annotations
 

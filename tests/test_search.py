@@ -1,5 +1,5 @@
-"""Nearest neighbours: beside sorting all distances, through an index, in SQL, and for
-label transfer beside scikit-learn."""
+"""Nearest neighbours: compared with sorting all distances, through an index, in SQL, and
+for label transfer compared with scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`plan.slaf.sink`: long frames as datasets, against scipy and anndata."""
+"""`plan.slaf.sink`: datasets from long frames, compared with scipy and anndata."""
 
 from __future__ import annotations
 

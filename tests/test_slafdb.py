@@ -1,4 +1,4 @@
-"""The format in both directions, against slafdb."""
+"""The format in both directions, with slafdb."""
 
 from __future__ import annotations
 

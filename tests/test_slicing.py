@@ -1,4 +1,4 @@
-"""Any key, on each axis, chained: what AnnData gives for the same key."""
+"""Slicing with any key, on each axis, chained: the results are AnnData's."""
 
 from __future__ import annotations
 

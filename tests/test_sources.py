@@ -1,5 +1,5 @@
-"""Several files as one dataset, and SOMA experiments: what anndata and tiledbsoma read
-from them is in the dataset, and a bad one leaves nothing behind."""
+"""Several files as one dataset, and SOMA experiments: the dataset contains what anndata
+and tiledbsoma read, and a bad input leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Folders and HDF5 files of Cell Ranger: what scanpy reads from them is in the dataset,
-and a bad one leaves nothing behind."""
+"""Folders and HDF5 files of Cell Ranger: the dataset contains what scanpy reads, and a bad
+input leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""SQL: the same answer as DuckDB gives over the same tables, whichever engine
-runs it, and whichever way it is read."""
+"""SQL has DuckDB's answers over the same tables, with either engine and every way of
+reading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQL's functions of this field, against numpy, scanpy and AnnData."""
+"""SQL's functions for single-cell data, compared with numpy, scanpy and AnnData."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generated SQL has the answer of DuckDB: conditions, groups, windows, joins, aggregates."""
+"""Generated SQL has DuckDB's answers: conditions, groups, windows, joins, aggregates."""
 
 from __future__ import annotations
 

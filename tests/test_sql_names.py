@@ -1,4 +1,4 @@
-"""What a statement may name: values, files, frames, views, and the tables of a dataset."""
+"""Names in a statement: values, files, frames, views, and the tables of a dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokenizers against the rules of their papers, cell by cell, and against slafdb."""
+"""Tokenizers compared with the rules of their papers, cell by cell, and with slafdb."""
 
 from __future__ import annotations
 

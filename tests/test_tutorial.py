@@ -1,5 +1,5 @@
-"""scanpy's clustering tutorial on what a handle exports, whole, plots included;
-and the same on the handle as far as it goes, with the same clusters."""
+"""scanpy's clustering tutorial on an exported handle, including plots; and on the handle
+itself, with the same clusters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to a dataset after it was made: cells are added, others write to it,
+"""What happens to an existing dataset: cells are added, other software writes to it,
 versions come and go."""
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Trains on two processes, each of which sees its own half of every epoch. No
-coordinator: the halves follow from the seed, the epoch and the rank.
+"""Trains on two processes; each sees its own half of every epoch. There is no coordinator:
+the halves follow from the seed, the epoch and the rank.
 
     torchrun --nproc-per-node 2 docs/examples/train_distributed.py DATASET
 
-With Ray Train, the same function is the worker's: `TorchTrainer(train, ...)` sets up
-torch.distributed, and the loader asks it for rank and world size."""
+With Ray Train, use the same function as the worker's: `TorchTrainer(train, ...)` sets
+up torch.distributed, and the loader gets its rank and world size from there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes where the fuzzer begins: what real clients say, as it goes over the wire."""
+"""Writes the fuzzer's first inputs: messages of real clients, as they are sent."""
 
 from __future__ import annotations
 

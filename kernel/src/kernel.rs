@@ -1,4 +1,4 @@
-//! A running kernel: its sockets, and what a language needs of them.
+//! A running kernel: its sockets, and its interface for a language.
 
 use std::os::fd::RawFd;
 use std::sync::{Arc, mpsc};
@@ -23,15 +23,15 @@ use crate::protocol::{control, shell};
 pub struct Kernel {
     channels: Channels,
     stdin: Stdin,
-    /// Owns the sockets' tasks.
+    /// Runs the tasks of the sockets.
     _runtime: Runtime,
 }
 
 impl Kernel {
-    /// Binds the sockets and begins to answer. `language` holds `banner`,
-    /// `help_links`, `language_info`, `supported_features` and `debugger` of
-    /// `kernel_info_reply`. A shutdown ends the process, unless the kernel is
-    /// only `embedded` in it.
+    /// Binds the sockets and starts answering. `language` contains the fields
+    /// `banner`, `help_links`, `language_info`, `supported_features` and
+    /// `debugger` of `kernel_info_reply`. A shutdown ends the process, unless
+    /// the kernel is only `embedded` in it.
     pub fn start(
         connection: Connection,
         language: Value,
@@ -68,42 +68,42 @@ impl Kernel {
         })
     }
 
-    /// From here on, what reaches the file descriptors 1 and 2 is output of
-    /// cells, and what was there before is the log, whose descriptor it gives.
+    /// From now on, what is written to file descriptors 1 and 2 is output of
+    /// cells. The previous stderr becomes the log; returns its descriptor.
     pub fn capture(&self) -> std::io::Result<RawFd> {
         self.channels.iopub.capture()?;
         Ok(log::fd())
     }
 
-    /// Names crashes of native code in the log; after handlers of the
-    /// language's, which then still run.
+    /// Logs crashes of native code. Call it after the language has installed
+    /// its handlers, which then still run.
     pub fn watch_deaths(&self) {
         crashes::watch();
     }
 
-    /// A cell begins: output of descriptors and of processes that it starts
-    /// answers `parent`, and a crash is of `what`.
+    /// Starts a cell: output of descriptors and child processes belongs to
+    /// `parent`, and a crash is logged as one of `what`.
     pub fn begin_cell(&self, parent: &Parent, what: &str) {
         self.channels.iopub.begin_cell(&parent.header);
         crashes::tell(what);
     }
 
-    /// Cells and comms, for the main thread.
+    /// Cells and comm messages, for the main thread.
     pub fn main_lane(&self) -> &Arc<Lane> {
         &self.channels.lanes.main
     }
 
-    /// What must not wait for a cell, for another thread.
+    /// Requests that must not wait for a cell, for another thread.
     pub fn side_lane(&self) -> &Arc<Lane> {
         &self.channels.lanes.side
     }
 
-    /// A new subshell (JEP 91): its id, and the lane of its thread.
+    /// Opens a subshell (JEP 91): returns its id, and the lane of its thread.
     pub fn open_subshell(&self) -> std::io::Result<(String, Arc<Lane>)> {
         self.channels.lanes.open_subshell()
     }
 
-    /// Whether there was such a subshell; its lane ends.
+    /// Closes a subshell and ends its lane; returns whether it existed.
     pub fn close_subshell(&self, id: &str) -> bool {
         self.channels.lanes.close_subshell(id)
     }
@@ -112,7 +112,7 @@ impl Kernel {
         self.channels.lanes.subshell_ids()
     }
 
-    /// Whether a shutdown has been asked for.
+    /// Whether a shutdown was requested.
     pub fn ended(&self) -> bool {
         self.channels.ended()
     }
@@ -132,7 +132,7 @@ impl Kernel {
             .publish(msg_type, parent, metadata, content, buffers);
     }
 
-    /// `busy` or `idle`.
+    /// Publishes the status `busy` or `idle`.
     pub fn status(&self, state: &str, parent: &Parent) {
         self.channels.iopub.status(state, &parent.header);
     }
@@ -142,7 +142,7 @@ impl Kernel {
         self.channels.iopub.write(name, text, parent);
     }
 
-    /// The same where it need not wait for anything; whether it was done.
+    /// The same without blocking; returns whether it was done.
     pub fn try_write(&self, name: &'static str, text: &str, parent: &Arc<str>) -> bool {
         self.channels.iopub.try_write(name, text, parent)
     }
@@ -151,8 +151,7 @@ impl Kernel {
         self.channels.iopub.flush();
     }
 
-    /// Answers a request by the channel that it came by, after all output
-    /// before it.
+    /// Answers a request on its channel, after all output before it.
     pub fn reply(&self, msg_type: &str, parent: &Parent, metadata: &str, content: &str) {
         self.channels.iopub.flush();
         self.channels.send(msg_type, parent, metadata, content);
@@ -170,28 +169,29 @@ impl Kernel {
         self.stdin.ask(prompt, password, parent, interrupted)
     }
 
-    /// No cell runs any more: a shutdown strikes nobody.
+    /// Records that no cell runs any more, so that a shutdown interrupts
+    /// nothing.
     pub fn leaving(&self) {
         self.channels.leave();
     }
 
-    /// Waits until everything said has been sent, and ends all processes that
-    /// were started. The language then has five seconds to take itself down.
+    /// Waits until everything has been sent, and ends all child processes. The
+    /// language then has five seconds to shut down.
     pub fn leave(&self) {
         self.channels.settle(Duration::from_secs(2));
         lifetime::end_all();
         std::thread::spawn(|| lifetime::cut_off(Duration::from_secs(5)));
     }
 
-    /// Nothing runs any more: what a process of an earlier cell writes is of that
-    /// cell again.
+    /// Ends the cell: output of processes from earlier cells belongs to their
+    /// own cells again.
     pub fn end_cell(&self) {
         self.channels.iopub.end_cell();
     }
 }
 
-/// A thread for each channel, which may block: an interrupt does not wait for the
-/// shell.
+/// Starts a thread for each channel. A thread can block: an interrupt on
+/// control does not wait for shell.
 fn serve(
     channels: &Channels,
     from_shell: mpsc::Receiver<Message>,
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
     use crate::protocol::message::{Channel, NO_PARENT};
 
-    /// A front end that is made of zeromq's sockets.
+    /// A front end made of zeromq's sockets.
     struct FrontEnd {
         signer: Signer,
         iopub: SubSocket,
@@ -250,13 +250,13 @@ mod tests {
             self.shell.send(frames.try_into().unwrap()).await.unwrap();
         }
 
-        /// The next message on shell: its type and content.
+        /// Receives the next message on shell: its type and content.
         async fn reply(&mut self) -> (String, Value) {
             let frames = self.shell.recv().await.unwrap().into_vec();
             self.read(frames)
         }
 
-        /// The next message on iopub.
+        /// Receives the next message on iopub.
         async fn hear(&mut self) -> (String, Value) {
             let frames = self.iopub.recv().await.unwrap().into_vec();
             self.read(frames)
@@ -277,7 +277,7 @@ mod tests {
         message("status", json!({ "execution_state": state }))
     }
 
-    /// What waits for the language, once there is something.
+    /// Waits for the next request in a lane.
     fn take(lane: &Lane) -> Message {
         loop {
             if let Some(message) = lane.next() {

@@ -1,18 +1,17 @@
-//! The Jupyter protocol: five sockets, signatures, routing. It knows no
-//! language: what a kernel does with a request is up to whoever takes it from
-//! [`Kernel::main_lane`].
+//! The Jupyter protocol: five sockets, signatures, routing. It knows no language:
+//! whoever takes a request from [`Kernel::main_lane`] decides what to do with it.
 //!
-//! Threads of its own own the sockets, so the heartbeat, `kernel_info` and
-//! interrupts are answered while a cell computes.
+//! The sockets run on their own threads, so the heartbeat, `kernel_info` and
+//! interrupts are answered while a cell is running.
 //!
-//! [`Kernel`] puts together what is in three folders. `protocol` uses the other
-//! two, which know neither each other nor Jupyter:
+//! [`Kernel`] combines three folders. `protocol` uses the other two, which know
+//! neither each other nor Jupyter:
 //!
-//! | folder | what is in it |
+//! | folder | contents |
 //! |---|---|
-//! | `protocol` | messages and signatures, the channels, what is answered without the language |
+//! | `protocol` | messages and signatures, the channels, and replies that need no language |
 //! | `transport` | ZeroMQ: ZMTP, CURVE, ROUTER and XPUB sockets |
-//! | `process` | output of file descriptors, crashes, child processes, usage, the end |
+//! | `process` | output of file descriptors, crashes, child processes, resource usage, shutdown |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

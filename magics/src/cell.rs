@@ -1,5 +1,5 @@
-//! The first line of a `%%sql` cell: options and the variable that takes the
-//! answer.
+//! Parses the first line of a `%%sql` cell: options, and the variable for the
+//! result.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use slaf_core::query::Engine;
 const KNOWN: &str = "`--on HANDLE`, `--engine NAME`, `--limit ROWS`, `--lazy`, `--explain` and \
                      `--profile`";
 
-/// A SQL cell, taken apart.
+/// A parsed SQL cell.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cell {
     /// The variable of `name << SELECT …`.
@@ -19,11 +19,11 @@ pub struct Cell {
     pub engine: Option<Engine>,
     /// The rows of `--limit 100`.
     pub limit: Option<usize>,
-    /// `--lazy`: the target is a plan that goes on.
+    /// `--lazy`: the target becomes a LazyFrame.
     pub lazy: bool,
-    /// `--explain`: the plan instead of rows.
+    /// `--explain`: shows the plan instead of rows.
     pub explain: bool,
-    /// `--profile`: what was read, besides the rows.
+    /// `--profile`: also shows what was read.
     pub profile: bool,
     pub sql: String,
 }
@@ -40,8 +40,8 @@ impl fmt::Display for CellError {
 impl std::error::Error for CellError {}
 
 impl Cell {
-    /// Of the magic's own line and the lines below it. `name <<` counts only at
-    /// the beginning, so that `SELECT 1 << 2` stays a shift.
+    /// Parses the line of the magic and the lines below it. `name <<` counts
+    /// only at the beginning, so that `SELECT 1 << 2` stays a shift.
     pub fn parse(line: &str, body: &str) -> Result<Self, CellError> {
         let mut cell = Self::default();
         let mut rest = line.trim();
@@ -89,7 +89,7 @@ impl Cell {
         Ok(cell)
     }
 
-    /// An option that has a value.
+    /// Sets an option that has a value.
     fn set(&mut self, name: &str, value: &str) -> Result<(), CellError> {
         if value.is_empty() {
             return Err(CellError(format!("`--{name}` needs a value.")));

@@ -1,6 +1,6 @@
-//! Cell languages and displays: what a `%%sql` cell says, and what its answer,
-//! a handle or a matrix looks like. Static HTML and a text twin; everything
-//! that comes from data is escaped.
+//! Cell magics and displays: parses `%%sql` cells, and shows results, handles and
+//! matrices. Displays are static HTML with a plain-text version; everything that
+//! comes from data is escaped.
 
 mod cell;
 mod html;

@@ -1,13 +1,12 @@
-"""Single-cell datasets, queried in place.
+"""Query single-cell datasets in place.
 
 >>> from slaf import SLAFArray
 >>> pbmc = SLAFArray("pbmc.slaf")                          # doctest: +SKIP
 >>> pbmc.query("SELECT louvain, COUNT(*) FROM cells GROUP BY louvain")  # doctest: +SKIP
 
-`slaf.integrations.read_slaf` opens the same dataset as a lazy AnnData,
-`slaf.data.SLAFConverter` makes one from an h5ad file, and `%load_ext slaf`
-brings `%%sql` to any IPython.
-"""
+`slaf.integrations.read_slaf` opens the same dataset as a lazy AnnData.
+`slaf.data.SLAFConverter` makes a dataset from an h5ad file. `%load_ext slaf` adds
+`%%sql` to any IPython."""
 
 from __future__ import annotations
 

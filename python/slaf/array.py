@@ -1,4 +1,4 @@
-"""`SLAFArray`: a dataset with SQL over it."""
+"""`SLAFArray`: a dataset that you can query with SQL."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 
 
 class SLAFArray(OverDataset):
-    """A SLAF dataset, opened in place; nothing is read before it is asked for.
+    """A SLAF dataset, opened in place. Data is read only when it is needed.
 
     Parameters
     ----------
     slaf_path
-        The dataset's folder, or its address on `s3://`, `gs://`, `az://`,
-        `hf://` or `memory://`.
+        The dataset's folder, or its URL on `s3://`, `gs://`, `az://`, `hf://` or
+        `memory://`.
     load_metadata, cache_dir
-        Accepted for slafdb's sake. Metadata is always read on demand.
+        Accepted for compatibility with slafdb, and ignored. Metadata is always read on
+        demand.
     version
-        An earlier version of the dataset, as `slaf history` numbers them.
+        The number of an earlier version, as `slaf history` lists them.
     storage_options
         Credentials and settings of the object store, under object_store's
         names; by default they come from the environment.
@@ -38,7 +39,7 @@ class SLAFArray(OverDataset):
     Raises
     ------
     FileNotFoundError
-        Nothing is there.
+        There is nothing at this path.
     SlafError
         It is not a SLAF dataset, or its tables cannot be read.
     OSError
@@ -59,7 +60,7 @@ class SLAFArray(OverDataset):
 
     @classmethod
     def over(cls, dataset: Dataset) -> SLAFArray:
-        """The face of an open dataset."""
+        """Wraps an open dataset."""
         array = cls.__new__(cls)
         array._dataset = dataset
         return array
@@ -75,13 +76,12 @@ class SLAFArray(OverDataset):
 
     @property
     def slaf_path(self) -> str:
-        """Where the dataset is, as it was named."""
+        """The path of the dataset, as it was given."""
         return self._dataset.path
 
     @property
     def version(self) -> int | None:
-        """The number of this version; None of a dataset that slafdb wrote or
-        changed last."""
+        """The number of this version; None if slafdb wrote or changed the dataset last."""
         return self._dataset.version
 
     @property
@@ -96,12 +96,12 @@ class SLAFArray(OverDataset):
 
     @cached_property
     def obs(self) -> pl.DataFrame:
-        """The cells table, a row a cell, without embeddings."""
+        """The cells table: one row per cell, without embeddings."""
         return self._dataset.frame("cells")
 
     @cached_property
     def var(self) -> pl.DataFrame:
-        """The genes table, a row a gene, without embeddings."""
+        """The genes table: one row per gene, without embeddings."""
         return self._dataset.frame("genes")
 
     def query(
@@ -113,24 +113,25 @@ class SLAFArray(OverDataset):
         memory: int | None = None,
         **params: Any,
     ) -> pl.DataFrame:
-        """Answers SQL over the tables `cells`, `genes`, `expression` (and
-        `layers`, `cellsxcells`, `genesxgenes` where they exist).
+        """Runs SQL on the tables `cells`, `genes`, `expression` (and `layers`,
+        `cellsxcells`, `genesxgenes` if they exist).
 
         Parameters
         ----------
         sql
-            One statement or several; the answer is that of the last. Views and
-            tables that one creates stay for later questions.
+            One or several statements; the result is that of the last. Views and tables
+            that they create are kept for later queries.
         engine
-            "polars" or "datafusion"; by default the quicker that is right.
+            "polars" or "datafusion"; by default the faster one that gives the correct
+            result.
         limit
-            Rows that are wanted at most.
+            Maximum number of rows.
         memory
-            Bytes that may be taken before the engine spills to disk, about; by
-            default a quarter of the machine's.
+            Approximate limit in bytes, beyond which the engine spills to disk; by
+            default a quarter of the machine's memory.
         params
-            Values for `$name` and `{{name}}`: numbers, texts, dates, lists
-            (`IN $genes`), and frames, which are also tables by their names.
+            Values for `$name` and `{{name}}`: numbers, text, dates, lists (`IN
+            $genes`), and frames, which are also tables with these names.
 
         Raises
         ------
@@ -157,39 +158,39 @@ class SLAFArray(OverDataset):
         """Rows of the cells table that meet every filter, in its order, without
         embeddings.
 
-        A filter is a column and what it must be: a number, a text or a bool; a
-        list of some; a text that begins with `>=`, `<=`, `>`, `<`, `!=` or `==`,
-        such as `n_genes=">= 500"` or `cell_type="!= B cells"`; or None, a missing
-        value, which no comparison is true of. No filter selects all.
+        A filter is a column and the values to keep: a number, text or bool; a list of
+        them; a text that begins with `>=`, `<=`, `>`, `<`, `!=` or `==`, such as
+        `n_genes=">= 500"` or `cell_type="!= B cells"`; or None for missing values,
+        which no comparison keeps. Without filters, all rows are selected.
 
         Raises
         ------
         SlafError
-            There is no such column, or the value does not compare with it.
+            There is no such column, or its type cannot be compared with the value.
         """
         return filtered(self._dataset, "cells", filters) if filters else self.obs.clone()
 
     def filter_genes(self, **filters: Any) -> pl.DataFrame:
-        """Rows of the genes table; otherwise as :meth:`filter_cells`."""
+        """Rows of the genes table that meet every filter; see :meth:`filter_cells`."""
         return filtered(self._dataset, "genes", filters) if filters else self.var.clone()
 
     def get_cell_expression(self, cell_ids: str | list[str]) -> pl.DataFrame:
-        """The stored values of some cells, in the order that they are named in.
+        """The stored values of some cells, in the order in which they are given.
 
         Returns
         -------
-        `cell_id` and `gene_id` (text) and `value` (X's dtype), a row a value.
+        `cell_id` and `gene_id` (text) and `value` (X's dtype), one row per value.
 
         Raises
         ------
         KeyError
-            There is no such cell; near names are given.
+            There is no such cell; the message suggests similar names.
         """
         return self.get_submatrix(cell_ids, None)
 
     def get_gene_expression(self, gene_ids: str | list[str]) -> pl.DataFrame:
-        """The stored values of some genes, cell by cell; within a cell, genes come
-        in the dataset's order. Result and errors as :meth:`get_cell_expression`."""
+        """The stored values of some genes, sorted by cell, and within a cell in the
+        dataset's order of genes. Result and errors as for :meth:`get_cell_expression`."""
         from slaf.lazy.value_rows import each_once, matrix_of, positions, values_of
 
         dataset = self._dataset
@@ -217,13 +218,13 @@ class SLAFArray(OverDataset):
 
         Returns
         -------
-        `cell_id` and `gene_id` (text) and `value` (the matrix's dtype), a row a
+        `cell_id` and `gene_id` (text) and `value` (the matrix's dtype), one row per
         value.
 
         Raises
         ------
         IndexError, KeyError
-            A position or an id is not there.
+            A position is out of range, or an id does not exist.
         SlafError
             There is no such table or layer.
         """
@@ -248,38 +249,38 @@ class SLAFArray(OverDataset):
 
     @property
     def cells(self) -> Any:
-        """As :attr:`expression`."""
+        """See :attr:`expression`."""
         return lance_table(self._dataset, "cells")
 
     @property
     def genes(self) -> Any:
-        """As :attr:`expression`."""
+        """See :attr:`expression`."""
         return lance_table(self._dataset, "genes")
 
     @property
     def layers(self) -> Any | None:
-        """As :attr:`expression`; None without layers."""
+        """See :attr:`expression`; None if there are no layers."""
         return lance_table(self._dataset, "layers")
 
     @property
     def cellsxcells(self) -> Any | None:
-        """As :attr:`expression`; None without obsp."""
+        """See :attr:`expression`; None if there is no obsp."""
         return lance_table(self._dataset, "cellsxcells")
 
     @property
     def genesxgenes(self) -> Any | None:
-        """As :attr:`expression`; None without varp."""
+        """See :attr:`expression`; None if there is no varp."""
         return lance_table(self._dataset, "genesxgenes")
 
     @cached_property
     def row_mapper(self) -> RowIndexMapper:
-        """Which rows of `expression` are of which cells."""
+        """The rows of `expression` that belong to each cell."""
         from slaf.lazy.row_index import RowIndexMapper
 
         return RowIndexMapper(self)
 
     def info(self) -> None:
-        """Prints what the dataset holds."""
+        """Prints what the dataset contains."""
         print(dataset_text(self._dataset))
 
     def is_metadata_ready(self) -> bool:

@@ -1,4 +1,4 @@
-"""Made-up datasets of any size, for trying things out and measuring them."""
+"""Synthetic datasets of any size, to try things out and to measure them."""
 
 from slaf.data.synthetic import synthetic, write_synthetic
 

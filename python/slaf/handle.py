@@ -1,4 +1,4 @@
-"""`LazyAnnData`: a dataset under AnnData's names."""
+"""`LazyAnnData`: a dataset with AnnData's attributes and methods."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 class LazyAnnData(LazyHandle):
     """AnnData over a dataset, read on demand.
 
-    `obs` and `var` are pandas frames whose columns are read when looked at; `X`
-    and `layers` are lazy matrices; `obsm`, `varm`, `obsp`, `varp` and `uns` are
-    read key by key. Slicing, with any key that AnnData takes, gives a view that
-    reads only its part; a view that is written to becomes a handle of its own,
-    as AnnData's do. What is written stays in the handle until :meth:`save`.
+    `obs` and `var` are pandas frames that read a column when it is first used. `X` and
+    `layers` are lazy matrices. `obsm`, `varm`, `obsp`, `varp` and `uns` are read key by
+    key. Slicing, with any key that AnnData accepts, returns a view that reads only its
+    part. As in AnnData, a view becomes an independent handle when it is written to.
+    Changes stay in the handle until :meth:`save`.
 
     Parameters
     ----------
     slaf_array
         The dataset.
     backend
-        Accepted for slafdb's sake.
+        Accepted for compatibility with slafdb, and ignored.
     """
 
     def __init__(self, slaf_array: OverDataset, backend: str = "auto"):
@@ -45,37 +45,38 @@ class LazyAnnData(LazyHandle):
         return lazy_table(self._state, table, obs=obs, var=var, layer=layer)
 
     def save(self, **sections: Any) -> int:
-        """Stores what is otherwise in the handle than in its dataset, however it was
-        changed: set, deleted, or written to in place. Only that is written, beside
-        what is there, and published at once as a new version.
+        """Saves the changes of the handle to its dataset: everything that was set,
+        deleted, or edited in place. Only the changes are written, and published in one
+        step as a new version.
 
-        X is never rewritten. If that of the handle is another (`pp.log1p` and the
-        like are pending, or it was set), say where it goes: `save(X="lognorm")`
-        stores it as the layer of that name; `save(X=False)` leaves it out, and with
-        it `uns["log1p"]`, which would say of the dataset's X what is not so. A
-        dataset whose X it is makes :meth:`write_slaf`.
+        X is never rewritten. If the handle's X has changed (a step such as `pp.log1p`
+        is pending, or it was set), say what to do with it: `save(X="lognorm")` stores
+        it as the layer of that name. `save(X=False)` leaves it out, and also
+        `uns["log1p"]`, which would be wrong for the dataset's X. To make a dataset with
+        this X, use :meth:`write_slaf`.
 
         Parameters
         ----------
         obs, var, obsm, varm, layers, obsp, varp, uns, raw
-            True, or the names to store (or, of those that the handle lacks, to
-            delete); by default all of all sections. False leaves one out.
+            True, or names: those in the handle are stored, and those that the handle
+            lacks are deleted. By default, all changes of all sections. False leaves out
+            a section.
         X
             The name of a layer, or False.
 
         Returns
         -------
-        The number of the version: the newest, if there was nothing to store.
+        The number of the new version, or of the newest if there was nothing to save.
 
         Raises
         ------
         ValueError
             The handle is not all of its dataset, or a section has no such name.
         SlafError
-            Something cannot be stored; nothing is then.
+            Something cannot be stored; then nothing is saved.
         OSError
-            Somebody else has changed the dataset meanwhile, or it cannot be
-            written to.
+            Somebody else has changed the dataset in the meantime, or it is not
+            writable.
         """
         return save(self._state, sections)
 
@@ -86,8 +87,8 @@ class LazyAnnData(LazyHandle):
         overwrite: bool = False,
         storage_options: dict[str, str] | None = None,
     ) -> None:
-        """Writes this handle to a dataset of its own, with X as it is now: pending
-        steps are done. Errors as :meth:`slaf.data.SLAFConverter.convert`."""
+        """Writes this handle to a new dataset, with X as it is now: pending steps are
+        applied. Errors as for :meth:`slaf.data.SLAFConverter.convert`."""
         SLAFConverter().convert_handle(
             self, path, overwrite=overwrite, storage_options=storage_options
         )
@@ -99,14 +100,14 @@ class LazyAnnData(LazyHandle):
         compression: str | None = None,
         overwrite: bool = True,
     ) -> None:
-        """Writes an h5ad file in bounded memory; see
+        """Writes an h5ad file in limited memory; see
         :func:`slaf.data.exporter.export_h5ad`."""
         export_h5ad(self, filename, compression=compression, overwrite=overwrite)
 
     def write(self, filename: str) -> None:
-        """Writes an h5ad file, as :meth:`write_h5ad`."""
+        """Writes an h5ad file; the same as :meth:`write_h5ad`."""
         self.write_h5ad(filename)
 
     def write_zarr(self, store: Any, *, chunks: tuple[int, ...] | None = None) -> None:
-        """Writes a zarr store, as AnnData does: everything is read for it."""
+        """Writes a zarr store, as AnnData does: everything is read into memory for it."""
         self.to_adata().write_zarr(store, chunks=chunks)

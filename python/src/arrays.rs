@@ -1,4 +1,4 @@
-//! Between numpy and the engine: CSR arrays go out as views of Rust buffers.
+//! Conversion between numpy and the engine: CSR arrays are views of Rust buffers.
 
 use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
@@ -12,8 +12,8 @@ pub(crate) enum Axis<'py> {
 }
 
 impl Axis<'_> {
-    /// A negative position becomes one past every axis, which the engine
-    /// refuses.
+    /// A negative position becomes one that is out of range, which the engine
+    /// rejects.
     pub(crate) fn selection(&self) -> PyResult<Selection> {
         Ok(match self {
             Self::Range(start, step, len) => Selection::Range {
@@ -44,7 +44,7 @@ impl Index<'_> {
     }
 }
 
-/// A 1-d array of one of the dtypes that values come in.
+/// A 1-d array with one of the dtypes of matrix values.
 #[derive(FromPyObject)]
 pub(crate) enum Data<'py> {
     U16(PyReadonlyArray1<'py, u16>),
@@ -66,8 +66,8 @@ impl Data<'_> {
     }
 }
 
-/// `(indptr, indices, data)`; each array owns the engine's buffer. indptr is
-/// int32 like indices unless it counts too far, as scipy wants them.
+/// `(indptr, indices, data)`; each array owns the engine's buffer. As scipy
+/// requires, indptr is int32 like indices, unless its numbers are too large.
 pub(crate) fn csr_to_numpy(py: Python<'_>, csr: Csr) -> (Py<PyAny>, Py<PyAny>, Py<PyAny>) {
     let narrow: Option<Vec<i32>> = csr.indptr.iter().map(|v| i32::try_from(*v).ok()).collect();
     let indptr = match narrow {

@@ -1,4 +1,4 @@
-//! An open dataset, as Python sees it.
+//! An open dataset, as a Python class.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -38,14 +38,14 @@ impl Dataset {
         Ok(Self { inner })
     }
 
-    /// The dataset `name` inside, as it was at `version`.
+    /// The dataset `name` inside this one, at `version`.
     fn nested(&self, py: Python<'_>, name: &str, version: Option<u64>) -> PyResult<Self> {
         let place = self.inner.place.join(name);
         let inner = wait(py, async move { Inner::open_at(place, version).await })?;
         Ok(Self { inner })
     }
 
-    /// The dataset as it is now.
+    /// The newest version of the dataset.
     fn newest(&self, py: Python<'_>) -> PyResult<Self> {
         let place = self.inner.place.clone();
         let inner = wait(py, async move { Inner::open_at(place, None).await })?;
@@ -57,7 +57,7 @@ impl Dataset {
         self.inner.place.uri()
     }
 
-    /// Which version this is; `None` where no manifest says.
+    /// The version number; `None` if there is no manifest.
     #[getter]
     fn version(&self) -> Option<u64> {
         self.inner.config.manifest().map(|m| m.version)
@@ -70,7 +70,8 @@ impl Dataset {
         Ok(found.map(|bytes| Cow::Owned(bytes.to_vec())))
     }
 
-    /// Whether the gene-major copy, and whether the sums, are there and fresh.
+    /// Whether the gene-major copy exists, and whether the sums exist; both
+    /// only if they are up to date.
     fn companions(&self, py: Python<'_>) -> PyResult<(bool, bool)> {
         let dataset = self.inner.clone();
         wait(py, async move {
@@ -79,8 +80,8 @@ impl Dataset {
         })
     }
 
-    /// `nnz`, `total`, `sum_of_squares`, `min` and `max` of each cell, or of
-    /// each gene, where they are stored and fresh.
+    /// `nnz`, `total`, `sum_of_squares`, `min` and `max` of each cell or gene,
+    /// if they are stored and up to date.
     fn sums(&self, py: Python<'_>, of_genes: bool) -> PyResult<Option<PyTable>> {
         let dataset = self.inner.clone();
         let batch = wait(py, async move {
@@ -126,7 +127,7 @@ impl Dataset {
         self.inner.tables().map(describe).collect()
     }
 
-    /// Columns of a table as an Arrow table: whole, or some of their rows.
+    /// Columns of a table as an Arrow table, for all rows or some.
     #[pyo3(signature = (table, columns, rows=None))]
     fn read(
         &self,
@@ -170,7 +171,7 @@ impl Dataset {
         Ok(csr_to_numpy(py, csr))
     }
 
-    /// The same of a matrix in `layers`, `obsp` or `varp`.
+    /// The same for a matrix in `layers`, `obsp` or `varp`.
     fn pairs(
         &self,
         py: Python<'_>,
@@ -189,7 +190,7 @@ impl Dataset {
         Ok(csr_to_numpy(py, csr))
     }
 
-    /// The dtype, by numpy's name, that the stored values are read as.
+    /// The dtype in which stored values are read, by numpy's name.
     #[getter]
     fn value_dtype(&self) -> PyResult<&'static str> {
         let field = self.inner.expression.schema.field_with_name("value");
@@ -198,7 +199,7 @@ impl Dataset {
         Ok(stored.numpy_name())
     }
 
-    /// Stored values of X, explicit zeros included.
+    /// Number of stored values of X, including stored zeros.
     #[getter]
     fn nnz(&self) -> u64 {
         self.inner.expression.rows

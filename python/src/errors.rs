@@ -1,4 +1,4 @@
-//! Engine errors as Python's exceptions of the same meaning.
+//! Converts the engine's errors to Python exceptions with the same meaning.
 
 use pyo3::PyErr;
 use pyo3::create_exception;

@@ -1,4 +1,4 @@
-//! The kernel's protocol side, for the Python that runs its cells.
+//! The kernel's protocol, for the Python code that runs its cells.
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -22,7 +22,7 @@ pub(crate) struct Lane {
     inner: Arc<InnerLane>,
 }
 
-/// A request: what it is, what it says, and the way back.
+/// A request: its type, its content, and its sender.
 #[pyclass(frozen, module = "slaf._slaf")]
 pub(crate) struct Request {
     message: Message,
@@ -52,47 +52,47 @@ impl Kernel {
         Ok(Self { inner })
     }
 
-    /// Makes what reaches the descriptors 1 and 2 output of cells; gives the
-    /// descriptor of the log, the stderr until now.
+    /// From now on, what is written to file descriptors 1 and 2 is output of
+    /// cells. Returns the descriptor of the log, which is the previous stderr.
     fn capture(&self) -> PyResult<i32> {
         let log = self.inner.capture();
         log.map_err(|e| PyOSError::new_err(format!("Output cannot be captured: {e}.")))
     }
 
-    /// Names crashes of native code in the log, before the handlers that are
-    /// installed now.
+    /// Logs crashes of native code, before the handlers that are installed now
+    /// run.
     fn watch_deaths(&self) {
         self.inner.watch_deaths();
     }
 
-    /// The descriptors' output answers `request` from here on, and a crash is
-    /// of `what`.
+    /// From now on, output of the descriptors belongs to `request`, and a crash
+    /// is logged as one of `what`.
     fn begin_cell(&self, py: Python<'_>, request: &Request, what: &str) {
         let parent = Arc::clone(&request.message.parent);
         py.detach(|| self.inner.begin_cell(&parent, what));
     }
 
-    /// Cells and comms.
+    /// The lane of cells and comm messages.
     #[getter]
     fn main(&self) -> Lane {
         let inner = Arc::clone(self.inner.main_lane());
         Lane { inner }
     }
 
-    /// What must not wait for a cell.
+    /// The lane of requests that must not wait for a cell.
     #[getter]
     fn side(&self) -> Lane {
         let inner = Arc::clone(self.inner.side_lane());
         Lane { inner }
     }
 
-    /// A new subshell's id and lane.
+    /// Opens a subshell; returns its id and lane.
     fn open_subshell(&self) -> PyResult<(String, Lane)> {
         let (id, inner) = self.inner.open_subshell()?;
         Ok((id, Lane { inner }))
     }
 
-    /// Whether there was such a subshell.
+    /// Closes a subshell; returns whether it existed.
     fn close_subshell(&self, id: &str) -> bool {
         self.inner.close_subshell(id)
     }
@@ -119,14 +119,14 @@ impl Kernel {
         });
     }
 
-    /// `busy` or `idle`.
+    /// Publishes the status `busy` or `idle`.
     fn status(&self, py: Python<'_>, state: &str, request: &Request) {
         let parent = Arc::clone(&request.message.parent);
         py.detach(|| self.inner.status(state, &parent));
     }
 
-    /// What writes to a stream. `current` gives the request that calling code
-    /// answers, or nothing.
+    /// A writer to a stream. `current` returns the request of the calling code,
+    /// or None.
     fn writer(slf: Py<Self>, name: &str, current: Py<PyAny>) -> Writer {
         Writer {
             kernel: slf,
@@ -153,7 +153,7 @@ impl Kernel {
         py.detach(|| self.inner.reply(msg_type, &parent, metadata, content));
     }
 
-    /// Asks the front end that sent `request` for a line; interruptible.
+    /// Asks the front end that sent `request` for a line; can be interrupted.
     fn input(
         &self,
         py: Python<'_>,
@@ -176,23 +176,23 @@ impl Kernel {
         }
     }
 
-    /// The cell that `begin_cell` began has ended.
+    /// Ends the cell that `begin_cell` started.
     fn end_cell(&self) {
         self.inner.end_cell();
     }
 
-    /// No cell runs any more.
+    /// Records that no cell runs any more.
     fn leaving(&self) {
         self.inner.leaving();
     }
 
-    /// Sends what is left, and ends all processes that cells have started.
+    /// Sends what is left, and ends all child processes of cells.
     fn leave(&self, py: Python<'_>) {
         py.detach(|| self.inner.leave());
     }
 }
 
-/// Adds text to a stream; it is gathered and sent within 40 ms.
+/// Adds text to a stream; it is collected and sent within 40 ms.
 #[pyclass(frozen, module = "slaf._slaf")]
 pub(crate) struct Writer {
     kernel: Py<Kernel>,
@@ -201,11 +201,11 @@ pub(crate) struct Writer {
     kept: Mutex<Kept>,
 }
 
-/// The beginning of what has been written.
+/// The first part of what was written.
 #[derive(Default)]
 struct Kept {
     text: String,
-    /// Bytes that were not kept.
+    /// Number of bytes that were not kept.
     more: usize,
 }
 
@@ -230,7 +230,7 @@ impl Writer {
         text.len()
     }
 
-    /// What was written since the last call; of much, the first MiB.
+    /// What was written since the last call, up to the first MiB.
     fn kept(&self) -> String {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let Kept { mut text, more } = std::mem::take(&mut *kept);
@@ -242,7 +242,7 @@ impl Writer {
 }
 
 impl Writer {
-    /// Bytes that `kept` gives at most.
+    /// Maximum number of bytes that `kept` returns.
     const KEPT: usize = 1 << 20;
 
     fn keep(&self, written: &str) {
@@ -257,7 +257,7 @@ impl Writer {
 
 #[pymethods]
 impl Lane {
-    /// One that only `push` feeds.
+    /// A lane that only `push` adds to.
     #[new]
     fn new() -> PyResult<Self> {
         let inner = Arc::new(InnerLane::new()?);
@@ -268,19 +268,20 @@ impl Lane {
         self.inner.push(request.message.clone());
     }
 
-    /// An eventfd, readable when there may be a request, or the lane has ended.
+    /// An eventfd. It is readable when there may be a request, or when the lane
+    /// has ended.
     #[getter]
     fn fd(&self) -> i32 {
         self.inner.fd()
     }
 
-    /// The next request; to be followed by `done`.
+    /// The next request; call `done` after answering it.
     fn next(&self) -> Option<Request> {
         let message = self.inner.next()?;
         Some(Request { message })
     }
 
-    /// The next message to a comm, before all that waits.
+    /// The next message to a comm, before all other requests.
     fn next_comm(&self) -> Option<Request> {
         let message = self.inner.next_comm()?;
         Some(Request { message })
@@ -309,7 +310,7 @@ impl Request {
         &self.message.parent.header
     }
 
-    /// The ZeroMQ frames that name its sender.
+    /// The ZeroMQ frames that identify its sender.
     #[getter]
     fn identities<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
         let identities = &self.message.parent.identities;

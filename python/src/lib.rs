@@ -1,6 +1,6 @@
-//! `slaf._slaf`: the engine, the displays and the kernel for Python. Rust work
-//! runs without the GIL and stays interruptible; arrays and tables are handed
-//! over without a copy.
+//! `slaf._slaf`: the engine, the displays and the kernel for Python. Rust code runs
+//! without the GIL and can be interrupted; arrays and tables are passed without a
+//! copy.
 
 // Futures of the engine are in each other deeper than the default.
 #![recursion_limit = "256"]
@@ -25,12 +25,13 @@ mod writer;
 
 use pyo3::prelude::*;
 
-/// Blocks of megabytes come and go on several threads: the system's allocator
-/// keeps what they leave, this one reuses it.
+/// Blocks of megabytes are allocated and freed on several threads. The system's
+/// allocator does not return that memory; this one reuses it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What the allocator is told, by numbers for which the bindings have no names.
+/// The allocator's settings, by number because the bindings have no names for
+/// them.
 const OPTIONS: [(libmimalloc_sys::mi_option_t, std::ffi::c_long); 2] = [
     // `mi_option_arena_eager_commit`: memory is had as it is needed, not by the
     // gigabyte, and a fifth less of it stays.

@@ -1,5 +1,5 @@
-//! Random batches, for Python: made on other threads, waited for without the
-//! GIL, and handed over without a copy.
+//! Random batches, for Python: made on other threads, awaited without the GIL, and
+//! passed without a copy.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +14,8 @@ use crate::dataset::{Dataset, value_type};
 use crate::errors::to_python;
 use crate::tokens::{Tokenizer, arrays_of};
 
-/// A tokenizer, or the columns of genes (-1: none), their number and the dtype.
+/// A tokenizer, or the column of each gene (-1: none), the number of columns
+/// and the dtype.
 #[derive(FromPyObject)]
 enum What<'py> {
     Tokens(PyRef<'py, Tokenizer>),
@@ -109,26 +110,26 @@ impl Loader {
         })
     }
 
-    /// The dtypes that values come in.
+    /// The dtypes of values.
     #[classattr]
     fn dtypes() -> [&'static str; 5] {
         ["uint16", "int32", "int64", "float32", "float64"]
     }
 
-    /// Batches of an epoch.
+    /// Number of batches in an epoch.
     #[getter]
     fn batches(&self) -> u64 {
         self.inner.batches()
     }
 
-    /// Cells of an epoch.
+    /// Number of cells in an epoch.
     #[getter]
     fn cells(&self) -> u64 {
         self.inner.cells()
     }
 
-    /// The batches of `epochs` epochs from `epoch` on, without the first
-    /// `skipped`.
+    /// The batches of `epochs` epochs, beginning with `epoch`, without the
+    /// first `skipped` batches.
     fn start(&self, epoch: u64, skipped: u64, epochs: u64) -> PyResult<Batches> {
         at_home(self.process)?;
         let batches = self.inner.start(epoch, skipped, epochs);
@@ -139,7 +140,7 @@ impl Loader {
     }
 }
 
-/// Batches on their way.
+/// An iterator over batches.
 #[pyclass(frozen, module = "slaf._slaf")]
 pub(crate) struct Batches {
     inner: Mutex<Option<loader::Batches>>,
@@ -149,8 +150,8 @@ pub(crate) struct Batches {
 #[pymethods]
 impl Batches {
     /// `(epoch, index, positions, cells, tokens, rows)`, or `None` after the
-    /// last. One of `tokens` (ids, mask, values, masked) and `rows` (indptr,
-    /// indices, data) is `None`.
+    /// last batch. Either `tokens` (ids, mask, values, masked) or `rows`
+    /// (indptr, indices, data) is `None`.
     fn next(&self, py: Python<'_>) -> PyResult<Option<Parts>> {
         at_home(self.process)?;
         let mut raised = None;
@@ -169,7 +170,7 @@ impl Batches {
         }
     }
 
-    /// Ends the work.
+    /// Stops all work.
     fn stop(&self) {
         self.inner
             .lock()
@@ -178,7 +179,8 @@ impl Batches {
     }
 }
 
-/// Threads do not survive a fork: a child would wait for ever.
+/// Fails in a forked child: threads do not survive a fork, and the child would
+/// wait forever.
 fn at_home(process: u32) -> PyResult<()> {
     if process == std::process::id() {
         return Ok(());

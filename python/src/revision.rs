@@ -1,4 +1,5 @@
-//! Changing datasets from Python: new columns and matrices, published at once.
+//! Changes to datasets from Python: new columns and matrices, published in one
+//! step.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +12,7 @@ use crate::dataset::{Dataset, coordinate_table, value_type};
 use crate::wait::wait;
 use crate::writer::{PairsWriter, finished};
 
-/// Changes of a dataset; `publish` makes them its next version.
+/// Changes to a dataset; `publish` makes them its next version.
 #[pyclass(frozen, module = "slaf._slaf")]
 pub(crate) struct Revision {
     inner: Mutex<Option<Inner>>,
@@ -40,7 +41,7 @@ impl Revision {
         Ok(())
     }
 
-    /// Takes columns away from `table`.
+    /// Removes columns from `table`.
     fn drop_columns(&self, py: Python<'_>, table: String, names: Vec<String>) -> PyResult<()> {
         let mut inner = self.take()?;
         let inner = wait(py, async move {
@@ -51,8 +52,8 @@ impl Revision {
         Ok(())
     }
 
-    /// Begins to write matrices of `kind` (`layers`, `obsp`, `varp`), which
-    /// have `width` columns, beside those that are there or in their stead.
+    /// Starts writing matrices of `kind` (`layers`, `obsp`, `varp`) with
+    /// `width` columns, in addition to the existing ones or instead of them.
     fn begin_pairs(
         &self,
         py: Python<'_>,
@@ -78,7 +79,7 @@ impl Revision {
         Ok(PairsWriter::of(begun))
     }
 
-    /// Ends what `begin_pairs` began; all rows have arrived.
+    /// Finishes what `begin_pairs` started, after all rows have arrived.
     fn end_pairs(&self, py: Python<'_>, pairs: &PairsWriter) -> PyResult<()> {
         let pairs = pairs.take()?;
         let mut inner = self.take()?;
@@ -98,8 +99,8 @@ impl Revision {
         wait(py, async move { place.put(&name, content).await })
     }
 
-    /// Publishes the changes with `config`, the whole of `config.json`; returns
-    /// the number of the version.
+    /// Publishes the changes with `config`, the complete `config.json`; returns
+    /// the version number.
     fn publish(&self, py: Python<'_>, config: &str, operation: String) -> PyResult<u64> {
         let config =
             serde_json::from_str(config).map_err(|e| PyValueError::new_err(e.to_string()))?;

@@ -60,7 +60,7 @@ fn found(py: Python<'_>, neighbours: Neighbours) -> PyResult<Found> {
     ))
 }
 
-/// The nearest rows of a column of vectors: exactly, or through its index in
+/// The nearest rows in a column of vectors: exact, or through its index in
 /// `visited` partitions.
 #[pyfunction]
 #[pyo3(signature = (dataset, table, column, queries, k, metric, among=None, visited=None))]
@@ -91,7 +91,7 @@ pub(crate) fn nearest_rows(
     found(py, neighbours)
 }
 
-/// The nearest of an array's rows, exactly.
+/// The exact nearest rows of an array.
 #[pyfunction]
 #[pyo3(signature = (vectors, queries, k, metric, among=None))]
 pub(crate) fn nearest_of(
@@ -124,7 +124,7 @@ pub(crate) fn vector_index(
     Ok(index.map(told))
 }
 
-/// Makes an index of a column of vectors, as a new version of the dataset.
+/// Builds an index of a column of vectors, as a new version of the dataset.
 #[pyfunction]
 #[pyo3(signature = (dataset, table, column, metric, partitions=None))]
 pub(crate) fn index_vectors(

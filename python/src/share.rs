@@ -1,4 +1,4 @@
-//! Frames and matrices in sealed memory, for Rust cells.
+//! Frames and matrices in sealed memory files, for Rust cells.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -31,8 +31,8 @@ impl Shared {
         }
     }
 
-    /// Adds named Arrow arrays or streams of them, of one length; gives a table
-    /// over the shared memory, and the bytes that were copied to it.
+    /// Adds named Arrow arrays or streams of the same length; returns a table
+    /// over the shared memory, and the number of bytes that were copied to it.
     fn add<'py>(
         &self,
         py: Python<'py>,
@@ -54,13 +54,13 @@ impl Shared {
         Ok((table(py, columns, None)?, copied))
     }
 
-    /// What the other side needs besides the descriptors.
+    /// The text that the other side needs with the descriptors.
     #[getter]
     fn text(&self) -> String {
         self.lock().text.clone()
     }
 
-    /// The memory files, which stay this object's.
+    /// The memory files, which this object keeps open.
     #[getter]
     fn fds(&self) -> Vec<RawFd> {
         let files = &self.lock().files;
@@ -74,8 +74,8 @@ impl Shared {
     }
 }
 
-/// A table of `rows` over memory files that came from a Rust cell; takes the
-/// descriptors.
+/// A table of `rows` rows over memory files from a Rust cell; takes ownership
+/// of the descriptors.
 #[pyfunction]
 pub(crate) fn open_shared<'py>(
     py: Python<'py>,
@@ -97,7 +97,7 @@ pub(crate) fn open_shared<'py>(
     table(py, columns, Some(rows))
 }
 
-/// Bytes of an Arrow array that lie in sealed memory, and of all its buffers.
+/// Bytes of an Arrow array in sealed memory, and of all its buffers.
 #[pyfunction]
 pub(crate) fn shared_bytes(array: AnyArray) -> PyResult<(usize, usize)> {
     let (mut shared, mut all) = (0, 0);
@@ -110,7 +110,7 @@ pub(crate) fn shared_bytes(array: AnyArray) -> PyResult<(usize, usize)> {
     Ok((shared, all))
 }
 
-/// The parts of an array, and one without rows.
+/// The chunks of an array, and an empty array of its type.
 type Chunks = (Vec<ArrayRef>, ArrayRef);
 
 fn chunks(array: AnyArray) -> PyResult<Chunks> {

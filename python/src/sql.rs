@@ -1,4 +1,4 @@
-//! SQL from Python: a catalog of handles and frames, one statement, an answer
+//! SQL from Python: a catalog of handles and frames, one statement, and an answer
 //! that is an Arrow stream and displays itself.
 
 use std::collections::HashMap;
@@ -22,22 +22,22 @@ use crate::dataset::Dataset;
 use crate::sql_params::{self, PyParam};
 use crate::wait::{wait, wait_watching};
 
-/// The answer of a statement: an Arrow stream (`polars.DataFrame(answer)`
-/// copies nothing) that displays itself as HTML and text.
+/// The answer to a statement: an Arrow stream (`polars.DataFrame(answer)` does
+/// not copy) that displays itself as HTML and text.
 #[pyclass(frozen, module = "slaf._slaf")]
 pub(crate) struct Answer {
     inner: engine::Answer,
     milliseconds: f64,
-    /// Rows of expression that were read.
+    /// Number of rows of expression that were read.
     read: u64,
 }
 
 /// `(variable, dataset, cells, genes)`.
 type PyHandle<'py> = (String, PyRef<'py, Dataset>, Axis<'py>, Axis<'py>);
 
-/// Tables that a statement may name: handles, the place of the one whose tables
-/// need no prefix, frames, views and Lance tables, each by its name; and the names
-/// of other tables.
+/// The tables that a statement can name: handles, the index of the one whose
+/// tables need no prefix, frames, views and Lance tables, each with its name;
+/// and the names of other tables.
 #[derive(FromPyObject)]
 pub(crate) struct PyCatalog<'py>(
     Vec<PyHandle<'py>>,
@@ -124,7 +124,7 @@ fn opener(open: Py<PyAny>) -> Open {
 }
 
 /// Runs one statement over the catalog. `watch(rows read, rows to read)` is
-/// called now and then.
+/// called regularly.
 #[pyfunction]
 #[pyo3(signature = (sql, catalog, params, *, engine=None, limit=None, memory=None, watch=None))]
 #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
@@ -170,10 +170,10 @@ pub(crate) fn query(
     })
 }
 
-/// Where the candidates begin, in bytes, and each with its kind.
+/// The byte at which the candidates begin, and each with its kind.
 type Completion = (usize, Vec<(String, &'static str)>);
 
-/// What may stand at byte `cursor` of `sql`.
+/// The completions at byte `cursor` of `sql`.
 #[pyfunction]
 pub(crate) fn complete_sql(
     py: Python<'_>,
@@ -189,7 +189,7 @@ pub(crate) fn complete_sql(
     Ok((found.start, found.matches))
 }
 
-/// What the name at byte `cursor` of `sql` means.
+/// The meaning of the name at byte `cursor` of `sql`.
 #[pyfunction]
 pub(crate) fn inspect_sql(
     py: Python<'_>,
@@ -232,13 +232,14 @@ impl Answer {
             .collect()
     }
 
-    /// `polars` or `datafusion`, and why.
+    /// `polars` or `datafusion`, and the reason.
     #[getter]
     fn engine(&self) -> (&'static str, &str) {
         (self.inner.engine.name(), &self.inner.reason)
     }
 
-    /// Rows of expression that were read, and milliseconds that all took.
+    /// Number of rows of expression that were read, and the total time in
+    /// milliseconds.
     #[getter]
     fn profile(&self) -> (u64, f64) {
         (self.read, self.milliseconds)

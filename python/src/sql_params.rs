@@ -1,4 +1,4 @@
-//! Parameters of SQL statements from Python.
+//! Parameters of SQL statements, from Python values.
 
 use std::collections::HashMap;
 

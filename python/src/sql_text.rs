@@ -1,4 +1,4 @@
-//! The text of SQL statements and cells, taken apart for Python.
+//! Parses the text of SQL statements and cells, for Python.
 
 use std::collections::HashMap;
 
@@ -10,13 +10,13 @@ use slaf_magics::Cell;
 use crate::errors::to_python;
 use crate::sql_params::{PyParam, params};
 
-/// The statements of a text.
+/// Splits a text into statements.
 #[pyfunction]
 pub(crate) fn split_sql(sql: &str) -> Vec<String> {
     query::split(sql)
 }
 
-/// The Python expressions in `{{…}}`, and whether each names something.
+/// The Python expressions in `{{…}}`, and whether each is a name.
 #[pyfunction]
 pub(crate) fn sql_holes(sql: &str) -> PyResult<Vec<(String, bool)>> {
     let holes = query::holes(sql).map_err(to_python)?;
@@ -26,30 +26,31 @@ pub(crate) fn sql_holes(sql: &str) -> PyResult<Vec<(String, bool)>> {
         .collect())
 }
 
-/// The statement with parameters `$_0`, `$_1` … or the given names in its holes.
+/// The statement with its holes filled by parameters `$_0`, `$_1`, … or by the
+/// given names.
 #[pyfunction]
 pub(crate) fn fill_sql(sql: &str, names: Vec<Option<String>>) -> PyResult<String> {
     query::fill(sql, &names).map_err(to_python)
 }
 
-/// What a statement asks for and needs.
+/// A parsed statement: its kind, and what it needs.
 #[pyclass(frozen, get_all, module = "slaf._slaf")]
 pub(crate) struct Statement {
     /// `ask`, `create_view`, `create_table` or `drop`.
     kind: &'static str,
-    /// What is created or dropped.
+    /// The name that is created or dropped.
     name: Option<String>,
-    /// What becomes of a name that is taken, or of the absence of one: `refused`,
+    /// What to do if the name is taken, or does not exist: `refused`,
     /// `replaced` or `kept`.
     taken: &'static str,
-    /// The query that is given a name.
+    /// The query that gets the name.
     query: Option<String>,
     tables: Vec<String>,
     reads: Vec<String>,
     parameters: Vec<String>,
 }
 
-/// The query of a statement with its parameters written out.
+/// The query of a statement, with the values of its parameters.
 #[pyfunction]
 pub(crate) fn bound_sql(
     py: Python<'_>,
@@ -90,7 +91,7 @@ pub(crate) fn parse_sql(sql: &str) -> PyResult<Statement> {
     })
 }
 
-/// A `%%sql` cell, taken apart.
+/// A parsed `%%sql` cell.
 #[pyclass(frozen, get_all, module = "slaf._slaf")]
 pub(crate) struct SqlCell {
     target: Option<String>,

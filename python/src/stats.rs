@@ -1,4 +1,4 @@
-//! Statistics and arithmetic over blocks of a matrix that numpy holds.
+//! Statistics and arithmetic on blocks of a matrix in numpy arrays.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -19,7 +19,7 @@ fn block<'a>(arrays: &'a Arrays<'_>, width: usize) -> PyResult<Block<'a>> {
     Block::new(indptr.as_ref()?, indices.as_slice()?, data.as_ref()?, width).map_err(to_python)
 }
 
-/// A step by its name, and the numbers it takes.
+/// The name of a step, and its numbers.
 #[derive(FromPyObject)]
 pub(crate) enum Number<'py> {
     One(f64),
@@ -71,7 +71,7 @@ pub(crate) fn apply_steps(
     Ok(values_to_numpy(py, values.map_err(to_python)?))
 }
 
-/// A block's columns: `(indptr, indices, data)` of CSC.
+/// Converts a block to CSC: `(indptr, indices, data)`.
 #[pyfunction]
 pub(crate) fn to_csc(
     py: Python<'_>,
@@ -102,8 +102,9 @@ fn summaries(py: Python<'_>, found: Summary) -> Summaries<'_> {
     )
 }
 
-/// Of each row of a block: values that are not zero, their sum, squared
-/// deviations from the row's mean, the least and the greatest, zeros counted.
+/// For each row of a block: the number of nonzero values, their sum, the
+/// squared deviations from the row's mean, minimum and maximum, including
+/// zeros.
 #[pyfunction]
 pub(crate) fn row_moments<'py>(
     py: Python<'py>,
@@ -128,8 +129,8 @@ pub(crate) fn top_sums<'py>(
     Ok(found.into_pyarray(py))
 }
 
-/// Rank sums of groups in each column of a CSC block, column-major, and the
-/// ties of each column.
+/// Rank sums of groups in each column of a CSC block, column-major, and the tie
+/// correction of each column.
 #[pyfunction]
 pub(crate) fn rank_sums<'py>(
     py: Python<'py>,
@@ -144,7 +145,7 @@ pub(crate) fn rank_sums<'py>(
     Ok((found.sums.into_pyarray(py), found.ties.into_pyarray(py)))
 }
 
-/// What [`row_moments`] says of rows, of columns and for each group of rows.
+/// The statistics of [`row_moments`] for columns, and for each group of rows.
 #[pyclass(frozen, module = "slaf._slaf")]
 pub(crate) struct Moments {
     width: usize,
@@ -162,7 +163,7 @@ impl Moments {
         }
     }
 
-    /// Takes rows; `groups` says which group each belongs to, -1 for none.
+    /// Adds rows; `groups` gives the group of each row, -1 for none.
     #[pyo3(signature = (arrays, groups=None))]
     fn add(
         &self,
@@ -177,20 +178,20 @@ impl Moments {
         py.detach(|| inner.add(&block, groups)).map_err(to_python)
     }
 
-    /// Rows of each group.
+    /// Number of rows in each group.
     fn rows(&self) -> Vec<u64> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.rows().to_vec()
     }
 
-    /// Group-major.
+    /// The results, group-major.
     fn finish<'py>(&self, py: Python<'py>) -> Summaries<'py> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         summaries(py, inner.finish())
     }
 }
 
-/// XᵀX of rows that come block by block.
+/// XᵀX of rows that arrive block by block.
 #[pyclass(frozen, module = "slaf._slaf")]
 pub(crate) struct Gram {
     width: usize,
@@ -207,7 +208,7 @@ impl Gram {
         }
     }
 
-    /// Takes rows whose columns ascend.
+    /// Adds rows in which columns ascend.
     fn add(&self, py: Python<'_>, arrays: Arrays<'_>) -> PyResult<()> {
         let block = block(&arrays, self.width)?;
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);

@@ -36,7 +36,7 @@ async fn place(uri: String, options: Options) -> slaf_core::Result<Place> {
     Place::new(&uri, options.unwrap_or_default()).await
 }
 
-/// Whether a dataset, or a local folder of any kind, is at `uri`.
+/// Whether there is a dataset, or any local folder, at `uri`.
 #[pyfunction]
 #[pyo3(signature = (uri, options=None))]
 pub(crate) fn exists(py: Python<'_>, uri: String, options: Options) -> PyResult<bool> {
@@ -46,7 +46,7 @@ pub(crate) fn exists(py: Python<'_>, uri: String, options: Options) -> PyResult<
     )
 }
 
-/// Copies the file at `uri` to the local `path`.
+/// Copies the file at `uri` to the local path `path`.
 #[pyfunction]
 #[pyo3(signature = (uri, path, options=None))]
 pub(crate) fn download(
@@ -61,7 +61,7 @@ pub(crate) fn download(
     })
 }
 
-/// Bytes of the file at `uri`.
+/// Size of the file at `uri` in bytes.
 #[pyfunction]
 #[pyo3(signature = (uri, options=None))]
 pub(crate) fn file_size(py: Python<'_>, uri: String, options: Options) -> PyResult<u64> {
@@ -115,7 +115,8 @@ pub(crate) fn history(py: Python<'_>, uri: String, options: Options) -> PyResult
     Ok(found.into_iter().map(version).collect())
 }
 
-/// Removes all but the newest `keep` versions: which, and how many bytes.
+/// Removes all versions except the newest `keep`; returns which, and how many
+/// bytes.
 #[pyfunction]
 #[pyo3(signature = (uri, keep, options=None))]
 pub(crate) fn vacuum(
@@ -130,7 +131,7 @@ pub(crate) fn vacuum(
     Ok((done.versions, done.bytes))
 }
 
-/// Makes the companions of a dataset anew.
+/// Makes the companion tables of a dataset again.
 #[pyfunction]
 pub(crate) fn index(py: Python<'_>, dataset: &Dataset, by_gene: bool) -> PyResult<Version> {
     let dataset = dataset.inner.clone();
@@ -140,7 +141,7 @@ pub(crate) fn index(py: Python<'_>, dataset: &Dataset, by_gene: bool) -> PyResul
     Ok(version(done))
 }
 
-/// Writes the right row offsets; `None` if they are right.
+/// Writes the correct row offsets; `None` if they are already correct.
 #[pyfunction]
 pub(crate) fn repair(py: Python<'_>, dataset: &Dataset) -> PyResult<Option<Version>> {
     let dataset = dataset.inner.clone();
@@ -148,7 +149,7 @@ pub(crate) fn repair(py: Python<'_>, dataset: &Dataset) -> PyResult<Option<Versi
     Ok(done.map(version))
 }
 
-/// `(what, problem)` of everything that is looked at.
+/// Validates a dataset: `(what, problem)` for every check.
 #[pyfunction]
 pub(crate) fn validate(
     py: Python<'_>,
@@ -159,7 +160,7 @@ pub(crate) fn validate(
     Ok(checks.into_iter().map(|c| (c.what, c.problem)).collect())
 }
 
-/// A one-dimensional array of an HDF5 file, read without HDF5.
+/// A one-dimensional array of an HDF5 file, read without the HDF5 library.
 #[pyclass(frozen, module = "slaf._slaf")]
 pub(crate) struct Chunks {
     inner: ChunkedArray,
@@ -167,8 +168,8 @@ pub(crate) struct Chunks {
 
 #[pymethods]
 impl Chunks {
-    /// `chunks` are `(offset, size, filter mask)`; `filters`, in the order of
-    /// writing, of `shuffle`, `gzip` and `zstd`.
+    /// `chunks` are `(offset, size, filter mask)`. `filters` are some of
+    /// `shuffle`, `gzip` and `zstd`, in the order of writing.
     #[new]
     fn new(
         path: PathBuf,
@@ -204,7 +205,7 @@ impl Chunks {
     }
 }
 
-/// The rows of a CSC matrix, in bounded memory.
+/// The rows of a CSC matrix, in limited memory.
 #[pyclass(module = "slaf._slaf")]
 pub(crate) struct Transposer {
     inner: RowsOfColumns,
@@ -218,7 +219,7 @@ impl Transposer {
         Ok(Self { inner })
     }
 
-    /// Takes the next columns.
+    /// Adds the next columns.
     fn push(
         &mut self,
         py: Python<'_>,
@@ -231,8 +232,8 @@ impl Transposer {
             .map_err(to_python)
     }
 
-    /// `(indptr, indices, data)` of the next rows from `first` on, or `None`
-    /// after the last.
+    /// `(indptr, indices, data)` of the next rows, beginning with `first`;
+    /// `None` after the last.
     fn rows_from(
         &self,
         py: Python<'_>,

@@ -29,8 +29,8 @@ fn optional(tokens: &PyReadonlyArray1<'_, i64>) -> PyResult<Vec<Option<i64>>> {
 
 #[pymethods]
 impl Tokenizer {
-    /// `tokens` and `medians` are by gene; a token is -1 for genes that the
-    /// vocabulary lacks.
+    /// `tokens` and `medians` have one entry per gene; the token is -1 for
+    /// genes that the vocabulary does not have.
     #[staticmethod]
     #[pyo3(signature = (tokens, medians, specials, pad, width, totals=None))]
     fn geneformer(
@@ -56,8 +56,8 @@ impl Tokenizer {
         })
     }
 
-    /// As above; `mask` is the part of the values that is hidden, and what
-    /// stands in their place.
+    /// The same; `mask` is the fraction of values to mask, and the value that
+    /// replaces them.
     #[staticmethod]
     #[pyo3(signature = (tokens, cls, pad, pad_value, bins, spread, width, sample, mask=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
@@ -89,8 +89,8 @@ impl Tokenizer {
         })
     }
 
-    /// slafdb's: its scGPT tokenizer if `values_from` is given, else its
-    /// Geneformer tokenizer.
+    /// slafdb's tokenizers: scGPT's if `values_from` is given, otherwise
+    /// Geneformer's.
     #[staticmethod]
     #[pyo3(signature = (max_genes, values_from=None))]
     fn slafdb(max_genes: usize, values_from: Option<i64>) -> Self {
@@ -101,8 +101,7 @@ impl Tokenizer {
         Self { inner }
     }
 
-    /// Tokenizes CSR rows over `width` genes, whose cells have the numbers
-    /// `cells`.
+    /// Tokenizes CSR rows over `width` genes; `cells` are the ids of the cells.
     fn encode(
         &self,
         py: Python<'_>,
@@ -152,8 +151,8 @@ pub(crate) fn arrays_of(py: Python<'_>, tokens: Tokens) -> PyResult<Arrays> {
     ))
 }
 
-/// Each gene's median of the non-zero counts per 10,000 of a cell (NaN for
-/// genes without any), and how many cells it is of.
+/// For each gene, the median of its nonzero counts per 10,000 counts of the
+/// cell (NaN if there are none), and the number of cells used.
 #[pyfunction]
 pub(crate) fn gene_medians(py: Python<'_>, dataset: &Dataset) -> PyResult<(Py<PyAny>, u64)> {
     let dataset = dataset.inner.clone();

@@ -1,4 +1,4 @@
-//! The one place where Python waits for Rust.
+//! The only place where Python waits for Rust.
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -8,7 +8,7 @@ use slaf_core::{Error, Result, runtime};
 
 use crate::errors::{SlafError, to_python};
 
-/// The same as [`wait`], and `watch` is called each time.
+/// The same as [`wait`], and also calls `watch` each time.
 pub(crate) fn wait_watching<T, F>(
     py: Python<'_>,
     work: F,
@@ -32,9 +32,10 @@ where
     }
 }
 
-/// Threads do not survive a fork: a child would wait for ever.
+/// Fails in a forked child: threads do not survive a fork, and the child would
+/// wait forever.
 fn at_home() -> PyResult<()> {
-    /// The process that has used the engine first, and has its threads.
+    /// The process that used the engine first, and has its threads.
     static HOME: OnceLock<u32> = OnceLock::new();
     let here = std::process::id();
     if *HOME.get_or_init(|| here) == here {
@@ -46,8 +47,8 @@ fn at_home() -> PyResult<()> {
     ))
 }
 
-/// Runs `work` without the GIL; a pending signal's handler runs within 40 ms,
-/// and what it raises ends the wait.
+/// Runs `work` without the GIL. A signal's Python handler runs within 40 ms; if
+/// it raises, the wait ends with that exception.
 pub(crate) fn wait<T, F>(py: Python<'_>, work: F) -> PyResult<T>
 where
     T: Send + 'static,
@@ -56,8 +57,8 @@ where
     wait_watching(py, work, |_| Ok(()))
 }
 
-/// What a pending signal's handler raises, or what another thread has raised in
-/// this one: a subshell's thread gets no signals.
+/// What the handler of a pending signal raises, or what another thread has
+/// raised in this one, because the thread of a subshell gets no signals.
 pub(crate) fn interrupted(py: Python<'_>) -> PyResult<()> {
     py.check_signals()?;
     // Pending exceptions strike when bytecode is run.

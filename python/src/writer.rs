@@ -1,4 +1,5 @@
-//! Writing datasets from Python: rows stream in, Rust encodes beside it.
+//! Writes datasets from Python: rows stream in, and Rust encodes them at the same
+//! time.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,8 +16,8 @@ use crate::dataset::{Dataset, coordinate_table, value_type};
 use crate::errors::to_python;
 use crate::wait::{wait, wait_watching};
 
-/// A dataset under construction, or one that is appended to; `finish`
-/// publishes it, `discard` removes it, `suspend` leaves it to be taken up.
+/// A dataset that is being written or appended to. `finish` publishes it,
+/// `discard` removes it, and `suspend` keeps it for a later conversion.
 #[pyclass(frozen, module = "slaf._slaf")]
 pub(crate) struct Writer {
     inner: Mutex<Option<Inner>>,
@@ -55,7 +56,7 @@ impl Writer {
         Ok(Self::of(inner))
     }
 
-    /// A writer of more cells of `dataset`; `shape` is that of the whole.
+    /// A writer for more cells of `dataset`; `shape` is the shape with them.
     #[staticmethod]
     fn append_to(
         py: Python<'_>,
@@ -70,7 +71,7 @@ impl Writer {
         Ok(Self::of(inner))
     }
 
-    /// A writer of the dataset `name` inside this one.
+    /// A writer for the dataset `name` inside this one.
     #[pyo3(signature = (name, shape, value_type, *, counts=false, by_gene=true, source=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn nested(
@@ -98,20 +99,20 @@ impl Writer {
         Ok(Self::of(inner))
     }
 
-    /// Cells that an earlier conversion has written already.
+    /// Number of cells that an earlier conversion has already written.
     #[getter]
     fn cells_done(&self) -> PyResult<u64> {
         self.with(|inner| Ok(inner.cells_done()))
     }
 
-    /// The type that values are stored in, by numpy's name.
+    /// The type of the stored values, by numpy's name.
     #[getter]
     fn value_type(&self) -> PyResult<&'static str> {
         self.with(|inner| Ok(inner.value_type().numpy_name()))
     }
 
-    /// The next rows of a CSR matrix. A value that cannot be stored comes back
-    /// as `(cell, gene, value, whether it counts nothing)`.
+    /// Adds the next rows of a CSR matrix. If a value cannot be stored, returns
+    /// `(cell, gene, value, whether it is not a count)`.
     fn append(
         &self,
         py: Python<'_>,
@@ -137,13 +138,13 @@ impl Writer {
         }
     }
 
-    /// Ends the fragment, if there are `rows` or more in it.
+    /// Ends the fragment if it has at least `rows` rows.
     fn end_fragment(&self, py: Python<'_>, rows: usize) -> PyResult<()> {
         self.with(|inner| py.detach(|| inner.end_fragment(rows)).map_err(to_python))
     }
 
-    /// Begins the coordinate table `kind` (`layers`, `obsp`, `varp`) of
-    /// matrices with `width` columns: their names and value types.
+    /// Starts the coordinate table `kind` (`layers`, `obsp`, `varp`) for
+    /// matrices with `width` columns, with these names and value types.
     fn begin_pairs(
         &self,
         folder: &str,
@@ -162,7 +163,7 @@ impl Writer {
         Ok(PairsWriter::of(inner))
     }
 
-    /// Ends a coordinate table, all of whose rows have arrived.
+    /// Finishes a coordinate table, after all its rows have arrived.
     fn end_pairs(&self, py: Python<'_>, pairs: &PairsWriter) -> PyResult<()> {
         let pairs = pairs.take()?;
         let mut inner = self.take()?;
@@ -180,9 +181,9 @@ impl Writer {
         wait(py, async move { place.put(&name, content).await })
     }
 
-    /// Writes obs, var and `config.json` (`config` is JSON to merge in), and
-    /// publishes the dataset. The tables are read as they are written.
-    /// `watch(done, total)` is called now and then.
+    /// Writes obs, var and `config.json` (`config` is JSON to merge into it),
+    /// and publishes the dataset. The tables are streamed. `watch(done, total)`
+    /// is called regularly.
     fn finish(
         &self,
         py: Python<'_>,
@@ -215,7 +216,7 @@ impl Writer {
         }
     }
 
-    /// Leaves what is written so far for a later conversion of the same source.
+    /// Keeps what is written, for a later conversion of the same source.
     fn suspend(&self) {
         if let Ok(inner) = self.take() {
             inner.suspend();
@@ -249,7 +250,7 @@ pub(crate) fn finished() -> PyErr {
     PyValueError::new_err("this writer has finished")
 }
 
-/// A coordinate table under construction.
+/// A coordinate table that is being written.
 #[pyclass(frozen, module = "slaf._slaf")]
 pub(crate) struct PairsWriter {
     inner: Mutex<Option<slaf_core::CoordinateWriter>>,
@@ -260,8 +261,8 @@ type Block<'py> = (PyReadonlyArray1<'py, i64>, Index<'py>, Data<'py>);
 
 #[pymethods]
 impl PairsWriter {
-    /// The next rows of every matrix. A value that its column cannot hold comes
-    /// back as `(which matrix, row, column, value)`.
+    /// Adds the next rows of every matrix. If its column cannot hold a value,
+    /// returns `(index of the matrix, row, column, value)`.
     fn append(
         &self,
         py: Python<'_>,

@@ -1,23 +1,23 @@
-//! The engine over SLAF datasets: open, scan, slice, query, write.
+//! The engine for SLAF datasets: it opens, scans, slices, queries and writes them.
 //!
-//! It knows Lance, Polars and DataFusion, and nothing of Jupyter or Python.
-//! Everything that does I/O is `async`; [`runtime::wait`] drives it from a
-//! synchronous caller that must stay interruptible.
+//! It uses Lance, Polars and DataFusion, and knows nothing of Jupyter or Python.
+//! Everything that does I/O is `async`; a synchronous caller drives it with
+//! [`runtime::wait`], which can be interrupted.
 //!
-//! Each folder uses those above it alone:
+//! Each folder uses only the folders above it:
 //!
-//! | folder | what it holds |
+//! | folder | contents |
 //! |---|---|
-//! | `ground` | errors, threads, random numbers, from Arrow to Polars |
+//! | `ground` | errors, threads, random numbers, conversion between Arrow and Polars |
 //! | `matrix` | sparse matrices in memory |
-//! | `storage` | where datasets lie: folders, buckets, memory |
+//! | `storage` | places of datasets: folders, buckets, memory |
 //! | `table` | one Lance table: columns, ranges of rows, a `LazyFrame` |
-//! | `dataset` | an open dataset: configuration, tables, offsets, companions |
+//! | `dataset` | an open dataset: configuration, tables, row offsets, companion tables |
 //! | `read` | matrices of a dataset as CSR |
-//! | `import` | what conversions read: HDF5 arrays, columns as rows |
+//! | `import` | input of conversions: HDF5 arrays, matrices stored by column |
 //! | [`stats`] | sums, moments, ranks and arithmetic over blocks of rows |
 //! | [`search`] | nearest neighbours |
-//! | [`tokens`] | cells as foundation models read them |
+//! | [`tokens`] | cells as tokens for foundation models |
 //! | [`loader`] | random batches of cells |
 //! | `write` | new datasets and new versions |
 //! | [`upkeep`] | history, checks, repairs, indices |

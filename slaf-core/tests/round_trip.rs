@@ -1,5 +1,5 @@
-//! Random matrices through the writer and back through random selections,
-//! against a plain dense computation.
+//! Writes random matrices and reads random selections of them back, compared
+//! with a simple dense computation.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,27 +1,25 @@
-"""How long an h5ad takes to become a SLAF dataset, by us and by slafdb.
+"""Measures the conversion of an h5ad file to a SLAF dataset, by us and by slafdb.
 
     python tests/bench/convert.py --slafdb SLAFDB_PYTHON      50,000 x 25,000
     python tests/bench/convert.py --slafdb SLAFDB_PYTHON --gzip
     python tests/bench/convert.py --scale 50000,200000,800000
 
-Run it with a Python that has this package. SLAFDB_PYTHON is one that has
-slafdb (the environment variable of that name will do); without it only our
-side runs. Leave the machine alone meanwhile.
+Run it with a Python that has this package. SLAFDB_PYTHON is a Python that has slafdb
+(also read from the environment variable of this name); without it, only our side runs.
+Do not use the machine meanwhile.
 
-Both sides convert the same made-up file (`slaf.datasets.write_synthetic`, kept
-under --cache) as a user would, `SLAFConverter().convert(file, dataset)`, in a
-process of its own, in turns. The work is not equal: ours writes the expression
-in the order of cells and of genes, sums, and obsm; slafdb 0.5.2 the order of
-cells, and no obsm from a file. --one-order adds ours without the order of genes.
+Both sides convert the same synthetic file (`slaf.datasets.write_synthetic`, kept under
+--cache) as a user would, with `SLAFConverter().convert(file, dataset)`, each in its own
+process, taking turns. The work is not equal: we write the expression sorted by cell and
+by gene, sums, and obsm; slafdb 0.5.2 writes it sorted by cell, and no obsm from a file.
+--one-order adds our conversion without the copy sorted by gene.
 
-Reported, the best of --repeat: seconds of `convert` alone and of the whole
-process, peak resident memory of the process, and bytes of the base tables
-(those of slafdb's format) and of the companions (those only we write). anndata
-is imported before the clock of `convert` starts, since slafdb does so and we
-would do it within. The file is read once beforehand, and the disk synced before
-every run. --scale runs ours alone over several numbers of cells: memory must
-not follow them.
-"""
+The report has the best of --repeat: seconds of `convert` alone and of the whole
+process, peak resident memory of the process, and bytes of the base tables (in slafdb's
+format) and of the companion tables (only ours). anndata is imported before the clock of
+`convert` starts, because slafdb does so and we would import it during `convert`. The
+file is read once beforehand, and the disk is synced before every run. --scale runs only
+our side, for several numbers of cells: memory must not grow with them."""
 
 from __future__ import annotations
 

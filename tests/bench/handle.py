@@ -1,21 +1,19 @@
-"""How long a handle takes to give a gene, a cell, a block, a filter and a whole
-preprocessing, beside slafdb, anndata (backed and in memory) and TileDB-SOMA.
+"""Measures a gene, a cell, a block, a filter and a whole preprocessing from a handle,
+compared with slafdb, anndata (backed and in memory) and TileDB-SOMA.
 
     python tests/bench/handle.py DATA.h5ad DATA.slaf --slafdb SLAFDB_PYTHON --soma DATA.soma
 
-Run it with a Python that has this package and scanpy. DATA.slaf and
-DATA.soma are made of DATA.h5ad where they are missing. Leave the machine alone
-meanwhile.
+Run it with a Python that has this package and scanpy. DATA.slaf and DATA.soma are made
+from DATA.h5ad if they do not exist. Do not use the machine meanwhile.
 
-Each contender runs each task in a process of its own, in turns. "cold": the
-first call after opening, the files' pages dropped from memory before (as far as
-the system lets us); "warm": the median of later calls, each for another gene,
-cell or block. Everybody opens before the clock starts, but in "open", in the
-first "filter" (slafdb reads its metadata when it opens) and in "preprocess",
-which is from the path to a selection of highly variable genes: QC, filters of
-cells and genes, normalisation, logarithm, HVG. scanpy reads into memory for it.
-Peaks are of resident memory, the interpreter and libraries
-included ("idle" is what those take)."""
+Each tool runs each task in its own process, taking turns. "cold" is the first call
+after opening, with the files dropped from the page cache if the system allows it.
+"warm" is the median of later calls, each for another gene, cell or block. Opening is
+not measured, except in "open", in the first "filter" (slafdb reads its metadata when it
+opens) and in "preprocess". The latter goes from the path to highly variable genes: QC,
+filters of cells and genes, normalisation, logarithm, HVG; scanpy reads the file into
+memory for it. Peaks are resident memory, including the interpreter and libraries
+("idle" is their share)."""
 
 from __future__ import annotations
 

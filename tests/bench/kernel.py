@@ -1,10 +1,10 @@
-"""How quick a kernel is, beside ipykernel and xeus-python: launch, round trips,
-a flood of output, answers while a cell computes, memory.
+"""Measures kernels against ipykernel and xeus-python: launch, round trips, large outputs,
+replies while a cell is running, memory.
 
     python tests/bench/kernel.py slaf python3 [xpython]
 
-The arguments are names of installed kernelspecs, the first one ours. They take
-turns in each measurement, in one run. Leave the machine alone meanwhile."""
+The arguments are names of installed kernelspecs; the first is ours. They take turns in
+each measurement, in one run. Do not use the machine meanwhile."""
 
 from __future__ import annotations
 

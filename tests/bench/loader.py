@@ -1,21 +1,20 @@
-"""Cells a second of random batches, and the memory they take: ours beside slafdb,
-annbatch, scDataset and AnnLoader.
+"""Measures random batches, in cells per second and memory: ours, slafdb, annbatch,
+scDataset and AnnLoader.
 
-    python tests/bench/loader.py DATA.h5ad --slafdb SLAFDB_PYTHON --torch TORCH_PYTHON \\
+    python tests/bench/loader.py DATA.h5ad --slafdb SLAFDB_PYTHON --torch TORCH_PYTHON \
         --annbatch ANNBATCH_PYTHON
 
-Run it with a Python that has this package. SLAFDB_PYTHON has slafdb, torch and psutil,
-TORCH_PYTHON torch, anndata and scdataset, ANNBATCH_PYTHON annbatch and zarrs
-(Python 3.12);
-who has no Python is left out. DATA.h5ad is made where it is missing
-(`--cells`, about 1,460 values each, as in Tahoe-100M), and each contender's own form
-of it beside it: slafdb's and ours by their converters, annbatch's shuffled collection
-by its. Leave the machine alone meanwhile.
+Run it with a Python that has this package. SLAFDB_PYTHON has slafdb, torch and psutil;
+TORCH_PYTHON has torch, anndata and scdataset; ANNBATCH_PYTHON has annbatch and zarrs
+(Python 3.12). Tools without a Python are left out. DATA.h5ad is made if it does not
+exist (`--cells`, with about 1,460 values each, as in Tahoe-100M), and so is each tool's
+own format: slafdb's and ours by their converters, annbatch's shuffled collection by
+annbatch. Do not use the machine meanwhile.
 
-Each contender runs alone, in a process of its own, for `--seconds` from its second
-batch on (ours and slafdb over epochs, the others for one at most); the best of `--repeat` in turns counts.
-Peaks are of resident memory with interpreter and libraries; "growth" is what is held
-at the end beyond what was held after the first second."""
+Each tool runs alone in its own process, for `--seconds` from its second batch on (ours
+and slafdb over several epochs, the others for at most one); the best of `--repeat`
+turns counts. Peaks are resident memory, including interpreter and libraries; "growth"
+is the memory at the end minus that after the first second."""
 
 from __future__ import annotations
 

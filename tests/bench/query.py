@@ -1,27 +1,26 @@
-"""How long questions take: ours, slafdb's `query`, DuckDB over Parquet copies.
+"""Measures queries: ours, slafdb's `query`, and DuckDB over Parquet copies.
 
     python tests/bench/query.py DATASET.slaf --slafdb SLAFDB_PYTHON
     python tests/bench/query.py DATASET.slaf --memory 268435456
     python tests/bench/query.py DATASET.slaf --cells
 
-Run it with a Python that has this package and duckdb; SLAFDB_PYTHON is one that
-has slafdb. DATASET is one of `slaf.datasets.write_synthetic`, converted. Leave
-the machine alone meanwhile.
+Run it with a Python that has this package and duckdb; SLAFDB_PYTHON is a Python that
+has slafdb. DATASET is a converted file of `slaf.datasets.write_synthetic`. Do not use
+the machine meanwhile.
 
-Each side answers all questions in a process of its own, as a polars DataFrame.
-Cold: the dataset's files are dropped from the page cache, and it is opened
-anew; the first time of a question. Warm: the best of three more. Reported are
-milliseconds, each rival's time over ours, the geometric mean of that, and the
-peak resident memory of the processes. DuckDB has as many threads as we; its
-copies are Parquet files (zstd) of the same tables in the same order, without
-embeddings. A dash: it cannot run the question.
+Each side answers all queries in its own process, as a Polars DataFrame. "Cold" is the
+first run of a query, after the dataset's files were dropped from the page cache and it
+was opened again. "Warm" is the best of three more runs. The report has milliseconds,
+each tool's time divided by ours, the geometric mean of these ratios, and the peak
+resident memory of the processes. DuckDB has as many threads as we have; its copies are
+Parquet files (zstd) of the same tables in the same order, without embeddings. A dash
+means that the tool cannot run the query.
 
---cells times whole `%%sql` cells in an IPython shell instead: ours, and
-jupysql's over the same DuckDB, which has to be installed.
+--cells measures whole `%%sql` cells in an IPython shell instead: ours, and jupysql's
+over the same DuckDB; jupysql must be installed.
 
---memory asks ours for things larger than its budget (in bytes), and reports the
-peak memory.
-"""
+--memory runs our queries that need more than this memory limit (in bytes), and reports
+the peak memory."""
 
 from __future__ import annotations
 

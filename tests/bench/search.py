@@ -1,10 +1,10 @@
-"""How long the nearest neighbours of one vector take among a million of 50 numbers,
-exactly, beside the time to read that memory once, faiss and hnswlib.
+"""Measures an exact nearest-neighbour search for one vector among a million of 50 numbers,
+compared with reading that memory once, faiss and hnswlib.
 
     python tests/bench/search.py [--rows 1000000]
 
-Run it with a Python that has this package, and faiss-cpu and hnswlib if they are to be
-beside. Leave the machine alone meanwhile."""
+Run it with a Python that has this package, and faiss-cpu and hnswlib to include them.
+Do not use the machine meanwhile."""
 
 from __future__ import annotations
 

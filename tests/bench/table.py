@@ -1,6 +1,6 @@
-"""A table of 10 million rows: from a change of its state to the page, and to the last
-head of its columns. `python tests/bench/table.py cells.slaf [rows]` makes the dataset if it is not
-there."""
+"""Measures an interactive table of 10 million rows: the time from a change of its state to
+the page, and to the last column header. `python tests/bench/table.py cells.slaf [rows]`
+makes the dataset if it does not exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Peers of a kernel who say what a seed tells: hostile and broken messages at all its sockets."""
+"""Hostile peers of a kernel: a seed decides which broken messages they send to which
+socket."""
 
 from __future__ import annotations
 

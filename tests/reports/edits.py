@@ -1,4 +1,4 @@
-"""Every way to change a handle, which changes AnnData in memory alike."""
+"""Every way to change a handle; the same change is made to an AnnData in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts as other tools write them into text files."""
+"""Text files of counts in the formats of other tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of a dataset in memory, made of its AnnData."""
+"""The tables of a dataset in memory, made from its AnnData."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Folders of Cell Ranger as people and servers pass them on: renamed, of several samples,
-written again by other software."""
+"""Folders of Cell Ranger as people and servers pass them on: renamed, with several
+samples, or rewritten by other software."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods that AnnData has and one expects of a handle, and what it says of wrong names."""
+"""AnnData methods that users expect of a handle, and errors for wrong names."""
 
 from __future__ import annotations
 

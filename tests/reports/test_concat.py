@@ -1,4 +1,4 @@
-"""`slaf.concat` gives what `anndata.concat` gives for the same cells."""
+"""`slaf.concat` returns what `anndata.concat` returns for the same cells."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What is written to a copy or a view is in it alone, and what is written to the
-original is not in them: every section, in place and by assignment."""
+"""Writing to a copy or a view does not change the original, and writing to the original
+does not change them: every section, in place and by assignment."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Files that are damaged, or were put together by hand: one sentence names the
-file and the entry, and nothing is written."""
+"""Damaged and hand-made files: one sentence names the file and the entry, and nothing is
+written."""
 
 from __future__ import annotations
 

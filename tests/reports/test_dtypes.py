@@ -1,5 +1,4 @@
-"""Values of every dtype that a matrix comes in: what is stored, computed and given
-back is numpy's and scanpy's."""
+"""Matrices of every dtype are stored, computed and returned as in numpy and scanpy."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What pandas holds in obs and var comes back equal, from the dataset and from an
-exported file, or is refused in a sentence."""
+"""Everything that pandas holds in obs and var comes back equal, from the dataset and from
+an exported file, or raises a clear error."""
 
 from __future__ import annotations
 

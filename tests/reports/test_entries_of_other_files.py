@@ -1,5 +1,5 @@
-"""Files that other tools, and other versions of anndata, wrote: texts are
-texts, names are text, and what nobody can read is said before anything is."""
+"""Files of other tools, and of other versions of anndata: text stays text, names become
+text, and entries that cannot be read are reported first."""
 
 from __future__ import annotations
 

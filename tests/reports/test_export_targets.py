@@ -1,4 +1,5 @@
-"""Where `write_h5ad` and `slaf export` cannot write: one sentence, and nothing is left."""
+"""Targets to which `write_h5ad` and `slaf export` cannot write: one sentence, and nothing
+is left behind."""
 
 from __future__ import annotations
 

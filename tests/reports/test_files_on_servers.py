@@ -1,4 +1,4 @@
-"""HDF5 files on a web server and in a bucket: read by ranges, no copy."""
+"""HDF5 files on a web server and in a bucket, read in ranges and not copied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What people reported of other software, and nobody had tried here: each right, or refused."""
+"""Problems that people reported of other software: each case is correct here, or raises a
+clear error."""
 
 from __future__ import annotations
 

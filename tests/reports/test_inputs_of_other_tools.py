@@ -1,5 +1,5 @@
-"""Folders and files of other tools: what scanpy, scipy or the tool's own reader
-makes of them is in the dataset, or a sentence says which tool turns it into h5ad."""
+"""Folders and files of other tools: the dataset contains what scanpy, scipy or the tool's
+own reader reads, or a sentence names the tool that converts it to h5ad."""
 
 from __future__ import annotations
 

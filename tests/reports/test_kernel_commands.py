@@ -1,4 +1,4 @@
-"""`!command`: what it says, what it asks, and its end."""
+"""`!command`: its output, its questions, and its end."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""Hostile and broken messages at all sockets of a living kernel: it stays alive,
-answers a good client all the time, does not grow, and gives every signed request
-a reply and idle."""
+"""Hostile and broken messages at all sockets of a running kernel. It stays alive, keeps
+answering a good client, does not grow, and sends every signed request a reply and idle."""
 
 from __future__ import annotations
 

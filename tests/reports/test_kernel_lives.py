@@ -1,4 +1,4 @@
-"""What takes other kernels down, or is lost when they end."""
+"""Events that crash other kernels, and data that they lose at their end."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Text and values that a message cannot hold as they are, in every place where a
-front end gets them."""
+"""Text and values that a message cannot hold unchanged, everywhere a front end receives
+them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that cells start: what they print, display, ask for and hand back."""
+"""Processes that cells start: what they print, display, ask for and return."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks that do not say of each row whether it is in."""
+"""Masks with missing values."""
 
 from __future__ import annotations
 

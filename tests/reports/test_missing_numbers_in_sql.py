@@ -1,5 +1,5 @@
-"""A missing number of a cell or a gene is missing everywhere: NULL in SQL by both
-engines, in polars and in filters, whichever way it was written."""
+"""A missing number of a cell or gene is missing everywhere: NULL in SQL with both engines,
+in Polars and in filters, however it was stored."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Names of columns, embeddings and entries that tables, SQL or HDF5 take
-otherwise."""
+"""Names of columns, embeddings and entries that tables, SQL or HDF5 do not allow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A conversion that fails leaves nothing, and says what failed."""
+"""A conversion that fails leaves nothing behind, and says what failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handles in other processes: where the data is, and what is held in memory."""
+"""Handles in other processes: they take the place of the data, and what is in memory."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`%%rust` where users of evcxr met trouble: code that is run again, changed; what a
-cell reads and where it is; what is compiled again and again."""
+"""Problems that users of evcxr reported, in `%%rust`: cells that are changed and run
+again, what a cell reads and where it runs, and repeated compilation."""
 
 from __future__ import annotations
 

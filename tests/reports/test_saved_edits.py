@@ -1,5 +1,5 @@
-"""What is changed in a handle, however it is changed, is in the dataset after
-`save()`; AnnData in memory is changed alike, and says what is right."""
+"""Changes to a handle, made in any way, are in the dataset after `save()`. The expected
+result is an AnnData in memory with the same changes."""
 
 from __future__ import annotations
 

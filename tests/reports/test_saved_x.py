@@ -1,4 +1,4 @@
-"""After any save() a dataset says of its X what is so."""
+"""After any `save()`, what a dataset says about its X is true."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pp.scale(mask_obs=...)`: only the cells of the mask are scaled, as scanpy does."""
+"""`pp.scale(mask_obs=...)` scales only the cells of the mask, as scanpy does."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Plans over scans give what the same plans give over the table in memory, which is
-made of the AnnData, and read what they need."""
+"""Plans over scans return what the same plans return over a table in memory, made from the
+AnnData, and read only what they need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans over handles: slices, edits, joins and pending steps are in them."""
+"""Plans over handles include slices, edits, joins and pending steps."""
 
 from __future__ import annotations
 

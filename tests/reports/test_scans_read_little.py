@@ -1,4 +1,4 @@
-"""What a plan reads: the rows and columns that it needs."""
+"""A plan reads only the rows and columns that it needs."""
 
 from __future__ import annotations
 

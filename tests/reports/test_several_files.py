@@ -1,4 +1,4 @@
-"""Several files as one dataset, and files appended to one."""
+"""Several files as one dataset, and files appended to a dataset."""
 
 from __future__ import annotations
 

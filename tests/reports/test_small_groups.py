@@ -1,5 +1,5 @@
-"""Batches and groups of cells that are empty, tiny or without labels: the others are
-as scanpy has them, and one warning names those that are left out."""
+"""Empty, tiny and unlabelled batches and groups of cells: the others have scanpy's
+results, and one warning names those that are left out."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """No statement ends the process, panics, or is left without an answer.
 
-`SQL_STATEMENTS=100000` runs more of them than the suite does."""
+`SQL_STATEMENTS=100000` runs more statements than the suite does."""
 
 from __future__ import annotations
 

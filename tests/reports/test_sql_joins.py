@@ -1,4 +1,4 @@
-"""Joins of every kind, with the key on either side or NULL: DuckDB's answer."""
+"""Joins of every kind, with missing keys on either side, have DuckDB's answer."""
 
 from __future__ import annotations
 

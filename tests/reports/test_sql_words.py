@@ -1,5 +1,5 @@
-"""What people write in DuckDB's SQL and in cells: functions, slices, structs,
-quotes, comments, values of the notebook. The answers are DuckDB's."""
+"""What people write in DuckDB's SQL and in cells: functions, slices, structs, quotes,
+comments, notebook variables. The answers are DuckDB's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zeros that a file stores are zeros: no count of who expresses a gene has them."""
+"""Stored zeros count as zeros: they are not counted as expression of a gene."""
 
 from __future__ import annotations
 

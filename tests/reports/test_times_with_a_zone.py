@@ -1,4 +1,4 @@
-"""A time with a zone, bound in SQL, is the moment that it is."""
+"""A time with a zone that is bound in SQL keeps its instant."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What people put into uns and into frames of obsm: stored in its obvious form,
-which is said, or refused in a sentence that names the entry, before X is read."""
+"""What people put into uns and into frames of obsm is stored in a simpler form, with a
+warning, or raises an error that names the entry, before X is read."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A dataset without values, and values of one place that are stored more than
-once: what was found is X, summed, or a sentence says why not."""
+"""A dataset without values, and values that are stored more than once: X contains what was
+found, summed, or a sentence says why not."""
 
 from __future__ import annotations
 

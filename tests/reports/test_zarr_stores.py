@@ -1,4 +1,4 @@
-"""AnnData that is kept in zarr, in a folder or in a zip file."""
+"""AnnData in zarr, as a folder or as a zip file."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Zeros that a table stores are no expression, and a gene that a cell has twice
-is found."""
+"""Stored zeros of a table do not count as expression, and a repeated gene of a cell is
+found."""
 
 from __future__ import annotations
 

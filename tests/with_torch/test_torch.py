@@ -1,9 +1,9 @@
-"""What needs torch, in an environment that has it beside this package:
+"""Tests that need torch, in an environment that has it and this package:
 
     pip install torch && python -m pytest tests/with_torch
 
-It is not in the environment of the other tests: its wheels for Linux bring 5 GB of
-CUDA along. Nothing here is skipped without it; all fails."""
+torch is not in the environment of the other tests, because its wheels for Linux include
+5 GB of CUDA. Without torch, these tests are not skipped; they fail."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-//! Encrypted connections of a client that holds all the right keys, and spoils
-//! what it says as the input tells.
+//! Encrypted connections of a client that holds all the right keys, and sends data
+//! that the fuzzer's input damages.
 
 use std::io;
 
@@ -14,14 +14,15 @@ use crate::transport::zmtp::{COMMAND, LONG, MORE, Reader, Writer};
 use crate::transport::zmtp::{read_frame, read_message, reader, writer};
 
 const GREETING: usize = 64;
-/// Past the name, version and padding of HELLO, and the name of INITIATE, every
-/// byte counts.
+/// HELLO's name, version and padding, and INITIATE's name, end here; every byte
+/// after them matters.
 const HELLO: usize = 80;
 const INITIATE: usize = 9;
-/// The client's key, whose last bit says nothing, and what vouches for it.
+/// The client's key, whose last bit is ignored, and its vouch.
 const VOUCHED: usize = 32 + 16 + 80;
 
-/// Whoever spoils a sealed byte is not let in or heard; all else arrives.
+/// A client that damages an encrypted byte is rejected; everything else
+/// arrives.
 pub fn curve(bytes: &[u8]) {
     let server = SecretKey::from([7; 32]);
     let keys = Keys::new(&z85::encode(server.to_bytes())).expect("32 bytes are a key");
@@ -60,11 +61,11 @@ async fn serve(keys: &Keys, mut read: Reader, mut write: Writer) -> Option<Vec<V
 struct Client<'a> {
     input: Input<'a>,
     server: PublicKey,
-    /// The handshake had a wrong byte that nobody may accept.
+    /// The handshake had a wrong byte that must not be accepted.
     spoiled: bool,
-    /// It had no other wrong bytes either.
+    /// It had no other wrong bytes.
     plain: bool,
-    /// Flags and frames that went out whole.
+    /// Flags and frames that were sent undamaged.
     sent: Vec<(u8, Bytes)>,
 }
 
@@ -117,7 +118,7 @@ impl Client<'_> {
         self.say(&mut write, &between).await
     }
 
-    /// Messages as the input tells, up to the first that is spoiled.
+    /// Sends messages as the input says, up to the first damaged one.
     async fn say(&mut self, write: &mut Writer, between: &SalsaBox) -> io::Result<()> {
         let mut count = 1u64;
         while !self.input.is_empty() {
@@ -138,7 +139,7 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// The client's lasting key, which vouches for the one of this connection,
+    /// The client's long-term key, its vouch for the key of this connection,
     /// and properties.
     fn vouched(&mut self, lasting: &SecretKey, key: &[u8], session: &[u8]) -> io::Result<Vec<u8>> {
         let session = PublicKey::from_slice(session).expect("a key");
@@ -155,7 +156,7 @@ impl Client<'_> {
         Ok([&lasting, &[5; 16][..], &vouch, properties].concat())
     }
 
-    /// Changes a byte, cuts, adds or puts other bytes in place, or, mostly, nothing.
+    /// Changes, cuts, adds or replaces bytes; usually does nothing.
     fn spoil(&mut self, bytes: &mut Vec<u8>) {
         let whole = bytes.clone();
         match self.input.byte() {
@@ -171,7 +172,7 @@ impl Client<'_> {
         self.plain &= *bytes == whole;
     }
 
-    /// What the server should have heard.
+    /// The messages that the server should have received.
     fn messages(&self) -> Vec<Vec<Bytes>> {
         let (mut messages, mut frames) = (Vec::new(), Vec::new());
         for (flags, frame) in self.sent.iter().filter(|(flags, _)| flags & COMMAND == 0) {

@@ -1,6 +1,7 @@
-//! What the targets read from, and the runtime that they share.
+//! The fuzzer's bytes as input for the targets, and the runtime that they share.
 
-/// An input, taken piece by piece; past its end, all is zero or empty.
+/// An input that is read piece by piece; after its end, everything is zero or
+/// empty.
 pub(super) struct Input<'a>(pub(super) &'a [u8]);
 
 impl<'a> Input<'a> {
@@ -18,7 +19,7 @@ impl<'a> Input<'a> {
         taken
     }
 
-    /// A piece with its length in front.
+    /// A piece with its length before it.
     pub(super) fn piece(&mut self) -> &'a [u8] {
         let length = self.byte().into();
         self.bytes(length)

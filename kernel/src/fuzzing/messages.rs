@@ -1,4 +1,4 @@
-//! Messages, connection files, and what processes write.
+//! Targets for messages, connection files and the output of processes.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::protocol::{lanes, stdin};
 
 const DELIMITER: Bytes = Bytes::from_static(b"<IDS|MSG>");
 
-/// A message of any frames, properly signed or not.
+/// A message of any frames, with a correct signature or not.
 pub fn message(bytes: &[u8]) {
     let mut input = Input(bytes);
     let how = input.byte();
@@ -46,7 +46,7 @@ pub fn message(bytes: &[u8]) {
     let _ = lanes::Lanes::new().map(|lanes| lanes.push(read));
 }
 
-/// What reads the message finds its parts, and can be answered in its words.
+/// The parts of the message can be read, and it can be answered.
 fn answered(signer: &Signer, read: &Message) {
     for part in [&read.content, &read.metadata] {
         assert!(std::str::from_utf8(part).is_ok());
@@ -61,7 +61,7 @@ fn answered(signer: &Signer, read: &Message) {
     assert_eq!(frames[3], header.as_bytes());
 }
 
-/// Against a slow and plain reading of what a signature is.
+/// A slow and simple check of the signature.
 fn signature_is_right(frames: &[Bytes]) -> bool {
     let Some(at) = frames.iter().position(|f| *f == DELIMITER) else {
         return false;
@@ -93,7 +93,7 @@ pub fn connection(bytes: &[u8]) {
     }
 }
 
-/// Output cut anywhere: the pieces that are said are the text as a whole.
+/// Output split at any byte: the pieces together are the whole text.
 pub fn output(bytes: &[u8]) {
     let mut input = Input(bytes);
     let (mut said, mut partial, mut all) = (String::new(), Vec::new(), Vec::new());

@@ -1,6 +1,6 @@
-//! What a fuzzer feeds (`kernel/fuzz`): each function takes any bytes, gives them
-//! to one decoder, and panics where what comes out of it is wrong. Its corpus
-//! is replayed by the tests below.
+//! Targets of the fuzzer (`kernel/fuzz`). Each function passes arbitrary bytes to
+//! one decoder, and panics if the result is wrong. The tests below replay the
+//! corpus.
 
 mod curve;
 mod input;

@@ -1,4 +1,4 @@
-//! Frames, greetings and subscriptions of strangers.
+//! Targets for frames, greetings and subscriptions.
 
 use std::io;
 use std::pin::Pin;
@@ -12,8 +12,8 @@ use crate::transport::handshake::shake_hands;
 use crate::transport::publisher::Publisher;
 use crate::transport::zmtp::{encode, read_message, reader, writer};
 
-/// A greeting and frames: what they say is the same however they come in, and
-/// written again it reads the same.
+/// A greeting and frames: they decode to the same messages however they are
+/// split, and encoding those gives the same again.
 pub fn zmtp(bytes: &[u8]) {
     let mut input = Input(bytes);
     let greets = input.byte() & 1 == 0;
@@ -28,7 +28,8 @@ pub fn zmtp(bytes: &[u8]) {
     }
 }
 
-/// What a subscriber says after the greetings; nothing of it stays when it goes.
+/// Messages of a subscriber after the greetings; when it disconnects, nothing
+/// of it is kept.
 pub fn subscriptions(bytes: &[u8]) {
     let publisher = Publisher::new(None, |topic| vec![vec![Bytes::copy_from_slice(topic)]]);
     let told = [&greeting("SUB"), bytes].concat();
@@ -38,7 +39,7 @@ pub fn subscriptions(bytes: &[u8]) {
     assert!(publisher.is_deserted());
 }
 
-/// What a peer without encryption says first.
+/// The first bytes of a peer without encryption.
 fn greeting(socket: &str) -> Vec<u8> {
     let mut said = [0; 64].to_vec();
     (said[0], said[9], said[10]) = (0xff, 0x7f, 3);
@@ -50,7 +51,7 @@ fn greeting(socket: &str) -> Vec<u8> {
     said
 }
 
-/// The peer's identity, if it has greeted well, and all its messages.
+/// The peer's identity, if its greeting is valid, and all its messages.
 fn conversation(greets: bool, stream: Dribble) -> (Option<Bytes>, Vec<Vec<Bytes>>) {
     let (mut read, mut write) = (reader(stream), writer(tokio::io::sink()));
     blocking(async {
@@ -68,7 +69,7 @@ fn conversation(greets: bool, stream: Dribble) -> (Option<Bytes>, Vec<Vec<Bytes>
     })
 }
 
-/// Bytes that come in a few at a time.
+/// Bytes that arrive a few at a time.
 struct Dribble {
     bytes: io::Cursor<Vec<u8>>,
     step: usize,

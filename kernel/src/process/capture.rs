@@ -1,12 +1,12 @@
-//! What C and Rust code and child processes write to the file descriptors 1
+//! Captures what C code, Rust code and child processes write to file descriptors 1
 //! and 2.
 //!
-//! Each cell gets pipes of its own there. A process that a cell leaves behind
-//! goes on writing to them: this belongs to the cell that runs now, as with a
-//! pool of workers, or to its own cell if none runs. A thread reads the pipes; it
-//! needs no lock of the language, so a full pipe never stops the thread that holds
-//! one. Who speaks to the front ends by another way first takes what the current
-//! pipes hold ([`Capture::catch_up`]), so that everything arrives in order.
+//! Each cell gets its own pipes there. If a process outlives its cell, it keeps
+//! writing to these pipes. Its output then belongs to the cell that is running, as
+//! for a pool of workers, or to its own cell if none is running. A thread reads the
+//! pipes without any lock of the language, so a full pipe never blocks the thread
+//! that holds the lock. Before other output is sent, the current pipes are emptied
+//! ([`Capture::catch_up`]), so that everything arrives in order.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -16,39 +16,40 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{crashes, log};
 
 const STREAMS: [(RawFd, &str); 2] = [(1, "stdout"), (2, "stderr")];
-/// A child that floods is not slowed by a pipe's usual 64 KiB.
+/// Size of a pipe: the usual 64 KiB would slow down a child that prints much.
 const PIPE_BYTES: libc::c_int = 1 << 20;
 
 pub(crate) struct Capture {
     shared: Arc<Shared>,
 }
 
-/// Takes the name of a stream, text, and whose it is.
+/// Receives the name of a stream, text, and the request that it belongs to.
 type Say = dyn Fn(&'static str, &str, &Arc<str>) + Send + Sync;
 
 struct Shared {
     say: Box<Say>,
     sources: Mutex<Vec<Source>>,
-    /// The cell that runs now.
+    /// The running cell.
     running: Mutex<Option<Arc<str>>>,
-    /// The pipes that are read from the descriptors now.
+    /// The pipes that are now at the descriptors.
     current: [AtomicI32; STREAMS.len()],
-    /// Says whether one of them holds something, in half the time of a `poll`.
+    /// Tells whether one of the pipes holds something, in half the time of a
+    /// `poll`.
     filled: OwnedFd,
     bell: PipeWriter,
 }
 
-/// The reading end of a pipe.
+/// The read end of a pipe.
 struct Source {
     pipe: PipeReader,
     name: &'static str,
     owner: Arc<str>,
-    /// The beginning of a character whose end has not come yet.
+    /// The first bytes of a character that is not yet complete.
     partial: Vec<u8>,
 }
 
 impl Capture {
-    /// One that gives `say` what [`Self::begin`] will catch.
+    /// Starts a capture that passes output to `say`.
     pub(crate) fn start(
         say: impl Fn(&'static str, &str, &Arc<str>) + Send + Sync + 'static,
     ) -> io::Result<Self> {
@@ -69,8 +70,8 @@ impl Capture {
         Ok(Self { shared })
     }
 
-    /// New pipes at the descriptors, for a cell of `owner`. Without descriptors to spare, the ones of
-    /// the cell before remain.
+    /// Puts new pipes at the descriptors, for the cell of `owner`. If no
+    /// descriptors are left, the pipes of the previous cell stay.
     pub(crate) fn begin(&self, owner: &Arc<str>) {
         self.catch_up();
         let mut sources = self.shared.sources();
@@ -93,12 +94,12 @@ impl Capture {
         let _ = (&self.shared.bell).write(b"!");
     }
 
-    /// No cell runs.
+    /// Records that no cell is running.
     pub(crate) fn end(&self) {
         *self.shared.running() = None;
     }
 
-    /// Whether the current pipes hold nothing: one system call, no lock.
+    /// Whether the current pipes are empty: one system call, no lock.
     pub(crate) fn is_quiet(&self) -> bool {
         let mut found = libc::epoll_event { events: 0, u64: 0 };
         // SAFETY: C's stdout exists as long as the process, and there is room for
@@ -109,7 +110,7 @@ impl Capture {
         }
     }
 
-    /// Takes what the current pipes hold.
+    /// Reads what the current pipes hold.
     pub(crate) fn catch_up(&self) {
         // SAFETY: C's stdout exists as long as the process.
         unsafe { libc::fflush(stdout) };
@@ -127,7 +128,7 @@ unsafe extern "C" {
     static stdout: *mut libc::FILE;
 }
 
-/// Puts the writing end of a new pipe at `fd`.
+/// Puts the write end of a new pipe at `fd`.
 fn replace(fd: RawFd) -> io::Result<PipeReader> {
     let (reader, writer) = pipe()?;
     // SAFETY: plain system calls on descriptors that are open; dup2 leaves no
@@ -142,7 +143,7 @@ fn replace(fd: RawFd) -> io::Result<PipeReader> {
 }
 
 impl Shared {
-    /// Reads all pipes until nobody can write to them any more.
+    /// Reads all pipes until nobody can write to them.
     fn read(&self, mut ear: PipeReader) {
         loop {
             let mut polled = vec![readable(ear.as_raw_fd())];
@@ -167,7 +168,7 @@ impl Shared {
         }
     }
 
-    /// Watches a pipe instead of the one before.
+    /// Watches a pipe instead of the previous one.
     fn watch(&self, before: RawFd, pipe: RawFd) {
         let filled = self.filled.as_raw_fd();
         let mut event = libc::epoll_event {
@@ -212,8 +213,8 @@ fn readable(fd: RawFd) -> libc::pollfd {
 }
 
 impl Source {
-    /// Hands over the bytes that wait, to the cell that runs, or else to its own;
-    /// whether there were any.
+    /// Passes on the waiting bytes, for the running cell, or for the pipe's own
+    /// cell if none runs. Returns whether there were any.
     fn take(&mut self, say: &Say, running: Option<&Arc<str>>) -> bool {
         let mut waiting: libc::c_int = 0;
         // SAFETY: it writes one int.
@@ -237,7 +238,7 @@ impl Source {
         true
     }
 
-    /// Whether all who could write are gone.
+    /// Whether all writers have closed the pipe.
     fn ended(&self) -> bool {
         let mut polled = readable(self.pipe.as_raw_fd());
         // SAFETY: one pollfd.
@@ -246,7 +247,8 @@ impl Source {
     }
 }
 
-/// How many of the bytes are whole characters; the rest may become one.
+/// The number of leading bytes that are complete characters; the rest may
+/// become one.
 pub(crate) fn whole_characters(bytes: &[u8]) -> usize {
     let tail = bytes.len().saturating_sub(3);
     for at in (tail..bytes.len()).rev() {

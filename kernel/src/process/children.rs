@@ -1,14 +1,14 @@
-//! The processes that this one has started, and their end.
+//! The child processes that this process has started, and their end.
 
 use std::time::{Duration, Instant};
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
-/// How long children that have been asked to end may take.
+/// Time for child processes to end after they were asked to.
 const GRACE: Duration = Duration::from_millis(400);
 
-/// Ends all that this process has started, also what left its group: asks, and
-/// kills who is still there.
+/// Ends all child processes, even those that left our process group: asks them,
+/// and then kills those that are left.
 pub(super) fn end_children() {
     let own = Pid::from_u32(std::process::id());
     let mut system = System::new_with_specifics(RefreshKind::nothing());
@@ -33,7 +33,7 @@ pub(super) fn end_children() {
     }
 }
 
-/// Running processes below `root`. The dead are not counted.
+/// Running processes below `root`; dead ones are not counted.
 pub(super) fn descendants(system: &System, root: Pid) -> Vec<Pid> {
     let mut found = Vec::new();
     let mut parents = vec![root];

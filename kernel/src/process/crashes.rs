@@ -1,6 +1,6 @@
-//! When native code crashes the process, the log says in which cell, and what the
-//! code still wrote to stderr (`free(): invalid pointer`, a panic), which is read
-//! from the pipe.
+//! If native code crashes the process, the log names the cell, and contains what
+//! the code last wrote to stderr (`free(): invalid pointer`, a panic), which is
+//! read from the pipe.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ const SIGNALS: [(libc::c_int, &str); 5] = [
 ];
 const LONGEST: usize = 200;
 
-/// What runs, of which a signal handler may read the newest.
+/// Descriptions of what is running. A signal handler can read the newest.
 static TOLD: [AtomicPtr<u8>; 2] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
 static LENGTHS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 static NEWEST: AtomicUsize = AtomicUsize::new(0);
@@ -25,7 +25,7 @@ static STDERR_PIPE: AtomicI32 = AtomicI32::new(-1);
 static BEFORE: [AtomicUsize; SIGNALS.len()] = [const { AtomicUsize::new(0) }; SIGNALS.len()];
 static WRITER: Mutex<()> = Mutex::new(());
 
-/// Names what runs from here on.
+/// Sets the description of what is running from now on.
 pub(crate) fn tell(what: &str) {
     let _one = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
     let next = 1 - NEWEST.load(Ordering::Acquire);
@@ -42,12 +42,12 @@ pub(crate) fn tell(what: &str) {
     NEWEST.store(next, Ordering::Release);
 }
 
-/// The pipe from which the cells' stderr is read.
+/// The pipe from which the stderr of cells is read.
 pub(crate) fn rescue(pipe: RawFd) {
     STDERR_PIPE.store(pipe, Ordering::Release);
 }
 
-/// Handles fatal signals before who does so now.
+/// Installs handlers of fatal signals, which run before the existing ones.
 pub(crate) fn watch() {
     for (at, (signal, _)) in SIGNALS.iter().enumerate() {
         // SAFETY: both structs are as the call wants them; the handler calls

@@ -1,11 +1,12 @@
-//! Interrupts, and the end of this process and of all that it has started.
+//! Interrupts, and the end of this process and of its child processes.
 
 use std::time::Duration;
 
 use super::children::end_children;
 use super::log::log;
 
-/// SIGINT as a terminal would send it: to children too, if they are ours alone.
+/// Sends SIGINT as a terminal would: also to children, if our process group is
+/// our own.
 pub(crate) fn interrupt() {
     // SAFETY: plain system calls on our own ids.
     unsafe {
@@ -18,13 +19,13 @@ pub(crate) fn interrupt() {
     }
 }
 
-/// Leaves the end to us: SIGTERM does nothing any more.
+/// Ignores SIGTERM, so that the shutdown is ours alone.
 pub(crate) fn ignore_termination() {
     // SAFETY: a plain system call.
     unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
 }
 
-/// Ends the process after a while, if it has not ended by itself.
+/// Ends the process after a delay, if it has not ended on its own.
 pub(crate) fn cut_off(after: Duration) -> ! {
     std::thread::sleep(after);
     log("what runs at exit (atexit, threads, finalizers) was cut off: it took too long");
@@ -33,7 +34,7 @@ pub(crate) fn cut_off(after: Duration) -> ! {
     unsafe { libc::_exit(0) }
 }
 
-/// Ends all that this process has started.
+/// Ends all child processes.
 pub(crate) fn end_all() {
     // SAFETY: plain system calls.
     unsafe {
@@ -46,7 +47,8 @@ pub(crate) fn end_all() {
     end_children();
 }
 
-/// Calls `orphaned` when the Jupyter server that started this process is gone.
+/// Calls `orphaned` when the Jupyter server that started this process has
+/// ended.
 pub(crate) fn watch_parent(orphaned: impl FnOnce() + Send + 'static) {
     // SAFETY: a plain system call.
     let parent = unsafe { libc::getppid() };

@@ -1,5 +1,5 @@
-//! The kernel's log: the stderr that it was started with, which front ends
-//! keep. Descriptor 2 itself belongs to the cells.
+//! The kernel's log: the stderr with which it was started, which front ends keep.
+//! File descriptor 2 itself belongs to the cells.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 static STDERR: OnceLock<File> = OnceLock::new();
 
-/// Keeps the descriptor; to be called before cells get theirs.
+/// Duplicates the descriptor. Call it before cells get theirs.
 pub(crate) fn keep() {
     if let Ok(copy) = std::io::stderr().as_fd().try_clone_to_owned() {
         let _ = STDERR.set(copy.into());
@@ -30,7 +30,8 @@ pub(crate) fn log(line: &str) {
     };
 }
 
-/// Who keeps the log in a pipe and does not read it misses lines: nothing waits.
+/// Whether the log can be written without blocking. If the log is a pipe that
+/// nobody reads, lines are dropped.
 fn has_room() -> bool {
     let mut polled = libc::pollfd {
         fd: fd(),

@@ -1,5 +1,5 @@
-//! The process that a kernel runs in: what it writes, takes and starts, how it
-//! crashes and ends.
+//! The kernel's own process: its output, its resource usage, its child processes,
+//! its crashes and its end.
 
 pub(crate) mod capture;
 pub(crate) mod children;

@@ -1,11 +1,11 @@
-//! What this process and its children take of processors and memory.
+//! CPU and memory usage of this process and its children.
 
 use serde_json::{Value, json};
 use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
 
 use super::children::descendants;
 
-/// Remembers the times of the last question: shares of processors are since then.
+/// Remembers CPU times, because CPU usage is measured since the last request.
 pub(crate) struct Usage {
     system: System,
 }
@@ -19,7 +19,7 @@ impl Usage {
         }
     }
 
-    /// The content of a `usage_reply`, as ipykernel's.
+    /// The content of a `usage_reply`, with ipykernel's fields.
     pub(crate) fn reply(&mut self) -> Value {
         let kinds = ProcessRefreshKind::nothing()
             .with_cpu()

@@ -13,23 +13,23 @@ use super::message::{Channel, Message, Parent};
 use super::signer::Signer;
 use crate::transport::router::Router;
 
-/// Clones share everything.
+/// Clones share all state.
 #[derive(Clone)]
 pub(crate) struct Channels {
     pub(crate) connection: Arc<Connection>,
     pub(crate) iopub: IoPub,
     pub(crate) lanes: Arc<Lanes>,
-    /// What `kernel_info_reply` says of the language.
+    /// The language's part of `kernel_info_reply`.
     pub(crate) language: Arc<Value>,
     pub(crate) signer: Signer,
     pub(crate) shell: Router,
     pub(crate) control: Router,
-    /// The process is not the kernel's, and outlives it.
+    /// Whether the process is a program that embeds the kernel and outlives it.
     pub(crate) embedded: bool,
     pub(crate) state: Arc<State>,
 }
 
-/// How far the end of the kernel has come.
+/// The progress of the kernel's shutdown.
 #[derive(Default)]
 pub(crate) struct State {
     ended: AtomicBool,
@@ -37,7 +37,7 @@ pub(crate) struct State {
 }
 
 impl Channels {
-    /// Answers a request, with busy and idle around it.
+    /// Answers a request, with status busy before and idle after.
     pub(super) fn answer(&self, message: &Message, content: &Value) {
         let parent = &message.parent;
         self.iopub.status("busy", &parent.header);
@@ -48,7 +48,7 @@ impl Channels {
         self.iopub.status("idle", &parent.header);
     }
 
-    /// Sends by the channel that the request came by.
+    /// Sends on the channel of the request.
     pub(crate) fn send(&self, msg_type: &str, parent: &Parent, metadata: &str, content: &str) {
         let to = &parent.identities;
         let frames = self
@@ -60,25 +60,25 @@ impl Channels {
         }
     }
 
-    /// Waits until everything said so far is with the transport.
+    /// Waits until the transport has everything that was sent.
     pub(crate) fn settle(&self, at_most: Duration) {
         self.iopub.settle(at_most);
         self.shell.settle(at_most);
         self.control.settle(at_most);
     }
 
-    /// A shutdown has been asked for.
+    /// Records that a shutdown was requested.
     pub(super) fn end(&self) {
         self.state.ended.store(true, Ordering::Release);
         self.lanes.end();
     }
 
-    /// Whether a shutdown has been asked for.
+    /// Whether a shutdown was requested.
     pub(crate) fn ended(&self) -> bool {
         self.state.ended.load(Ordering::Acquire)
     }
 
-    /// No cell runs any more.
+    /// Records that no cell runs any more.
     pub(crate) fn leave(&self) {
         self.state.leaving.store(true, Ordering::Release);
     }

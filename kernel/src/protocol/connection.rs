@@ -1,4 +1,4 @@
-//! The connection file that the front end wrote for us.
+//! The connection file, which the front end writes for the kernel.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ pub struct Connection {
     pub stdin_port: u16,
     pub control_port: u16,
     pub hb_port: u16,
-    /// Empty: messages are not signed.
+    /// If empty, messages are not signed.
     #[serde(default)]
     pub key: String,
     #[serde(default = "hmac_sha256")]
     pub signature_scheme: String,
-    /// Missing: connections are not encrypted.
+    /// If missing, connections are not encrypted.
     #[serde(default, rename = "curve_secretkey", deserialize_with = "keys")]
     pub(crate) curve: Option<Arc<Keys>>,
 }
@@ -66,7 +66,7 @@ impl Connection {
         Self::parse(&text, &shown)
     }
 
-    /// What the text of the file at `path` says.
+    /// Parses the text of the file at `path`.
     pub(crate) fn parse(text: &str, path: &str) -> Result<Self, ConnectionError> {
         let connection: Self =
             serde_json::from_str(text).map_err(|source| ConnectionError::Invalid {
@@ -87,7 +87,7 @@ impl Connection {
         }
     }
 
-    /// Where the socket of `port` binds.
+    /// The endpoint of the socket with this `port`.
     pub(crate) fn endpoint(&self, port: u16) -> String {
         match (self.transport.as_str(), self.ip.as_str()) {
             ("ipc", path) => format!("ipc://{path}-{port}"),

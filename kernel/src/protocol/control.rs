@@ -1,4 +1,4 @@
-//! The control channel, which no cell holds up: interrupts, usage, shutdown.
+//! The control channel, which no cell blocks: interrupts, usage, shutdown.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use super::message::Message;
 use crate::process::lifetime::{cut_off, ignore_termination, interrupt};
 use crate::process::usage::Usage;
 
-/// How long a language that has been told to end may take. jupyter_client sends
+/// Time for the language to end after a shutdown request. jupyter_client sends
 /// SIGTERM after 2.5 s and SIGKILL after 5.
 const GRACE: Duration = Duration::from_secs(4);
-/// Between interrupts of a cell that is to give way.
+/// Time between interrupts of a cell that does not stop.
 const AGAIN: Duration = Duration::from_millis(300);
 
-/// Answers a message of the control channel; what only the language can answer
-/// goes to its side lane.
+/// Answers a message of the control channel. Requests that only the language
+/// can answer go to its side lane.
 pub(crate) fn handle(channels: &Channels, usage: &mut Usage, message: Message) {
     let content = match message.header.msg_type.as_str() {
         "interrupt_request" => {
@@ -48,8 +48,8 @@ pub(crate) fn handle(channels: &Channels, usage: &mut Usage, message: Message) {
     channels.answer(&message, &content);
 }
 
-/// Tells the language to end, strikes the cell that runs until it gives way, and
-/// ends the process if it does not end by itself.
+/// Tells the language to end, interrupts the running cell until it stops, and
+/// ends the process if it does not end on its own.
 pub(crate) fn shut_down(channels: &Channels) {
     channels.end();
     if channels.embedded {

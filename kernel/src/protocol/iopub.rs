@@ -1,6 +1,5 @@
-//! Everything that all front ends see, in the order in which it was said. Text
-//! written to a stream is gathered for 40 ms, and always leaves before any
-//! later message.
+//! The messages that all front ends see, in order. Text written to a stream is
+//! collected for 40 ms, and is always sent before any later message.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -17,7 +16,7 @@ use crate::transport::publisher::Publisher;
 
 const GATHER: Duration = Duration::from_millis(40);
 
-/// The sending side; clones share it.
+/// The sending side; clones share its state.
 #[derive(Clone)]
 pub(crate) struct IoPub {
     streams: Streams,
@@ -48,7 +47,7 @@ impl IoPub {
         Ok(iopub)
     }
 
-    /// From here on, what reaches the file descriptors 1 and 2 is text too.
+    /// From now on, output of file descriptors 1 and 2 is sent as stream text.
     pub(crate) fn capture(&self) -> std::io::Result<()> {
         let streams = self.streams.clone();
         let capture = Capture::start(move |name, text, parent| {
@@ -60,15 +59,15 @@ impl IoPub {
         Ok(())
     }
 
-    /// What is written to the descriptors from here on, also by processes that
-    /// inherit them, answers `parent`.
+    /// From now on, output of the descriptors, also from processes that inherit
+    /// them, belongs to `parent`.
     pub(crate) fn begin_cell(&self, parent: &Arc<str>) {
         if let Some(capture) = self.capture.get() {
             capture.begin(parent);
         }
     }
 
-    /// No cell runs any more.
+    /// Records that no cell runs any more.
     pub(crate) fn end_cell(&self) {
         if let Some(capture) = self.capture.get() {
             capture.end();
@@ -76,7 +75,7 @@ impl IoPub {
     }
 
     /// Sends a message after all text written before it. Blocks while a
-    /// subscriber is far behind; not for async code.
+    /// subscriber is far behind, so it must not be called from async code.
     pub(crate) fn publish(
         &self,
         msg_type: &str,
@@ -100,19 +99,19 @@ impl IoPub {
         self.streams.append(name, text, parent);
     }
 
-    /// The same without ever waiting; whether it was done.
+    /// The same without blocking; returns whether it was done.
     pub(crate) fn try_write(&self, name: &'static str, text: &str, parent: &Arc<str>) -> bool {
         self.capture.get().is_none_or(Capture::is_quiet)
             && self.streams.try_append(name, text, parent)
     }
 
-    /// Hands over what has been written so far.
+    /// Sends the text written so far.
     pub(crate) fn flush(&self) {
         self.catch_up();
         self.streams.flush();
     }
 
-    /// Waits until everything published so far is with the transport.
+    /// Waits until the transport has everything that was published.
     pub(crate) fn settle(&self, at_most: Duration) {
         self.flush();
         self.streams.settle(at_most);
@@ -125,8 +124,9 @@ impl IoPub {
     }
 }
 
-/// Tells a new subscriber that from here on it misses nothing (JEP 65), and
-/// the first of all that the kernel has started.
+/// The welcome message of a new subscription (JEP 65), after which it misses
+/// nothing. The first subscriber of all also gets the kernel's status
+/// `starting`.
 fn greeting(signer: Signer) -> impl Fn(&[u8]) -> Vec<Vec<Bytes>> {
     let started = Mutex::new(false);
     move |topic| {

@@ -1,4 +1,4 @@
-//! What a kernel says of itself: `kernel_info_reply` and `connect_reply`.
+//! The kernel's description of itself: `kernel_info_reply` and `connect_reply`.
 
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
-//! Requests that wait for the language: a queue, here a lane, for each of its
-//! threads. Cells wait for each other. Completion and the like, and what a
-//! debugger asks, have a lane of their own and do not wait for cells.
+//! Queues of requests that wait for the language, here called lanes, one for each
+//! of its threads. Cells wait for each other. Completion, inspection and the
+//! debugger's requests have their own lanes, and do not wait for cells.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::message::{Channel, Message};
 
-/// What can be answered beside a cell.
+/// Requests that can be answered while a cell is running.
 const QUESTIONS: [&str; 5] = [
     "complete_request",
     "inspect_request",
@@ -19,7 +19,7 @@ const QUESTIONS: [&str; 5] = [
     "comm_info_request",
 ];
 
-/// A queue, and the descriptor that wakes the event loop which empties it.
+/// A queue, and a descriptor that wakes the event loop which empties it.
 #[derive(Debug)]
 pub struct Lane {
     queue: Mutex<Queue>,
@@ -34,7 +34,7 @@ struct Queue {
 }
 
 impl Lane {
-    /// One that only its owner feeds.
+    /// A lane that only its owner adds to.
     pub fn new() -> io::Result<Self> {
         // SAFETY: the descriptor is new and nobody else's.
         let bell = unsafe {
@@ -51,13 +51,13 @@ impl Lane {
         })
     }
 
-    /// Readable when there may be a request, or the lane has ended; to be read
-    /// as an eventfd.
+    /// An eventfd. It is readable when there may be a request, or when the lane
+    /// has ended.
     pub fn fd(&self) -> RawFd {
         self.bell.as_raw_fd()
     }
 
-    /// The next request, to be followed by [`Self::done`].
+    /// The next request; call [`Self::done`] after answering it.
     pub fn next(&self) -> Option<Message> {
         let mut queue = self.queue();
         let next = queue.waiting.pop_front();
@@ -65,7 +65,7 @@ impl Lane {
         next
     }
 
-    /// The next message to a comm, before all that waits: for a cell that
+    /// The next message to a comm, before all other requests: for a cell that
     /// awaits.
     pub fn next_comm(&self) -> Option<Message> {
         let mut queue = self.queue();
@@ -73,12 +73,12 @@ impl Lane {
         queue.waiting.remove(at)
     }
 
-    /// The request has been answered.
+    /// Records that the request was answered.
     pub fn done(&self) {
         self.queue().working = false;
     }
 
-    /// Whether nothing will come any more.
+    /// Whether no more requests will come.
     pub fn ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
@@ -114,9 +114,9 @@ static ONE: u64 = 1;
 /// All lanes of a kernel.
 #[derive(Debug)]
 pub(crate) struct Lanes {
-    /// Cells and comms.
+    /// Cells and comm messages.
     pub(crate) main: Arc<Lane>,
-    /// What must not wait for a cell.
+    /// Requests that must not wait for a cell.
     pub(crate) side: Arc<Lane>,
     subshells: Mutex<BTreeMap<String, Arc<Lane>>>,
 }
@@ -130,9 +130,9 @@ impl Lanes {
         })
     }
 
-    /// Gives a message to its lane, or back if it names a subshell that does
-    /// not exist. Comms are the main thread's, whatever subshell they come
-    /// through: widgets and matplotlib expect to be alone.
+    /// Puts a message into its lane, or returns it if it names an unknown
+    /// subshell. Comm messages always go to the main thread, even if they come
+    /// through a subshell: widgets and matplotlib are not thread-safe.
     pub(crate) fn push(&self, message: Message) -> Option<Message> {
         let kind = message.header.msg_type.as_str();
         if message.parent.channel == Channel::Control {
@@ -160,7 +160,7 @@ impl Lanes {
         Ok((id, lane))
     }
 
-    /// Whether there was such a subshell.
+    /// Closes a subshell; returns whether it existed.
     pub(crate) fn close_subshell(&self, id: &str) -> bool {
         let lane = self.subshells().remove(id);
         lane.inspect(|lane| lane.end()).is_some()

@@ -1,4 +1,4 @@
-//! A message that has been received, and what it takes to answer it.
+//! A received message, and what is needed to reply to it.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-/// The protocol that we speak.
+/// The protocol version that we implement.
 pub(crate) const VERSION: &str = "5.4";
-/// The parent header of what answers nothing.
+/// The parent header of messages that answer no request.
 pub const NO_PARENT: &str = "{}";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,13 +32,13 @@ pub struct Header {
     pub subshell_id: Option<String>,
 }
 
-/// What is no string is a name by its JSON, of nobody.
+/// Reads an id; any JSON value that is not a string becomes its JSON text.
 fn name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     let told = Option::<Box<RawValue>>::deserialize(from)?;
     Ok(told.map(|told| serde_json::from_str(told.get()).unwrap_or(told.get().to_owned())))
 }
 
-/// The socket that a message came by, and its answer leaves by.
+/// The channel of a message; its reply goes to the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
     Shell,
@@ -46,8 +46,8 @@ pub enum Channel {
     Stdin,
 }
 
-/// What a message answers: its request's header, byte for byte, and the way
-/// back to whoever sent it.
+/// The request that a message answers: its header, byte for byte, and its
+/// sender.
 #[derive(Debug)]
 pub struct Parent {
     pub channel: Channel,
@@ -55,7 +55,7 @@ pub struct Parent {
     pub identities: Vec<Bytes>,
 }
 
-/// A message received.
+/// A received message.
 #[derive(Debug, Clone)]
 pub struct Message {
     pub header: Header,

@@ -1,5 +1,5 @@
-//! Logs messages that are refused, a few lines of each kind a second: strangers
-//! can send them without end, and must not fill the disk.
+//! Logs rejected messages, at most a few lines of each kind per second. Anybody can
+//! send any number of them, and they must not fill the disk.
 
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
@@ -10,12 +10,12 @@ use super::signer::WireError;
 use crate::process::log::log;
 
 const SPAN: Duration = Duration::from_secs(1);
-/// Lines of one kind in that time.
+/// Log lines of one kind in that time.
 const MOST: usize = 20;
 
 #[derive(Default)]
 pub(crate) struct Refusals {
-    /// Since when, and how many, by their kind.
+    /// For each kind: the start of the period, and the number of lines.
     told: Mutex<HashMap<Discriminant<WireError>, (Instant, usize)>>,
 }
 

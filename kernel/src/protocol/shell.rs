@@ -1,4 +1,5 @@
-//! The shell channel: what is answered at once, and what waits for the language.
+//! The shell channel: which requests are answered at once, and which wait for the
+//! language.
 
 use serde_json::json;
 

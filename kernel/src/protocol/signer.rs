@@ -1,5 +1,5 @@
-//! A message on the wire: routing frames, a delimiter, a signature over four
-//! JSON frames, and binary buffers.
+//! A message on the wire: routing frames, a delimiter, a signature over four JSON
+//! frames, and binary buffers.
 //! <https://jupyter-client.readthedocs.io/en/stable/messaging.html#the-wire-protocol>
 
 use std::collections::{HashSet, VecDeque};
@@ -13,7 +13,7 @@ use sha2::Sha256;
 use super::message::{Channel, Header, Message, Parent, VERSION};
 
 const DELIMITER: &[u8] = b"<IDS|MSG>";
-/// Signatures remembered, against replays.
+/// Number of remembered signatures, to detect replays.
 const REMEMBERED: usize = 1 << 16;
 
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +35,8 @@ pub enum WireError {
 
 type Digest = [u8; 32];
 
-/// Signs and checks with the connection's key. Clones share the memory of what
-/// has been seen.
+/// Signs and verifies with the connection's key. Clones share the remembered
+/// signatures.
 #[derive(Clone)]
 pub struct Signer {
     mac: Option<Hmac<Sha256>>,
@@ -45,7 +45,7 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// An empty key neither signs nor checks.
+    /// With an empty key, messages are neither signed nor verified.
     pub fn new(key: &str) -> Self {
         let mac = (!key.is_empty()).then(|| Hmac::new_from_slice(key.as_bytes()).ok());
         Self {
@@ -55,7 +55,7 @@ impl Signer {
         }
     }
 
-    /// The frames of a message of ours. `parent` is the JSON of the header that
+    /// The frames of a message to send. `parent` is the JSON of the header that
     /// it answers, `{}` for none.
     pub fn encode(
         &self,
@@ -86,8 +86,8 @@ impl Signer {
         frames
     }
 
-    /// Takes a message apart; one that is not properly signed, or that was seen
-    /// before, is refused.
+    /// Parses a received message. Rejects it if its signature is wrong or was
+    /// seen before.
     pub fn decode(&self, channel: Channel, mut frames: Vec<Bytes>) -> Result<Message, WireError> {
         let at = frames
             .iter()

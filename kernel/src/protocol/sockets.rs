@@ -24,7 +24,7 @@ pub enum KernelError {
     },
 }
 
-/// All but the heartbeat, which needs nobody.
+/// All sockets except the heartbeat, which runs on its own.
 pub(crate) struct Sockets {
     pub(crate) iopub: IoPub,
     pub(crate) shell: Router,
@@ -35,7 +35,7 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    /// Binds all five where the connection file says.
+    /// Binds all five sockets to the addresses in the connection file.
     pub(crate) async fn bind(
         connection: &Connection,
         signer: &Signer,
@@ -68,7 +68,7 @@ async fn bind_iopub(connection: &Connection, signer: &Signer) -> Result<IoPub, K
     })
 }
 
-/// A socket, and where every valid message of it arrives.
+/// Binds a socket, and passes on every valid message.
 async fn bind_channel(
     connection: &Connection,
     signer: &Signer,

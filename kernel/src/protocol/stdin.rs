@@ -1,4 +1,4 @@
-//! `input()`: a question to the front end that sent the running cell.
+//! `input()`: asks the front end that sent the running cell.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -14,7 +14,7 @@ use crate::transport::router::Router;
 
 const TICK: Duration = Duration::from_millis(40);
 
-/// How a question ended.
+/// The result of a request for input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Input {
     Line(String),
@@ -41,8 +41,8 @@ impl Stdin {
         }
     }
 
-    /// Asks and waits; `interrupted` is asked every 40 ms. Answers to earlier
-    /// questions that nobody waits for any more are dropped first.
+    /// Asks and waits; `interrupted` is called every 40 ms. Late answers to
+    /// earlier requests are dropped first.
     pub(crate) fn ask(
         &self,
         prompt: &str,
@@ -74,7 +74,7 @@ impl Stdin {
     }
 }
 
-/// The line in the content of an answer, if it is one.
+/// The line in the content of an answer, if it is an answer.
 pub(crate) fn line(content: &[u8]) -> Option<String> {
     let reply: Reply = serde_json::from_slice(content).ok()?;
     Some(reply.value)

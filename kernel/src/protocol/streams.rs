@@ -1,5 +1,5 @@
-//! Text for the streams `stdout` and `stderr`, gathered, and the messages of
-//! iopub between it, in the order in which they were said.
+//! Collects text for the streams `stdout` and `stderr`, and keeps it in order with
+//! the other messages on iopub.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use serde_json::json;
 use super::signer::Signer;
 use crate::transport::publisher::Publisher;
 
-/// Gathered text beyond which a writer waits for the front end.
+/// Writers wait for the front end if there is more collected text than this.
 const FULL: usize = 1 << 20;
 
 /// Clones share the text.
@@ -50,7 +50,7 @@ impl Streams {
     }
 
     /// Sends a message after all text written before it. Blocks while a
-    /// subscriber is far behind; not for async code.
+    /// subscriber is far behind, so it must not be called from async code.
     pub(super) fn publish(
         &self,
         msg_type: &str,
@@ -74,7 +74,7 @@ impl Streams {
         }
     }
 
-    /// The same without ever waiting; whether it was done.
+    /// The same without blocking; returns whether it was done.
     pub(super) fn try_append(&self, name: &'static str, text: &str, parent: &Arc<str>) -> bool {
         let Ok(mut gathered) = self.gathered.text.try_lock() else {
             return false;
@@ -86,7 +86,7 @@ impl Streams {
         fits
     }
 
-    /// Hands over what has been written so far.
+    /// Sends the text written so far.
     pub(super) fn flush(&self) {
         self.drain(&mut self.lock());
     }
@@ -100,7 +100,7 @@ impl Streams {
         }
     }
 
-    /// Waits until everything published so far is with the transport.
+    /// Waits until the transport has everything that was published.
     pub(super) fn settle(&self, at_most: Duration) {
         self.publisher.settle(at_most);
     }

@@ -1,9 +1,9 @@
-//! How much memory is asked for, in tests.
+//! Counts the memory that is allocated, for tests.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// Remembers the largest piece that each thread has asked for.
+/// Records the largest allocation of each thread.
 struct Watched;
 
 #[global_allocator]
@@ -39,8 +39,7 @@ unsafe impl GlobalAlloc for Watched {
     }
 }
 
-/// The size of the largest piece of memory that `work` asks for, all of which
-/// happens in this thread.
+/// The size of the largest allocation during `work`, which runs in this thread.
 pub(super) fn largest_piece<F: Future>(work: F) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,5 +1,5 @@
-//! How much memory a listener reserves for what a stranger claims to send: ours,
-//! and that of zeromq.
+//! Tests how much memory a listener reserves when a peer announces a large frame:
+//! ours, and that of zeromq.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,11 +10,11 @@ use super::router::Router;
 use super::zmtp::{COMMAND, LONG};
 
 const CLAIMED: usize = 1 << 30;
-/// What a reader may ask for before it knows what comes.
+/// What a reader may allocate before it knows what comes.
 const USUAL: usize = 1 << 17;
 
-/// Greets, claims that a command of a GiB follows, and sends no more; ends when
-/// the listener has hung up.
+/// Sends a greeting, announces a command of 1 GiB, and sends nothing more. Ends
+/// when the listener closes the connection.
 async fn claim(endpoint: &str) {
     let address = endpoint.trim_start_matches("tcp://");
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -39,7 +39,8 @@ fn our_listener_reserves_only_what_has_arrived() {
     assert!(reserved <= USUAL, "it reserved {reserved} bytes");
 }
 
-/// A reason for a transport of our own, which ends when this fails.
+/// One reason for writing our own transport. It no longer holds when this test
+/// fails.
 #[test]
 fn the_listener_of_zeromq_reserves_what_a_stranger_claims() {
     let reserved = largest_piece(async {

@@ -1,6 +1,6 @@
-//! CurveZMQ (<https://rfc.zeromq.org/spec/26/>): only who knows the kernel's
-//! public key can speak to it, and nobody can listen. A client's own key is not
-//! asked for: who holds the kernel's may connect.
+//! CurveZMQ (<https://rfc.zeromq.org/spec/26/>): only those who know the kernel's
+//! public key can talk to it, and nobody can listen. The client's own key is not
+//! checked: whoever has the kernel's key can connect.
 
 use std::io::{self, ErrorKind::InvalidData};
 
@@ -9,9 +9,9 @@ use crypto_box::aead::Aead;
 use crypto_box::{KEY_SIZE, Nonce, SalsaBox, SecretKey};
 
 const MESSAGE: &[u8] = b"\x07MESSAGE";
-/// Bytes of a nonce that a message brings along.
+/// Bytes of the nonce in a message.
 pub(super) const SHORT: usize = 8;
-/// Those of a nonce that is used once.
+/// Bytes of a nonce that is used once.
 pub(super) const LONG: usize = 16;
 
 /// The kernel's key pair.
@@ -26,7 +26,7 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// From a connection file's `curve_secretkey`; `None` if it is no key.
+    /// From a connection file's `curve_secretkey`; `None` if it is not a key.
     pub(crate) fn new(z85: &str) -> Option<Self> {
         let bytes: [u8; KEY_SIZE] = z85::decode(z85).ok()?.try_into().ok()?;
         let secret = bytes.into();
@@ -34,7 +34,7 @@ impl Keys {
     }
 }
 
-/// What encrypts one direction of a connection.
+/// Encrypts one direction of a connection.
 pub(crate) struct Half {
     between: SalsaBox,
     name: &'static [u8; LONG],
@@ -52,7 +52,7 @@ impl Half {
         }
     }
 
-    /// The body of the frame that carries a frame.
+    /// Encrypts a frame: the body of the frame that carries it.
     pub(crate) fn seal(&mut self, flags: u8, frame: &[u8]) -> io::Result<Bytes> {
         self.count += 1;
         let nonce = self.count.to_be_bytes();
@@ -61,7 +61,7 @@ impl Half {
         Ok([MESSAGE, &nonce, &sealed].concat().into())
     }
 
-    /// Flags and body of the frame in a frame's body.
+    /// Decrypts the body of a frame: the flags and body of the frame inside.
     pub(crate) fn open(&mut self, body: &[u8]) -> io::Result<(u8, Bytes)> {
         let rest = body.strip_prefix(MESSAGE).ok_or(InvalidData)?;
         let (nonce, sealed) = rest.split_at_checked(SHORT).ok_or(InvalidData)?;

@@ -1,5 +1,5 @@
-//! The handshake of CurveZMQ, the server's side: HELLO, WELCOME, INITIATE and
-//! READY (<https://rfc.zeromq.org/spec/26/>).
+//! The server's side of the CurveZMQ handshake: HELLO, WELCOME, INITIATE and READY
+//! (<https://rfc.zeromq.org/spec/26/>).
 
 use std::io::{self, ErrorKind::InvalidData};
 
@@ -13,8 +13,9 @@ use super::zmtp::{COMMAND, Reader, Writer, read_frame, write_command};
 const VERSION: [u8; 2] = [1, 0];
 const COOKIE: usize = 96;
 
-/// After the greetings: exchanges keys for this connection and `properties`;
-/// gives the client's properties, what opens its messages and what seals ours.
+/// After the greetings: exchanges keys for this connection, and properties.
+/// Returns the client's properties, the key that decrypts its messages, and the
+/// key that encrypts ours.
 pub(crate) async fn shake_hands(
     read: &mut Reader,
     write: &mut Writer,
@@ -66,7 +67,7 @@ pub(crate) async fn shake_hands(
     ))
 }
 
-/// What follows the name of the command that must come now.
+/// Reads a command that must have this name; returns what follows the name.
 async fn command(read: &mut Reader, name: &[u8]) -> io::Result<Bytes> {
     let (flags, body) = read_frame(read).await?;
     if flags & COMMAND == 0 || !body.starts_with(name) {
@@ -75,7 +76,7 @@ async fn command(read: &mut Reader, name: &[u8]) -> io::Result<Bytes> {
     Ok(body.slice(name.len()..))
 }
 
-/// The rest of a command, read field by field.
+/// The rest of a command, to be read field by field.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {

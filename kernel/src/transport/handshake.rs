@@ -1,5 +1,5 @@
-//! How a connection begins (<https://rfc.zeromq.org/spec/23/>): greetings, the
-//! handshake of the mechanism, and what each side says of itself.
+//! The start of a connection (<https://rfc.zeromq.org/spec/23/>): greetings, the
+//! handshake of the security mechanism, and the properties that each side sends.
 
 use std::io::{self, ErrorKind::InvalidData};
 use std::time::Duration;
@@ -11,11 +11,11 @@ use super::curve::Keys;
 use super::curve_handshake;
 use super::zmtp::{COMMAND, Reader, Writer, read_frame, write_command};
 
-/// Who has not introduced itself by then is no peer. libzmq waits as long.
+/// Time for the handshake; the same as in libzmq.
 const INTRODUCTION: Duration = Duration::from_secs(30);
 
-/// Greetings and READY commands of both sides, encrypted from then on if there
-/// are `keys`; gives the peer's identity, which may be empty.
+/// Exchanges greetings and READY commands; with `keys`, everything after that
+/// is encrypted. Returns the peer's identity, which can be empty.
 pub(crate) async fn shake_hands(
     read: &mut Reader,
     write: &mut Writer,
@@ -62,7 +62,7 @@ async fn introduce(
     Ok(Bytes::copy_from_slice(identity))
 }
 
-/// The value of a property of READY; empty if it is missing, none if the
+/// The value of a property in READY: empty if it is missing, `None` if the
 /// properties are malformed.
 fn property<'a>(mut rest: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let mut found = &b""[..];

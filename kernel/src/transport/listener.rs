@@ -1,4 +1,4 @@
-//! Accepting connections, over TCP or Unix sockets.
+//! Accepts connections, over TCP or Unix sockets.
 
 use std::future::Future;
 use std::io;
@@ -8,12 +8,12 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::zmtp::{Reader, Writer, reader, writer};
 
-/// Until a connection is accepted again for which no descriptor was left.
+/// Delay before accepting again, if no file descriptor was left.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts connections at `tcp://IP:PORT` or `ipc://PATH`; each is served by a
-/// task of its own, whose errors are its peer's. Gives the endpoint, in which the
-/// port 0 has become the one that was chosen.
+/// Accepts connections at `tcp://IP:PORT` or `ipc://PATH`. Each is served by
+/// its own task; an error ends only that connection. Returns the endpoint, with
+/// the actual port if the port was 0.
 pub(super) async fn accept<F>(
     endpoint: &str,
     serve: impl Fn(Reader, Writer) -> F + Send + 'static,

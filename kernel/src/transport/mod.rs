@@ -1,10 +1,10 @@
-//! ZeroMQ as far as a kernel needs it: ZMTP 3.0 with the mechanisms NULL and
+//! The part of ZeroMQ that a kernel needs: ZMTP 3.0 with the mechanisms NULL and
 //! CURVE, ROUTER and XPUB sockets.
 //!
-//! It is ours because strangers can send to it, and because one front end that
+//! We wrote it because anybody can send to a kernel, and because one front end that
 //! stops reading must not cost the others a message. No library does all of this:
-//! it speaks CURVE, reserves only what has arrived, and bounds its queues in bytes.
-//! `docs/kernel.md` compares them in "Why not a ZeroMQ library".
+//! it needs CURVE, memory only for data that has arrived, and queues limited in
+//! bytes. `docs/kernel.md` compares libraries in "Why not a ZeroMQ library".
 
 #[cfg(test)]
 mod allocations;

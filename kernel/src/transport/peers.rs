@@ -1,5 +1,5 @@
-//! The queue of each peer, and the task that writes it. Nothing is dropped while
-//! the peer is connected: producers wait while it is too far behind.
+//! The queue of each peer, and the task that sends it. While a peer is connected,
+//! none of its messages are dropped: if it is too far behind, producers wait.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -13,21 +13,21 @@ use tokio::sync::Notify;
 
 use super::zmtp::{Writer, encode};
 
-/// A peer that others wait for and that takes nothing for so long is
+/// If others wait for a peer and it takes nothing for this long, it is
 /// disconnected.
 const STALLED: Duration = Duration::from_secs(10);
 
 pub(crate) struct Peer {
     state: Mutex<State>,
-    /// The queue has something, or the peer is to go.
+    /// Signals that the queue has something, or that the peer must go.
     wake: Notify,
-    /// The peer has taken something.
+    /// Signals that the peer has taken something.
     taken: Notify,
 }
 
 struct State {
     queue: VecDeque<Arc<[Bytes]>>,
-    /// Bytes in the queue and in the hands of the task that writes.
+    /// Bytes in the queue and in the task that writes.
     behind: usize,
     progress: Instant,
     gone: bool,
@@ -37,7 +37,7 @@ struct State {
 #[derive(Default)]
 pub(crate) struct Peers {
     list: Mutex<Vec<Arc<Peer>>>,
-    /// A queue has become shorter, or a peer has left.
+    /// Signals that a queue has become shorter, or that a peer has left.
     shorter: Condvar,
 }
 
@@ -52,7 +52,7 @@ impl Peers {
         self.shorter.notify_all();
     }
 
-    /// Waits until nobody is more than `bytes` behind, or it is too late.
+    /// Waits until nobody is more than `bytes` behind, or until `until`.
     pub(crate) fn wait(&self, bytes: usize, until: Option<Instant>) {
         let mut peers = self.list();
         loop {
@@ -78,9 +78,9 @@ impl Peers {
         }
     }
 
-    /// Writes what the peer is given until it goes.
+    /// Sends the peer's queue until the peer goes.
     pub(crate) async fn deliver(&self, peer: &Peer, write: Writer) -> io::Result<()> {
-        /// What a waiting producer should learn of at once.
+        /// After this many bytes, waiting producers are notified.
         const CONFIRMED: usize = 8 << 20;
         let Writer {
             stream,
@@ -145,15 +145,16 @@ impl Peer {
         self.wake.notify_one();
     }
 
-    /// Waits until the peer is no more than `bytes` behind: who does not take what
-    /// it is told is not listened to either. For one task at a time.
+    /// Waits until the peer is at most `bytes` behind: if a peer does not take
+    /// its replies, we do not read its requests. Only one task at a time can
+    /// wait.
     pub(crate) async fn keeps_up(&self, bytes: usize) {
         while self.state().behind > bytes {
             self.taken.notified().await;
         }
     }
 
-    /// A write that took place, unless the peer is to go before.
+    /// Runs a write, unless the peer must go first.
     async fn unless_gone(&self, write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
         tokio::pin!(write);
         loop {
@@ -176,8 +177,8 @@ impl Peer {
     }
 }
 
-/// What a message takes of memory. Empty frames count too: who sends nothing else
-/// is behind, and must be flushed.
+/// The memory of a message. Empty frames count too, so that a queue of nothing
+/// else is not taken for an empty one.
 fn size(message: &[Bytes]) -> usize {
     message.iter().map(|f| f.len() + size_of::<Bytes>()).sum()
 }

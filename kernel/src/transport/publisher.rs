@@ -1,7 +1,7 @@
 //! The XPUB socket of iopub (<https://rfc.zeromq.org/spec/29/>). Each subscriber
-//! has a queue of its own, of which nothing is dropped. A producer waits while a
-//! subscriber is far behind; one that then takes nothing for ten seconds, as a
-//! suspended front end does, is disconnected.
+//! has its own queue, and no message in it is dropped. If a subscriber is far
+//! behind, producers wait. If it then takes nothing for ten seconds, as a suspended
+//! front end does, it is disconnected.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,13 +16,13 @@ use super::listener::accept;
 use super::peers::{Peer, Peers};
 use super::zmtp::{Reader, Writer, read_message};
 
-/// Bytes that a subscriber may be behind before producers wait for it.
+/// A subscriber can be this many bytes behind before producers wait.
 const BEHIND: usize = 64 << 20;
-/// No front end asks for nearly as much.
+/// Limit on the topics of a subscriber. No front end needs nearly as many.
 const MOST_TOPICS: usize = 1000;
 const LONGEST_TOPIC: usize = 1000;
 
-/// What a new subscriber to a topic is told.
+/// The messages for a new subscriber to a topic.
 type Greeting = dyn Fn(&[u8]) -> Vec<Vec<Bytes>> + Send + Sync;
 
 /// Clones share the socket.
@@ -33,15 +33,15 @@ pub(crate) struct Publisher {
 
 struct Shared {
     peers: Peers,
-    /// By the peers' addresses in memory.
+    /// Topics of each peer, by its address in memory.
     topics: Mutex<HashMap<usize, Vec<Bytes>>>,
     greeting: Box<Greeting>,
     keys: Option<Arc<Keys>>,
 }
 
 impl Publisher {
-    /// `greeting` makes the messages that a new subscription to a topic gets
-    /// before all others.
+    /// `greeting` makes the messages that a new subscription receives before
+    /// all others.
     pub(crate) fn new(
         keys: Option<Arc<Keys>>,
         greeting: impl Fn(&[u8]) -> Vec<Vec<Bytes>> + Send + Sync + 'static,
@@ -55,7 +55,7 @@ impl Publisher {
         Self { shared }
     }
 
-    /// Gives where it listens.
+    /// Starts listening; returns the endpoint.
     pub(crate) async fn listen(&self, endpoint: &str) -> io::Result<String> {
         let serving = self.clone();
         accept(endpoint, move |read, write| {
@@ -64,7 +64,7 @@ impl Publisher {
         .await
     }
 
-    /// Serves one peer until it goes.
+    /// Serves one peer until it disconnects.
     pub(crate) async fn serve(self, read: Reader, write: Writer) -> io::Result<()> {
         self.shared.serve(read, write).await
     }
@@ -74,8 +74,9 @@ impl Publisher {
         self.shared.peers.list().is_empty() && self.shared.topics().is_empty()
     }
 
-    /// Sends to all who have subscribed to the topic, the first frame. Blocks
-    /// while one of them is far behind; not for async code.
+    /// Sends to all who have subscribed to the topic, which is the first frame.
+    /// Blocks while one of them is far behind, so it must not be called from
+    /// async code.
     pub(crate) fn publish(&self, frames: &[Bytes]) {
         let Some(topic) = frames.first() else { return };
         let message: Arc<[Bytes]> = frames.into();
@@ -92,7 +93,7 @@ impl Publisher {
         self.shared.peers.wait(BEHIND, None);
     }
 
-    /// Waits until all that was published is with the transport.
+    /// Waits until the transport has everything that was published.
     pub(crate) fn settle(&self, at_most: Duration) {
         self.shared.peers.wait(0, Some(Instant::now() + at_most));
     }
@@ -161,7 +162,7 @@ mod tests {
 
     /// A publisher that greets each subscription to `topic` with `topic welcome`.
     struct Station {
-        /// Has the tasks of its connections, which end with it.
+        /// Runs the tasks of its connections, which end with it.
         _runtime: Runtime,
         endpoint: String,
         publisher: Publisher,
@@ -185,7 +186,7 @@ mod tests {
             self.publisher.publish(&[Bytes::from(message.to_owned())]);
         }
 
-        /// A subscriber that has been greeted.
+        /// A subscriber that has received its welcome.
         async fn subscriber(&self, topics: &[&str]) -> SubSocket {
             let mut subscriber = SubSocket::new();
             subscriber.connect(&self.endpoint).await.unwrap();
@@ -294,8 +295,8 @@ mod tests {
         });
     }
 
-    /// A kernel that is started again has the same port, and its front ends say
-    /// again what they want to hear.
+    /// A restarted kernel has the same port, and its front ends subscribe
+    /// again.
     #[test]
     fn a_subscriber_finds_a_publisher_that_is_started_again() {
         let front_end = Runtime::new().unwrap();

@@ -1,5 +1,5 @@
-//! ROUTER sockets (<https://rfc.zeromq.org/spec/28/>): each message comes with
-//! the identity of its sender in front, and leaves for the one in front.
+//! ROUTER sockets (<https://rfc.zeromq.org/spec/28/>): the first frame of each
+//! message is the identity of its sender or receiver.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,7 +15,8 @@ use super::listener::accept;
 use super::peers::{Peer, Peers};
 use super::zmtp::{Reader, Writer, read_message};
 
-/// Bytes of answers that a peer may leave unread and go on asking.
+/// Bytes of replies that a peer can leave unread before we stop reading its
+/// requests.
 const UNREAD: usize = 8 << 20;
 
 /// Clones share the socket.
@@ -43,8 +44,8 @@ impl Router {
         }
     }
 
-    /// Feeds `take` with the frames of every message; it must not block. Gives
-    /// where it listens.
+    /// Calls `take` with the frames of every message; it must not block.
+    /// Returns the endpoint.
     pub(crate) async fn listen(
         &self,
         endpoint: &str,
@@ -57,7 +58,8 @@ impl Router {
         .await
     }
 
-    /// Sends to the peer of the first frame; who has left gets nothing.
+    /// Sends to the peer that the first frame names; if it has left, the
+    /// message is dropped.
     pub(crate) fn send(&self, frames: &[Bytes]) {
         let Some((identity, rest)) = frames.split_first() else {
             return;
@@ -67,7 +69,7 @@ impl Router {
         }
     }
 
-    /// Waits until all that was sent is with the transport.
+    /// Waits until the transport has everything that was sent.
     pub(crate) fn settle(&self, at_most: Duration) {
         self.shared.peers.wait(0, Some(Instant::now() + at_most));
     }
@@ -124,9 +126,9 @@ mod tests {
 
     use super::*;
 
-    /// A router that sends everything back to whom it came from.
+    /// A router that sends everything back to its sender.
     struct Echo {
-        /// Has the tasks of its connections, which end with it.
+        /// Runs the tasks of its connections, which end with it.
         _runtime: Runtime,
         endpoint: String,
         router: Router,
@@ -193,8 +195,8 @@ mod tests {
         }
     }
 
-    /// Lengths where the header of a frame changes, where we write a frame on its
-    /// own, and more than any buffer between us holds.
+    /// Frame lengths at which the header changes or frames are written
+    /// separately, and one that exceeds all buffers between the two sides.
     #[test]
     fn frames_of_any_length_arrive_whole() {
         let echo = Echo::start("tcp://127.0.0.1:0");
@@ -272,8 +274,8 @@ mod tests {
         });
     }
 
-    /// As front ends do with the heartbeat, of which a kernel started again has the
-    /// same port.
+    /// Front ends do this with the heartbeat: a restarted kernel has the same
+    /// port.
     #[test]
     fn heartbeats_of_a_req_come_back_also_after_a_restart() {
         let echo = Echo::start("tcp://127.0.0.1:0");

@@ -1,6 +1,6 @@
 //! The frames of ZeroMQ's wire protocol, ZMTP 3.0
-//! (<https://rfc.zeromq.org/spec/23/>), encrypted or not. Strangers send them,
-//! so nothing here grows larger than what has arrived.
+//! (<https://rfc.zeromq.org/spec/23/>), encrypted or not. Anybody can send them, so
+//! buffers never grow beyond the data that has arrived.
 
 use std::io::{self, ErrorKind::InvalidData};
 
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::curve::Half;
 
-/// A message that claims to be larger is refused.
+/// Larger messages are rejected.
 const LARGEST: u64 = 4 << 30;
 const MOST_FRAMES: usize = 1 << 16;
 
@@ -17,13 +17,13 @@ pub(crate) const MORE: u8 = 1;
 pub(crate) const LONG: u8 = 2;
 pub(crate) const COMMAND: u8 = 4;
 
-/// What comes from a peer.
+/// The receiving side of a connection.
 pub(crate) struct Reader {
     pub(crate) stream: Box<dyn AsyncRead + Send + Unpin>,
     pub(crate) opening: Option<Half>,
 }
 
-/// What goes to it.
+/// The sending side of a connection.
 pub(crate) struct Writer {
     pub(crate) stream: Box<dyn AsyncWrite + Send + Unpin>,
     pub(crate) sealing: Option<Half>,
@@ -39,7 +39,7 @@ pub(crate) fn writer(stream: impl AsyncWrite + Send + Unpin + 'static) -> Writer
     Writer { stream, sealing }
 }
 
-/// Writes a command that `parts` make up, of at most 255 bytes.
+/// Writes a command made of `parts`, of at most 255 bytes.
 pub(crate) async fn write_command(write: &mut Writer, parts: &[&[u8]]) -> io::Result<()> {
     let body = parts.concat();
     let length = u8::try_from(body.len()).map_err(|_| InvalidData)?;
@@ -47,7 +47,7 @@ pub(crate) async fn write_command(write: &mut Writer, parts: &[&[u8]]) -> io::Re
     write.stream.write_all(&body).await
 }
 
-/// The frames of the next message; commands are none.
+/// The frames of the next message; commands are skipped.
 pub(crate) async fn read_message(read: &mut Reader) -> io::Result<Vec<Bytes>> {
     let mut frames = Vec::new();
     let mut size = 0;
@@ -67,7 +67,7 @@ pub(crate) async fn read_message(read: &mut Reader) -> io::Result<Vec<Bytes>> {
     }
 }
 
-/// Flags and body of the next frame.
+/// The flags and body of the next frame.
 pub(crate) async fn read_frame(read: &mut Reader) -> io::Result<(u8, Bytes)> {
     let stream = &mut read.stream;
     let flags = stream.read_u8().await?;
@@ -103,7 +103,7 @@ pub(crate) fn encode(frames: &[Bytes], sealing: Option<&mut Half>) -> io::Result
     Ok(pieces)
 }
 
-/// Large frames as they are, all else in one piece.
+/// Large frames as they are, and everything between them joined.
 fn plain(frames: &[Bytes]) -> Vec<Bytes> {
     const LARGE: usize = 1 << 16;
     let mut pieces = Vec::new();

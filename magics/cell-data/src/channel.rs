@@ -1,7 +1,7 @@
-//! One question to the session and its answer. The cell's process inherits a
-//! socket, the door, through which it hands one end of a new connection; the
-//! answer comes on the other. So threads may ask at once, and a cell that was
-//! killed leaves no half an answer to the next.
+//! Sends one request to the session and receives the answer. The cell's process
+//! inherits a socket, the door, and sends one end of a new connection through it;
+//! the answer arrives on the other end. So several threads can ask at once, and a
+//! cell that was killed leaves no partial answer to the next cell.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,12 +14,12 @@ use std::sync::Arc;
 use crate::memory::Mapping;
 use crate::{Error, Result};
 
-/// The variable that holds the door's number.
+/// The variable with the door's file descriptor.
 const DOOR: &str = "SLAF_CELL_DOOR";
-/// Descriptors that one message may carry; Linux takes 253.
+/// File descriptors per message; Linux allows 253.
 const MOST: usize = 250;
 
-/// Sends a text and memory files; gives the answer's.
+/// Sends a text and memory files; returns those of the answer.
 pub(crate) fn ask(text: &str, files: &[Arc<Mapping>]) -> Result<(String, Vec<Arc<Mapping>>)> {
     let door = std::env::var(DOOR)
         .ok()
@@ -72,7 +72,7 @@ fn send(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
     }
 }
 
-/// Everything until the other end closes.
+/// Reads until the other end closes.
 fn receive(socket: &UnixStream) -> io::Result<(Vec<u8>, Vec<File>)> {
     let (mut bytes, mut files) = (Vec::new(), Vec::new());
     let mut block = vec![0; 1 << 16];
@@ -108,7 +108,7 @@ fn receive(socket: &UnixStream) -> io::Result<(Vec<u8>, Vec<File>)> {
     }
 }
 
-/// Room for a control message with [`MOST`] descriptors, aligned.
+/// Aligned space for a control message with [`MOST`] descriptors.
 struct Control([u64; MOST.div_ceil(2) + 4]);
 
 impl Control {

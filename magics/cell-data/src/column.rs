@@ -1,4 +1,4 @@
-//! Between Rust's vectors and Arrow's columns.
+//! Conversion between Rust vectors and Arrow columns.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use arrow_buffer::{ArrowNativeType, ScalarBuffer};
 
 use crate::{Error, Result};
 
-/// A number that columns and matrices hold.
+/// A number type of columns and matrices.
 pub trait Value: ArrowNativeType {
     type Arrow: ArrowPrimitiveType<Native = Self>;
 }
@@ -30,8 +30,8 @@ value!(
     f32 => Float32Type, f64 => Float64Type
 );
 
-/// What is a column: vectors of numbers, truth values and texts, and of options
-/// of them.
+/// What can become a column: vectors of numbers, bools or texts, and vectors of
+/// options of these.
 pub trait Column {
     fn into_array(self) -> ArrayRef;
 }
@@ -72,15 +72,16 @@ macro_rules! column {
 
 column!(bool => BooleanArray, String => StringViewArray, &str => StringViewArray);
 
-/// A column for [`frame`]; a vector of numbers is not copied.
+/// Makes a column for [`frame`]; a vector of numbers is not copied.
 pub fn column(values: impl Column) -> ArrayRef {
     values.into_array()
 }
 
-/// A batch of named columns.
+/// Makes a batch of named columns.
 ///
 /// # Errors
-/// When they differ in length.
+///
+/// The columns differ in length.
 pub fn frame<'a>(columns: impl IntoIterator<Item = (&'a str, ArrayRef)>) -> Result<RecordBatch> {
     let columns: Vec<_> = columns.into_iter().collect();
     if let Some(((first, one), (other, another))) = columns
@@ -100,11 +101,12 @@ pub fn frame<'a>(columns: impl IntoIterator<Item = (&'a str, ArrayRef)>) -> Resu
     Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
 }
 
-/// The numbers of a column: `slaf::values::<f64>(&cells, "total_counts")?`, a slice
-/// that a variable keeps.
+/// The numbers of a column: `slaf::values::<f64>(&cells, "total_counts")?` is a
+/// slice that can be kept in a variable.
 ///
 /// # Errors
-/// When there is no such column, it holds another type, or values are missing.
+///
+/// The column does not exist, has another type, or has missing values.
 pub fn values<T: Value>(batch: &RecordBatch, name: &str) -> Result<ScalarBuffer<T>> {
     let Some(column) = batch.column_by_name(name) else {
         let names: Vec<_> = batch

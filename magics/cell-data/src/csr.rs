@@ -1,4 +1,4 @@
-//! A sparse matrix in rows: scipy's three arrays, mapped.
+//! A sparse matrix in CSR format: scipy's three arrays, mapped into memory.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use arrow_buffer::ScalarBuffer;
 use crate::column::{Value, numbers};
 use crate::{Error, Result};
 
-/// Rows of a sparse matrix: row `i` has the values `values()[row(i)]` in the
-/// columns `indices()[row(i)]`. All three arrays are slices that a variable keeps.
+/// A sparse matrix in CSR format: row `i` has the values `values()[row(i)]` in
+/// the columns `indices()[row(i)]`. All three arrays are slices that can be
+/// kept in variables.
 #[derive(Debug, Clone)]
 pub struct Csr {
     shape: (usize, usize),
@@ -48,7 +49,7 @@ impl Csr {
         })
     }
 
-    /// Rows and columns.
+    /// Number of rows and columns.
     pub fn shape(&self) -> (usize, usize) {
         self.shape
     }
@@ -61,12 +62,12 @@ impl Csr {
         self.shape.1
     }
 
-    /// Stored values.
+    /// Number of stored values.
     pub fn nnz(&self) -> usize {
         self.indices.len()
     }
 
-    /// Where each row begins, and where the last one ends.
+    /// The start of each row, and the end of the last.
     pub fn indptr(&self) -> ScalarBuffer<i64> {
         self.indptr.clone()
     }
@@ -79,12 +80,13 @@ impl Csr {
     /// The stored values, if they are of type `T`: `x.values::<f32>()?`.
     ///
     /// # Errors
-    /// When they are of another type.
+    ///
+    /// They are of another type.
     pub fn values<T: Value>(&self) -> Result<ScalarBuffer<T>> {
         numbers(&self.data, "The matrix")
     }
 
-    /// Where row `i` lies in [`Csr::indices`] and [`Csr::values`].
+    /// The range of row `i` in [`Csr::indices`] and [`Csr::values`].
     pub fn row(&self, i: usize) -> Range<usize> {
         self.indptr[i] as usize..self.indptr[i + 1] as usize
     }

@@ -1,8 +1,8 @@
-//! One sentence for the reader of the cell.
+//! Errors: one sentence for the author of the cell.
 
 use std::fmt;
 
-/// What went wrong, as a sentence.
+/// An error message of one sentence.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error(pub(crate) String);
 
@@ -14,7 +14,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// `unwrap` prints this one.
+/// `unwrap` prints this.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -1,14 +1,14 @@
-//! How columns lie in memory files: each buffer of an array where Arrow has it,
-//! and a text that says which.
+//! The layout of columns in memory files: the buffers of each array as in Arrow,
+//! and a text that describes them.
 //!
-//! Arrow's IPC file would do, but its writer copies every column on the heap
-//! first, and a slice of what is shared would be written again. Here a buffer
-//! that lies in a memory file already is only named.
+//! We do not use Arrow's IPC file format, because its writer first copies every
+//! column to the heap, and would write a slice of shared data again. Here, a buffer
+//! that is already in a memory file is only referenced.
 //!
-//! A column is three kinds of lines: its name, its type in Arrow's notation, and
-//! for the array and each of its children `length offset validity buffers…`, where
-//! a buffer is `file:begin:length`, a validity has its first bit besides, and `-`
-//! is none.
+//! The text has three kinds of lines per column: its name; its type in Arrow's
+//! notation; and for the array and each of its children `length offset validity
+//! buffers…`. A buffer is `file:begin:length`, a validity also has its first bit,
+//! and `-` means none.
 
 use std::fmt::Write;
 use std::str::FromStr;
@@ -22,24 +22,24 @@ use arrow_schema::DataType;
 use crate::memory::{Mapping, store};
 use crate::{Error, Result};
 
-/// Unused bytes that are not worth a copy.
+/// If fewer bytes than this are unused, the array is not copied.
 const SLACK: usize = 1 << 16;
-/// Bytes of columns that go into one file, at least.
+/// Minimum number of bytes of columns per file.
 const GROUP: usize = 16 << 20;
 
 /// Columns in memory files.
 #[derive(Debug, Default)]
 pub struct Shared {
-    /// What [`open`] reads.
+    /// The input of [`open`].
     pub text: String,
     pub files: Vec<Arc<Mapping>>,
-    /// Bytes that were not shared before.
+    /// Bytes that were not shared before, and were copied.
     pub copied: usize,
 }
 
 impl Shared {
-    /// Adds named columns, a group at a time, so that few are there twice and few
-    /// files are needed.
+    /// Adds named columns in groups, so that only a few are in memory twice,
+    /// and few files are needed.
     pub fn add_all(&mut self, columns: impl Iterator<Item = (String, ArrayRef)>) -> Result<()> {
         let (mut group, mut bytes) = (Vec::new(), 0);
         for (name, column) in columns {
@@ -53,7 +53,7 @@ impl Shared {
         self.add(&group)
     }
 
-    /// Adds named columns; those with buffers of their own are copied into one
+    /// Adds named columns; those that are not shared yet are copied into one
     /// new memory file.
     pub fn add(&mut self, columns: &[(String, ArrayRef)]) -> Result<()> {
         let columns = columns
@@ -113,7 +113,7 @@ impl Shared {
     }
 }
 
-/// The columns of a text over mapped files.
+/// Opens the columns that a text describes, over mapped files.
 pub fn open(text: &str, files: &[Arc<Mapping>]) -> Result<Vec<(String, ArrayRef)>> {
     // Not `lines()`: a name may end with a carriage return.
     let mut lines = text.split_terminator('\n');
@@ -137,8 +137,8 @@ fn unescaped(name: &str) -> String {
     .collect()
 }
 
-/// The array without much that it does not use: a slice of a long one is not
-/// worth all of its texts.
+/// The array without large unused parts: a slice of a long array should not
+/// carry all of its texts.
 fn compact(array: &ArrayRef) -> ArrayData {
     let data = array.to_data();
     let mut private = 0;
@@ -165,7 +165,7 @@ fn compact(array: &ArrayRef) -> ArrayData {
     }
 }
 
-/// Visits the buffers of an array and of its children.
+/// Calls `visit` with the buffers of an array and of its children.
 pub fn each_buffer<'a>(data: &'a ArrayData, visit: &mut impl FnMut(&'a [u8])) {
     if let Some(nulls) = data.nulls() {
         visit(nulls.buffer().as_slice());
@@ -178,7 +178,7 @@ pub fn each_buffer<'a>(data: &'a ArrayData, visit: &mut impl FnMut(&'a [u8])) {
     }
 }
 
-/// Visits the buffers in the order of [`each_buffer`].
+/// Describes the buffers, in the order of [`each_buffer`].
 fn describe(data: &ArrayData, text: &mut String, place: &mut impl FnMut(&[u8]) -> Option<String>) {
     _ = write!(text, "{} {}", data.len(), data.offset());
     match data

@@ -1,5 +1,5 @@
-//! What a Rust cell uses of the session: its frames and matrices, mapped and
-//! not copied.
+//! How a Rust cell uses the session's frames and matrices: mapped into memory, not
+//! copied.
 //!
 //! ```ignore
 //! let cells = slaf::get("cells")?;                        // a frame, as a RecordBatch
@@ -10,9 +10,9 @@
 //! slaf::put("sums", slaf::frame([("sum", slaf::column(sums))])?)?;
 //! ```
 //!
-//! A frame crosses between Python and Rust as sealed memory: a memory file that
-//! nobody can write again, which both sides map. What lies there already, because
-//! it came from the other side or was asked for before, crosses without a copy.
+//! Python and Rust share a frame as a sealed memory file, which nobody can write
+//! again and both sides map. Data that is already in such a file, because the other
+//! side made it or it was shared before, is not copied.
 
 mod channel;
 mod column;

@@ -1,5 +1,5 @@
-//! Memory files: written once, sealed, then mapped by whoever holds them. The
-//! system frees one when the last holder is gone, however it went.
+//! Memory files: written once, sealed, then mapped by their users. The system frees
+//! a file with its last user, however that process ends.
 
 use std::any::TypeId;
 use std::collections::BTreeMap;
@@ -15,15 +15,15 @@ use memmap2::{Mmap, MmapOptions};
 
 use crate::{Error, Result};
 
-/// Buffers begin at multiples of this, as Arrow recommends.
+/// Alignment of buffers, as Arrow recommends.
 const ALIGNMENT: usize = 64;
 
-/// The mappings of this process by their first addresses: a buffer that lies in
-/// one of them is shared already.
+/// The mappings of this process by their first addresses: a buffer inside one
+/// of them is already shared.
 type Mapped = Mutex<BTreeMap<usize, Weak<Mapping>>>;
 
-/// Where the cells of a process have theirs: each is a library with statics of
-/// its own.
+/// The variable with the address of a process's mappings. Each cell is a
+/// library with its own statics, so they are passed on this way.
 const MAPPED: &str = "SLAF_CELL_MAPPED";
 
 /// A sealed memory file, mapped for reading.
@@ -34,7 +34,7 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Maps a memory file, which must be sealed against writing.
+    /// Maps a memory file, which must be sealed.
     pub fn open(file: File) -> Result<Arc<Self>> {
         // SAFETY: F_GET_SEALS takes no argument.
         let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
@@ -52,7 +52,7 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// The mapping in which `bytes` lie, and where.
+    /// The mapping that contains `bytes`, and their offset.
     pub fn find(bytes: &[u8]) -> Option<(Arc<Self>, usize)> {
         let begin = bytes.as_ptr() as usize;
         let (first, mapping) = mapped()
@@ -67,7 +67,7 @@ impl Mapping {
         &self.file
     }
 
-    /// A part as a buffer, which keeps all of it mapped.
+    /// A part of the file as a buffer, which keeps the whole file mapped.
     pub fn buffer(self: &Arc<Self>, offset: usize, length: usize) -> Result<Buffer> {
         if offset
             .checked_add(length)
@@ -105,7 +105,8 @@ fn mapped() -> MutexGuard<'static, BTreeMap<usize, Weak<Mapping>>> {
     mapped.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What this process, and this compilation of the crate, announces.
+/// The value that this process, and this build of the crate, stores in the
+/// variable.
 fn announcement() -> String {
     format!("{} {:?} ", std::process::id(), TypeId::of::<Mapping>())
 }
@@ -117,7 +118,7 @@ fn adopted() -> Option<&'static Mapped> {
     Some(unsafe { &*std::ptr::with_exposed_provenance(address) })
 }
 
-/// Lets the cells that come know the mappings of those that were. Called before
+/// Makes the mappings of earlier cells known to later ones. Call it before
 /// there are threads.
 pub fn announce() {
     if adopted().is_none() {
@@ -128,7 +129,8 @@ pub fn announce() {
     }
 }
 
-/// Copies `parts` into a new memory file, seals it, and says where each begins.
+/// Copies `parts` into a new memory file, seals it, and returns the offset of
+/// each part.
 pub fn store(parts: &[&[u8]]) -> Result<(Arc<Mapping>, Vec<usize>)> {
     let mut offsets = Vec::with_capacity(parts.len());
     let mut end = 0;
@@ -163,7 +165,8 @@ fn memory_file() -> io::Result<File> {
     }
 }
 
-/// Memory files have no limit of their own: what is not there would kill.
+/// Checks that there is enough memory: memory files have no limit of their own,
+/// and the process would be killed.
 fn check_room(bytes: u64) -> Result<()> {
     match room() {
         Some(free) if bytes > free => Err(Error(format!(
@@ -175,7 +178,8 @@ fn check_room(bytes: u64) -> Result<()> {
     }
 }
 
-/// Bytes of memory that can still be used: the machine's, or the container's.
+/// Bytes of memory that are still available, of the machine or of the
+/// container.
 fn room() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text

@@ -14,19 +14,20 @@ use crate::layout::{Shared, open};
 use crate::memory::announce;
 use crate::{Csr, Error, Result};
 
-/// The variable that holds the number of the host's page of flags.
+/// The variable with the descriptor of the host's page of flags.
 const FLAGS: &str = "SLAF_CELL_FLAGS";
 
-/// A variable of the session as a batch: a frame of Polars, pandas or Arrow, the
-/// answer of a `%%sql` cell, a series or a 1-d array, or an attribute of one such
-/// as `adata.obs`.
+/// Reads a variable of the session as a batch: a Polars, pandas or Arrow frame,
+/// the result of a `%%sql` cell, a Series or 1-d array, or an attribute such as
+/// `adata.obs`.
 ///
-/// Texts are `Utf8View`, categories dictionaries with `u32` keys, lists
-/// `LargeList`. Nothing is copied that was shared before; a Polars frame that was
-/// not is moved to shared memory, where both languages have it then.
+/// Text is `Utf8View`, categories are dictionaries with `u32` keys, lists are
+/// `LargeList`. What was shared before is not copied. A Polars frame that was
+/// not is moved to shared memory, which both languages then use.
 ///
 /// # Errors
-/// When there is no such variable, or it is none of these.
+///
+/// The variable does not exist, or is none of these.
 pub fn get(name: &str) -> Result<RecordBatch> {
     let (head, columns) = answer("get", name)?;
     let [rows] = head.as_slice() else {
@@ -35,11 +36,12 @@ pub fn get(name: &str) -> Result<RecordBatch> {
     batch(*rows, columns)
 }
 
-/// A sparse matrix of the session by its rows: a scipy CSR, or the X of a handle
-/// (`adata` or `adata.X`), which is read for it.
+/// Reads a sparse matrix of the session in CSR format: a scipy CSR matrix, or
+/// the X of a handle (`adata` or `adata.X`), which is read for this.
 ///
 /// # Errors
-/// When there is no such variable, or it is no matrix in rows.
+///
+/// The variable does not exist, or is not such a matrix.
 pub fn csr(name: &str) -> Result<Csr> {
     let (head, columns) = answer("csr", name)?;
     let [rows, columns_of_x] = head.as_slice() else {
@@ -48,12 +50,13 @@ pub fn csr(name: &str) -> Result<Csr> {
     Csr::new((*rows, *columns_of_x), &columns)
 }
 
-/// Makes a batch a `polars.DataFrame` in Python and a table in SQL, by a name.
-/// Its columns are copied once, into shared memory; those that came from there
-/// are not.
+/// Makes a batch a `polars.DataFrame` in Python and a table in SQL, with this
+/// name. Its columns are copied to shared memory once, unless they came from
+/// there.
 ///
 /// # Errors
-/// When the name is no variable's, or memory is short.
+///
+/// The name is not valid for a variable, or there is not enough memory.
 pub fn put(name: &str, batch: RecordBatch) -> Result<()> {
     let (schema, columns, rows) = batch.into_parts();
     let mut shared = Shared::default();
@@ -65,8 +68,8 @@ pub fn put(name: &str, batch: RecordBatch) -> Result<()> {
     said(&text).map(drop)
 }
 
-/// Whether the user asked the running cell to stop. A cell that looks at this now
-/// and then, and ends, keeps its variables; one that does not is killed a second
+/// Whether the user asked the running cell to stop. A cell that checks this
+/// regularly, and ends, keeps its variables; otherwise it is killed one second
 /// later.
 pub fn cancelled() -> bool {
     static FLAG: OnceLock<Option<memmap2::MmapRaw>> = OnceLock::new();
@@ -82,8 +85,9 @@ pub fn cancelled() -> bool {
     })
 }
 
-/// Called by the host before the first cell: cells know of each other's mappings,
-/// and panics say what happened, without the place in the generated code.
+/// The host calls this before the first cell: cells learn of each other's
+/// mappings, and panics print their message without a position in generated
+/// code.
 #[doc(hidden)]
 pub fn begin() {
     announce();
@@ -100,7 +104,7 @@ pub fn begin() {
 
 type Answer = (Vec<usize>, Vec<(String, ArrayRef)>);
 
-/// The numbers of an answer's first line, and its columns.
+/// The numbers in the first line of an answer, and its columns.
 fn answer(verb: &str, name: &str) -> Result<Answer> {
     let (text, files) = ask(&format!("{verb} {name}"), &[])?;
     let text = said(&text)?;
@@ -112,7 +116,7 @@ fn answer(verb: &str, name: &str) -> Result<Answer> {
     Ok((head, open(columns, &files)?))
 }
 
-/// What follows `ok `; the rest of any other answer is an error.
+/// The text after `ok `; any other answer is an error message.
 fn said(text: &str) -> Result<&str> {
     match text.split_once(' ') {
         Some(("ok", rest)) => Ok(rest),

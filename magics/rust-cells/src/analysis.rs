@@ -1,6 +1,6 @@
-//! When rust-analyzer reads the standard library, and the crates that cells share
-//! data by, which takes it seconds: when it must find the type of a variable, or
-//! completes, or when nothing else is to do.
+//! Decides when rust-analyzer reads the standard library and the data-sharing
+//! crate, which takes it seconds: when it must find the type of a variable, when it
+//! completes, or when nothing else is running.
 
 use std::io;
 use std::path::Path;
@@ -10,16 +10,15 @@ use ra_ap_syntax::ast::{self, AstNode, LiteralKind, UnaryOp};
 
 use crate::source::{begin, commands, statements};
 
-/// The variable by which rust-analyzer is told where the library's source is.
+/// The variable that tells rust-analyzer where the library's source is.
 const SOURCE: &str = "RUST_SRC_PATH";
 
-/// What every cell may use, and rust-analyzer need not see before it must.
+/// Imports for every cell that rust-analyzer need not see at first.
 const HIDDEN: &str = "\
     #![allow(unexpected_cfgs)]\n\
     #[cfg(not(rust_analyzer))] mod slaf_cell_uses { pub use slaf::Array; }\n\
     use slaf_cell_uses::*;\n";
-/// The same, for it to see: the trait is how it writes the type of a column that
-/// a variable holds.
+/// The same, visible to it: it writes the type of a column with this trait.
 const SEEN: &str = "use slaf::Array; ";
 
 #[derive(Debug, Default, PartialEq)]
@@ -30,14 +29,15 @@ enum Stage {
     Ready,
 }
 
-/// What rust-analyzer knows.
+/// What rust-analyzer has read.
 #[derive(Debug, Default)]
 pub(crate) struct Analysis {
     stage: Stage,
     /// Whether cells use what it needs.
     seen: bool,
-    /// evcxr's level of optimization. rust-analyzer reads everything anew when
-    /// cargo's manifest changes, and a space beside the level is a change, too.
+    /// evcxr's optimization level. rust-analyzer reads everything again when
+    /// cargo's manifest changes, and adding a space to the level is such a
+    /// change.
     level: String,
 }
 
@@ -53,14 +53,14 @@ impl Analysis {
         context.set_opt_level(&format!(" {}", self.level))
     }
 
-    /// What a session uses from its beginning.
+    /// The imports at the beginning of a session.
     pub(crate) fn uses(&mut self) -> &'static str {
         self.seen = self.stage != Stage::WithoutStd;
         if self.seen { SEEN } else { HIDDEN }
     }
 
-    /// Makes a cell ready for rust-analyzer, if it may ask for a type; what it is
-    /// to use then.
+    /// Prepares rust-analyzer for a cell that may need the type of a variable;
+    /// returns the imports that the cell then needs.
     pub(crate) fn ready_for(
         &mut self,
         code: &str,
@@ -75,7 +75,8 @@ impl Analysis {
         Ok(if is_rust && !self.seen { SEEN } else { "" })
     }
 
-    /// Has rust-analyzer read the standard library the next time, unless it has.
+    /// Makes rust-analyzer read the standard library the next time, unless it
+    /// has.
     fn load(&mut self, context: &mut CommandContext) -> Result<(), Error> {
         if self.stage == Stage::WithoutStd {
             context.set_opt_level(&self.level)?;
@@ -84,12 +85,12 @@ impl Analysis {
         Ok(())
     }
 
-    /// A cell that was to use something was compiled.
+    /// Records that a cell with these imports was compiled.
     pub(crate) fn used(&mut self, uses: &str) {
         self.seen |= uses == SEEN;
     }
 
-    /// Has rust-analyzer read all that there is.
+    /// Makes rust-analyzer read everything.
     pub(crate) fn read(&mut self, context: &mut CommandContext) -> Result<(), Error> {
         self.load(context)?;
         if !self.seen {
@@ -99,7 +100,7 @@ impl Analysis {
         Ok(())
     }
 
-    /// Has it learn some more; says whether there was any.
+    /// Makes it read a little more; returns whether there was anything left.
     pub(crate) fn next(&mut self, context: &mut CommandContext) -> bool {
         match self.stage {
             Stage::WithoutStd => _ = self.read(context),
@@ -114,7 +115,8 @@ impl Analysis {
     }
 }
 
-/// Whether some Rust keeps a variable whose type only the standard library tells.
+/// Whether the code keeps a variable whose type is only known through the
+/// standard library.
 fn asks_for_types(rust: &str) -> bool {
     let kept = statements(rust)
         .into_iter()
@@ -150,7 +152,7 @@ fn is_literal(value: &ast::Expr) -> bool {
     }
 }
 
-/// Does work while rust-analyzer finds a standard library without anything in it.
+/// Runs `work` while rust-analyzer finds an empty standard library.
 pub(crate) fn without_std<T>(folder: &Path, work: impl FnOnce() -> T) -> io::Result<T> {
     let empty = folder.join("library");
     // By this folder it takes another for a library.

@@ -1,4 +1,4 @@
-//! The requests: cells, completion, variables.
+//! Handles the requests: cells, completion, variables.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -26,11 +26,12 @@ use crate::runtime::{BEGIN, FLUSH};
 use crate::seed::Seed;
 use crate::source::{begin, command, straight};
 
-/// The folder with the crate that cells use as `slaf`, and the lock file that
-/// says which versions of its dependencies were tested.
+/// The folder of the crate that cells use as `slaf`, and of the lock file with
+/// the tested versions of its dependencies.
 const CRATE: &str = "SLAF_CELL_CRATE";
 
-/// MiB of compiled crates that sessions share, in `~/.cache/evcxr`.
+/// Size in MiB of the cache of compiled crates that sessions share, in
+/// `~/.cache/evcxr`.
 const CACHE: u32 = 2048;
 
 pub(crate) struct Cells {
@@ -41,7 +42,7 @@ pub(crate) struct Cells {
     analysis: Analysis,
     impls: Impls,
     macros: Macros,
-    /// Whether an interrupt of the next cell came while this was getting ready.
+    /// Whether the next cell was interrupted while this was starting.
     stopped: bool,
 }
 
@@ -59,7 +60,7 @@ impl Cells {
         }
     }
 
-    /// Gets cells ready to run; says whether that was interrupted.
+    /// Prepares for cells; also returns whether that was interrupted.
     pub(crate) fn start(&mut self, folder: &Path) -> (Result<(), Error>, bool) {
         let (started, interrupted, _) = self.at_work(|cells| {
             without_std(folder, || cells.start_evcxr(folder)).map_err(Error::from)?
@@ -97,7 +98,7 @@ impl Cells {
         Ok(())
     }
 
-    /// What every cell may use, and what begins and ends it.
+    /// The imports of every cell, and the functions that start and end it.
     fn prelude(&mut self) -> Result<(), Error> {
         let folder = crate_folder();
         let folder = folder.display().to_string();
@@ -114,8 +115,8 @@ impl Cells {
         Ok(())
     }
 
-    /// Has rust-analyzer do some of what a variable or a completion would wait
-    /// for; says whether there was any.
+    /// Does some of the analysis that a variable or a completion would wait
+    /// for; returns whether there was any left.
     pub(crate) fn prepare(&mut self) -> bool {
         let (more, interrupted, _) = self.at_work(|cells| {
             let context = cells.context.as_mut();
@@ -130,8 +131,8 @@ impl Cells {
         self.context.as_mut().ok_or_else(gone)
     }
 
-    /// The command by which evcxr starts the cells' process, now and after each
-    /// end of it.
+    /// The command with which evcxr starts the process of the cells, and
+    /// restarts it.
     fn relay(&self) -> io::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command.env(FLAGS, self.work.flags.raw_fd().to_string());
@@ -204,8 +205,8 @@ impl Cells {
         answer
     }
 
-    /// Runs a straight cell; its code as an error means it, its result, and what
-    /// of earlier cells does not fit its types any more.
+    /// Runs a normalised cell. Returns the code that its errors refer to, its
+    /// result, and the items of earlier cells that no longer fit its types.
     fn execute(&mut self, code: String) -> (String, Result<EvalOutputs, Error>, Vec<String>) {
         let Self {
             context: Some(context),
@@ -315,7 +316,8 @@ fn crate_folder() -> PathBuf {
         .unwrap_or_default()
 }
 
-/// What reaches evcxr and not the session is the relay's own trouble.
+/// Forwards output that reaches evcxr instead of the session: errors of the
+/// relay itself.
 fn forward(outputs: EvalContextOutputs) {
     for lines in [outputs.stdout, outputs.stderr] {
         thread::spawn(move || lines.iter().for_each(|line| eprintln!("{line}")));

@@ -1,5 +1,5 @@
-//! A page that host, relay and cell share: what one must know of another at
-//! once, without a message.
+//! A memory page that host, relay and cell share, for flags that one must see of
+//! another at once, without a message.
 
 use std::fs::File;
 use std::io;
@@ -9,19 +9,20 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-/// The variable with the page's descriptor; cells read the first flag by it.
+/// The variable with the page's descriptor; cells read the first flag through
+/// it.
 pub(crate) const FLAGS: &str = "SLAF_CELL_FLAGS";
 
-/// A flag by its place in the page.
+/// A flag, by its position in the page.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Flag {
     /// The user wants the cell to stop.
     Cancel = 0,
-    /// Code of a cell runs, not the compiler.
+    /// The code of a cell is running, not the compiler.
     Running = 1,
-    /// The cell panicked, which evcxr does not tell.
+    /// The cell panicked, which evcxr does not report.
     Panicked = 2,
-    /// The cell ended early at a `?`, which evcxr does not tell either.
+    /// The cell ended early at a `?`, which evcxr does not report either.
     Failed = 3,
 }
 
@@ -40,7 +41,7 @@ impl Flags {
         Self::map(file.into())
     }
 
-    /// The page whose descriptor the parent left in the environment.
+    /// Opens the page whose descriptor the parent left in the environment.
     pub(crate) fn inherited() -> io::Result<Self> {
         let fd = inherited(FLAGS)?;
         Self::map(fd.try_clone_to_owned()?)
@@ -69,7 +70,7 @@ impl Flags {
     }
 }
 
-/// The descriptor that a variable names.
+/// The descriptor in an environment variable.
 pub(crate) fn inherited(name: &str) -> io::Result<BorrowedFd<'static>> {
     let number = std::env::var(name).ok().and_then(|fd| fd.parse().ok());
     let number = number.ok_or_else(|| io::Error::other(format!("{name} is not set")))?;

@@ -1,5 +1,5 @@
-//! evcxr, served to the Python side: one JSON object a line, a request's number
-//! back with its answer. Interrupts are heard while a request is at work.
+//! Serves evcxr to the Python side: one JSON object per line, and the number of the
+//! request in its answer. Interrupts are received while a request is running.
 
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::net::UnixStream;
@@ -26,10 +26,10 @@ use crate::world::WORLD;
 const CONTROL: &str = "SLAF_CELL_CONTROL";
 const PARENT: &str = "SLAF_CELL_PARENT";
 
-/// How long to wait for a request before there is time to prepare for it.
+/// Time without a request after which analysis is done in advance.
 const IDLE: Duration = Duration::from_millis(150);
 
-/// Serves until the Python side is gone.
+/// Answers requests until the Python side is gone.
 pub(crate) fn run() -> ! {
     let served = tempfile::Builder::new()
         .prefix("slaf-rust-")
@@ -95,7 +95,7 @@ fn serve(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// What happens beside the requests: interrupts.
+/// Receives interrupts while requests are running.
 fn listen(control: UnixStream, work: &Arc<Work>, requests: &Sender<Request>) {
     for line in BufReader::new(control).lines().map_while(Result::ok) {
         match serde_json::from_str(&line) {
@@ -106,8 +106,8 @@ fn listen(control: UnixStream, work: &Arc<Work>, requests: &Sender<Request>) {
     }
 }
 
-/// Ends with the Python process, however that ends: forks of it may keep the
-/// socket open.
+/// Ends with the Python process, however it ends. Its socket is not enough,
+/// because forks can keep it open.
 fn watch_parent(folder: &Path) -> io::Result<()> {
     let parent = std::env::var(PARENT).ok().and_then(|pid| pid.parse().ok());
     let parent = parent
@@ -122,7 +122,7 @@ fn watch_parent(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the compiler, the cells and their files along.
+/// Ends this process, the compiler and the cells, and removes their files.
 fn end(folder: &Path) -> ! {
     _ = std::fs::remove_dir_all(folder);
     if getpgrp() == getpid() {

@@ -1,7 +1,8 @@
-//! `impl` blocks that can be run again. evcxr replaces an item when a cell defines
-//! its name anew, and keeps what has no name for ever, so that an `impl` that is
-//! run twice is there twice. But it counts a nameless item to the named one before
-//! it: so each `impl` gets an alias in front, and its place is found by that.
+//! Makes `impl` blocks replaceable. evcxr replaces an item when a cell defines its
+//! name again, but keeps items without a name forever, so an `impl` that is run
+//! twice would exist twice. evcxr assigns an item without a name to the named item
+//! before it. So we put an alias before each `impl`, and find the `impl` by that
+//! alias.
 
 use std::collections::HashSet;
 
@@ -10,57 +11,58 @@ use ra_ap_syntax::{AstNode, NodeOrToken, SyntaxKind, SyntaxNode};
 
 use crate::source::{begin, flat, name, statements, words};
 
-/// Begins the names of the aliases.
+/// Prefix of the aliases' names.
 pub(crate) const ALIAS: &str = "SlafImpl";
 
-/// What a cell takes the place of, of what earlier cells have.
+/// Which items of earlier cells a cell replaces.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Fit {
-    /// An `impl` of the same header.
+    /// An `impl` with the same header.
     Header,
     /// An `impl` of the same trait for the same type, however they are written.
     Names,
-    /// Besides those of the same header, all about a type that it defines anew.
+    /// An `impl` with the same header, and everything about a type that the
+    /// cell redefines.
     Types,
 }
 
-/// An `impl` that cells have, or a block of C's functions, which has no name either.
+/// An `impl` of a cell, or an `extern "C"` block, which has no name either.
 #[derive(Debug, Clone)]
 struct Impl {
     alias: String,
-    /// What stands before the braces, without attributes and comments.
+    /// The text before the braces, without attributes and comments.
     header: String,
     /// The same with attributes.
     head: String,
     of_trait: bool,
     /// The names of trait and type, without paths and generics.
     names: (Option<String>, Option<String>),
-    /// The item before it in its cell, with which it goes.
+    /// The item before it in its cell, with which it is removed.
     owner: Option<String>,
     members: Vec<(Option<String>, String)>,
 }
 
-/// All that cells have.
+/// The blocks of all cells.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Impls {
     all: Vec<Impl>,
     made: usize,
 }
 
-/// A cell as evcxr gets it.
+/// A cell in the form that evcxr receives.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) code: String,
-    /// The lines, from 1, in which something stands that the user did not write.
+    /// The lines, from 1, in which we inserted code.
     pub(crate) touched: HashSet<usize>,
-    /// What goes with the types that the cell defines anew.
+    /// Items that are removed with the types that the cell redefines.
     pub(crate) dropped: Vec<String>,
-    /// What cells have once this one was compiled.
+    /// The blocks of all cells, once this cell is compiled.
     pub(crate) after: Impls,
 }
 
 impl Impls {
-    /// A straight cell with its aliases.
+    /// Adds aliases to a normalised cell.
     pub(crate) fn write(&self, code: &str, fit: Fit) -> Written {
         let start = begin(code);
         let mut after = self.clone();
@@ -118,8 +120,8 @@ impl Impls {
         }
     }
 
-    /// A new block, in the place of the one it replaces; what it defines anew is
-    /// taken from others.
+    /// Puts a new block in the place of the one that it replaces, and removes
+    /// its members from others.
     fn place(&mut self, mut new: Impl, fit: Fit) -> Impl {
         let names: HashSet<_> = new
             .members
@@ -186,7 +188,7 @@ impl Impl {
         })
     }
 
-    /// Its code after another block took members from it.
+    /// Its code after another block took over some of its members.
     fn code(&self) -> String {
         let members: Vec<_> = self.members.iter().map(|(_, code)| code.as_str()).collect();
         format!(
@@ -214,7 +216,7 @@ fn is_list(kind: SyntaxKind) -> bool {
     )
 }
 
-/// `code` with texts put in before places, which are in order.
+/// Inserts texts into `code` at ascending positions.
 fn with(code: &str, inserts: &[(usize, String)]) -> String {
     let mut all = String::with_capacity(code.len() + 64 * inserts.len());
     let mut done = 0;
@@ -230,7 +232,7 @@ fn with(code: &str, inserts: &[(usize, String)]) -> String {
 mod tests {
     use super::*;
 
-    /// What evcxr gets of cells, one after the other.
+    /// What evcxr receives for these cells, one after the other.
     fn written(cells: &[&str]) -> Vec<String> {
         let mut impls = Impls::default();
         let write = |code: &&str| {

@@ -1,5 +1,6 @@
-//! Stopping a cell: the compiler at once, which loses nothing; the cell's own
-//! code by asking, and after a second by killing, which loses its variables.
+//! Stops a cell. The compiler is stopped at once, and nothing is lost. The cell's
+//! own code is asked to stop, and is killed after one second, which loses its
+//! variables.
 
 use std::fs;
 use std::process::Child;
@@ -12,17 +13,17 @@ use rustix::process::{Pid, Signal, getpid, kill_process};
 
 use crate::flags::{Flag, Flags};
 
-/// What a cell has to end by itself.
+/// Time for a cell to end on its own.
 const GRACE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The work that is going on, as the thread that interrupts it sees it.
+/// The current work, as seen by the thread that interrupts it.
 #[derive(Debug)]
 pub(crate) struct Work {
     pub(crate) flags: Flags,
-    /// evcxr's handle of the relay, which stays the same when it starts anew.
+    /// evcxr's handle of the relay, which stays the same after a restart.
     relay: OnceLock<Arc<Mutex<Child>>>,
-    /// The work's number; 0 is none.
+    /// The number of the current work; 0 for none.
     now: AtomicU64,
     interrupted: AtomicBool,
     killed: AtomicBool,
@@ -43,8 +44,8 @@ impl Work {
         _ = self.relay.set(relay);
     }
 
-    /// Runs `work`; says whether it was interrupted, and whether the cells'
-    /// process was killed for it.
+    /// Runs `work`; returns whether it was interrupted, and whether the process
+    /// of the cells was killed for it.
     pub(crate) fn during<T>(&self, number: u64, work: impl FnOnce() -> T) -> (T, bool, bool) {
         self.interrupted.store(false, Ordering::SeqCst);
         self.killed.store(false, Ordering::SeqCst);
@@ -59,7 +60,7 @@ impl Work {
         (done, interrupted, killed)
     }
 
-    /// Stops what is going on; the second time without a grace.
+    /// Stops the current work; the second time, without waiting.
     pub(crate) fn interrupt(self: &Arc<Self>) {
         let number = self.now.load(Ordering::SeqCst);
         if number == 0 {
@@ -90,7 +91,7 @@ impl Work {
         }
     }
 
-    /// Kills all processes of this one but the cells'.
+    /// Kills all child processes except that of the cells.
     fn kill_compiler(&self) {
         let relay = match self.relay.get().map(|relay| relay.try_lock()) {
             Some(Ok(relay)) => Some(relay.id()),

@@ -1,6 +1,6 @@
-//! Items that a `macro_rules!` of a cell makes. evcxr takes every call of a macro
-//! for a statement, whose items end with the cell; so a call that makes items only
-//! is written out before evcxr sees it.
+//! Expands a cell's `macro_rules!` that make items. evcxr treats every macro call
+//! as a statement, whose items end with the cell. So a call that makes only items
+//! is expanded before evcxr sees it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,18 +15,18 @@ use ra_ap_syntax_bridge::{parse_to_token_tree, token_tree_to_syntax_node};
 
 use crate::source::{begin, flat, statements, words};
 
-/// How deep macros may call each other.
+/// Limit on how deeply macros can call each other.
 const DEPTH: usize = 16;
 
-/// The macros that cells have, by name: their rules.
+/// The macros of all cells, by name, with their rules.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Macros {
     rules: HashMap<String, String>,
 }
 
 impl Macros {
-    /// A straight cell with its items written out, and the lines, from 1, where
-    /// that was done. The cell's own macros are known from here on.
+    /// Expands the items in a normalised cell. Also returns the lines, from 1,
+    /// that were changed. The macros of this cell are known from now on.
     pub(crate) fn write(&mut self, code: &str) -> (String, HashSet<usize>) {
         let start = begin(code);
         let (mut written, mut touched) = (code[..start].to_owned(), HashSet::new());
@@ -58,8 +58,8 @@ impl Macros {
         }
     }
 
-    /// The items that a statement makes, if it calls one of the macros and makes
-    /// nothing else.
+    /// The items that a statement makes, if it calls one of the macros and
+    /// makes only items.
     fn items_of(&self, node: &SyntaxNode, depth: usize) -> Option<String> {
         let expression = match ast::ExprStmt::cast(node.clone()) {
             Some(statement) => statement.expr()?,
@@ -102,7 +102,7 @@ impl Macros {
     }
 }
 
-/// What stands within the brackets of a macro.
+/// The text inside the brackets of a macro call.
 fn inside(tree: &ast::TokenTree) -> String {
     let text = tree.syntax().text().to_string();
     let mut inside = text.chars();
@@ -121,8 +121,8 @@ fn statics(code: &str, item: impl Fn(&str, &str, &str) -> String) -> Option<Stri
     statics.collect()
 }
 
-/// What a macro with these rules makes of this; `None` if it cannot take it, or
-/// makes no items.
+/// The expansion of a macro with these rules; `None` if no rule matches, or if
+/// it does not make items.
 fn expanded(rules: &str, arguments: &str) -> Option<String> {
     const EDITION: Edition = Edition::Edition2024;
     let context = SyntaxContext::root(EDITION);

@@ -1,4 +1,4 @@
-//! The process behind `%%rust`. evcxr re-executes its host in three other roles,
+//! The process behind `%%rust`. evcxr starts its host again in three other roles,
 //! so this one executable has four:
 //!
 //! ```text
@@ -6,9 +6,9 @@
 //!                └── cargo ── rustc, by way of this executable as its wrapper
 //! ```
 //!
-//! The relay parts what a cell prints from what evcxr's generated code says, as
-//! it comes and by bytes, and outlives a crash of the runtime long enough to pass
-//! on its last words.
+//! The relay separates the output of a cell from the messages of evcxr's generated
+//! code, byte by byte, as it arrives. If the runtime crashes, the relay still
+//! passes on its last output.
 
 mod analysis;
 mod cells;

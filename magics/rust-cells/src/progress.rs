@@ -1,14 +1,15 @@
-//! Which crate is compiled: rustc's wrapper, which is this executable, says so.
+//! Reports which crate is being compiled. rustc's wrapper, which is this
+//! executable, tells it.
 
 use std::fs::File;
 use std::io::Write;
 
 use crate::flags::inherited;
 
-/// The variable with the descriptor that takes the names, one a line.
+/// The variable with the descriptor that receives the names, one per line.
 const PROGRESS: &str = "SLAF_CELL_PROGRESS";
 
-/// Tells the crate that this process is to compile, if that is what it is for.
+/// Reports the crate that this process is going to compile, if any.
 pub(crate) fn tell() {
     if std::env::var_os("EVCXR_RUSTC_WRAPPER").is_none() {
         return;

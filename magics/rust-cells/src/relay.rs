@@ -1,5 +1,6 @@
-//! Between evcxr and the runtime: evcxr hears what its generated code says, and
-//! the session what the cell prints, byte for byte and as it comes.
+//! Sits between evcxr and the runtime: evcxr receives the messages of its generated
+//! code, and the session receives the output of the cell, byte by byte, as it
+//! arrives.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
@@ -21,18 +22,18 @@ pub(crate) const RUNTIME: &str = "SLAF_CELL_RUNTIME";
 /// The variables with the descriptors of the session's door and streams.
 pub(crate) const DOOR: &str = "SLAF_CELL_DOOR";
 pub(crate) const STREAMS: [&str; 2] = ["SLAF_CELL_STDOUT", "SLAF_CELL_STDERR"];
-/// The variable with the bytes that cells may allocate.
+/// The variable with the number of bytes that cells can allocate.
 pub(crate) const MEMORY: &str = "SLAF_CELL_MEMORY";
 
-/// Ends a cell's stderr.
+/// Marks the end of a cell's stderr.
 pub(crate) const END: &[u8] = b"\0slaf-end\0";
-/// Begins what evcxr's generated code says.
+/// Prefix of the messages of evcxr's generated code.
 const MARK: &[u8] = b"EVCXR_";
-/// Seconds that a process the cell left behind may keep the streams of a dead
+/// How long a process that the cell left behind can keep the streams of a dead
 /// runtime open.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Runs the runtime, and ends as it ends.
+/// Runs the runtime, and ends with its exit status.
 pub(crate) fn run() -> ! {
     let status = relay().unwrap_or_else(|error| {
         eprintln!("The Rust process does not start: {error}.");
@@ -85,7 +86,7 @@ fn relay() -> io::Result<ExitStatus> {
     Ok(status)
 }
 
-/// This executable as the runtime, between two pipes.
+/// Starts this executable as the runtime, with two pipes.
 fn runtime(to_out: PipeWriter, to_err: PipeWriter) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command
@@ -123,12 +124,12 @@ fn stream(name: &str) -> io::Result<File> {
     Ok(fd.into())
 }
 
-/// The runtime's stdout, parted.
+/// Separates the runtime's stdout.
 struct Stdout {
     out: File,
     flags: Flags,
     err_ended: Receiver<()>,
-    /// Within a value that is displayed.
+    /// Whether the text is inside a displayed value.
     inside: bool,
 }
 
@@ -146,7 +147,7 @@ impl Stdout {
         }
     }
 
-    /// Passes on what is certain, and says how much it was.
+    /// Passes on what is certain; returns how many bytes that was.
     fn part(&mut self, text: &[u8]) -> io::Result<usize> {
         let mut used = 0;
         loop {
@@ -170,7 +171,7 @@ impl Stdout {
         }
     }
 
-    /// Passes on a line of evcxr's, if it is one.
+    /// Passes on a line if it is one of evcxr's messages.
     fn line(&mut self, line: &[u8]) -> io::Result<bool> {
         match line {
             b"EVCXR_END_CONTENT" => self.inside = false,
@@ -220,7 +221,7 @@ fn pass_stderr(from: PipeReader, mut err: File, ended: &Sender<()>) -> io::Resul
     }
 }
 
-/// How many bytes at the end of `text` may begin `mark`.
+/// How many bytes at the end of `text` can be the beginning of `mark`.
 fn partial(text: &[u8], mark: &[u8]) -> usize {
     let most = text.len().min(mark.len() - 1);
     (0..=most)
@@ -229,7 +230,7 @@ fn partial(text: &[u8], mark: &[u8]) -> usize {
         .unwrap_or(0)
 }
 
-/// Ends this process with another's status, which evcxr reports.
+/// Ends this process with another's exit status, which evcxr reports.
 fn end_like(status: ExitStatus) -> ! {
     let Some(number) = status.signal() else {
         std::process::exit(status.code().unwrap_or(1));
@@ -255,8 +256,8 @@ mod tests {
 
     use super::*;
 
-    /// What the session and evcxr get of a runtime's stdout; evcxr's share is this
-    /// process's own stdout, so only the session's is looked at.
+    /// What the session receives of a runtime's stdout. evcxr's part goes to
+    /// this process's own stdout, so only the session's part is checked.
     fn printed(blocks: &[&[u8]]) -> (Vec<u8>, Flags) {
         let (mut session, out) = pipe().unwrap();
         let (ended, err_ended) = channel();

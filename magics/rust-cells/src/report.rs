@@ -1,4 +1,4 @@
-//! What evcxr says, as JSON for the Python side.
+//! evcxr's results, as JSON for the Python side.
 
 use std::collections::HashSet;
 
@@ -28,14 +28,14 @@ pub(crate) fn outcome(code: &str, result: Result<EvalOutputs, Error>, flags: &Fl
     }
 }
 
-/// Whether some of the errors are about the cell itself, and not about what is
-/// kept of earlier ones.
+/// Whether some of the errors are about the cell itself, not about items of
+/// earlier cells.
 pub(crate) fn is_users(errors: &[CompilationError]) -> bool {
     let mut messages = errors.iter().filter_map(|e| e.primary_spanned_message());
     messages.any(|message| message.span.is_some())
 }
 
-/// Whether the errors point at some of the lines, which count from 1.
+/// Whether the errors point to some of the lines, which count from 1.
 pub(crate) fn is_in(errors: &[CompilationError], lines: &HashSet<usize>) -> bool {
     let messages = errors.iter().flat_map(|error| {
         let others = error.spanned_messages().iter().chain(error.help_spanned());
@@ -45,7 +45,7 @@ pub(crate) fn is_in(errors: &[CompilationError], lines: &HashSet<usize>) -> bool
     spans.any(|span| (span.start_line..=span.end_line).any(|line| lines.contains(&line)))
 }
 
-/// Whether an `impl` is there twice.
+/// Whether an `impl` exists twice.
 pub(crate) fn is_double(errors: &[CompilationError]) -> bool {
     let mut codes = errors.iter().filter_map(CompilationError::code);
     codes.any(|code| code == "E0119" || code == "E0592")
@@ -65,8 +65,8 @@ fn explained(code: &str, error: &CompilationError) -> Value {
     })
 }
 
-/// rustc's message; of an error in what evcxr wrote to keep a variable, evcxr only
-/// has rustc's help.
+/// rustc's message. For an error in code that evcxr adds to keep a variable,
+/// evcxr only has rustc's help.
 fn message(error: &CompilationError) -> String {
     if error.level() != "help" {
         return error.message();
@@ -83,7 +83,7 @@ fn message(error: &CompilationError) -> String {
     )
 }
 
-/// rustc's message over the lines of the cell, in colours.
+/// rustc's message with the lines of the cell, in colours.
 fn shown(code: &str, error: &CompilationError) -> Option<String> {
     if !error.is_from_user_code() {
         return None;

@@ -1,4 +1,4 @@
-//! What the Python side asks for, a JSON object a line.
+//! The requests of the Python side, one JSON object per line.
 
 use serde::Deserialize;
 

@@ -1,6 +1,6 @@
-//! Where cells run. evcxr's own runtime would do, but leaves what a cell printed
-//! without a line end in the buffer, does not say where stderr ends, and lets a
-//! cell that reads its stdin wait for ever, or take evcxr's requests from there.
+//! The process in which cells run. We do not use evcxr's own runtime: it keeps
+//! output without a line end in a buffer, does not mark the end of stderr, and a
+//! cell that reads stdin would wait forever or take evcxr's requests from there.
 
 use std::ffi::{OsStr, c_void};
 use std::fs::File;
@@ -15,16 +15,16 @@ use crate::flags::{FLAGS, inherited};
 use crate::relay::{DOOR, END};
 use crate::world::World;
 
-/// A function of the prelude, in every cell's library: flushes the stdout that
-/// cells print to, which is not this executable's.
+/// A function of the prelude in every cell's library: flushes the library's
+/// stdout, to which cells print, and which is not this executable's.
 pub(crate) const FLUSH: &str = "slaf_cell_flush";
 
-/// Another: what must happen once in a process, before its first cell.
+/// Another: does what must happen once in a process, before its first cell.
 pub(crate) const BEGIN: &str = "slaf_cell_begin";
 
 type Cell = extern "C" fn(*mut c_void) -> *mut c_void;
 
-/// Runs the cells that the relay names, one a line, and ends with its input.
+/// Runs the cells that the relay names, one per line, until its input ends.
 pub(crate) fn run() -> ! {
     for name in [DOOR, FLAGS] {
         // Commands that a cell runs have no business with them.
@@ -57,7 +57,7 @@ pub(crate) fn run() -> ! {
     std::process::exit(0)
 }
 
-/// What stdin is, before it becomes one that is at its end.
+/// The original stdin; afterwards stdin is empty.
 fn requests() -> io::Result<File> {
     let requests = io::stdin().as_fd().try_clone_to_owned()?;
     dup2_stdin(File::open("/dev/null")?)?;

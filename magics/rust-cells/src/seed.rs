@@ -1,6 +1,6 @@
-//! Compiled crates that sessions begin with: what the first session's cargo made
-//! of the crate that cells share data by, kept in the user's cache and copied to
-//! where the next session's cargo looks. Cargo itself decides whether it is fresh.
+//! Compiled crates for new sessions. What the first session's cargo made of the
+//! data-sharing crate is kept in the user's cache, and copied to where the next
+//! session's cargo looks. Cargo itself decides whether it is up to date.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -9,7 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Names the crate that a seed is of, for which it is kept as long as that exists.
+/// The file that names the crate of a seed; the seed is kept as long as the
+/// crate exists.
 const OF: &str = "of";
 const TARGET: &str = "target";
 
@@ -21,7 +22,8 @@ pub(crate) struct Seed {
 }
 
 impl Seed {
-    /// The seed of the crate in a folder; `None` for a user without a home.
+    /// The seed of the crate in a folder; `None` if the user has no home
+    /// folder.
     pub(crate) fn of(folder: &Path) -> Option<Self> {
         let cache = std::env::var_os("XDG_CACHE_HOME")
             .map(PathBuf::from)
@@ -49,7 +51,7 @@ impl Seed {
         Some(Self { of, kept })
     }
 
-    /// Copies it to a session's folder, if there is one.
+    /// Copies it to a session's folder, if it exists.
     pub(crate) fn plant(&self, session: &Path) {
         let target = session.join(TARGET);
         if copy(&self.kept.join(TARGET), &target).is_err() {
@@ -58,7 +60,8 @@ impl Seed {
         }
     }
 
-    /// Keeps what a session has, unless that is what it began with; says whether.
+    /// Keeps what a session has compiled, unless it is what it started with;
+    /// returns whether it did.
     pub(crate) fn keep(&self, session: &Path) -> io::Result<bool> {
         let target = session.join(TARGET);
         if libraries(&target)? == libraries(&self.kept.join(TARGET)).unwrap_or_default() {
@@ -76,7 +79,7 @@ impl Seed {
         Ok(true)
     }
 
-    /// Removes the seeds of installations that are gone, or are another now.
+    /// Removes the seeds of installations that were removed or changed.
     fn prune(&self, all: &Path) {
         for seed in fs::read_dir(all).into_iter().flatten().flatten() {
             let of = fs::read_to_string(seed.path().join(OF)).map(PathBuf::from);
@@ -87,7 +90,7 @@ impl Seed {
     }
 }
 
-/// Copies files and their times, by which cargo tells what is fresh.
+/// Copies files with their times, by which cargo decides what is up to date.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -108,14 +111,14 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether cargo made it for the cells, and not for what they use.
+/// Whether cargo compiled it for the cells, not for their dependencies.
 fn is_of_cells(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     let is = |start| name.starts_with(start);
     name == "incremental" || is("ctx-") || is("libctx") || is("ctx.") || is("libcode_")
 }
 
-/// The compiled libraries in a folder, and since when they are there.
+/// The compiled libraries in a folder, with their times.
 fn libraries(folder: &Path) -> io::Result<Vec<(PathBuf, SystemTime)>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];

@@ -1,13 +1,13 @@
-//! The code of a cell, as evcxr takes it: commands and comments first, then Rust.
+//! The code of a cell in evcxr's form: commands and comments first, then Rust.
 
 use std::ops::Range;
 
 use ra_ap_syntax::ast::{self, HasName};
 use ra_ap_syntax::{AstNode, Edition, NodeOrToken, SourceFile, SyntaxKind, SyntaxNode};
 
-/// Straightens the lines before the Rust of a cell, none of which changes its
-/// length: evcxr knows a comment there only at a line's very beginning, and takes
-/// every line after another one for Rust.
+/// Normalises the lines before the Rust code of a cell, without changing their
+/// lengths: evcxr recognises a comment there only at the start of a line, and
+/// takes every line after another one for Rust.
 pub(crate) fn straight(code: &str) -> String {
     let mut straight = String::with_capacity(code.len());
     let mut lines = code.split_inclusive('\n');
@@ -50,14 +50,14 @@ pub(crate) fn straight(code: &str) -> String {
     }
 }
 
-/// As many spaces as there are bytes, and the line's end.
+/// A line of as many spaces, with the line's end.
 fn blank(line: &str) -> String {
     line.bytes()
         .map(|b| if b == b'\n' { '\n' } else { ' ' })
         .collect()
 }
 
-/// Where the Rust of a straight cell begins.
+/// Where the Rust code of a normalised cell begins.
 pub(crate) fn begin(code: &str) -> usize {
     let is_before = |line: &&str| {
         let text = line.trim();
@@ -67,7 +67,7 @@ pub(crate) fn begin(code: &str) -> usize {
     before.map(str::len).sum()
 }
 
-/// The commands of a straight cell, without their arguments.
+/// The commands of a normalised cell, without their arguments.
 pub(crate) fn commands(code: &str) -> impl Iterator<Item = &str> {
     let lines = code[..begin(code)].lines();
     lines.filter_map(|line| {
@@ -78,7 +78,7 @@ pub(crate) fn commands(code: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Where a straight cell has a command.
+/// The position of a command in a normalised cell.
 pub(crate) fn command(code: &str, name: &str) -> Option<Range<usize>> {
     let mut places = code[..begin(code)]
         .match_indices(name)
@@ -90,7 +90,7 @@ pub(crate) fn command(code: &str, name: &str) -> Option<Range<usize>> {
     })
 }
 
-/// The statements of some Rust, and where each begins.
+/// The statements of Rust code, and where each begins.
 pub(crate) fn statements(rust: &str) -> Vec<(usize, SyntaxNode)> {
     // As evcxr parses it.
     const HEAD: &str = "fn f(){";
@@ -105,7 +105,7 @@ pub(crate) fn statements(rust: &str) -> Vec<(usize, SyntaxNode)> {
     placed.collect()
 }
 
-/// The name by which evcxr keeps an item.
+/// The name under which evcxr keeps an item.
 pub(crate) fn name(item: &ast::Item) -> Option<String> {
     let name = match item {
         ast::Item::Const(item) => item.name(),
@@ -139,7 +139,7 @@ pub(crate) fn flat(node: &SyntaxNode) -> String {
     flat.trim().to_owned()
 }
 
-/// The words of a node, however they were spaced.
+/// The tokens of a node, with normal spacing.
 pub(crate) fn words(node: &SyntaxNode) -> String {
     let tokens = node
         .descendants_with_tokens()

@@ -1,5 +1,6 @@
-//! The folder and the environment of cells, which follow the notebook's: the
-//! session says what changed, the host and, before each cell, the runtime do it.
+//! The working directory and environment of cells, which follow the notebook's. The
+//! session reports changes; the host applies them, and so does the runtime before
+//! each cell.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,11 +11,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// The variable with the path of the file that lists the changes, one a line.
+/// The variable with the path of the file that lists the changes, one per line.
 pub(crate) const WORLD: &str = "SLAF_CELL_WORLD";
 
-/// What changed in the notebook since it was last told. Each character of a text
-/// is one byte, as names of files and values need not be UTF-8.
+/// The changes in the notebook since the last report. Each character stands for
+/// one byte, because file names and values need not be UTF-8.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct Change {
@@ -24,8 +25,9 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// Does it in this process, and lists it for the runtime that there is. Later
-    /// ones inherit it, and do it once more, which changes nothing.
+    /// Applies the changes in this process, and lists them for the running
+    /// runtime. Later runtimes inherit them, and apply them again, which has no
+    /// effect.
     pub(crate) fn tell(&self) -> io::Result<()> {
         self.apply();
         let path = std::env::var_os(WORLD).ok_or(io::ErrorKind::NotFound)?;
@@ -55,14 +57,14 @@ fn bytes(text: &str) -> OsString {
     OsString::from_vec(text.chars().map(|c| c as u8).collect())
 }
 
-/// The changes, as the runtime follows them.
+/// The changes that the runtime has applied.
 #[derive(Debug, Default)]
 pub(crate) struct World {
     done: usize,
 }
 
 impl World {
-    /// Does what was told since the last call. What a cell changed itself stays,
+    /// Applies the changes since the last call. What a cell changed stays,
     /// until the notebook changes the same.
     pub(crate) fn follow(&mut self) {
         let list = std::env::var_os(WORLD).and_then(|path| fs::read_to_string(path).ok());

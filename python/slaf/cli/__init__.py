@@ -1,4 +1,4 @@
-"""The command `slaf`: a file for each of its verbs."""
+"""The command `slaf`, with one file for each subcommand."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ on stderr), 2 wrong usage, 130 interrupted.
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs one command; exits with 1 and a sentence where it fails."""
+    """Runs one command; if it fails, prints a sentence and exits with 1."""
     options = _parser().parse_args(arguments)
     try:
         code = options.run(options)
@@ -70,8 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 class _Verb(argparse.ArgumentParser):
-    """A verb's parser. It gets its arguments when the verb is called: those of some
-    verbs need pandas, which takes a second to load."""
+    """A subcommand's parser. It gets its arguments only when the subcommand is called:
+    those of some need pandas, which takes a second to load."""
 
     verb: ModuleType | None = None
 

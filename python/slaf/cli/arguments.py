@@ -1,4 +1,4 @@
-"""Arguments that several verbs take."""
+"""Arguments that several subcommands share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 
 def input_options(parser: argparse.ArgumentParser) -> None:
-    """What says how inputs are read."""
+    """Adds the options for reading inputs."""
     from slaf.data.sources import FORMATS
 
     parser.add_argument("--format", choices=FORMATS, default="auto", help="of the input")
@@ -27,12 +27,12 @@ def input_options(parser: argparse.ArgumentParser) -> None:
 
 
 def inputs(options: argparse.Namespace) -> str | list[str]:
-    """One input as itself, several as their list."""
+    """One input as it is, several as a list."""
     return options.input[0] if len(options.input) == 1 else options.input
 
 
 def how_inputs_are_read(options: argparse.Namespace) -> dict[str, object]:
-    """:func:`input_options` as the converter names them."""
+    """:func:`input_options` as the converter's parameters."""
     return {
         "unique_cells": options.unique_cells,
         "genome": options.genome,
@@ -42,5 +42,5 @@ def how_inputs_are_read(options: argparse.Namespace) -> dict[str, object]:
 
 
 def version_option(parser: argparse.ArgumentParser) -> None:
-    """Which version of a dataset is opened."""
+    """Adds the option for the version of a dataset."""
     parser.add_argument("--version", type=int, metavar="N", help="an earlier version")

@@ -1,4 +1,4 @@
-"""What a long verb tells: how far it is, and what it has made."""
+"""The output of a long-running subcommand: its progress, and what it made."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from slaf.ground.progress import on_terminal
 
 
 class Job:
-    """Progress on stderr until the end of its `with`."""
+    """Shows progress on stderr until the end of its `with` block."""
 
     def __enter__(self) -> Job:
         self._begun = time.perf_counter()
@@ -19,7 +19,8 @@ class Job:
         self.progress.close()
 
     def done(self, made: str, shape: tuple[int, int]) -> None:
-        """Prints what was made, its cells and genes, and how long it took."""
+        """Prints the dataset that was made, its number of cells and genes, and the
+        time."""
         seconds = time.perf_counter() - self._begun
         print(f"{made} {shape[0]:,} cells × {shape[1]:,} genes in {seconds:.1f} s")
 

@@ -1,4 +1,4 @@
-"""What is done to the values of a dataset, as polars plans that read it in parts."""
+"""Computations on the values of a dataset, as Polars plans that read it in parts."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 class FragmentProcessor:
-    """Plans over the selected cells and genes, each once and in the dataset's
-    order. Nothing is read before a plan is collected, and then one part of the
-    cells after the other.
+    """Polars plans over the selected cells and genes, without repeats and in the
+    dataset's order. Nothing is read until a plan is collected; then one part of the
+    cells is read after the other.
 
     Operations are
 
@@ -46,7 +46,7 @@ class FragmentProcessor:
     - `"sum"` (`axis=None`): `partial_sum` (float64) of all values, with `axis=0`
       of each gene and with `axis=1` of each cell that has any, after its id;
     - `"mean"` (`axis=None`): the same with `partial_count`, the stored values.
-      Zeros are not among them: divide by the number of cells or genes.
+      Zeros are not counted; divide by the number of cells or genes.
 
     Parameters
     ----------
@@ -55,9 +55,10 @@ class FragmentProcessor:
     cell_selector, gene_selector
         None (all), a slice, an int, a list, a mask or ids.
     max_workers
-        Parts that :meth:`build_lazy_pipeline_parallel` reads at a time.
+        Number of parts that :meth:`build_lazy_pipeline_parallel` reads at the same
+        time.
     enable_caching
-        Whether the plan of an operation is kept.
+        Whether to keep the plan of an operation.
     table_name, layer_name
         "expression", or "layers" with the layer.
 
@@ -66,7 +67,7 @@ class FragmentProcessor:
     SlafError
         There is no such table or layer.
     IndexError, KeyError
-        A selector selects what is not there.
+        A selector is out of range, or an id does not exist.
     """
 
     def __init__(
@@ -92,11 +93,11 @@ class FragmentProcessor:
         self._cache: dict[tuple, pl.LazyFrame] = {}
 
     def clear_cache(self) -> None:
-        """Forgets the plans that were kept."""
+        """Removes the plans that were kept."""
         self._cache.clear()
 
     def build_lazy_pipeline(self, operation: str, **kwargs: Any) -> pl.LazyFrame:
-        """The plan of an operation, which reads one part at a time.
+        """The plan of an operation that reads one part at a time.
 
         Raises
         ------
@@ -106,12 +107,12 @@ class FragmentProcessor:
         return self._plan(operation, kwargs, 1)
 
     def build_lazy_pipeline_parallel(self, operation: str, **kwargs: Any) -> pl.LazyFrame:
-        """The same plan, which reads `max_workers` parts at a time; so much more
-        memory is needed."""
+        """The same plan, reading `max_workers` parts at the same time, which needs that
+        much more memory."""
         return self._plan(operation, kwargs, self.max_workers)
 
     def build_lazy_pipeline_smart(self, operation: str, **kwargs: Any) -> pl.LazyFrame:
-        """The same plan; in parallel if there are several parts."""
+        """The same plan, in parallel if there are several parts."""
         return self._plan(operation, kwargs, min(self.max_workers, self.n_fragments))
 
     def compute(self, lazy_pipeline: pl.LazyFrame) -> pl.DataFrame:
@@ -186,7 +187,7 @@ class FragmentProcessor:
         return pl.DataFrame(columns)
 
     def _id(self, name: str, of: axes.Positions, places: np.ndarray) -> pl.Series:
-        """In the type that the table has the id in."""
+        """The ids in the type that the table uses."""
         kind = getattr(pl, self._dataset.columns[self.table_name][name])
         return pl.Series(name, np.asarray(of, dtype=np.int64)[places]).cast(kind)
 
@@ -217,7 +218,7 @@ def _scan(
     schema: pl.Schema,
     workers: int,
 ) -> pl.LazyFrame:
-    """The frames that `work` makes of the parts, below each other."""
+    """The frames that `work` makes of the parts, joined along the rows."""
     from polars.io.plugins import register_io_source
 
     def source(
@@ -237,7 +238,7 @@ def _scan(
 
 
 def _in_order(work: Callable, parts: list[Any], workers: int) -> Iterator[Any]:
-    """Results of `work`, `workers` of which are made at a time."""
+    """The results of `work` in order; `workers` of them are computed at the same time."""
     if workers < 2:
         yield from map(work, parts)
         return

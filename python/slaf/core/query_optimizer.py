@@ -1,8 +1,7 @@
-"""SQL over `expression` for cells and genes that are named by their integer ids.
+"""Builds SQL over `expression` for cells and genes that are given by integer ids.
 
-The engine finds the quickest way by itself; this is for code that builds its
-statements with slafdb's class.
-"""
+The engine finds the fastest way on its own. This class is for code that builds its
+statements with slafdb's class."""
 
 from __future__ import annotations
 
@@ -21,11 +20,11 @@ __all__ = ["PerformanceMetrics", "QueryOptimizer", "RowIndexMapper"]
 
 
 class QueryOptimizer:
-    """Statements for sets of cells or genes; `entity_type` is "cell" or "gene"."""
+    """Builds statements for sets of cells or genes; `entity_type` is "cell" or "gene"."""
 
     @staticmethod
     def is_consecutive(ids: list[int]) -> bool:
-        """Whether the ids, in any order and however often, have no gap."""
+        """Whether the ids, in any order and with repeats, have no gap."""
         known = sorted(set(ids))
         return not known or known[-1] - known[0] == len(known) - 1
 
@@ -33,9 +32,9 @@ class QueryOptimizer:
     def adaptive_batch_ids(
         integer_ids: list[int], max_batch_size: int = 100, gap_threshold: int = 10
     ) -> list[list[int]]:
-        """The ids in batches of at most `max_batch_size`, sorted, and cut where
-        two are more than `gap_threshold` apart. So few that one batch holds them
-        stay as they are."""
+        """The ids in sorted batches of at most `max_batch_size`, split where two ids
+        differ by more than `gap_threshold`. If they fit into one batch, they stay as
+        they are."""
         if len(integer_ids) <= max_batch_size:
             return [list(integer_ids)]
         ids = sorted(set(integer_ids))
@@ -53,7 +52,7 @@ class QueryOptimizer:
         use_adaptive_batching: bool = True,
         max_batch_size: int = 100,
     ) -> str:
-        """A statement for all rows of the cells or genes, each once."""
+        """A statement for all rows of the cells or genes, without repeats."""
         column = _id_column(entity_type)
         ids = list(dict.fromkeys(map(int, entity_ids)))
         if not ids:
@@ -79,8 +78,7 @@ class QueryOptimizer:
         Parameters
         ----------
         cell_selector, gene_selector
-            None (all), a slice, an int, a list of ints or a mask, as numpy takes
-            them.
+            None (all), a slice, an int, a list of ints or a mask, as in numpy.
         cell_count, gene_count
             The dataset's shape, needed with a selector.
         table_name, layer_name
@@ -92,7 +90,7 @@ class QueryOptimizer:
         SlafError
             A count or the layer's name is missing, or there is no such table.
         IndexError
-            A selector reaches beyond the counts.
+            A selector is out of range.
         """
         if table_name not in ("expression", "layers"):
             raise SlafError(f"`table_name` is 'expression' or 'layers', not {table_name!r}.")
@@ -141,7 +139,7 @@ def _id_column(entity_type: str) -> str:
 
 
 def _selected(selector: Any, count: int | None, entity: str) -> str:
-    """The condition that a selector is."""
+    """The SQL condition of a selector."""
     if selector is None:
         return "TRUE"
     if count is None:

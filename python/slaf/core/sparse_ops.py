@@ -1,4 +1,4 @@
-"""Sums and means of a matrix that is only ever seen a block of rows at a time."""
+"""Sums and means of a matrix that is read one block of rows at a time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from scipy import sparse
 
 
 class LazySparseMixin:
-    """Reductions of a class that has a `shape` and gives its rows by
-    :meth:`blocks`."""
+    """Reductions for a class that has a `shape` and a method :meth:`blocks`."""
 
     #: The dataset that the matrix is of, where there is one.
     slaf_array: Any
@@ -26,18 +25,18 @@ class LazySparseMixin:
         Raises
         ------
         NotImplementedError
-            The class does not say it.
+            The class does not define it.
         """
         raise NotImplementedError(f"{type(self).__name__} must have a `shape`.")
 
     def blocks(self) -> Iterator[tuple[int, Any]]:
-        """`(first row, block)` of all rows, in order; blocks are scipy matrices
-        or arrays.
+        """Iterates over `(first row, block)` for all rows, in order; blocks are scipy
+        matrices or arrays.
 
         Raises
         ------
         NotImplementedError
-            The class does not give them.
+            The class does not define them.
         """
         raise NotImplementedError(f"{type(self).__name__} must have `blocks()`.")
 
@@ -47,10 +46,10 @@ class LazySparseMixin:
         Parameters
         ----------
         axis
-            None: of all values, a float; 0: of each column; 1: of each row, both
-            1-d arrays.
+            None for the sum of all values, a float; 0 for columns, 1 for rows, both 1-d
+            arrays.
         fragments
-            Accepted for slafdb's sake: the matrix is always read in blocks.
+            Accepted for compatibility with slafdb: the matrix is always read in blocks.
 
         Raises
         ------
@@ -68,8 +67,8 @@ class LazySparseMixin:
         return total if axis == 0 else float(total.sum())
 
     def mean(self, axis: int | None = None, fragments: bool | None = None) -> float | np.ndarray:
-        """Means in float64, in which zeros count; parameters, result and errors
-        as :meth:`sum`. NaN of nothing."""
+        """Means in float64, in which zeros count. Parameters, result and errors as for
+        :meth:`sum`. NaN if there are no values."""
         total = self.sum(axis)
         rows, columns = self.shape
         count = rows * columns if axis is None else (rows, columns)[axis]
@@ -79,7 +78,7 @@ class LazySparseMixin:
 
 
 def sums(block: Any, axis: int) -> np.ndarray:
-    """Of each column (0) or row (1) of a matrix in memory, in float64."""
+    """Sums of each column (0) or row (1) of a matrix in memory, in float64."""
     if not sparse.issparse(block):
         return np.asarray(block).sum(axis=axis, dtype=np.float64)
     # scipy adds float32 up in float32.

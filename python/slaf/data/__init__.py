@@ -1,4 +1,4 @@
-"""Making datasets."""
+"""Converts, appends to and exports datasets."""
 
 from slaf.data.converter import SLAFConverter
 

@@ -1,5 +1,5 @@
-"""Inputs of any format as Arrow tables of a range of their cells each, under
-slafdb's names."""
+"""Reads inputs of any format as Arrow tables, one range of cells at a time, under slafdb's
+names."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _VALUE_TYPES = ("auto", "uint16", "int32", "int64", "float32", "float64")
 
 
 class BaseChunkedReader(ABC):
-    """An input that is open within a `with` statement.
+    """An input, to be used in a `with` statement.
 
-    Chunks are Arrow tables with a row a stored value, cell by cell:
-    `cell_integer_id` (uint32) and `gene_integer_id` (uint16; uint32 if there are
-    more genes than that), which count from 0 within the whole input, and `value`.
+    Chunks are Arrow tables with one row per stored value, sorted by cell:
+    `cell_integer_id` (uint32) and `gene_integer_id` (uint16; uint32 if there are more
+    genes than that), which count from 0 within the whole input, and `value`.
     """
 
     def __init__(self, file_path: str):
@@ -52,48 +52,47 @@ class BaseChunkedReader(ABC):
     @property
     @abstractmethod
     def n_obs(self) -> int:
-        """How many cells there are."""
+        """Number of cells."""
 
     @property
     @abstractmethod
     def n_vars(self) -> int:
-        """How many genes there are."""
+        """Number of genes."""
 
     @property
     @abstractmethod
     def obs_names(self) -> np.ndarray:
-        """Ids of the cells: texts, as an object array."""
+        """Ids of the cells: strings in an object array."""
 
     @property
     @abstractmethod
     def var_names(self) -> np.ndarray:
-        """Ids of the genes: texts, as an object array."""
+        """Ids of the genes: strings in an object array."""
 
     @abstractmethod
     def get_obs_metadata(self) -> pd.DataFrame:
-        """obs, a row a cell, by their ids."""
+        """obs: one row per cell, indexed by cell ids."""
 
     @abstractmethod
     def get_var_metadata(self) -> pd.DataFrame:
-        """var, a row a gene, by their ids."""
+        """var: one row per gene, indexed by gene ids."""
 
     @abstractmethod
     def iter_chunks(
         self, chunk_size: int = 1000, obs_chunk: bool = True
     ) -> Iterator[tuple[pa.Table, slice]]:
-        """All cells in order, `chunk_size` at a time: their values, and which
-        cells they are.
+        """Iterates over all cells in order, `chunk_size` at a time: their values, and a
+        description of the chunk.
 
         Raises
         ------
         NotImplementedError
-            `obs_chunk` is False: inputs are read by cells.
+            `obs_chunk` is False; inputs can be read only by cells.
         """
 
     def get_chunk(self, obs_slice: slice | None = None, var_slice: slice | None = None) -> pa.Table:
-        """Values of a slice of the cells and one of the genes, as Python slices
-        a list; None takes all. Cells and genes keep the ids that they have in
-        the whole, and come in ascending order."""
+        """Values in a slice of the cells and a slice of the genes; None takes all.
+        Cells and genes keep their ids in the whole input, and come in ascending order."""
         return self._get_chunk_impl(
             slice(None) if obs_slice is None else obs_slice,
             slice(None) if var_slice is None else var_slice,
@@ -104,7 +103,7 @@ class BaseChunkedReader(ABC):
 
 
 class _SourceReader(BaseChunkedReader):
-    """Reads through the converter's sources."""
+    """Reads an input through the converter's sources."""
 
     _format = "auto"
 
@@ -217,18 +216,19 @@ class _SourceReader(BaseChunkedReader):
 
 
 class ChunkedH5ADReader(_SourceReader):
-    """An h5ad file of any anndata.
+    """An h5ad file of any version of anndata.
 
     Parameters
     ----------
     filename
         The file.
     chunk_size
-        Kept for slafdb's sake; :meth:`iter_chunks` has its own.
+        Accepted for compatibility with slafdb; :meth:`iter_chunks` has its own
+        parameter.
     value_type
         The dtype of `value`: "uint16", "int32", "int64", "float32", "float64", or
-        "auto" for the file's. Values that an integer type cannot hold are an
-        error; those of a shorter float are rounded.
+        "auto" for the file's. A value that an integer type cannot hold raises an error;
+        a shorter float type rounds.
     """
 
     _format = "h5ad"
@@ -240,8 +240,8 @@ class ChunkedH5ADReader(_SourceReader):
     def get_gene_expression(
         self, gene_names: list, chunk_size: int = 1000
     ) -> Iterator[pd.DataFrame]:
-        """Cells × the named genes, dense and in the file's dtype, `chunk_size`
-        cells at a time. Warns of genes that are not there, and leaves them out."""
+        """Cells × the named genes, dense and in the file's dtype, `chunk_size` cells at
+        a time. Unknown genes are left out, with a warning."""
         x, names = self._source.x, pd.Index(self.var_names)
         known = [gene for gene in gene_names if gene in names]
         for gene in gene_names:
@@ -259,8 +259,8 @@ class ChunkedH5ADReader(_SourceReader):
 
 
 class Chunked10xMTXReader(_SourceReader):
-    """A folder of 10x with a matrix.mtx; genes are called by their symbols, made
-    unique. `value_type` as :class:`ChunkedH5ADReader`."""
+    """A 10x folder with a matrix.mtx. Genes are named by their symbols, made unique.
+    `value_type` as in :class:`ChunkedH5ADReader`."""
 
     _format = "10x_mtx"
 
@@ -270,7 +270,7 @@ class Chunked10xMTXReader(_SourceReader):
 
 
 class ChunkedTileDBReader(_SourceReader):
-    """A TileDB-SOMA experiment: a layer of a measurement. `value_type` as
+    """A layer of a measurement in a TileDB-SOMA experiment. `value_type` as in
     :class:`ChunkedH5ADReader`."""
 
     _format = "tiledb"
@@ -290,8 +290,8 @@ class ChunkedTileDBReader(_SourceReader):
 
 
 class Chunked10xH5Reader(_SourceReader):
-    """An HDF5 file of 10x, of any version, or an h5ad file with that ending.
-    `value_type` as :class:`ChunkedH5ADReader`."""
+    """An HDF5 file of 10x, of any version, or an h5ad file that ends in .h5.
+    `value_type` as in :class:`ChunkedH5ADReader`."""
 
     def __init__(self, h5_path: str, value_type: str = "uint16"):
         super().__init__(h5_path, value_type)
@@ -305,13 +305,13 @@ def create_chunked_reader(
     collection_name: str = "RNA",
     layer_name: str = "data",
 ) -> BaseChunkedReader:
-    """The reader of an input, by its format. That of a TileDB-SOMA experiment
-    leaves values in their type unless `value_type` is another than "uint16".
+    """The reader for an input, by its format. For TileDB-SOMA experiments, the default
+    `value_type` "uint16" leaves values in their type.
 
     Raises
     ------
     SlafError
-        It is in no format that is read in chunks.
+        Its format cannot be read in chunks.
     """
     kind = detect_format(file_path)
     if kind == "h5ad":
@@ -334,7 +334,7 @@ def create_chunked_reader(
 
 
 def _of_size(x: Matrix, start: int, end: int, size: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
-    """Rows `start` to `end`, `size` at a time, each with its first row."""
+    """Iterates over rows `start` to `end`, `size` at a time, with each first row."""
     held: list[sparse.csr_matrix] = []
     count = 0
     at = start

@@ -1,4 +1,4 @@
-"""`SLAFConverter`: any single-cell dataset to SLAF, under slafdb's names."""
+"""`SLAFConverter`: converts any single-cell dataset to SLAF, under slafdb's names."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ class SLAFConverter:
     categories and missing values, obsm, varm, obsp, varp, layers, uns and raw.
     slafdb opens the result.
 
-    `tiledb_collection_name` and `tiledb_layer_name` are the measurement and the
-    layer of a TileDB-SOMA experiment; `enable_checkpointing=False` begins anew
-    after an interruption; `max_rows_per_file` bounds the rows of a fragment.
-    The other parameters are accepted for slafdb's sake.
+    `tiledb_collection_name` and `tiledb_layer_name` are the measurement and the layer
+    of a TileDB-SOMA experiment. With `enable_checkpointing=False`, an interrupted
+    conversion starts again from the beginning. `max_rows_per_file` limits the rows per
+    fragment. The other parameters are accepted for compatibility with slafdb, and
+    ignored.
     """
 
     def __init__(
@@ -79,48 +80,49 @@ class SLAFConverter:
         storage_options: dict[str, str] | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Converts `input_path` to the dataset `output_path`, which may be a
-        folder or an address on `s3://`, `gs://`, `az://` or `hf://`.
+        """Converts `input_path` to the dataset `output_path`, which can be a folder or
+        a URL on `s3://`, `gs://`, `az://` or `hf://`.
 
-        The input is an h5ad or h5mu file, an AnnData of zarr (a folder or
-        `.zarr.zip`), a 10x folder (matrix.mtx) or h5 file, a SLAF dataset, a
-        TileDB-SOMA experiment, or several of them: a list, or a folder that
-        holds some. Several become one dataset; their genes are
-        aligned by id and their cells say in `source_file` where they are from
-        (in `source_file_1`, if an input has a column of that name). A column of
-        text in one and of numbers in another becomes text.
+        The input is an h5ad or h5mu file, an AnnData in zarr (a folder or `.zarr.zip`),
+        a 10x folder (matrix.mtx) or h5 file, a SLAF dataset, a TileDB-SOMA experiment,
+        or several of these: a list, or a folder that contains some. Several inputs
+        become one dataset. Their genes are matched by id, and the column `source_file`
+        says where a cell is from (`source_file_1`, if an input already has a column of
+        that name). A column that is text in one input and numbers in another becomes
+        text.
 
-        A conversion that was interrupted goes on where it was when it is run
-        again; until it ends nothing can be opened at `output_path`.
+        If a conversion is interrupted, run it again to continue where it stopped. Until
+        it is complete, there is no dataset at `output_path`.
 
         Parameters
         ----------
         input_format
-            "h5ad", "h5mu", "zarr", "10x_mtx", "10x_h5", "slaf" or "tiledb"; found
-            out if "auto".
+            "h5ad", "h5mu", "zarr", "10x_mtx", "10x_h5", "slaf" or "tiledb"; detected if
+            "auto".
         overwrite
-            Replace what is at `output_path`, once the new dataset is whole.
+            Replace what is at `output_path`, once the new dataset is complete.
         join
-            Of several inputs, keep the genes of any ("outer") or of all
-            ("inner").
+            For several inputs: keep the genes that any of them has ("outer") or that
+            all have ("inner").
         unique_cells
             Append the number of its input to each cell id.
         genome
-            The one of a 10x h5 file with several.
+            The genome to convert, if a 10x h5 file has several.
         modality
-            The one of a MuData file to convert, such as "rna".
+            The modality of a MuData file to convert, such as "rna".
         skip
             Entries of h5ad, h5mu and zarr inputs to leave out, such as
             "obsm/airr" or "uns/neighbors".
         counts
-            Refuse X if it holds anything but counts. By default so for 10x files.
+            Raise an error if X contains anything but counts. This is the default for
+            10x files.
         gene_index
-            Write X in the order of genes, too, so that reading a gene is quick.
+            Also write a copy of X sorted by gene, so that reading a gene is fast.
         storage_options
             Credentials and settings of the object store; by default from the
             environment.
         progress
-            Called with what is being done, how much is done, and of how much.
+            Called with the current step, how much of it is done, and its total.
 
         Raises
         ------
@@ -129,7 +131,7 @@ class SLAFConverter:
         FileExistsError
             `output_path` exists, and `overwrite` is not set.
         SlafError
-            The input is in no known format, damaged, or cannot be stored.
+            The input's format is unknown, or it is damaged, or it cannot be stored.
         OSError
             The storage cannot be reached or is full.
         """
@@ -162,8 +164,8 @@ class SLAFConverter:
         storage_options: dict[str, str] | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Converts an AnnData object, or a modality of a MuData object; parameters
-        and errors as :meth:`convert`."""
+        """Converts an AnnData object, or a modality of a MuData object. Parameters and
+        errors as for :meth:`convert`."""
         self._write(
             _memory_source(modality_of(adata, modality)),
             os.fspath(output_path),
@@ -184,8 +186,8 @@ class SLAFConverter:
         storage_options: dict[str, str] | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Copies the cells and genes of a lazy handle, in its order, to a new
-        dataset; errors as :meth:`convert`."""
+        """Copies the cells and genes of a lazy handle, in its order, to a new dataset.
+        Errors as for :meth:`convert`."""
         self._write(
             slaf_source(state_of(handle)),
             os.fspath(output_path),
@@ -210,17 +212,17 @@ class SLAFConverter:
         storage_options: dict[str, str] | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Appends the cells of `input_path` to a dataset, as a new version of it
-        that appears at once. Who has opened the dataset before keeps its view.
+        """Appends the cells of `input_path` to a dataset, as a new version that appears
+        in one step. Whoever has the dataset open keeps the old version.
 
-        Genes are aligned by id. Those that the dataset lacks are added after
-        its own (`join="outer"`) or left out (`join="left"`).
+        Genes are matched by id. New genes are added after the existing ones
+        (`join="outer"`) or left out (`join="left"`).
 
         Raises
         ------
         SlafError
-            A cell id is there already, or a value does not fit the dataset's
-            value type; otherwise as :meth:`convert`.
+            A cell id already exists, or a value does not fit the dataset's value type;
+            otherwise as for :meth:`convert`.
         """
         if join not in ("outer", "left"):
             raise SlafError(f"join is 'outer' or 'left' in an append, not {join!r}.")
@@ -329,7 +331,7 @@ def _silent(what: str, done: int, total: int) -> None:
 
 
 def _is_collection(path: Input) -> bool:
-    """Whether a folder is no input itself."""
+    """Whether a folder is not an input itself."""
     if "://" in os.fspath(path) or not Path(path).is_dir():
         return False
     try:
@@ -340,7 +342,7 @@ def _is_collection(path: Input) -> bool:
 
 
 def _memory_source(adata: anndata.AnnData) -> Source:
-    """An AnnData in memory, or a backed one."""
+    """A source for an AnnData in memory, or for a backed one."""
     import anndata
 
     def metadata() -> anndata.AnnData:
@@ -374,8 +376,8 @@ def _memory_source(adata: anndata.AnnData) -> Source:
 
 
 def _memory_matrix(adata: anndata.AnnData | anndata.Raw) -> Matrix:
-    """X of an AnnData or of its raw; of a backed one, anndata opens the file
-    again if it was closed."""
+    """X of an AnnData or of its raw. If a backed file was closed, anndata opens it
+    again."""
     try:
         x = adata.X
     except KeyError:  # what anndata raises of a file without X
@@ -388,7 +390,7 @@ def _note(x) -> dict[str, str]:
 
 
 def _by_rows(x):
-    """Rows of a CSC matrix are all over it."""
+    """Converts a CSC matrix to CSR, because X is read by rows."""
     if getattr(x, "format", "csr") == "csc":
         return (x.to_memory() if hasattr(x, "to_memory") else x).tocsr()
     return x

@@ -1,4 +1,4 @@
-"""Layers, obsp and varp as coordinate tables, a column a matrix."""
+"""Writes layers, obsp and varp to coordinate tables, one column per matrix."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from slaf.data.sources.base import Block, Matrix
 def write(
     writer: _slaf.Writer, matrices: dict[str, Matrix], section: str, folder: str, width: int
 ) -> None:
-    """Writes a table: float32 until a value asks for more; all of a column has
-    one type."""
+    """Writes a table. A column is float32 unless one of its values needs a wider type."""
     types = dict.fromkeys(matrices, "float32")
     while (key := _columns(writer, matrices, types, section, folder, width)) is not None:
         types[key] = "float64"
@@ -28,7 +27,7 @@ def _columns(
     folder: str,
     width: int,
 ) -> str | None:
-    """Writes a coordinate table, or tells which matrix needs a wider type."""
+    """Writes a coordinate table, or returns which matrix needs a wider type."""
     table = writer.begin_pairs(folder, section, width, list(types.items()))
     for blocks in _side_by_side([x.blocks() for x in matrices.values()]):
         refused = table.append(blocks)
@@ -46,7 +45,8 @@ def _columns(
 
 
 def _side_by_side(matrices: list[Iterator[Block]]) -> Iterator[list[Block]]:
-    """Blocks of the same rows of all matrices, whatever rows their own span."""
+    """Iterates over blocks of the same rows of all matrices, whatever their own blocks
+    are."""
     left: list[Any] = [next(blocks, None) for blocks in matrices]
     while all(block is not None for block in left):
         rows = min(len(indptr) - 1 for indptr, _, _ in left)

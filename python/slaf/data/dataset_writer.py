@@ -1,5 +1,5 @@
-"""A source into a dataset: X in blocks, then everything else, published at
-once."""
+"""Writes a source to a dataset: first X in blocks, then everything else. The dataset is
+published in one step."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write(
     options: dict[str, str] | None,
     progress: Progress,
 ) -> None:
-    """Makes the dataset `target` of `source`."""
+    """Writes `source` to the new dataset `target`."""
 
     def begin(value_type: str) -> _slaf.Writer:
         return _slaf.Writer(
@@ -77,8 +77,8 @@ def append(
     by_gene: bool,
     progress: Progress,
 ) -> None:
-    """Adds the cells of `source` from `begin_at` on to `dataset`, whose own
-    cells and genes it begins with. `notes` are the dataset's."""
+    """Appends the cells of `source`, beginning with `begin_at`, to `dataset`, whose
+    cells and genes are the first ones of `source`. `notes` are the dataset's."""
     check(source)
     writer = _slaf.Writer.append_to(dataset, source.x.shape, by_gene)
     try:
@@ -125,7 +125,7 @@ def _append_raw(
 
 
 def _write_raw(writer: _slaf.Writer, source: Source, by_gene: bool, progress: Progress) -> None:
-    """`raw` is a dataset of its own inside, with the same cells."""
+    """Writes `raw` as a dataset of its own inside, with the same cells."""
     raw = source.raw
 
     def begin(value_type: str) -> _slaf.Writer:
@@ -147,8 +147,8 @@ def _write_raw(writer: _slaf.Writer, source: Source, by_gene: bool, progress: Pr
 def _fill(
     begin: Callable[[str], _slaf.Writer], source: Source, what: str, progress: Progress
 ) -> _slaf.Writer:
-    """A writer that has taken all of X. Counts are tried first: the first value
-    that is none is met in the first block or, rarely, later."""
+    """A writer that has received all of X. It first expects counts; a value that is not
+    a count usually appears in the first block, rarely later."""
     types = list(_VALUE_TYPES)
     while types:
         writer = begin(types[0])
@@ -173,8 +173,8 @@ def _feed(
     *,
     final: bool,
 ) -> bool:
-    """Whether the writer could store all values of the rows from `start` on; if
-    it should have, a value that it cannot is an error."""
+    """Writes the rows from `start` on; returns whether all values could be stored. If
+    that was required, a value that does not fit raises an error."""
     done, total = start, source.x.shape[0]
     ends = set(getattr(source.x, "ends", ()))
     progress(what, done, total)
@@ -203,7 +203,7 @@ def _refusal(source: Source, cell: int, gene: int, value: str, no_count: bool) -
 
 
 def _stop(writer: _slaf.Writer, error: BaseException, target: str, source: Source) -> None:
-    """Leaves a conversion that can be taken up; removes any other."""
+    """Suspends a conversion that can be continued; removes any other."""
     broken_line = isinstance(error, OSError) and "://" in target
     if source.fingerprint and (isinstance(error, KeyboardInterrupt) or broken_line):
         writer.suspend()
@@ -226,7 +226,7 @@ def _note(parts: PartsWriter, source: Source) -> None:
 
 
 def _rest(source: Source) -> Parts | anndata.AnnData:
-    """Everything but X; of several inputs it is put together only now."""
+    """Everything except X. For several inputs, it is joined only now."""
     try:
         return source.rest()
     except (SlafError, OSError, MemoryError):

@@ -1,5 +1,5 @@
-"""SLAF to h5ad in bounded memory: X and layers go over in blocks of rows, the
-rest as anndata writes it."""
+"""Exports SLAF to h5ad in limited memory: X and layers in blocks of rows, everything else
+as anndata writes it."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def export_h5ad(
     storage_options: dict[str, str] | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Writes the cells and genes of `handle` to the h5ad file `path`, a local
-    one or an address on an object store. Sparse X is written as CSR.
+    """Writes the cells and genes of `handle` to the h5ad file `path`, which can be
+    local or on an object store. Sparse X is written as CSR.
 
     `compression` is "gzip", "lzf" or None.
 
@@ -46,7 +46,8 @@ def export_h5ad(
     FileExistsError
         `path` exists, and `overwrite` is not set.
     OSError
-        It cannot be written: it is a folder, is in none, and the like.
+        It cannot be written, for example because `path` is a folder or its folder does
+        not exist.
     """
     address = os.path.expanduser(os.fspath(path))
     if "://" in address:
@@ -159,7 +160,7 @@ def _write(
 
 
 def _rest(state: HandleState, told: dict[str, str]) -> dict[str, Any]:
-    """All but X and layers as anndata writes it."""
+    """Everything except X and layers, in the form that anndata writes."""
     adata = to_adata(state, x=False, layers=False)
     # As anndata does before it writes: text that repeats itself is categories.
     adata.strings_to_categoricals()
@@ -180,7 +181,7 @@ def _matrix(
     compression: str | None,
     tell: Any,
 ) -> None:
-    """A lazy matrix in anndata's encoding, block by block."""
+    """Writes a lazy matrix in anndata's encoding, block by block."""
     height, width = matrix.shape
     if matrix.was_dense:
         target = parent.create_dataset(

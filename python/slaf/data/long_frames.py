@@ -1,4 +1,4 @@
-"""Long frames, a row a stored value, as datasets."""
+"""Makes datasets from long frames, which have one row per stored value."""
 
 from __future__ import annotations
 
@@ -31,36 +31,38 @@ def sink(
     overwrite: bool = False,
     **options: Any,
 ) -> None:
-    """Writes a plan of stored values as the dataset `path`, all of it or nothing.
+    """Writes a LazyFrame of stored values as the dataset `path`. If it fails, no
+    dataset is left.
 
     Parameters
     ----------
     plan
-        A row for each stored value, in any order.
+        One row per stored value, in any order.
     path
-        A folder, or an address on `s3://`, `gs://`, `az://` or `hf://`.
+        A folder, or a URL on `s3://`, `gs://`, `az://` or `hf://`.
     cell, gene, value
-        The columns with the names of cells and genes, and the numbers.
+        The columns with the names of cells, the names of genes, and the values.
     obs, var
-        Columns of obs and var, each with one value of a cell, or of a gene.
+        Columns of obs and var; each has the same value in all rows of a cell, or of a
+        gene.
     overwrite
-        Replace what is at `path`, once the new dataset is whole.
+        Replace what is at `path`, once the new dataset is complete.
     options
         `gene_index`, `storage_options` and `progress` of
         :meth:`SLAFConverter.convert`.
 
-    Cells and genes stand in the order in which they come first. Those without any
-    value are not in such a frame, and so not in the dataset. 12 bytes of memory are
-    needed for each value; the plan is run three times, for cells, genes and values.
+    Cells and genes are ordered by their first row. Cells and genes without any value
+    are not in such a frame, and so not in the dataset. Each value needs 12 bytes of
+    memory. The plan is run three times, for cells, genes and values.
 
     Raises
     ------
     FileExistsError
         `path` exists, and `overwrite` is not set.
     SlafError
-        A column is missing, a name is missing or not text, a cell has two values of
-        a column of obs, a value is there twice, or the plan gives other rows each
-        time.
+        A column is missing, a name is missing or not text, a cell has two different
+        values in a column of obs, a value is repeated, or the plan returns different
+        rows each time.
     """
     from slaf.data.converter import SLAFConverter, refuse_existing
 
@@ -126,7 +128,7 @@ def _name(column: str) -> pl.Expr:
 
 
 def _axis(plan: pl.LazyFrame, name: str, columns: list[str], what: str) -> pl.DataFrame:
-    """The cells or genes, each once, in the order in which they come."""
+    """The cells or genes, each once, in the order of their first row."""
     columns = [column for column in columns if column != name]
     rows = plan.select(_name(name), *columns).unique(maintain_order=True).collect()
     if rows[name].null_count():

@@ -1,4 +1,4 @@
-"""Everything of an AnnData but X, on its way into a dataset."""
+"""Writes everything of an AnnData except X to a dataset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BATCH_BYTES = 4 << 20
 
 
 class PartsWriter:
-    """Writes all but X, and gathers what goes into `config.json`."""
+    """Writes everything except X, and collects what goes into `config.json`."""
 
     def __init__(self, writer: _slaf.Writer, suffix: str):
         self._writer = writer
@@ -36,7 +36,8 @@ class PartsWriter:
         self.told: dict[str, str] = {}
 
     def of(self, parts: Parts | anndata.AnnData) -> tuple[Axis, Axis, dict[str, Any]]:
-        """cells, genes and what goes into `config.json`; writes the rest."""
+        """Writes everything but the two metadata tables. Returns cells, genes and the
+        entries for `config.json`."""
         cells, genes = self._axis(parts, "obs"), self._axis(parts, "var")
         shape = len(cells), len(genes)
         tables = {}
@@ -58,7 +59,7 @@ class PartsWriter:
         config: dict[str, Any],
         watch: Callable[[int, int], None] | None,
     ) -> None:
-        """Writes what `of` gave, and publishes the dataset."""
+        """Writes the result of `of`, and publishes the dataset."""
         try:
             self._writer.finish(cells.reader(), genes.reader(), json.dumps(config), watch)
         except Exception as error:
@@ -66,13 +67,13 @@ class PartsWriter:
             raise cells.failure or genes.failure or error from None
 
     def uns_json(self) -> None:
-        """For slafdb; what JSON cannot say is left to the extras."""
+        """uns for slafdb; what JSON cannot express is stored with the extras."""
         if uns := self._extras.get("uns"):
             self._writer.write_file("uns.json", metadata.uns_json(uns))
 
     def _axis(self, parts: Parts | anndata.AnnData, axis: str) -> Axis:
-        """obs with its obsm, or var with its varm. What a table cannot hold
-        becomes an extra."""
+        """obs with its obsm, or var with its varm. What a table cannot hold becomes an
+        extra."""
         frame, section = getattr(parts, axis), f"{axis}m"
         vectors, others = {}, {}
         for key, value in getattr(parts, section).items():
@@ -98,7 +99,7 @@ class PartsWriter:
     def _matrices(
         self, found: Mapping[str, Any], section: str, folder: str, shape: tuple[int, int]
     ) -> bool:
-        """Writes layers, obsp or varp; whether there was anything to write."""
+        """Writes layers, obsp or varp; returns whether there was anything to write."""
         matrices: dict[str, Matrix] = {}
         # To anndata 0.13 X is the layer without a name.
         for key, value in found.items():
@@ -126,7 +127,7 @@ class PartsWriter:
 
 
 class Axis:
-    """obs or var, which is read as it is written."""
+    """obs or var, read while it is written."""
 
     def __init__(self, columns: dict[str, pa.Array | Encoded], vectors: dict[str, Any]):
         self.failure: BaseException | None = None

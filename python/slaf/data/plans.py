@@ -1,5 +1,5 @@
-"""Long tables out of datasets and into them, as polars LazyFrames, and `plan.slaf` of
-these."""
+"""Tables of datasets as Polars LazyFrames, datasets from LazyFrames, and the namespace
+`plan.slaf`."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ def scan(
 ) -> pl.LazyFrame:
     """A table of a dataset as a `polars.LazyFrame`.
 
-    Nothing but the names and types of columns is read before it is collected, and
-    then only what the plan needs: filters by cells and genes choose what of the
-    values is read, and columns that nobody asks for are not read.
+    Until it is collected, only the names and types of columns are read; then only what
+    the plan needs. Filters on cells and genes decide which values are read, and unused
+    columns are not read.
 
     Parameters
     ----------
     dataset
-        A path or an address, a :class:`SLAFArray`, or a handle, of which it is the
-        part that the handle shows, with its changes and pending steps.
+        A path or URL, a :class:`SLAFArray`, or a handle; a handle's table has its
+        selection, changes and pending steps.
     table
         "expression" (or "X"), "raw", "layers/NAME", "cells" ("obs"), "genes"
         ("var"), "obsm/KEY", "varm/KEY", "obsp/KEY" or "varp/KEY".
     obs, var
-        Columns of obs and var beside the values of "expression", "raw" and layers:
-        a name, names, or True for all; `cell_id` and `gene_id` are the names of
-        cells and genes.
+        Columns of obs and var to add to the values of "expression", "raw" and layers: a
+        name, names, or True for all; `cell_id` and `gene_id` are the names of cells and
+        genes.
     layer
-        The layer instead of X, as "layers/NAME".
+        A layer to use instead of X; the same as "layers/NAME".
     version, storage_options
-        As of :class:`SLAFArray`, if `dataset` is a path.
+        As for :class:`SLAFArray`, if `dataset` is a path.
 
     Raises
     ------
@@ -90,32 +90,32 @@ def lazy_table(
 
 
 def sql_plan(prepared: Prepared, **options: Any) -> pl.LazyFrame:
-    """The rows of a statement as a plan: the columns and rows that it asks for go into
-    the statement, and nothing is read before it is collected. `options` are `engine`
-    and `memory` (bytes)."""
+    """The result of a statement as a LazyFrame. Columns and rows that are selected
+    later become part of the statement, and nothing is read before it is collected.
+    `options` are `engine` and `memory` (bytes)."""
     return of_statement(prepared.text, lambda text: pl.DataFrame(prepared.ask(text, **options)))
 
 
 class SlafNamespace:
-    """What a plan over datasets does, beyond what polars tells of it."""
+    """Methods of LazyFrames over datasets, in addition to those of Polars."""
 
     def __init__(self, plan: pl.LazyFrame):
         self._plan = plan
 
     def sink(self, path: str | os.PathLike[str], **options: Any) -> None:
-        """Writes a frame with a row for each stored value as a dataset; see
+        """Writes a frame with one row per stored value as a dataset; see
         :func:`slaf.sink`."""
         sink(self._plan, path, **options)
 
     def explain(self) -> str:
-        """polars' plan, and, for each table of a dataset in it, what of its filters
-        is decided before values are read, how many cells and genes are left, and
-        about how much will be read. Only metadata is read for it.
+        """Polars' plan and, for each table of a dataset in it, which filters are
+        evaluated before values are read, how many cells and genes remain, and about how
+        much will be read. This reads only metadata.
 
         Raises
         ------
         SlafError
-            The plan cannot be copied, as a function in it cannot.
+            The plan cannot be copied, for example because of a function in it.
         """
         look = Look()
         try:

@@ -1,4 +1,4 @@
-"""Some cells of a dataset, by a condition and in an order."""
+"""Selects cells of a dataset, by a condition and in an order."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from slaf.sql.filters import rows_where
 
 
 def selected(dataset: Dataset, *, where: str | None = None, seed: int | None = None) -> LazyHandle:
-    """A handle of the cells for which the SQL condition `where` holds (None: all), in
-    random order if there is a `seed`."""
+    """A handle of the cells for which the SQL condition `where` is true (None: all), in
+    random order if a `seed` is given."""
     handle = LazyHandle.over(HandleState.of_dataset(dataset))
     if where is not None:
         handle = handle[rows_where(dataset, "cells", where)]

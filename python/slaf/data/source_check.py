@@ -1,5 +1,4 @@
-"""What a source holds beside X, tried before X is read: what cannot be stored
-is said first."""
+"""Checks everything in a source except X, before X is read, so that errors come early."""
 
 from __future__ import annotations
 
@@ -19,12 +18,12 @@ _ROWS = 64
 
 
 def check(source: Source) -> None:
-    """Raises what would stop the conversion of `source` after X.
+    """Raises the errors that would stop the conversion of `source` after X.
 
     Raises
     ------
     SlafError
-        The sentence names the entry.
+        An entry cannot be stored; the message names it.
     """
     for one in source.inputs or [source]:
         try:
@@ -38,7 +37,7 @@ def check(source: Source) -> None:
 
 
 def _try(parts: Parts | anndata.AnnData) -> None:
-    """Encodes what is in memory, and the first rows of what is in a file."""
+    """Tries to encode what is in memory, and the first rows of what is in a file."""
     for axis in ("obs", "var"):
         frame = getattr(parts, axis)
         if not isinstance(frame, pd.DataFrame):

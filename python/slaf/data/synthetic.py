@@ -1,13 +1,11 @@
-"""Made-up cells with the statistics of real ones, for measurements and for
-notebooks that cannot download any: as many as asked for, in memory or straight
-into an h5ad file.
+"""Synthetic cells with the statistics of real ones, for benchmarks and for notebooks
+without a download. Any number of cells, in memory or written directly to an h5ad file.
 
-The counts are negative binomial, and are drawn without a dense matrix. A
-negative binomial is a Poisson number of clusters of logarithmically
-distributed sizes (Quenouille, Biometrics 5, 1949), and the clusters of a gene
-over a group of cells are one Poisson draw dealt to the cells by their depth.
-The work is that of the values stored, not of cells times genes.
-"""
+Counts are negative binomial, and drawn without a dense matrix. A negative binomial is a
+Poisson number of clusters with logarithmically distributed sizes (Quenouille,
+Biometrics 5, 1949). The clusters of a gene in a group of cells are one Poisson draw,
+distributed to the cells by their depth. So the work depends on the number of stored
+values, not on cells times genes."""
 
 from __future__ import annotations
 
@@ -75,21 +73,20 @@ def synthetic(
     n_types: int = 12,
     n_batches: int = 4,
 ) -> ad.AnnData:
-    """Counts of `n_obs` cells by `n_vars` genes, as 10x data have them.
+    """Counts of `n_obs` cells by `n_vars` genes, similar to 10x data.
 
-    The first cells are the same however many are asked for. Another version of
-    NumPy may draw others.
+    The first cells are the same for any `n_obs`. They may differ between versions of
+    NumPy.
 
     Returns
     -------
     AnnData
-        `X` is CSR of float32 whole numbers with int32 indices in order, about
-        4.8 % of it stored. `obs` has `cell_type` and `batch` (categorical),
-        `donor` (strings, two of a batch), `total_counts` and `pct_mt`
-        (float32), `n_genes` (int64). `var` has `gene_ids` (ENSG numbers,
-        invented); 20 genes are named RPL or RPS, and the last 13 MT-. `obsm`
-        has `X_pca` (n_obs, 50) and `X_umap` (n_obs, 2), float32: a centre per
-        type and noise, nothing computed of `X`.
+        `X` is CSR of float32 whole numbers with int32 indices in order, about 4.8 % of
+        it stored. `obs` has `cell_type` and `batch` (categorical), `donor` (strings,
+        two of a batch), `total_counts` and `pct_mt` (float32), `n_genes` (int64). `var`
+        has `gene_ids` (ENSG numbers, invented); 20 genes are named RPL or RPS, and the
+        last 13 MT-. `obsm` has `X_pca` (n_obs, 50) and `X_umap` (n_obs, 2), float32: a
+        centre per type plus noise, not computed from `X`.
 
     Raises
     ------
@@ -113,17 +110,17 @@ def write_synthetic(
     n_types: int = 12,
     n_batches: int = 4,
 ) -> None:
-    """The cells of `synthetic` into the h5ad file `path`, replacing one there.
+    """Writes the cells of `synthetic` to the h5ad file `path`; an existing file is
+    replaced.
 
-    X goes over in blocks of cells, so that memory holds little more than obs
-    and obsm (some 400 bytes a cell). Encodings and chunks are those that
-    `AnnData.write_h5ad` would choose. `compression` is "gzip" (level 4),
-    "lzf" or None.
+    X is written in blocks of cells, so that memory holds little more than obs and obsm
+    (about 400 bytes per cell). Encodings and chunks are those of `AnnData.write_h5ad`.
+    `compression` is "gzip" (level 4), "lzf" or None.
 
     Raises
     ------
     ValueError
-        As `synthetic` does.
+        As for `synthetic`.
     OSError
         The file cannot be written.
     """
@@ -149,7 +146,7 @@ def write_synthetic(
 
 
 class _Block(NamedTuple):
-    """Some cells: counts, and what `_annotations` makes obs and obsm of."""
+    """A block of cells: counts, and the input for obs and obsm in `_annotations`."""
 
     x: sparse.csr_matrix | None
     cell_type: np.ndarray
@@ -252,11 +249,11 @@ class _Model:
 def _clusters(
     rng: np.random.Generator, means: np.ndarray, dispersion: np.ndarray, depth: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cell, gene and size of clusters whose sums are negative binomial with the
-    means depth × means.
+    """The cell, gene and size of clusters whose sums are negative binomial with means
+    depth × means.
 
-    A cell has log(1 + φμ) / φ clusters of a gene on average. That is not
-    proportional to its depth, so μ are dealt and the excess is thinned out.
+    On average, a cell has log(1 + φμ) / φ clusters of a gene. That is not proportional
+    to its depth, so μ clusters are drawn and the excess is removed at random.
     """
     edges = np.cumsum(depth)
     number = rng.poisson(means * edges[-1])
@@ -270,8 +267,8 @@ def _clusters(
 
 
 def _gene_means(n: int) -> np.ndarray:
-    """Mean counts of `n` genes, ascending: the mixture's evenly spaced
-    quantiles, so that few genes have the density of many."""
+    """Mean counts of `n` genes, ascending: evenly spaced quantiles of a mixture, so
+    that a few genes have realistic densities, too."""
     silent = round(_UNDETECTED * n)
     low = round(_MEAN_PARTS[0] * (n - silent))
     logs = [
@@ -319,7 +316,7 @@ def _annotations(
 
 
 def _write_x(file: h5py.File, model: _Model, kwargs: dict[str, str]) -> Iterator[_Block]:
-    """Appends X of the blocks as they come, and gives them on without it."""
+    """Appends X of the blocks as they arrive, and passes them on without X."""
     group = file.create_group("X")
     group.attrs["encoding-type"] = "csr_matrix"
     group.attrs["encoding-version"] = "0.1.0"
@@ -345,7 +342,7 @@ def _write_x(file: h5py.File, model: _Model, kwargs: dict[str, str]) -> Iterator
 
 
 def _chunks(n: int) -> tuple[int]:
-    """The chunk that h5py, and so anndata, gives `n` values of 4 bytes."""
+    """The chunk size that h5py, and so anndata, chooses for `n` values of 4 bytes."""
     import h5py
 
     with h5py.File("chunks", "w", driver="core", backing_store=False) as file:

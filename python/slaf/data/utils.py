@@ -1,5 +1,5 @@
-"""slafdb's module of the same name: which inputs a path has, and whether they
-belong together."""
+"""slafdb's module of the same name: finds the input files in a path, and checks that they
+have the same format."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ENDINGS = {".h5ad": "h5ad", ".h5mu": "h5ad", ".h5": "10x_h5"}
 
 
 def detect_format(input_path: str) -> str:
-    """The format of an input, one of `FORMATS`. What is there is looked into; of
-    anything else the name decides.
+    """The format of an input, one of `FORMATS`. An existing input is inspected;
+    otherwise its name decides.
 
     Raises
     ------
     SlafError
-        It is in no known format.
+        The format is unknown.
     """
     path = Path(input_path)
     known = _ENDINGS.get(path.suffix)
@@ -40,16 +40,15 @@ def detect_format(input_path: str) -> str:
 def discover_input_files(input_path: str, max_depth: int = 2) -> tuple[list[str], str]:
     """The inputs at a path, by name, and their format.
 
-    A path that is an input itself is the only one. In another folder files and
-    folders that are inputs are looked for, `max_depth` levels deep; datasets of
-    SLAF there are passed over.
+    If the path itself is an input, it is the only one. Otherwise the folder is searched
+    for inputs, `max_depth` levels deep; SLAF datasets are skipped.
 
     Raises
     ------
     FileNotFoundError
         There is nothing at `input_path`.
     SlafError
-        There is no input, or they are in several formats.
+        There is no input, or there are inputs of several formats.
     """
     if not os.path.exists(input_path):
         raise FileNotFoundError(f"There is nothing at `{input_path}`. Check the spelling.")
@@ -74,14 +73,14 @@ def discover_input_files(input_path: str, max_depth: int = 2) -> tuple[list[str]
 
 
 def validate_input_files(file_paths: list[str], format_type: str) -> None:
-    """Whether inputs are of one kind: all can be opened, and have the genes (in
-    any order), the obs columns and the kind of values (integers or fractions) of
-    the first. The converter itself is less strict: it aligns what differs.
+    """Checks that inputs are of the same kind: all can be opened, and have the same
+    genes (in any order), obs columns and kind of values (integers or fractions) as the
+    first. The converter itself is less strict, and aligns inputs that differ.
 
     Raises
     ------
     SlafError
-        Everything that is wrong, a line each.
+        The message lists all problems, one per line.
     """
     wrong, first = [], None
     for path in file_paths:
@@ -109,7 +108,7 @@ def _is_hdf5(path: Path) -> bool:
 
 
 def _below(folder: Path, depth: int) -> dict[str, str]:
-    """Inputs and their formats."""
+    """The inputs below a folder, and their formats."""
     found = {}
     if depth < 1:
         return found

@@ -1,4 +1,4 @@
-"""An index of an embedding, by which neighbours are found without reading all vectors."""
+"""Builds an index of an embedding, so that searches need not read all vectors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from slaf.lazy.stored_content import arrays_of
 
 
 class VectorIndex(NamedTuple):
-    """What was built: of the 10 nearest vectors, `visited` of its partitions hold the
-    share `recall`."""
+    """An index that was built. On average, searches of `visited` partitions find the
+    fraction `recall` of the 10 nearest vectors."""
 
     metric: str
     partitions: int
@@ -24,13 +24,13 @@ class VectorIndex(NamedTuple):
 def index_vectors(
     dataset: Dataset, key: str, metric: str, partitions: int | None = None
 ) -> VectorIndex:
-    """Indexes the stored embedding `key` of obsm or varm, in `partitions` (None: the root of the
-    number of vectors).
+    """Indexes the stored embedding `key` of obsm or varm, with this number of
+    `partitions` (None: the square root of the number of vectors).
 
     Raises
     ------
     ValueError
-        There is no such embedding, or it is no matrix of numbers.
+        There is no such embedding, or it is not a matrix of numbers.
     """
     place = _place(dataset, key)
     _, figures = _slaf.index_vectors(dataset.engine, *place, metric, partitions)

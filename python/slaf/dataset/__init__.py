@@ -1,4 +1,4 @@
-"""An open dataset, below everything that reads from one."""
+"""The open dataset, which all higher floors read from."""
 
 from slaf.dataset.dataset import Dataset, OverDataset, dataset_of
 

@@ -1,5 +1,5 @@
-"""A dataset at one version: its tables, what is noted beside them, and how parts of
-it are read."""
+"""A dataset at one version: its tables, its configuration, and methods that read parts of
+it."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _PAIRS = {"layers": "layers", "obsp": "cellsxcells", "varp": "genesxgenes"}
 
 
 class Dataset:
-    """What everything reads from. `SLAFArray` is the public face over it.
+    """An open dataset, from which everything reads. `SLAFArray` is its public class.
 
     Parameters
     ----------
     engine
         The open dataset of the engine.
     path
-        Where it is, as it was named.
+        Its path, as it was given.
     options
         Settings of the object store.
     face
-        What makes the public object over a dataset.
+        A function that makes the public object for a dataset.
     """
 
     def __init__(
@@ -60,26 +60,26 @@ class Dataset:
         options: dict[str, str] | None = None,
         face: Callable[[Dataset], Any] | None = None,
     ) -> Dataset:
-        """Errors as :class:`slaf.SLAFArray`."""
+        """Opens a dataset. Errors as for :class:`slaf.SLAFArray`."""
         path = os.fspath(path)
         return cls(_slaf.Dataset(path, version, options), path, options, face)
 
     def newest(self) -> Dataset:
-        """The dataset as it is now."""
+        """The newest version of this dataset."""
         return Dataset(self.engine.newest(), self.path, self.options, self.face)
 
     def nested(self, name: str, version: int | None) -> Dataset:
-        """The dataset `name` inside this one."""
+        """The dataset `name` inside this one, such as `raw`."""
         engine = self.engine.nested(name, version)
         return Dataset(engine, engine.uri, self.options, self.face)
 
     @cached_property
     def public(self) -> Any:
-        """The public object over this; None if there is no `face`."""
+        """The public object for this dataset; None if there is no `face`."""
         return None if self.face is None else self.face(self)
 
     def __reduce__(self) -> Any:
-        """Where it is, and its version: another process opens it there."""
+        """Pickles its path and version; another process opens it again."""
         uri = self.engine.uri
         process = os.getpid() if uri.startswith("memory:") else None
         return _opened, (uri, self.path, self.version, self.options, self.face, process)
@@ -93,7 +93,7 @@ class Dataset:
 
     @cached_property
     def notes(self) -> dict[str, Any]:
-        """What we wrote into the configuration; empty for slafdb's datasets."""
+        """Our part of the configuration; empty for slafdb's datasets."""
         return self.config.get("slaf", {})
 
     @cached_property
@@ -102,15 +102,15 @@ class Dataset:
         return {name: dict(columns) for name, _, columns in self.engine.tables()}
 
     def plain_columns(self, table: str) -> list[str]:
-        """The columns of a table that hold no vectors."""
+        """The columns of a table that are not vectors."""
         return [n for n, kind in self.columns[table].items() if "FixedSizeList" not in kind]
 
     def vector_columns(self, table: str) -> list[str]:
         return [n for n, kind in self.columns[table].items() if "FixedSizeList" in kind]
 
     def column_notes(self, axis: str) -> list[dict[str, Any]]:
-        """Of each column of obs or var, its `name` and what it is `stored` as. One
-        that slafdb has added has one name for both."""
+        """For each column of obs or var, its `name` and the name as which it is
+        `stored`. They are equal for columns that slafdb has added."""
         notes = (self.notes.get(axis) or {"columns": []})["columns"]
         noted = {note["stored"] for note in notes} | metadata.RESERVED
         plain = self.plain_columns("cells" if axis == "obs" else "genes")
@@ -125,7 +125,7 @@ class Dataset:
     # Reading --------------------------------------------------------------
 
     def frame(self, table: str) -> pl.DataFrame:
-        """A table without vectors."""
+        """A table without its columns of vectors."""
         return pl.DataFrame(self.engine.read(table, self.plain_columns(table)))
 
     def column(self, table: str, name: str, rows: Positions | None) -> pa.ChunkedArray:
@@ -135,7 +135,7 @@ class Dataset:
         return pa.table(self.engine.read(table, [name], place)).column(0)
 
     def vector(self, table: str, key: str, rows: Positions | None = None) -> np.ndarray:
-        """The fixed-size lists of a column: rows × length."""
+        """A column of fixed-size lists, as an array of rows × length."""
         column = self.column(table, key, rows).combine_chunks()
         return column.flatten().to_numpy().reshape(len(column), column.type.list_size)
 
@@ -148,7 +148,7 @@ class Dataset:
         return self.names("var")
 
     def names(self, axis: str, rows: Positions | None = None) -> pd.Index:
-        """Names of cells or genes, read anew."""
+        """Names of cells or genes, read each time."""
         table, column = ("cells", "cell_id") if axis == "obs" else ("genes", "gene_id")
         notes = self.notes.get(axis)
         name = column if notes is None else notes["index_name"]
@@ -157,8 +157,8 @@ class Dataset:
 
     @cached_property
     def x_dtype(self) -> np.dtype:
-        """What X is handed out as: its source's dtype, or, of a dataset that does not
-        say, float32 for counts, as AnnData holds them."""
+        """The dtype in which X is returned: that of its source or, if the dataset does
+        not say, float32 for counts, as in AnnData."""
         noted = (self.notes.get("x") or {}).get("dtype")
         stored = self.engine.value_dtype
         return handed_out(noted or ("float32" if stored == "uint16" else stored))
@@ -170,8 +170,8 @@ class Dataset:
         return (*arrays[:2], arrays[2].astype(dtype, copy=False))
 
     def matrix_dtype(self, section: str, key: str) -> np.dtype:
-        """What a matrix of `layers`, `obsp` or `varp` is handed out as: the dtype that
-        it had when it was written."""
+        """The dtype in which a matrix of `layers`, `obsp` or `varp` is returned: the
+        one with which it was written."""
         noted = self.notes.get(section, {}).get(key, {}).get("dtype")
         if noted:
             return handed_out(noted)
@@ -190,8 +190,8 @@ class Dataset:
     @cached_property
     def row_starts(self) -> np.ndarray:
         """The first row of each cell in `expression`, and the end of the last: int64,
-        cells + 1. A stored start that is wrong, as slafdb writes it where obs has a
-        column of another count, is counted anew."""
+        length cells + 1. Wrong offsets, which slafdb stores if obs has a column with
+        other counts, are counted again."""
         if self.engine.defect() is None:
             starts = self.column("cells", "cell_start_index", None).to_numpy()
             return np.append(starts, self.engine.nnz).astype(np.int64)
@@ -205,7 +205,7 @@ class Dataset:
 
     @cached_property
     def extras(self) -> dict[str, Any]:
-        """What the format has no place for, read whole."""
+        """The entries that the tables cannot hold, read completely."""
         name = self.notes.get("extras")
         content = None if name is None else self.engine.file(name)
         if content is None:
@@ -222,18 +222,18 @@ _COUNTED = 1 << 22
 
 
 class OverDataset:
-    """What has a dataset: its subclasses set `self._dataset`."""
+    """Base class of objects with a dataset; subclasses set `self._dataset`."""
 
     _dataset: Dataset
 
 
 def dataset_of(array: OverDataset | Dataset) -> Dataset:
-    """The dataset that a `SLAFArray` is the face of; of a dataset, itself.
+    """The dataset of a `SLAFArray`. A dataset is returned as it is.
 
     Raises
     ------
     TypeError
-        It is something else.
+        It is neither.
     """
     if isinstance(array, Dataset):
         return array

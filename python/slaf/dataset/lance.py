@@ -1,4 +1,4 @@
-"""The tables of a dataset as objects of pylance, for code that uses Lance itself."""
+"""The tables of a dataset as pylance objects, for code that uses Lance directly."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from slaf.dataset.dataset import Dataset
 
 
 def lance_table(dataset: Dataset, table: str) -> Any:
-    """The `lance.LanceDataset` of `table` as the dataset reads it, at the same
-    version; None where the dataset has no such table.
+    """The `lance.LanceDataset` of `table`, at the version that the dataset reads; None
+    if the dataset has no such table.
 
     Raises
     ------

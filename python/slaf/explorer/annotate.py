@@ -1,4 +1,4 @@
-"""A selection as a category in a column of obs."""
+"""Stores a selection as a category in a column of obs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from slaf.explorer.colours import is_numeric
 
 
 def annotate(handle: Any, name: str, value: str, selected: np.ndarray) -> None:
-    """Sets `obs[name]` of the selected cells to `value`: in a new column, where the
-    others have nothing, or in one of categories or text, where they keep what they
-    have. A view becomes a handle of its own, as when one sets its obs.
+    """Sets `obs[name]` of the selected cells to `value`. In a new column, the other
+    cells have a missing value; in an existing column of categories or text, they keep
+    theirs. A view becomes an independent handle, as when its obs is set.
 
     Raises
     ------
     ValueError
         A name or the value is empty.
     SlafError
-        Nothing is selected, or the column has numbers or truth values.
+        Nothing is selected, or the column has numbers or bools.
     """
     name, value = name.strip(), value.strip()
     if not name or not value:
@@ -42,7 +42,7 @@ def annotate(handle: Any, name: str, value: str, selected: np.ndarray) -> None:
 
 
 def _labels(handle: Any, name: str) -> pd.Categorical:
-    """What the column says so far."""
+    """The present values of the column."""
     if name not in handle.obs.columns:
         return pd.Categorical([None] * handle.n_obs, categories=pd.Index([], dtype=object))
     column = handle.obs[name]

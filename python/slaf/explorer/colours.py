@@ -1,4 +1,4 @@
-"""What colour each cell has: small numbers into a palette."""
+"""The colour of each cell: an index into a palette."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ class Colouring:
     title
         What they show: a column of obs, or a gene.
     note
-        Where the values come from, in words; empty if that is plain.
+        A description of where the values are from; empty if that is clear.
     codes
-        Rows of the palette: uint8, or uint16 with more than 256 colours, one a cell.
+        Indices into the palette, one per cell: uint8, or uint16 with more than 256
+        colours.
     palette
         RGB: uint8, colours × 3. The last is for missing values.
     categories
         Names of the first colours; None for numbers.
     ends
-        The numbers that the first and the last colour stand for; None for
-        categories, NaN if there are no numbers.
+        The numbers of the first and the last colour; None for categories, NaN if there
+        are no numbers.
     """
 
     title: str
@@ -48,7 +49,7 @@ class Colouring:
 
     @property
     def counts(self) -> np.ndarray:
-        """Cells of each colour: int64."""
+        """Number of cells of each colour: int64."""
         return np.bincount(self.codes, minlength=len(self.palette))
 
     @property
@@ -58,7 +59,7 @@ class Colouring:
 
 
 def plain(n: int) -> Colouring:
-    """All cells alike."""
+    """The same colour for all cells."""
     palette = np.array([_PLAIN, _MISSING], dtype=np.uint8)
     return Colouring("", "", np.zeros(n, dtype=np.uint8), palette, ())
 
@@ -70,7 +71,7 @@ def of_numbers(
     ends: tuple[float | None, float | None] = (None, None),
 ) -> Colouring:
     """A scale of 255 colours from the least to the greatest finite value, or between
-    `ends`, beyond which the outer colours are taken."""
+    `ends`; values beyond `ends` have the outer colours."""
     from matplotlib import colormaps
 
     values = np.asarray(values)
@@ -94,13 +95,13 @@ def of_numbers(
 
 
 def of_categories(title: str, column: pd.Series, colours: Any = None) -> Colouring:
-    """The categories of a column, in the colours that scanpy keeps in uns; in those of
-    our own, and a note that says so, if those are too few or no colours.
+    """The categories of a column, in the colours that scanpy stores in uns. If those
+    are too few or not valid, in our own colours, with a note that says so.
 
     Raises
     ------
     SlafError
-        There are more than 2,000 categories, or values that cannot be any.
+        There are more than 2,000 categories, or values that cannot be categories.
     """
     codes, categories = coded(title, column)
     own, note = None, ""
@@ -117,7 +118,8 @@ def of_categories(title: str, column: pd.Series, colours: Any = None) -> Colouri
 
 
 def coded(title: str, column: pd.Series) -> tuple[np.ndarray, list[str]]:
-    """Numbers of the categories, -1 where missing, and their names."""
+    """The number of each cell's category, -1 if missing, and the names of the
+    categories."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
         try:
             column = column.astype("category")
@@ -133,7 +135,7 @@ def coded(title: str, column: pd.Series) -> tuple[np.ndarray, list[str]]:
 
 
 def is_numeric(column: pd.Series) -> bool:
-    """Whether a column has a scale: numbers and times, not truth values."""
+    """Whether a column has a scale: numbers and times, but not bools."""
     kinds = pd.api.types
     return (
         kinds.is_numeric_dtype(column.dtype) and not kinds.is_bool_dtype(column.dtype)
@@ -145,8 +147,8 @@ def is_time(column: pd.Series) -> bool:
 
 
 def as_numbers(column: pd.Series) -> np.ndarray:
-    """The values of a column with a scale, NaN where missing: float. Times are
-    seconds since 1970."""
+    """The values of a column with a scale, NaN if missing: float. Times are seconds
+    since 1970."""
     if is_time(column):
         seconds = column.to_numpy(dtype="datetime64[ns]").astype(np.int64) / 1e9
         return np.where(column.isna(), np.nan, seconds)
@@ -156,15 +158,15 @@ def as_numbers(column: pd.Series) -> np.ndarray:
 
 
 def as_number(column: pd.Series, end: Any) -> float:
-    """A number as :func:`as_numbers` gives those of the column; of a column of times,
-    also a time or a text that says one."""
+    """A number on the scale of :func:`as_numbers`; for a column of times, also from a
+    time or its text."""
     if is_time(column) and not isinstance(end, (int, float)):
         return pd.Timestamp(end).timestamp()
     return float(end)
 
 
 def default_palette(n: int) -> np.ndarray:
-    """`n` colours that differ: tab10, tab20, then hues a golden angle apart."""
+    """`n` different colours: tab10, tab20, then hues a golden angle apart."""
     from matplotlib import colormaps
     from matplotlib.colors import hsv_to_rgb
 
@@ -178,7 +180,7 @@ def default_palette(n: int) -> np.ndarray:
 
 
 def _as_rgb(colours: Sequence[str], n: int) -> np.ndarray | None:
-    """The first `n`, if there are so many and all are colours."""
+    """The first `n` colours, if there are enough and all are valid."""
     from matplotlib.colors import to_rgb
 
     try:

@@ -1,4 +1,4 @@
-"""Which genes tell two selections apart."""
+"""Ranks the genes that differ between two selections."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _KEY = "compared"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Genes that are higher in `a` than in `b`, the most certain first.
+    """Genes that are higher in `a` than in `b`, most significant first.
 
     Attributes
     ----------
     genes
-        A row a gene: `gene`, `score`, `log2_fold_change`, `p_value`,
-        `p_value_adjusted`, and `share_a` and `share_b`: of the cells of each, those
-        that have the gene.
+        One row per gene: `gene`, `score`, `log2_fold_change`, `p_value`,
+        `p_value_adjusted`, and `share_a` and `share_b`, the fraction of cells in each
+        that express the gene.
     a, b
-        What the two selections are called.
+        The names of the two selections.
     values
-        Which values were compared, in words.
+        A description of the values that were compared.
     handle
         The compared cells, whose `obs["compared"]` is "a" or "b".
     layer
-        The layer that was compared; None: X.
+        The layer that was compared; None for X.
     """
 
     genes: pd.DataFrame
@@ -72,8 +72,8 @@ def compare(
     n_genes: int,
 ) -> Comparison:
     """Compares two selections, named by the keys of `masks`, by
-    :func:`slaf.scanpy.tl.rank_genes_groups`, which streams. `labels` name the genes,
-    each of them otherwise.
+    :func:`slaf.scanpy.tl.rank_genes_groups`, which streams. `labels` are unique names
+    of the genes.
 
     Raises
     ------

@@ -1,5 +1,5 @@
-"""Many cells as a picture: in each pixel the mean colour of its cells, as opaque as
-there are many."""
+"""Draws many cells as pixels: each pixel has the mean colour of its cells, and is more
+opaque the more cells it has."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def density(
     codes, palette
         Colours, as in :class:`slaf.explorer.colours.Colouring`.
     side
-        Pixels of a side of the picture.
+        Width and height of the picture in pixels.
     selected
-        Cells that do not fade: bool, one a cell; None: no cell fades.
+        Cells that do not fade: bool, one per cell; None if no cell fades.
     numbers
-        Whether colours stand for numbers: then a pixel has the colour of the mean, and
-        missing values count only where there are no others.
+        Whether colours represent numbers. If so, a pixel has the colour of the mean,
+        and missing values count only in pixels without others.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Where cells lie: the first two columns of an obsm, in a square."""
+"""Positions of cells: the first two columns of an obsm, scaled to a square."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Embedding:
     name
         The key of obsm.
     unit
-        float32, cells × 2, NaN where a cell has no position.
+        float32, cells × 2, NaN if a cell has no position.
     placed
-        Which cells have one: bool, one a cell.
+        Which cells have a position: bool, one per cell.
     corner, side
         The square in the units of the data: its lower left corner and the length
         of its sides.
@@ -51,7 +51,7 @@ class Embedding:
         KeyError
             There is no such key.
         SlafError
-            It has fewer than two columns, or no numbers.
+            It has fewer than two columns, or is not numeric.
         """
         xy = _two_columns(handle, key)
         placed = np.isfinite(xy).all(axis=1)
@@ -65,13 +65,13 @@ class Embedding:
         return cls(key, unit, placed, (float(corner[0]), float(corner[1])), side)
 
     def wire(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """The positions on a grid of 65,536 steps: uint16, cells × 2. What has no
-        position lies in the corner, and is not drawn."""
+        """The positions on a grid of 65,536 steps: uint16, cells × 2. Cells without a
+        position are in the corner, and are not drawn."""
         unit = np.nan_to_num(self.unit[rows], nan=0.0)
         return np.rint(unit * _GRID).astype("<u2")
 
     def within(self, polygon: np.ndarray) -> np.ndarray:
-        """Which cells lie in a polygon of the unit square (vertices × 2): bool."""
+        """Which cells are inside a polygon of the unit square (vertices × 2): bool."""
         from matplotlib.path import Path
 
         found = np.zeros(len(self.unit), dtype=bool)
@@ -80,14 +80,15 @@ class Embedding:
         return found
 
     def inside(self, box: tuple[float, float, float, float]) -> np.ndarray:
-        """Rows of the cells in a box (left, bottom, right, top) of the unit square."""
+        """The row numbers of the cells in a box (left, bottom, right, top) of the unit
+        square."""
         x, y = self.unit.T
         left, bottom, right, top = box
         return np.flatnonzero((x >= left) & (x <= right) & (y >= bottom) & (y <= top))
 
 
 def first_embedding(handle: Any) -> str | None:
-    """The best known key of obsm that has two columns or more; the others are not
+    """The most usual key of obsm that has at least two columns; the others are not
     read."""
     keys = sorted(handle.obsm.keys(), key=lambda key: _KNOWN.get(key, len(_KNOWN)))
     return next((key for key in keys if handle.obsm[key].shape[1:] >= (2,)), None)

@@ -1,4 +1,4 @@
-"""The explorer as it is shown in a notebook."""
+"""The explorer as a notebook shows it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Explorer(State):
 
     @property
     def view(self) -> Any:
-        """The explorer as a widget of ipywidgets, to be put beside others.
+        """The explorer as an ipywidgets widget, to combine with others.
 
         Raises
         ------
@@ -41,7 +41,7 @@ class Explorer(State):
         return self._view.widget
 
     def picture(self) -> bytes:
-        """A still picture of the state: a PNG."""
+        """A still picture of the state, as PNG."""
         return png(self)
 
     def __repr__(self) -> str:

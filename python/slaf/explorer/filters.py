@@ -1,4 +1,4 @@
-"""Which cells are shown: conditions on columns of obs, all of which hold."""
+"""Conditions on columns of obs; cells that meet all of them are shown."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ MISSING = "(missing)"
 
 
 class Condition(Protocol):
-    """What one column asks of a cell."""
+    """A condition on one column of obs."""
 
     def mask(self, column: pd.Series) -> np.ndarray:
-        """Which cells meet it: bool."""
+        """The cells that meet it: bool."""
         ...
 
 
 @dataclass(frozen=True)
 class Between:
-    """Numbers from `low` to `high`, both included; None: no end. Missing ones are
-    left out."""
+    """Numbers from `low` to `high`, both included; None for an open end. Missing values
+    are left out."""
 
     low: float | None
     high: float | None
@@ -47,7 +47,7 @@ class Between:
 
 @dataclass(frozen=True)
 class Without:
-    """All categories but these."""
+    """All categories except these."""
 
     hidden: frozenset[str]
 
@@ -59,15 +59,15 @@ class Without:
 
 
 def condition(column: pd.Series, wanted: Any) -> Condition:
-    """What `wanted` asks of a column: `(low, high)` of numbers, the names to show of
-    categories (None or "(missing)": cells that have none).
+    """The condition for `wanted`: `(low, high)` for a column of numbers, or the
+    categories to show (None or "(missing)" for cells without one).
 
     Raises
     ------
     KeyError
         There is no such category.
     ValueError
-        Something else is wanted of the column.
+        `wanted` is something else.
     """
     name = str(column.name)
     if is_numeric(column):
@@ -92,7 +92,7 @@ def named_categories(column: pd.Series) -> list[str]:
 
 
 def checked(column: str, names: Iterable[str], known: list[str]) -> list[str]:
-    """`names`, all of which are known."""
+    """Checks that all `names` are known, and returns them."""
     names = [str(name) for name in names]
     for name in names:
         if name not in known:
@@ -101,7 +101,8 @@ def checked(column: str, names: Iterable[str], known: list[str]) -> list[str]:
 
 
 def histogram(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Cells in each of 40 bins of a column of numbers, and the edges of those."""
+    """The number of cells in each of 40 bins of a column of numbers, and the edges of
+    the bins."""
     values = as_numbers(column)
     values = values[np.isfinite(values)]
     if not len(values):

@@ -1,4 +1,4 @@
-"""Genes by the names that people type."""
+"""Finds genes by the names that people type."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from slaf.ground.hints import did_you_mean
 
 
 class Genes:
-    """Labels of genes, each of one gene: its name, or, of a name that several have,
-    the name and its position, such as `PCDHA9 [17]`."""
+    """Unique labels of genes: the name, or, if several genes have it, the name and the
+    position, such as `PCDHA9 [17]`."""
 
     def __init__(self, names: pd.Index):
         texts = np.asarray(names.astype(str), dtype=object)
@@ -29,18 +29,18 @@ class Genes:
         self._sorted = sorted((label.lower(), label) for label in self.labels)
 
     def find(self, gene: str | int, also: Sequence[str] = ()) -> int:
-        """The position of a gene, which may be given. Case does not matter where one
-        gene has the name.
+        """The position of a gene, given by its label or its position. Case is ignored
+        if that leaves only one gene.
 
         Parameters
         ----------
         also
-            Other names that may have been meant.
+            Other names to suggest in an error.
 
         Raises
         ------
         KeyError
-            There is no such gene; the near ones are named.
+            There is no such gene; the message suggests similar names.
         SlafError
             Several genes have this name.
         """
@@ -63,7 +63,7 @@ class Genes:
         raise KeyError(f"There is no {what} {label!r}.{did_you_mean(near)}")
 
     def complete(self, start: str, limit: int = 20) -> list[str]:
-        """Labels that start so, in alphabetical order."""
+        """Labels that begin with this text, in alphabetical order."""
         return [label for _, label in self._starting(start)[:limit]]
 
     def _starting(self, start: str) -> list[tuple[str, str]]:
@@ -74,14 +74,14 @@ class Genes:
 
 
 def expression(handle: Any, layer: str | None, at: int) -> np.ndarray:
-    """A gene's values in all cells, zeros included: 1-d. Of a dataset with a copy in
-    the order of genes, only these values are read."""
+    """A gene's values in all cells, including zeros: 1-d. If the dataset has a copy
+    sorted by gene, only these values are read."""
     values = _matrix(handle, layer)[:, at : at + 1]
     return np.asarray(values.tocsc().toarray()).ravel()
 
 
 def said_of_values(handle: Any, layer: str | None) -> str:
-    """Which values :func:`expression` gives, in words."""
+    """A description of the values that :func:`expression` returns."""
     pending = _matrix(handle, layer).pending
     source = "X" if layer is None else f"layer {layer}"
     return f"{source} after {', '.join(pending)}" if pending else f"{source} as stored"

@@ -1,4 +1,4 @@
-"""What one presses beside the points: colours and filters."""
+"""The panes beside the points, for colours and filters."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def button(text: str, pressed: Callable[[], Any], tooltip: str = "") -> widgets.
 
 
 def sentence(error: BaseException) -> str:
-    """What an error says, without the quotes that KeyError puts around it."""
+    """The message of an error, without the quotes that KeyError adds."""
     return str(error.args[0]) if error.args and isinstance(error, KeyError) else str(error)
 
 
 class ColourPane:
-    """Which column or gene the cells are coloured by, and which obsm are shown."""
+    """Chooses the column or gene for colours, and the embeddings to show."""
 
     def __init__(self, state: State, run: Run):
         self._state, self._run = state, run
@@ -70,7 +70,7 @@ class ColourPane:
         )
 
     def refresh(self) -> None:
-        """Shows what the state is, whoever changed it."""
+        """Shows the state, whoever changed it."""
         title, places = self._state.colouring.title, list(self._state.places)
         columns = [str(column) for column in self._state.handle.obs.columns]
         options = [("(a gene, or nothing)", ""), *((c, c) for c in columns)]
@@ -106,7 +106,7 @@ class ColourPane:
 
 
 class FilterPane:
-    """Filters on columns, each with what it asks for and a way to take it away."""
+    """Filters on columns, each with its controls and a button to remove it."""
 
     def __init__(self, state: State, run: Run):
         self._state, self._run = state, run
@@ -126,7 +126,7 @@ class FilterPane:
             self.column.value = ""
 
     def open(self, column: str) -> None:
-        """Shows the controls for a column's filter, as it is."""
+        """Shows the controls of a column's filter in its present state."""
         series = self._state.handle.obs[column]
         make = self._of_numbers if colours.is_numeric(series) else self._of_categories
         row = make(column, series)
@@ -135,7 +135,7 @@ class FilterPane:
         self.list.children = tuple(self.rows.values())
 
     def refresh(self) -> None:
-        """Shows the filters that there are, whoever made them."""
+        """Shows the present filters, whoever made them."""
         present = self._state.filters
         for column, row in list(self.rows.items()):
             if row.condition is not None and column not in present:
@@ -205,7 +205,7 @@ class FilterPane:
 
 
 class _Row(widgets.VBox):
-    """The controls of a filter, and what they ask for."""
+    """The controls of a filter, and their values."""
 
     condition: filters.Condition | None = None
 

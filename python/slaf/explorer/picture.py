@@ -1,4 +1,4 @@
-"""A still picture of a state, for where there is no browser, such as on GitHub."""
+"""A still picture of the explorer, for places that show no widgets, such as GitHub."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ _LINES = 24
 
 
 def png(state: State) -> bytes:
-    """The state's embeddings beside each other, with what the colours mean: a PNG of
-    430 pixels in height."""
+    """The state's embeddings side by side, with a legend: a PNG, 430 pixels high."""
     from matplotlib.figure import Figure
 
     width = 4 * len(state.places) + 2
@@ -114,5 +113,5 @@ def _short(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without matplotlib's mathematics between dollars."""
+    """Text in which matplotlib sees no mathematics between dollar signs."""
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""The widgets of ours: an embedding, and a legend."""
+"""Our widgets: a scatter plot of an embedding, and a legend."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def _source(*names: str) -> str:
 
 
 class ScatterWidget(anywidget.AnyWidget):
-    """An embedding in the browser. What it shows are points (`positions`, `codes` and
-    `flags`, a number a cell), or a picture of more cells than those (`density`)."""
+    """An embedding in the browser. It shows points (`positions`, `codes` and `flags`,
+    one number per cell), or, for more cells, a picture (`density`)."""
 
     _esm = _source("camera.js", "canvas.js", "webgl.js", "scatter.js")
     _css = _source("explorer.css")
@@ -54,7 +54,7 @@ class ScatterWidget(anywidget.AnyWidget):
 
 
 class LegendWidget(anywidget.AnyWidget):
-    """Categories with their colours and cells, or a scale."""
+    """A legend: categories with their colours and numbers of cells, or a scale."""
 
     _esm = _source("legend.js")
     _css = _source("explorer.css")
@@ -71,8 +71,8 @@ class LegendWidget(anywidget.AnyWidget):
 
 class Panel:
     """One embedding of a state, and its widget. Up to `most` cells are sent as points.
-    Of more, those in what is seen are, if they are no more than that; else a picture
-    of these."""
+    With more cells, those in the visible region are sent as points if they are at most
+    that many; otherwise, a picture of them is sent."""
 
     def __init__(self, state: State, place: Embedding, *, most: int, renderer: str):
         self._state, self._place, self._most = state, place, most
@@ -85,7 +85,8 @@ class Panel:
         self.widget.observe(self._window_moved, "window")
 
     def changed(self, what: str) -> None:
-        """The state's colours, shown cells or selection are others."""
+        """Updates the widget after a change of the state's colours, shown cells or
+        selection."""
         if not self._whole or what == "all":
             self._update()
         elif what == "colours":
@@ -114,7 +115,7 @@ class Panel:
             self.widget.density, self.widget.density_box = picture, list(box)
 
     def _box(self) -> Box:
-        """What is seen, and half as much again around it, as a square."""
+        """The visible region and half as much again around it, as a square."""
         left, bottom, right, top = self.widget.window or (0.0, 0.0, 1.0, 1.0)
         half = max(right - left, top - bottom) * 0.75
         x, y = (left + right) / 2, (bottom + top) / 2
@@ -145,7 +146,7 @@ class Panel:
 
 
 def fill_legend(legend: LegendWidget, state: State) -> None:
-    """Tells a legend the colours and the hidden categories."""
+    """Sends a legend the colours and the hidden categories."""
     colouring = state.colouring
     labels = list(colouring.categories or ())
     counts = colouring.counts
@@ -165,14 +166,14 @@ def fill_legend(legend: LegendWidget, state: State) -> None:
 
 
 def ends_of(ends: tuple[float, float] | None) -> list[str]:
-    """The ends of a scale as texts."""
+    """The ends of a scale as text."""
     if ends is None:
         return []
     return ["no values", ""] if np.isnan(ends[0]) else [f"{end:.4g}" for end in ends]
 
 
 def on_legend(legend: LegendWidget, state: State) -> Any:
-    """What a click in the legend does: a handler of its messages."""
+    """A handler of the legend's messages, which are sent on a click."""
 
     def told(_: Any, message: dict[str, Any], __: Any) -> None:
         name = legend.labels[message["at"]]

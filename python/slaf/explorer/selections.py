@@ -1,4 +1,4 @@
-"""What one does with selected cells: annotate, save, find others, compare."""
+"""The panes for selected cells: annotate, save, find similar ones, compare."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SELECTION, _REST = "the selection", "all other shown cells"
 
 
 class SelectionPane:
-    """Annotates and saves the selection, and finds cells like it."""
+    """Annotates and saves the selection, and finds similar cells."""
 
     def __init__(self, state: State, run: Run):
         self._state, self._run = state, run
@@ -85,7 +85,7 @@ class ComparePane:
         )
 
     def refresh(self) -> None:
-        """Offers what is kept."""
+        """Offers the selections that were kept."""
         for choice, other in ((self.a, _SELECTION), (self.b, _REST)):
             options = [(other, "")]
             for name, mask in self._state.kept.items():

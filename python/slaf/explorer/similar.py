@@ -1,4 +1,4 @@
-"""Cells like the selected ones, by the search for near vectors."""
+"""Finds cells that are similar to the selected ones, by nearest-neighbour search."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MOST_QUERIES = 64
 
 
 def similar(handle: Any, selected: np.ndarray, k: int, key: str) -> np.ndarray:
-    """The `k` cells that are nearest to any of the selected ones in `obsm[key]`, from
-    near to far, without those: int64. Of more than 64 selected cells, 64 that are
-    evenly spread over them are asked.
+    """The `k` cells that are nearest to any of the selected cells in `obsm[key]`,
+    nearest first and without the selected cells: int64. If more than 64 cells are
+    selected, 64 of them, evenly spread, are used.
 
     Raises
     ------
     SlafError
-        Nothing is selected, or the vectors of all selected cells have NaN in them.
+        Nothing is selected, or the vectors of all selected cells contain NaN.
     """
     rows = np.flatnonzero(selected)
     if not len(rows):

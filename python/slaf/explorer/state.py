@@ -1,4 +1,4 @@
-"""What an explorer knows: colours, filters and selections, without a screen."""
+"""The state of an explorer: colours, filters and selections, without a screen."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
 
 class State:
-    """A handle's cells as points: what they are coloured by, which are shown, and
-    which are selected.
+    """A handle's cells as points: their colours, and which of them are shown and
+    selected.
 
     Parameters
     ----------
     handle
-        An AnnData that `slaf` reads lazily.
+        A lazy handle.
     embeddings
-        Keys of obsm, whose first two columns are positions; by default the best known
-        one. Several are shown beside each other.
+        Keys of obsm, whose first two columns are the positions; by default the most
+        usual key. Several are shown side by side.
     layer
-        The layer that genes are read from, and compared; None: X.
+        The layer for colours and comparisons; None for X.
     gene_symbols
-        The column of var that has the names of genes; None: `var_names`.
+        The column of var with the names of genes; None for `var_names`.
 
     Attributes
     ----------
     handle
         The explored handle. :meth:`annotate` writes to its obs.
     places
-        Where the cells lie, by the keys of obsm.
+        The positions of the cells, by key of obsm.
     genes
         The genes by name.
     colouring
@@ -51,7 +51,7 @@ class State:
     filters
         Conditions on columns of obs, by column.
     kept
-        Selections by the names that :meth:`keep` gave them: masks.
+        The selections that :meth:`keep` stored, by name: masks.
 
     Raises
     ------
@@ -91,7 +91,7 @@ class State:
             self.color_by(first)
 
     def show_embeddings(self, *keys: str) -> None:
-        """Shows these keys of obsm beside each other. Errors as of the class."""
+        """Shows these keys of obsm side by side. Errors as for the class."""
         places = {key: self.places.get(key) or Embedding.of(self.handle, key) for key in keys}
         self.places = places
         self._tell("places")
@@ -111,11 +111,11 @@ class State:
         Parameters
         ----------
         key
-            A column of obs, or else a gene; None: all cells alike.
+            A column of obs, or else a gene; None for the same colour for all cells.
         gene
-            A gene, whatever the columns are called: its name, or its position.
+            A gene, by name or position, even if a column has the same name.
         vmin, vmax
-            The ends of the scale of numbers; by default the least and the greatest.
+            The ends of the scale of numbers; by default the minimum and the maximum.
 
         Raises
         ------
@@ -148,26 +148,26 @@ class State:
 
     @property
     def visible(self) -> np.ndarray:
-        """Which cells the filters leave: bool, one a cell."""
+        """The cells that meet all filters: bool, one per cell."""
         return self._visible.copy()
 
     def filter(self, column: str, wanted: Any = None) -> None:
-        """Shows only cells whose value in a column of obs is wanted; None takes the
-        filter of the column away. Filters of several columns all hold.
+        """Shows only cells with the wanted values in a column of obs; None removes the
+        column's filter. Cells must meet the filters of all columns.
 
         Parameters
         ----------
         wanted
-            Of numbers `(low, high)`, both included, None for no end (and missing
-            numbers are hidden); of categories, text and truth values their names.
-            "(missing)" stands for cells that have none.
+            For numbers `(low, high)`, both included, None for an open end; missing
+            numbers are hidden. For categories, text and bools, the values to show;
+            "(missing)" stands for missing values.
 
         Raises
         ------
         KeyError
             There is no such column or category.
         ValueError
-            A column of numbers, or of times, is not asked for `(low, high)`.
+            The column has numbers or times, and `wanted` is not `(low, high)`.
         """
         series = self.handle.obs[column]
         if wanted is None:
@@ -177,18 +177,18 @@ class State:
         self._filter()
 
     def show_all(self) -> None:
-        """Takes all filters away."""
+        """Removes all filters."""
         self.filters.clear()
         self._filter()
 
     @property
     def hidden(self) -> frozenset[str]:
-        """Hidden categories of the present colours."""
+        """Hidden categories of the current colours."""
         without = self.filters.get(self.colouring.title)
         return without.hidden if isinstance(without, filters.Without) else frozenset()
 
     def hide(self, *categories: str) -> None:
-        """Hides categories of the present colours."""
+        """Hides categories of the current colours."""
         self._set_hidden(self.hidden | set(self._checked(categories)))
 
     def show(self, *categories: str) -> None:
@@ -196,7 +196,7 @@ class State:
         self._set_hidden(self.hidden - set(self._checked(categories)))
 
     def isolate(self, *categories: str) -> None:
-        """Hides all categories of the present colours but these."""
+        """Hides all categories of the current colours except these."""
         self._set_hidden(frozenset(self._legend()) - set(self._checked(categories)))
 
     def _legend(self) -> list[str]:
@@ -228,16 +228,16 @@ class State:
 
     @property
     def mask(self) -> np.ndarray:
-        """Which cells are selected: bool, one a cell."""
+        """The selected cells: bool, one per cell."""
         return self._selected.copy()
 
     @property
     def selection(self) -> LazyHandle:
-        """The selected cells: a lazy handle."""
+        """The selected cells as a lazy handle."""
         return self.handle[self.mask]
 
     def select(self, cells: Any = None) -> None:
-        """Selects cells by a mask, positions, or names; None: none."""
+        """Selects cells by a mask, positions, or names; None selects nothing."""
         selected = np.zeros(self.handle.n_obs, dtype=bool)
         if cells is not None:
             selected[self._positions(cells)] = True
@@ -255,7 +255,7 @@ class State:
         Parameters
         ----------
         polygon
-            Its corners, in the units of the embedding: corners × 2.
+            Its corners in the embedding's coordinates: corners × 2.
         embedding
             A key of :attr:`places`; by default the first.
         """
@@ -266,16 +266,16 @@ class State:
         self.select(place.within(corners) & self._visible)
 
     def annotate(self, name: str, value: str) -> None:
-        """Sets `handle.obs[name]` of the selected cells to `value`. A new column has
-        nothing in the other cells; in one of categories or text, they keep what they
-        have. See :meth:`save`.
+        """Sets `handle.obs[name]` of the selected cells to `value`. In a new column,
+        the other cells have a missing value; in an existing column of categories or
+        text, they keep theirs. See :meth:`save`.
 
         Raises
         ------
         ValueError
             The name or the value is empty.
         SlafError
-            Nothing is selected, or the column has numbers or truth values.
+            Nothing is selected, or the column has numbers or bools.
         """
         name = name.strip()
         annotate(self.handle, name, value, self._selected)
@@ -287,24 +287,25 @@ class State:
             self.color_by(name)
 
     def save(self) -> int | None:
-        """Stores annotated columns, and nothing else, in the dataset: the number of its
-        version, None if there are none. Errors as of `handle.save`."""
+        """Stores the annotated columns, and nothing else, in the dataset. Returns the
+        number of its version; None if nothing was annotated. Errors as for
+        `handle.save`."""
         return self.handle.save(obs=self._annotated) if self._annotated else None
 
     def keep(self, name: str) -> None:
-        """Keeps the selection under a name, for :meth:`compare`."""
+        """Stores the selection under a name, for :meth:`compare`."""
         self.kept[name] = self.mask
         self._tell("kept")
 
     def find_similar(self, k: int = 100, key: str | None = None) -> np.ndarray:
-        """Selects the `k` cells that are most like any of the selected ones, without
-        those, and returns their positions, from near to far. Of more than 64 selected
-        cells, 64 spread over them are asked.
+        """Selects the `k` cells that are most similar to any of the selected cells,
+        without these, and returns their positions, nearest first. If more than 64 cells
+        are selected, 64 of them, evenly spread, are used.
 
         Parameters
         ----------
         key
-            The obsm to search in: by default `X_pca` if there is one, else the first
+            The obsm to search: by default `X_pca` if it exists, otherwise the first one
             that is shown.
 
         Raises
@@ -321,8 +322,8 @@ class State:
     def compare(
         self, a: Any = None, b: Any = None, *, method: str = "t-test", n_genes: int = 100
     ) -> Comparison:
-        """The genes that are higher in `a` than in `b`, by `rank_genes_groups` on the
-        values that genes are coloured by, which should be logarithms.
+        """Ranks the genes that are higher in `a` than in `b`, with `rank_genes_groups`
+        on the values that are used for colours, which should be logarithms.
 
         Parameters
         ----------
@@ -332,14 +333,14 @@ class State:
         method
             "t-test", "t-test_overestim_var" or "wilcoxon".
         n_genes
-            How many genes the answer has.
+            Number of genes in the result.
 
         Raises
         ------
         KeyError
             No selection was kept under this name.
         SlafError
-            One of them has fewer than two cells, or they share some.
+            One of the selections has fewer than two cells, or a cell is in both.
         """
         name_a, mask_a = ("selection", self.mask) if a is None else self._named("a", a)
         name_b, mask_b = ("rest", self._visible & ~mask_a) if b is None else self._named("b", b)
@@ -368,8 +369,8 @@ class State:
     # Watching ---------------------------------------------------------------
 
     def watch(self, told: Callable[[str], None]) -> None:
-        """Calls `told` after each change, with "colours", "visible", "selection", "kept"
-        or "places"."""
+        """Calls `told` after each change, with "colours", "visible", "selection",
+        "kept" or "places"."""
         self._watchers.append(told)
 
     def _tell(self, what: str) -> None:

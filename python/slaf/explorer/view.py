@@ -1,4 +1,4 @@
-"""The explorer on a screen: its panels and panes, which follow a state and change it."""
+"""The explorer on a screen: panels and panes that show a state and change it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class View:
-    """The widget of a state. `widget` is what is shown.
+    """The widget of a state; `widget` is the ipywidgets object.
 
     Parameters
     ----------
     most
-        Up to so many cells are sent as points; of more, a picture of where they lie.
+        Maximum number of cells that are sent as points; more are sent as a picture.
     renderer
-        "webgl", "canvas", or "auto": WebGL where there is a card for it.
+        "webgl", "canvas", or "auto" for WebGL if there is a graphics card.
     """
 
     def __init__(self, state: State, *, most: int = MOST_POINTS, renderer: str = "auto"):
@@ -59,7 +59,7 @@ class View:
         state.watch(self.changed)
 
     def run(self, action: Callable[[], Any]) -> None:
-        """Does what was asked for, or says why not."""
+        """Runs a command; if it fails, shows the reason."""
         self.mistake.value = ""
         try:
             action()
@@ -67,7 +67,7 @@ class View:
             self.mistake.value = f"<b>{escape(sentence(error))}</b>"
 
     def changed(self, what: str) -> None:
-        """Follows the state."""
+        """Updates the widgets after a change of the state."""
         if what == "places":
             self._place_panels()
         for panel in self.panels:
@@ -119,7 +119,7 @@ class View:
     # The picture ------------------------------------------------------------------
 
     def keep_picture(self) -> None:
-        """Shows nothing where widgets run, and elsewhere a picture of the state."""
+        """Shows a picture of the state in places where widgets do not run."""
         kept = display(self._bundle(), raw=True, display_id=self._picture_id or True)
         self._picture_id = kept.display_id if kept is not None else self._picture_id
 

@@ -1,2 +1,2 @@
-"""What everything stands on: positions on an axis, dtypes, metadata to and from Arrow,
+"""What all other floors use: positions on an axis, dtypes, metadata to and from Arrow,
 progress, and hints in errors."""

@@ -1,8 +1,7 @@
-"""What AnnData accepts between its brackets, as positions on one axis.
+"""Positions on one axis, from any key that AnnData accepts between brackets.
 
-A position set is a `range` as long as it can be one (slicing a range is free,
-so views of views cost nothing), and an int64 array otherwise.
-"""
+Positions are a `range` if possible: slicing a range costs nothing, and so do views of
+views. Otherwise they are an int64 array."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ _ID_COLUMNS = {
 
 
 def split_key(key: Any) -> tuple[Any, Any]:
-    """The keys of the two axes."""
+    """Splits a key into the keys of the two axes."""
     if not isinstance(key, tuple):
         key = (key,)
     if Ellipsis in [k for k in key if isinstance(k, type(Ellipsis))]:
@@ -36,8 +35,8 @@ def split_key(key: Any) -> tuple[Any, Any]:
 
 
 def positions(key: Any, length: int, names: Callable[[], pd.Index], axis: str) -> Positions:
-    """Positions within an axis of `length`; `names` is called only when a name
-    is among them. `axis` is "obs" or "var". Errors are AnnData's."""
+    """Converts a key to positions on an axis of `length`. `names` is called only if the
+    key contains a name. `axis` is "obs" or "var". Errors are AnnData's."""
     if isinstance(key, slice):
         return range(length)[_positional(key, names)]
     if isinstance(key, str):
@@ -74,7 +73,7 @@ def positions(key: Any, length: int, names: Callable[[], pd.Index], axis: str) -
 
 
 def compact(ascending: np.ndarray) -> Positions:
-    """Ascending positions as a range, if they have no gaps."""
+    """Ascending positions, as a range if they have no gaps."""
     n = len(ascending)
     if n and ascending[-1] - ascending[0] == n - 1:
         return range(int(ascending[0]), int(ascending[0]) + n)
@@ -82,7 +81,8 @@ def compact(ascending: np.ndarray) -> Positions:
 
 
 def compose(outer: Positions, inner: Positions) -> Positions:
-    """`inner`, which counts within `outer`, as positions that `outer` counts in."""
+    """Combines two selections: `inner` counts within `outer`; the result counts where
+    `outer` counts."""
     if isinstance(outer, range) and isinstance(inner, range):
         if len(inner) == 0:
             return range(0)
@@ -94,7 +94,7 @@ def compose(outer: Positions, inner: Positions) -> Positions:
 
 
 def argument(selected: Positions) -> tuple[int, int, int] | np.ndarray:
-    """As the engine takes it."""
+    """Positions in the form that the engine accepts."""
     if isinstance(selected, range):
         return (selected.start, selected.step, len(selected)) if selected else (0, 1, 0)
     return np.ascontiguousarray(selected, dtype=np.int64)
@@ -167,7 +167,7 @@ def _missing(names: list[str], index: pd.Index, axis: str) -> str:
 
 
 def _column_of_frame(key: Any, axis: str) -> Any:
-    """A frame or a SQL answer selects by its id column."""
+    """A frame or a SQL result selects by its id column."""
     columns = getattr(key, "columns", None)
     if columns is None:
         return key
@@ -193,8 +193,8 @@ def _as_array(key: Any) -> np.ndarray:
 
 
 def _without_gaps(key: np.ndarray) -> np.ndarray:
-    """A mask that came as objects, as `obs["x"].str.startswith("a")` gives it, as
-    one of bools."""
+    """Converts a mask of objects, as `obs["x"].str.startswith("a")` returns it, to
+    bools."""
     if key.dtype != object or pd.api.types.infer_dtype(key, skipna=True) != "boolean":
         return key
     missing = int(pd.isna(key).sum())

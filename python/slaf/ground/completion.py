@@ -1,4 +1,4 @@
-"""Completion in cells of our languages, beside IPython's own."""
+"""Completion in cells of our languages, in addition to IPython's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Ask = Callable[[str, int], Candidates | None]
 
 
 def register(shell: Any, identifier: str, ask: Ask) -> None:
-    """Completes by `ask`, which takes the place of an earlier one."""
+    """Registers `ask` as a completer, in place of the one before."""
     from IPython.core.completer import context_matcher
 
     if not hasattr(shell, "Completer"):

@@ -1,4 +1,4 @@
-"""The dtypes that values of matrices come in, and those that the engine takes."""
+"""The dtypes of matrix values, and those that the engine accepts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _ENGINE = ("uint16", "int32", "int64", "float32", "float64")
 
 
 def handed_out(dtype: np.dtype | str) -> np.dtype:
-    """What values of `dtype` are handed out as: in this machine's order of bytes,
-    and neither in half nor in extended precision, which scipy or the engine lacks."""
+    """The dtype in which values of `dtype` are returned: with native byte order, and
+    not in half or extended precision, which scipy or the engine do not support."""
     dtype = np.dtype(dtype).newbyteorder("=")
     if dtype.kind != "f" or dtype.name in _ENGINE:
         return dtype
@@ -20,19 +20,20 @@ def handed_out(dtype: np.dtype | str) -> np.dtype:
 
 
 def read_as(dtype: np.dtype) -> str:
-    """What the engine is asked for where `dtype` is handed out. What int64 does not
-    hold of uint64 is stored as float64."""
+    """The dtype to request from the engine if values are returned as `dtype`. uint64
+    values that int64 cannot hold are stored as float64."""
     return "float64" if dtype == np.uint64 else dtype.name
 
 
 def engine_values(data: np.ndarray) -> np.ndarray:
-    """`data`, in one piece, in the narrowest of the engine's dtypes that holds it
-    exactly.
+    """`data` as a contiguous array, in the narrowest of the engine's dtypes that holds
+    it exactly.
 
     Raises
     ------
     SlafError
-        There is none: integers beyond 2^63, or no real numbers.
+        There is none, because of integers above 2^63 or values that are not real
+        numbers.
     """
     if data.dtype.kind not in "biuf":
         raise SlafError(f"The matrix holds {data.dtype}, and only real numbers can be stored.")

@@ -1,4 +1,4 @@
-"""What was meant, perhaps: the end of a sentence that refuses a name."""
+"""Suggestions at the end of an error about an unknown name."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from collections.abc import Sequence
 
 
 def did_you_mean(near: Sequence[str]) -> str:
-    """Of the names that are near; nothing, if there are none."""
+    """Suggests similar names; empty if there are none."""
     return f" Did you mean {' or '.join(f'`{name}`' for name in near)}?" if near else ""

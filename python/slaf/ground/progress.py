@@ -1,5 +1,5 @@
-"""How far a long job is: bars on a terminal and in notebooks, now and then a
-line in a log."""
+"""Progress of a long job: bars on a terminal and in notebooks, and occasional lines in a
+log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PAUSE, _DELAY = 5.0, 1.0
 
 
 class Bars:
-    """A bar for each stage, with rate and time left."""
+    """A bar for each stage, with its rate and the time left."""
 
     def __init__(self, make: Any, **options: Any):
         self._make, self._options = make, options
@@ -49,8 +49,7 @@ class Bars:
 
 
 class Lines:
-    """A line every few seconds, and one at the end of each stage that took
-    longer."""
+    """A line every few seconds, and one at the end of each long stage."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -75,11 +74,11 @@ class Lines:
         )
 
     def close(self) -> None:
-        """There is nothing to take away."""
+        """Does nothing: lines stay."""
 
 
 def on_terminal() -> Bars | Lines:
-    """Bars if somebody looks at stderr, lines if a file does."""
+    """Bars if stderr is a terminal, lines if it is a file."""
     if sys.stderr.isatty():
         from tqdm import tqdm
 
@@ -88,7 +87,7 @@ def on_terminal() -> Bars | Lines:
 
 
 def in_notebook() -> Bars | None:
-    """Bars below a notebook's cell, once a job takes its time; None elsewhere."""
+    """Bars below a notebook's cell, if a job takes long; None outside of notebooks."""
     if "IPython" not in sys.modules:
         return None
     from IPython import get_ipython

@@ -1,4 +1,4 @@
-"""Lazy AnnData over datasets, and scanpy's preprocessing on it."""
+"""Lazy AnnData over datasets, and scanpy's preprocessing of it."""
 
 from slaf.integrations.anndata import (
     LazyAnnData,

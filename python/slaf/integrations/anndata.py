@@ -54,16 +54,16 @@ def read_slaf(
     storage_options: dict[str, str] | None = None,
     write_through: bool = False,
 ) -> LazyAnnData:
-    """Opens the dataset `filename` as a lazy AnnData; nothing is read yet.
-    Parameters as :class:`~slaf.SLAFArray`.
+    """Opens the dataset `filename` as a lazy AnnData; no data is read yet. Parameters
+    as for :class:`~slaf.SLAFArray`.
 
-    With `write_through`, what is set in the handle is stored in the dataset at
-    once, as slafdb does; else it stays in the handle until `handle.save()`.
+    With `write_through`, changes are stored in the dataset at once, as in slafdb;
+    otherwise they stay in the handle until `handle.save()`.
 
     Raises
     ------
     FileNotFoundError
-        Nothing is there.
+        There is nothing at this path.
     SlafError
         It is not a SLAF dataset, or its tables cannot be read.
     """
@@ -74,8 +74,8 @@ def read_slaf(
 
 
 def ensure_h5ad_writable(adata: Any) -> None:
-    """Turns text of pandas' string dtypes in obs and var, categories and index
-    included, into objects, which every anndata can write; `adata` is changed."""
+    """Converts text with pandas' string dtypes in obs and var, including categories and
+    the index, to objects, which every version of anndata can write. Changes `adata`."""
     for name in ("obs", "var"):
         frame = getattr(adata, name, None)
         if frame is None:

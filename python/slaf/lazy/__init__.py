@@ -1,4 +1,4 @@
-"""The lazy handle, room by room: where values come from, what is done to them
-once they are read, and the AnnData around them.
+"""The lazy handle: where its values come from, which steps are applied to them, and the
+AnnData attributes around them.
 
-`slaf.integrations.anndata` is the public face."""
+`slaf.integrations.anndata` is its public module."""

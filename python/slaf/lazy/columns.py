@@ -1,4 +1,4 @@
-"""Columns of obs or var that are read when somebody looks at them."""
+"""Columns of obs or var, read when they are first used."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _SMALL = 1 / 16
 
 @dataclass(frozen=True)
 class Place:
-    """Where columns lie as they are: rows of a dataset's `cells` or `genes`."""
+    """Where columns are stored unchanged: rows of a dataset's `cells` or `genes`."""
 
     dataset: Dataset
     table: str
     rows: axes.Positions
 
     def read(self, names: list[str], rows: list[int]) -> pa.Table:
-        """Some rows of the table, as they are stored."""
+        """Some rows of the table, with its stored types."""
         place = np.array(rows, np.int64)
         return pa.table(self.dataset.engine.read(self.table, names, place))
 
 
 class Columns(Protocol):
-    """Named columns of equal length."""
+    """Named columns of the same length."""
 
     names: list[str]
 
@@ -41,21 +41,20 @@ class Columns(Protocol):
     def index(self, rows: axes.Positions | None = None) -> pd.Index: ...
 
     def read(self, name: str, rows: axes.Positions | None = None) -> pd.Series:
-        """A column, or some of its rows, with a plain index. It may be shared:
-        who hands it out hands out a copy."""
+        """A column, or some of its rows, with a plain index. It may be shared, so a
+        caller that passes it to the user passes a copy."""
         ...
 
     def changed(self, name: str | None) -> bool:
-        """Whether a column (None: the index) may be another than its dataset's."""
+        """Whether a column (None: the index) may differ from the dataset's."""
         ...
 
     def apart(self) -> Columns:
-        """The same columns, which no write to what was handed out reaches."""
+        """The same columns, independent of writes to frames that the user has received."""
         ...
 
     def place(self) -> Place | None:
-        """Where all of them lie under their names, and nothing may be another than
-        there."""
+        """The stored place of all columns; None if any is renamed or may differ."""
         ...
 
 
@@ -107,7 +106,7 @@ class Stored:
         return Stored, (self.dataset, self.axis)
 
     def arrow(self, name: str) -> pa.ChunkedArray | None:
-        """The column as it is stored, where that says all."""
+        """The column in its stored form, if that is complete."""
         note = self.notes.get(name)
         if note is None:
             return None
@@ -123,7 +122,7 @@ class Stored:
 
 
 class Taken:
-    """Some rows of other columns, as they were when they were taken."""
+    """Some rows of other columns, as they were when they were selected."""
 
     def __init__(self, columns: Columns, rows: axes.Positions):
         self.columns, self.rows = columns, rows
@@ -149,14 +148,14 @@ class Taken:
         return whole and replace(whole, rows=axes.compose(whole.rows, self.rows))
 
     def placed(self, rows: axes.Positions | None) -> axes.Positions:
-        """Where `rows` of these are in the other columns."""
+        """The positions of `rows` in the other columns."""
         return self.rows if rows is None else axes.compose(self.rows, rows)
 
 
 class Changed:
-    """Other columns with some held (set, or handed out to who may write into
-    them), renamed or left out. It is never changed itself: what was taken from it
-    stays as it was."""
+    """Other columns, with some replaced (set by the user, or received and perhaps
+    edited), renamed or removed. It is never changed itself, so selections of it stay as
+    they were."""
 
     def __init__(
         self, columns: Columns, names: list[str], held: dict[str, pd.Series], index: pd.Index | None
@@ -195,8 +194,8 @@ class Changed:
         return self.columns.place() if same else None
 
     def taken(self, rows: axes.Positions) -> Columns:
-        """Some rows. What is held is copied, but for all rows, whose copy is made
-        when it is looked at."""
+        """Some rows. Replaced columns are copied, except if all rows are selected: then
+        the copy is made when the column is used."""
         if axes.is_all(rows, len(self)):
             return Taken(self, rows)
         held = {name: _trimmed(axes.take(s, rows).copy()) for name, s in self.held.items()}
@@ -206,7 +205,7 @@ class Changed:
 
     @classmethod
     def of(cls, columns: Columns) -> Changed:
-        """A copy to change."""
+        """A copy that can be changed."""
         if isinstance(columns, Changed):
             return cls(columns.columns, list(columns.names), dict(columns.held), columns.own_index)
         return cls(columns, list(columns.names), {}, None)
@@ -263,7 +262,7 @@ class Framed:
 
 
 def taken(columns: Columns, rows: axes.Positions) -> Columns:
-    """Some rows of `columns` as they are now."""
+    """Some rows of `columns` in their present state."""
     own = getattr(columns, "taken", None)
     return Taken(columns, rows) if own is None else own(rows)
 
@@ -275,12 +274,12 @@ def _trimmed(series: pd.Series) -> pd.Series:
 
 
 def as_names(names: Any) -> pd.Index:
-    """Names of cells or genes: text, whatever they are given as.
+    """Names of cells or genes, converted to text.
 
     Raises
     ------
     ValueError
-        They have several levels.
+        They are a MultiIndex.
     """
     given = isinstance(names, pd.Index)
     index = names.view() if given else pd.Index(names)
@@ -297,7 +296,7 @@ def as_names(names: Any) -> pd.Index:
 
 
 def as_column(value: Any, index: pd.Index, length: int) -> pd.Series:
-    """`value` as pandas would store it in a frame of this index."""
+    """`value` as pandas would store it in a frame with this index."""
     one = pd.DataFrame(
         index=index if isinstance(value, (pd.Series, pd.DataFrame)) else range(length)
     )

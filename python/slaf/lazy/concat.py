@@ -1,4 +1,4 @@
-"""Handles below each other, as `anndata.concat` joins AnnData objects."""
+"""Joins handles along the cells, as `anndata.concat` joins AnnData objects."""
 
 from __future__ import annotations
 
@@ -42,37 +42,37 @@ def concat(
     fill_value: Any = None,
     pairwise: bool = False,
 ) -> LazyHandle:
-    """Cells of several handles in one, lazily: X, layers, obsm, obsp and raw are
-    read from their datasets when asked for. Parameters and results are those of
-    `anndata.concat` for what `to_adata` of the handles gives.
+    """Joins several handles along the cells, lazily: X, layers, obsm, obsp and raw are
+    read from their datasets on demand. Parameters and results are those of
+    `anndata.concat` on `to_adata()` of the handles.
 
     Parameters
     ----------
     adatas
-        The handles; of a mapping, its keys are `keys`.
+        The handles, or a mapping whose keys are `keys`.
     axis
         "obs". To join genes, join the handles' transposes: `concat([a.T, b.T]).T`.
     join
-        "inner" keeps the genes (and layers, columns, embeddings) of all, "outer"
-        those of any.
+        "inner" keeps the genes (and layers, columns, embeddings) that all handles have,
+        "outer" those that any handle has.
     merge, uns_merge
-        Which var columns, varm and varp, and which of uns, are kept: None, "same",
-        "unique", "first" or "only".
+        How to merge var columns, varm and varp, and uns: None, "same", "unique",
+        "first" or "only".
     label, keys
-        The name of a new obs column, and what it says of each handle.
+        The name of a new obs column, and its value for each handle.
     index_unique
-        What joins a cell's name and its handle's key, to make names unique.
+        The separator between a cell's name and its handle's key, to make names unique.
     fill_value
-        What `join="outer"` puts where a handle lacks a gene, layer, column or
-        embedding: by default zero in sparse matrices and NaN elsewhere.
+        The value for genes, layers, columns or embeddings that a handle lacks, with
+        `join="outer"`: by default zero in sparse matrices and NaN elsewhere.
     pairwise
-        Keep obsp: no cell has an edge into another handle.
+        Whether to keep obsp. There are no edges between handles.
 
     Raises
     ------
     SlafError
-        The handles do not go together: some have no X, genes of one have the same
-        name, or an embedding is a table in one and an array in another.
+        The handles cannot be joined: some have no X, a handle has several genes of the
+        same name, or an embedding is a frame in one and an array in another.
     """
     if axis not in ("obs", 0):
         raise SlafError(
@@ -174,8 +174,8 @@ def _joined(
 
 
 def _sample(state: HandleState, pairwise: bool) -> anndata.AnnData:
-    """The first cell, of whose matrices only the dtypes are asked: what anndata
-    makes of these, it makes of all cells."""
+    """The first cell, with only the dtypes of its matrices: anndata's result for it
+    shows the result for all cells."""
     import anndata
 
     head = state.at(range(min(1, state.shape[0])), range(state.shape[1]))
@@ -200,7 +200,7 @@ def _values(state: HandleState, section: str) -> dict[str, Any]:
 
 
 def _without_matrices(state: HandleState, merge: Merge, uns_merge: Merge) -> anndata.AnnData:
-    """obs, and of the rest what `merge` and `uns_merge` may keep."""
+    """obs, and those parts of the rest that `merge` and `uns_merge` can keep."""
     import anndata
 
     kept = merge is not None
@@ -245,8 +245,8 @@ def _rows(
     join: str,
     fill_value: Any,
 ) -> StackedVectors | Joined:
-    """An embedding: arrays of floats, which may be in files, by rows; whatever
-    else, which is in memory anyway, by anndata."""
+    """Joins an embedding: arrays of floats, which can be in files, by rows; anything
+    else, which is in memory, with anndata."""
     found = [sample.obsm[key] for sample in samples if key in sample.obsm]
     if all(isinstance(v, np.ndarray) and v.ndim == 2 and v.dtype.kind == "f" for v in found):
         fill = np.nan if fill_value is None else fill_value
@@ -297,7 +297,7 @@ def _raw(
 
 
 def _plain(state: HandleState, raw: HandleState) -> HandleState:
-    """X and the names of `raw`, which is all that is joined of it."""
+    """X and the names of `raw`; nothing else of raw is joined."""
     content = Content(raw.shape)
     frames = {"obs": state.names(0), "var": raw.names(1)}
     for axis, index in frames.items():

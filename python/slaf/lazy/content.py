@@ -1,5 +1,5 @@
-"""What a handle holds, in its own order of cells and genes. Views of a handle
-share its content; a view that is written to gets content of its own."""
+"""The content of a handle, in its own order of cells and genes. Views of a handle share
+its content. When a view is written to, it gets its own content."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from slaf.lazy.readers import AXES, Reader, part_of
 
 
 class Raw(Protocol):
-    """What a handle has as raw: cells × genes of its own."""
+    """The raw of a handle: the same cells, with their own genes."""
 
     def of_cells(self, rows: axes.Positions) -> Raw:
         """A copy of some cells."""
@@ -58,14 +58,14 @@ class Content:
         self.lazy_uns = dict(value)
 
     def names(self, axis: int) -> pd.Index:
-        """obs_names (0) or var_names (1), as they are now."""
+        """The present obs_names (0) or var_names (1)."""
         return self.frames["obs" if axis == 0 else "var"].index
 
     def at(
         self, rows: axes.Positions, columns: axes.Positions, frames: dict[str, LazyFrame]
     ) -> Content:
-        """A part, with `frames`, that can be changed without the whole noticing,
-        and the whole without it. uns is left to the caller."""
+        """A part with `frames`, independent of the whole: neither sees the other's
+        changes. The caller handles uns."""
         part = Content((len(rows), len(columns)))
         part.dataset = self.dataset
         if self.place is not None:
@@ -90,7 +90,7 @@ class Content:
         return part
 
     def turned(self) -> Content:
-        """Genes × cells. This one is used no more."""
+        """Genes × cells. This object must not be used any more."""
         turned = Content(self.shape[::-1])
         for axis, other in (("obs", "var"), ("var", "obs")):
             turned.frames[axis] = frame_of(axis, snapshot(self.frames[other]))
@@ -128,8 +128,8 @@ def uns_of_part(
     whole: dict[str, Columns],
     part: dict[str, Columns],
 ) -> dict[str, Any]:
-    """A copy of uns for the columns `part` of the columns `whole`: colours of the
-    categories that are left, as AnnData keeps them."""
+    """A copy of uns in which the colours of categories fit the columns `part` of the
+    columns `whole`, as in AnnData."""
     uns = uns() if callable(uns) else deepcopy(uns)
     for key in [key for key in uns if str(key).endswith("_colors")]:
         column = key.removesuffix("_colors")

@@ -1,5 +1,5 @@
-"""A handle as something else: read once, and shared where the other side can
-hold the same buffers."""
+"""Converts a handle to other objects. Values are read once, and buffers are shared where
+possible."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ if TYPE_CHECKING:
 
 
 class Exports(Sections):
-    """What a lazy handle can be turned into."""
+    """The methods that convert a lazy handle to other objects."""
 
     def to_adata(self) -> anndata.AnnData:
-        """Reads everything of this handle into a real AnnData. X and layers are
-        CSR."""
+        """Reads all of this handle into an AnnData in memory. X and layers are CSR."""
         return to_adata(self._state)
 
     compute = to_adata
 
     def to_memory(self) -> csr_matrix:
-        """X as scipy CSR (slafdb's meaning; `to_adata` gives the whole)."""
+        """X as scipy CSR, as in slafdb; `to_adata` returns everything."""
         return self.get_expression_data()
 
     def get_expression_data(self) -> csr_matrix:
@@ -39,16 +38,15 @@ class Exports(Sections):
         return self._csr(None)
 
     def to_df(self, layer: str | None = None) -> pd.DataFrame:
-        """X, or a layer, as a dense frame of cells × genes."""
+        """X, or a layer, as a dense DataFrame of cells × genes."""
         return pd.DataFrame(
             self._matrix(layer).toarray(), index=self.obs_names, columns=self.var_names
         )
 
     def to_arrow(self, layer: str | None = None) -> Any:
-        """X, or a layer, as an Arrow table: `cell_id`, and for each cell the
-        numbers of its genes (`gene_integer_id`, list of int32, positions in
-        `var`) and their values (`value`). The lists are over the engine's
-        buffers."""
+        """X, or a layer, as an Arrow table: `cell_id`, and for each cell lists of its
+        genes (`gene_integer_id`, list of int32, positions in `var`) and of their values
+        (`value`). The lists share the engine's buffers."""
         import pyarrow as pa
 
         block = self._csr(layer)
@@ -59,13 +57,13 @@ class Exports(Sections):
         return pa.table({"cell_id": names, "gene_integer_id": lists[0], "value": lists[1]})
 
     def to_polars(self, layer: str | None = None) -> Any:
-        """The same as a polars frame."""
+        """The same as a Polars DataFrame."""
         import polars as pl
 
         return pl.from_arrow(self.to_arrow(layer))
 
     def to_torch(self, layer: str | None = None) -> Any:
-        """X, or a layer, as a torch CSR tensor over the engine's buffers.
+        """X, or a layer, as a torch CSR tensor that shares the engine's buffers.
 
         Raises
         ------
@@ -85,8 +83,8 @@ class Exports(Sections):
 
 
 def to_adata(state: HandleState, *, x: bool = True, layers: bool = True) -> anndata.AnnData:
-    """A real AnnData of what a handle shows; `x` and `layers` say whether those are
-    read too, and then raw is."""
+    """An AnnData in memory of what a handle shows. `x` and `layers` say whether to read
+    X (and raw) and the layers."""
     import anndata
 
     matrix = state.x if x else None

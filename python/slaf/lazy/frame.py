@@ -1,8 +1,8 @@
-"""obs and var: pandas frames whose columns are read when looked at.
+"""obs and var: pandas frames whose columns are read when they are first used.
 
-Names, length, single columns and lists of columns are answered without the
-rest, and columns are set and deleted without it. Whatever else pandas can do
-reads all columns first, and is pandas' own from then on."""
+Names, length, single columns and lists of columns do not read other columns; neither
+does setting or deleting a column. Any other pandas operation first reads all columns,
+and the frame is an ordinary pandas frame from then on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LazyFrame(pd.DataFrame):
 
     @property
     def _lazy(self) -> Changed | None:
-        """The columns, as long as not all are read."""
+        """The columns, until all of them are read."""
         return self.__dict__.get("_columns_read")
 
     def _plain(self, names: list[str], rows: axes.Positions | None = None) -> pd.DataFrame:
@@ -143,8 +143,8 @@ class LazyFrame(pd.DataFrame):
         raise KeyError(f"{self._called} has no column {missing!r}.{near}")
 
     def _column(self, name: str) -> pd.Series:
-        """A column as a frame hands it out: what pandas lets one write into it is
-        written into the frame."""
+        """A column as the frame returns it: edits that pandas allows on it reach the
+        frame."""
         lazy = self._lazy
         if name not in lazy.held:
             lazy = lazy.having(name, lazy.read(name).copy())
@@ -188,8 +188,8 @@ class LazyFrame(pd.DataFrame):
     # Elsewhere ------------------------------------------------------------
 
     def to_arrow(self) -> Any:
-        """An Arrow table, the names first (`cell_id` or `gene_id`). Columns
-        that are stored as they are read are the engine's own buffers."""
+        """An Arrow table with the names first (`cell_id` or `gene_id`). Columns that
+        are stored unchanged share the engine's buffers."""
         import pyarrow as pa
 
         lazy, index = self._lazy, self.index
@@ -202,7 +202,7 @@ class LazyFrame(pd.DataFrame):
         return pa.table(columns)
 
     def to_polars(self) -> Any:
-        """A polars frame, as :meth:`to_arrow`."""
+        """A Polars DataFrame; see :meth:`to_arrow`."""
         import polars as pl
 
         return pl.from_arrow(self.to_arrow())
@@ -225,7 +225,7 @@ class LazyFrame(pd.DataFrame):
 
 
 class LazyObsView(LazyFrame):
-    """obs of a handle: what `handle.obs` is."""
+    """The obs of a handle: the class of `handle.obs`."""
 
     _called, _index_column = "obs", "cell_id"
 
@@ -233,11 +233,11 @@ class LazyObsView(LazyFrame):
         return lazy_adata.obs
 
     def __init__(self, lazy_adata: Any):
-        """`lazy_adata.obs` is ready."""
+        """Accepts a handle, as slafdb does; `lazy_adata.obs` is the same."""
 
 
 class LazyVarView(LazyFrame):
-    """var of a handle: what `handle.var` is."""
+    """The var of a handle: the class of `handle.var`."""
 
     _called, _index_column = "var", "gene_id"
 
@@ -245,7 +245,7 @@ class LazyVarView(LazyFrame):
         return lazy_adata.var
 
     def __init__(self, lazy_adata: Any):
-        """`lazy_adata.var` is ready."""
+        """Accepts a handle, as slafdb does; `lazy_adata.var` is the same."""
 
 
 _FRAMES: dict[str, type[LazyFrame]] = {"obs": LazyObsView, "var": LazyVarView}
@@ -266,13 +266,14 @@ def _over(kind: type[LazyFrame], columns: Columns) -> LazyFrame:
 
 
 def snapshot(frame: LazyFrame) -> Columns:
-    """The columns as they are now, to take rows from. They may be written to
-    through what was handed out: who keeps them takes them :meth:`~Columns.apart`."""
+    """The columns in their present state, to select rows from. The user may still edit
+    columns that were returned before; to keep the state, take them
+    :meth:`~Columns.apart`."""
     return frame._lazy or Framed(frame.copy(deep=False))
 
 
 def whole(frame: LazyFrame) -> pd.DataFrame:
-    """A plain frame of all columns, a copy; `frame` stays lazy."""
+    """A plain pandas copy of all columns; `frame` stays lazy."""
     lazy = frame._lazy
     return pd.DataFrame(frame).copy() if lazy is None else frame._plain(lazy.names)
 
@@ -280,13 +281,13 @@ def whole(frame: LazyFrame) -> pd.DataFrame:
 def watch(
     frame: LazyFrame, before: Callable[[], None], after: Callable[[str | None], None]
 ) -> None:
-    """Says whom to call before each change, and after one column was set or
-    deleted, or (None) the names were."""
+    """Registers functions to call before each change, and after a column was set or
+    deleted or (None) the names changed."""
     frame.__dict__.update(_before=before, _after=after)
 
 
 def detach(frame: LazyFrame) -> None:
-    """What was not handed out yet is not shared any more."""
+    """Makes columns that were not returned yet independent."""
     lazy = frame._lazy
     if lazy is not None:
         inner = lazy.columns.apart()
@@ -294,6 +295,6 @@ def detach(frame: LazyFrame) -> None:
 
 
 def place_of(frame: LazyFrame) -> Place | None:
-    """Where the columns lie; None if some may be others than a dataset's: set, edited,
-    or handed out."""
+    """The stored place of the columns; None if some may differ from the dataset: set,
+    edited, or returned to the user."""
     return snapshot(frame).place()

@@ -1,8 +1,7 @@
-"""AnnData whose data stays where it is.
+"""The lazy handle: an AnnData whose data stays in the dataset.
 
-A handle is two sets of positions over a content. Slicing composes positions
-and reads nothing; `to_adata()` reads exactly what the positions name.
-"""
+A handle is a content and two sets of positions, of cells and of genes. Slicing combines
+positions and reads nothing; `to_adata()` reads exactly what is selected."""
 
 from __future__ import annotations
 
@@ -16,8 +15,8 @@ from slaf.lazy.state import HandleState
 
 
 class LazyHandle(Exports):
-    """What a lazy AnnData does that needs nothing but its dataset: slicing, copying and
-    reading. `slaf.integrations.LazyAnnData` adds what writes."""
+    """The part of a lazy AnnData that needs only its dataset: slicing, copying and
+    reading. `slaf.integrations.LazyAnnData` adds writing."""
 
     #: Accepted for slafdb's sake.
     backend: str = "auto"
@@ -29,7 +28,7 @@ class LazyHandle(Exports):
 
     @property
     def slaf(self) -> Any:
-        """The `SLAFArray` of the dataset; None of handles that are made of several."""
+        """The `SLAFArray` of the dataset; None if the handle joins several."""
         return None if self._state.dataset is None else self._state.dataset.public
 
     def __len__(self) -> int:
@@ -47,19 +46,19 @@ class LazyHandle(Exports):
         return self._like(self._state[key])
 
     def __contains__(self, key: Any) -> bool:
-        """Whether a reference of `anndata.acc` leads to something."""
+        """Whether a reference from `anndata.acc` exists in this handle."""
         if (reference := referenced(key)) is None:
             raise TypeError(f"{key!r} is no reference of `anndata.acc`. Ask `in handle.obs`.")
         accessor, place = reference
         return accessor.isin(self, *place)
 
     def copy(self, filename: Any = None) -> Any:
-        """A handle of its own of the same cells and genes; data is not copied."""
+        """An independent handle of the same cells and genes; data is not copied."""
         return self._like(self._state.copy())
 
     @property
     def T(self) -> Any:
-        """Genes × cells, as lazy as this."""
+        """The transpose, genes × cells; it is lazy, too."""
         return type(self).over(self._state.turned())
 
     def transpose(self) -> Any:
@@ -72,7 +71,7 @@ class LazyHandle(Exports):
         self._state.become(self._state[:, key])
 
     def chunked_X(self, chunk_size: int | None = None) -> Iterator[tuple[Any, int, int]]:
-        """`(block, start, end)` of X."""
+        """Iterates over X in blocks: `(block, start, end)`."""
         return self._matrix().chunked(chunk_size or 6000)
 
     # Copies and other processes -------------------------------------------

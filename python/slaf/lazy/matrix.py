@@ -1,4 +1,4 @@
-"""A matrix that is read when computed, and streamed when summed."""
+"""A matrix that is read when it is computed, and streamed when it is summed."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _SAMPLE = 1024
 
 
 class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
-    """A cells × genes matrix that is read when computed.
+    """A cells × genes matrix that is read when it is computed.
 
-    Slicing takes every key that AnnData takes and gives another lazy matrix.
-    `np.log1p`, `np.sqrt`, products and quotients with a number, a row or a
-    column, and the like give a lazy matrix too; sums, means and products with
-    other matrices are streamed in bounded memory.
+    Slicing accepts every key that AnnData accepts, and returns another lazy matrix. So
+    do `np.log1p`, `np.sqrt`, multiplication and division by a number, a row or a
+    column, and similar operations. Sums, means and products with other matrices are
+    streamed in limited memory.
 
     Parameters
     ----------
     slaf_array
         The dataset.
     table_name, layer_name
-        With a `layer_name`, that layer; else X.
+        With a `layer_name`, that layer; otherwise X.
     """
 
     # numpy leaves `array @ matrix` to us.
@@ -69,19 +69,19 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def size(self) -> int:
-        """Stored values, as of a scipy matrix; counted by reading unless the
-        dataset knows."""
+        """Number of stored values, as in a scipy matrix; counted by reading unless the
+        dataset records it."""
         return self.nnz
 
     @property
     def dtype(self) -> np.dtype:
-        """The dtype that :meth:`compute` gives."""
+        """The dtype of the result of :meth:`compute`."""
         return self._plan.dtype
 
     @property
     def pending(self) -> tuple[str, ...]:
-        """What is done to its values once they are read, in order: names of
-        preprocessing functions, or else of numpy's."""
+        """The steps that are applied to values when they are read, in order: names of
+        preprocessing functions, or of numpy functions."""
         return tuple(dict.fromkeys(step.of or step.name for step in self._plan.steps))
 
     @property
@@ -94,7 +94,7 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def slaf(self) -> Any:
-        """The `SLAFArray` that it is read from, if it is one."""
+        """The `SLAFArray` from which it is read, if there is one."""
         return None if self._plan.dataset is None else self._plan.dataset.public
 
     slaf_array = slaf
@@ -121,14 +121,14 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def T(self) -> LazyExpressionMatrix:
-        """Genes × cells, as lazy as this."""
+        """The transpose, genes × cells; it is lazy, too."""
         return self.over(self._plan.turned())
 
     def transpose(self) -> LazyExpressionMatrix:
         return self.T
 
     def copy(self) -> LazyExpressionMatrix:
-        """The same lazy matrix again; data is not copied."""
+        """The same lazy matrix; data is not copied."""
         return self.over(self._plan)
 
     # Reading --------------------------------------------------------------
@@ -139,29 +139,28 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
         Parameters
         ----------
         fragments
-            Accepted for slafdb's sake.
+            Accepted for compatibility with slafdb, and ignored.
         format
             "csr" or "csc".
 
         Returns
         -------
-        A scipy matrix with sorted indices, whose arrays are the engine's own
-        buffers; an ndarray once something other than zero was subtracted
-        (`pp.scale`).
+        A scipy matrix with sorted indices, whose arrays are the engine's buffers; an
+        ndarray if a step made it dense (`pp.scale`).
         """
         if format not in ("csr", "csc"):
             raise ValueError(f"`format` is 'csr' or 'csc', not {format!r}.")
         return self._plan.compute(format)
 
     def toarray(self) -> np.ndarray:
-        """Reads the matrix: a dense array."""
+        """Reads the matrix as a dense array."""
         x = self.compute()
         return x.toarray() if sparse.issparse(x) else x
 
     todense = toarray
 
     def ravel(self) -> np.ndarray:
-        """Reads the matrix: its values row after row, zeros too."""
+        """Reads the matrix as a 1-d array of its rows, including zeros."""
         return self.toarray().ravel()
 
     def tocsr(self) -> sparse.csr_matrix:
@@ -181,7 +180,7 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
         Raises
         ------
         SlafError
-            scipy's sparse matrices have no such dtype.
+            scipy's sparse matrices do not support this dtype.
         """
         matrix = self.compute()
         if sparse.issparse(matrix) and np.dtype(dtype) == np.float16:
@@ -192,66 +191,67 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
         return matrix.astype(dtype, copy=False)
 
     def chunks(self, rows: int | None = None) -> Iterator[Matrix]:
-        """The matrix in blocks of `rows` rows (by default of about four million
-        values), in order; the next is read while one is worked on."""
+        """Iterates over blocks of `rows` rows (by default with about four million
+        values), in order. The next block is read while one is processed."""
         return (block for _, block in self.blocks(rows))
 
     def blocks(self, rows: int | None = None) -> Iterator[tuple[int, Matrix]]:
-        """The same, each with the number of its first row."""
+        """The same, with the number of each block's first row."""
         return blocks_of(self._plan, rows)
 
     def __iter__(self) -> Iterator[Matrix]:
-        """Row by row, as scipy's matrices; read block by block."""
+        """Iterates over rows, as scipy matrices do; they are read in blocks."""
         for block in self.chunks():
             yield from block
 
     def chunked(self, chunk_size: int = 6000) -> Iterator[tuple[Matrix, int, int]]:
-        """`(block, start, end)`, as AnnData's `chunked_X`."""
+        """Iterates over `(block, start, end)`, as AnnData's `chunked_X`."""
         for start, block in self.blocks(chunk_size):
             yield block, start, start + block.shape[0]
 
     # Reductions -----------------------------------------------------------
 
     def sum(self, axis: int | None = None, fragments: bool | None = None) -> Any:
-        """Sums in float64: a number, per column (`axis=0`) or per row
-        (`axis=1`, both 1-d). Zeros count in all reductions."""
+        """Sums in float64: of everything, of columns (`axis=0`) or of rows (`axis=1`,
+        both 1-d). Zeros count in all reductions."""
         return reduce.moments(self._plan, axis).sum()
 
     def mean(self, axis: int | None = None, fragments: bool | None = None) -> Any:
-        """Means, as :meth:`sum`."""
+        """Means; see :meth:`sum`."""
         return reduce.moments(self._plan, axis).mean()
 
     def var(self, axis: int | None = None) -> Any:
-        """Variances (of the population, as numpy's default), as :meth:`sum`."""
+        """Variances (of the population, as numpy's default); see :meth:`sum`."""
         return reduce.moments(self._plan, axis, squares=True).var()
 
     def std(self, axis: int | None = None) -> Any:
-        """Standard deviations, as :meth:`var`."""
+        """Standard deviations; see :meth:`var`."""
         return np.sqrt(self.var(axis))
 
     def min(self, axis: int | None = None) -> Any:
-        """Least values, as :meth:`sum`."""
+        """Minima; see :meth:`sum`."""
         return reduce.moments(self._plan, axis).min()
 
     def max(self, axis: int | None = None) -> Any:
-        """Greatest values, as :meth:`sum`."""
+        """Maxima; see :meth:`sum`."""
         return reduce.moments(self._plan, axis).max()
 
     def getnnz(self, axis: int | None = None) -> Any:
-        """How many values are not zero, as :meth:`sum`."""
+        """Numbers of nonzero values; see :meth:`sum`."""
         return reduce.moments(self._plan, axis).nonzero()
 
     count_nonzero = getnnz
 
     @property
     def nnz(self) -> int:
-        """How many values are not zero."""
+        """Number of nonzero values."""
         return self.getnnz()
 
     # Arithmetic -----------------------------------------------------------
 
     def __matmul__(self, other: Any) -> Any:
-        """The product with a dense or sparse matrix or a vector, block by block."""
+        """The product with a dense or sparse matrix or a vector, computed block by
+        block."""
         return reduce.times(self._plan, other)
 
     def __rmatmul__(self, other: Any) -> Any:
@@ -292,7 +292,7 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
         return f"LazyExpressionMatrix of {rows} × {columns}, {self.dtype}; compute() reads it"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        """A picture of where it has its values, drawn from at most `_SAMPLE` rows."""
+        """A picture of where the matrix has values, drawn from at most `_SAMPLE` rows."""
         rows, columns = self.shape
         sampled = rows > _SAMPLE
         part = self[np.linspace(0, rows - 1, _SAMPLE).astype(np.int64)] if sampled else self

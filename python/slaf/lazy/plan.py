@@ -1,5 +1,5 @@
-"""What a lazy matrix is: where its values come from, which of them, and what is done
-to them once they are read."""
+"""The plan of a lazy matrix: the source of its values, the selected rows and columns, and
+the steps to apply."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Matrix: TypeAlias = sparse.csr_matrix | sparse.csc_matrix | np.ndarray
 
 @dataclass(frozen=True)
 class MatrixPlan:
-    """A cells × genes matrix that is read when computed. It is never changed: all
-    that is done to it makes another."""
+    """A cells × genes matrix that is read when it is computed. It is immutable: every
+    operation returns another plan."""
 
     source: Source
     #: Where the rows and columns of the steps are in the source.
@@ -45,7 +45,7 @@ class MatrixPlan:
 
     @classmethod
     def of(cls, source: Source, names: Names | None = None) -> MatrixPlan:
-        """All of `source`."""
+        """All of `source`, without steps."""
         rows, columns = source.shape
         whole = range(rows), range(columns)
         return cls(source, whole, (), whole, names, whole)
@@ -58,7 +58,7 @@ class MatrixPlan:
 
     @property
     def dtype(self) -> np.dtype:
-        """The dtype that :meth:`compute` gives."""
+        """The dtype of the result of :meth:`compute`."""
         dtype = self.source.dtype
         for step in self.steps:
             dtype = step.result(dtype)
@@ -66,7 +66,7 @@ class MatrixPlan:
 
     @property
     def dataset(self) -> Dataset | None:
-        """The dataset that it is read from, if it is one."""
+        """The dataset from which it is read, if there is one."""
         return getattr(self.source, "dataset", None)
 
     @property
@@ -76,21 +76,21 @@ class MatrixPlan:
 
     @property
     def was_dense(self) -> bool:
-        """Whether it was, or is, a dense array elsewhere."""
+        """Whether it is dense, or was when it was stored."""
         return self.is_dense or getattr(self.source, "was_dense", False)
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is all of its source, in order."""
+        """Whether it selects all of its source, in order."""
         return all(axes.is_all(self.in_source(axis), self.source.shape[axis]) for axis in (0, 1))
 
     @property
     def stored(self) -> int | None:
-        """How many values are stored, where that is known without reading."""
+        """The number of stored values, if it is known without reading."""
         return self.source.nnz if self.is_whole else None
 
     def in_source(self, axis: int) -> Positions:
-        """Where the rows (0) or columns (1) are in the source."""
+        """The positions of the rows (0) or columns (1) in the source."""
         return axes.compose(self.base[axis], self.part[axis])
 
     def axis_names(self, axis: int) -> pd.Index | None:
@@ -105,7 +105,7 @@ class MatrixPlan:
     # What can be made of it -----------------------------------------------
 
     def __getitem__(self, key: Any) -> MatrixPlan:
-        """A part, by any key that AnnData takes."""
+        """A part, selected by any key that AnnData accepts."""
         rows, columns = axes.split_key(key)
         return self.at(
             axes.positions(rows, self.shape[0], lambda: self.axis_names(0), "obs"),
@@ -113,7 +113,7 @@ class MatrixPlan:
         )
 
     def at(self, rows: Positions, columns: Positions) -> MatrixPlan:
-        """A part, by positions."""
+        """A part, selected by positions."""
         part, named = (
             tuple(axes.compose(o, i) for o, i in zip(place, (rows, columns), strict=True))
             for place in (self.part, self.named_at)
@@ -121,30 +121,30 @@ class MatrixPlan:
         return replace(self, part=part, named_at=named)
 
     def named(self, names: Names | None) -> MatrixPlan:
-        """This matrix with the names that `names` gives of each axis."""
+        """This matrix, with `names` giving the names of each axis."""
         rows, columns = self.shape
         return replace(self, names=names, named_at=(range(rows), range(columns)))
 
     def after(self, *more: Step) -> MatrixPlan:
-        """This matrix with `more` done to its values."""
+        """This matrix, followed by the steps `more`."""
         base = self.in_source(0), self.in_source(1)
         done = tuple(step.take(*self.part) for step in self.steps)
         whole = range(self.shape[0]), range(self.shape[1])
         return replace(self, base=base, steps=(*done, *more), part=whole)
 
     def keeping(self, wanted: Callable[[Step], bool]) -> MatrixPlan:
-        """This matrix with only the steps that are `wanted`."""
+        """This matrix with only the steps for which `wanted` is true."""
         return replace(self, steps=tuple(step for step in self.steps if wanted(step)))
 
     def turned(self) -> MatrixPlan:
-        """Genes × cells, as lazy as this."""
+        """The transpose, genes × cells; it is lazy, too."""
         return MatrixPlan.of(Turned(self)).named(lambda axis: self.axis_names(1 - axis))
 
     # Reading --------------------------------------------------------------
 
     def compute(self, format: str = "csr") -> Matrix:
-        """A scipy matrix of the format "csr" or "csc", with sorted indices, over the
-        engine's own buffers; an ndarray once a step has made it dense."""
+        """A scipy matrix in the format "csr" or "csc", with sorted indices, that shares
+        the engine's buffers; an ndarray if a step made it dense."""
         arrays = self.source.csr(self.in_source(0), self.in_source(1))
         rows, columns = self.shape
         steps = [step.take(*self.part) for step in self.steps]
@@ -171,7 +171,7 @@ class MatrixPlan:
 
 
 class FixedNames:
-    """Names that do not follow a handle's."""
+    """Names that stay as they are, whatever happens to a handle's."""
 
     def __init__(self, rows: pd.Index | None, columns: pd.Index | None):
         self._names = rows, columns
@@ -181,7 +181,7 @@ class FixedNames:
 
 
 class Turned:
-    """A source: a lazy matrix with rows and columns exchanged."""
+    """A source that is the transpose of a lazy matrix."""
 
     def __init__(self, matrix: MatrixPlan):
         self.matrix = matrix
@@ -195,13 +195,13 @@ class Turned:
 
 
 class OverMatrix:
-    """What has a plan: its subclasses set `self._plan`."""
+    """Base class of objects with a plan; subclasses set `self._plan`."""
 
     _plan: MatrixPlan
 
 
 def plan_of(matrix: OverMatrix) -> MatrixPlan:
-    """What a `LazyExpressionMatrix` would read."""
+    """The plan of a `LazyExpressionMatrix`."""
     return matrix._plan
 
 

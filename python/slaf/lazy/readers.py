@@ -1,5 +1,5 @@
-"""Values along an axis of a handle: read from the dataset when asked for, or in
-memory, as they were set or handed out."""
+"""Values along an axis of a handle: read from the dataset on demand, or in memory if they
+were set or already used."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SQUARE = ("obsp", "varp")
 
 
 class InMemory:
-    """A value of the handle's own: each time the same object, which may be
-    written to. `of` is what it was read from."""
+    """A value in memory, which the handle owns. It is always the same object, so it can
+    be edited. `of` is the reader that it came from."""
 
     def __init__(self, value: Any, square: bool, of: Reader | None = None):
         self.value, self.square, self.of = value, square, of
 
     def rows(self, rows: axes.Positions) -> Any:
-        """Some rows; of a square value, of its columns too."""
+        """Some rows; for a square value, also these columns."""
         if axes.is_all(rows, self.value.shape[0]):
             return self.value
         if not self.square:
@@ -53,7 +53,7 @@ def held_pairs(value: Any) -> InMemory:
 
 
 class PartReader:
-    """Some rows of what another reads."""
+    """Some rows of another reader."""
 
     def __init__(self, reader: Reader, outer: axes.Positions):
         self.reader, self.outer = reader, outer
@@ -63,7 +63,7 @@ class PartReader:
 
 
 class VectorReader:
-    """Reads a column of vectors; who knows that it is one can search in it."""
+    """Reads a column of vectors; searches use its dataset directly."""
 
     def __init__(self, dataset: Dataset, table: str, column: str):
         self.dataset, self.table, self.column = dataset, table, column
@@ -77,7 +77,7 @@ class VectorReader:
 
 
 class GraphReader:
-    """Reads a graph: CSR, or dense where that was stored."""
+    """Reads a graph: CSR, or dense if it was stored dense."""
 
     def __init__(self, dataset: Dataset, section: str, key: str):
         self.dataset, self.section, self.key = dataset, section, key
@@ -91,7 +91,7 @@ class GraphReader:
 
 
 class ExtraReader:
-    """Reads what the dataset keeps beside its tables."""
+    """Reads an entry that the dataset stores outside of its tables."""
 
     def __init__(self, dataset: Dataset, section: str, key: str):
         self.dataset, self.section, self.key = dataset, section, key
@@ -102,7 +102,7 @@ class ExtraReader:
 
 
 def part_of(reader: Reader, rows: axes.Positions) -> Reader:
-    """Some rows, apart from the whole."""
+    """Some rows, independent of the whole."""
     if isinstance(reader, InMemory):
         return InMemory(apart(reader(rows)), reader.square)
     if isinstance(reader, VectorReader):
@@ -113,7 +113,7 @@ def part_of(reader: Reader, rows: axes.Positions) -> Reader:
 
 
 def _trimmed(value: Any) -> Any:
-    """As AnnData, which drops the categories of a frame that a view has none of."""
+    """Removes unused categories from a part of a frame, as AnnData does."""
     if not isinstance(value, pd.DataFrame):
         return value
     value = value.copy(deep=False)
@@ -124,5 +124,5 @@ def _trimmed(value: Any) -> Any:
 
 
 def apart(value: Any) -> Any:
-    """A copy, writable as numpy's are."""
+    """A copy, writable as numpy's copies are."""
     return value.copy() if hasattr(value, "copy") else deepcopy(value)

@@ -1,4 +1,4 @@
-"""Sums, extremes and products of lazy matrices, streamed."""
+"""Sums, minima, maxima and products of lazy matrices, streamed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _LOST = 1e-4
 
 @dataclass
 class Moments:
-    """Of each column, each row or the whole; all arrays have one shape."""
+    """Moments of each column, of each row, or of everything; all arrays have the same
+    shape."""
 
     #: Values that each entry is of.
     count: int | np.ndarray
@@ -62,8 +63,8 @@ class Moments:
 
 
 def moments(matrix: MatrixPlan, axis: int | None, *, squares: bool = False) -> Moments:
-    """Of each column (0), each row (1) or all values (None). With `squares`,
-    deviations are wanted too.
+    """Moments of each column (0), each row (1) or all values (None). With `squares`,
+    including squared deviations.
 
     Raises
     ------
@@ -84,8 +85,8 @@ def moments(matrix: MatrixPlan, axis: int | None, *, squares: bool = False) -> M
 
 
 def grouped(matrix: MatrixPlan, groups: np.ndarray | None, n_groups: int) -> Moments:
-    """Of the columns, for each group of rows (-1: none): groups × columns, or
-    flat without groups."""
+    """Moments of the columns for each group of rows (-1: none): groups × columns, or
+    1-d without groups."""
     width = matrix.shape[1]
     sums = _slaf.Moments(width, n_groups)
     for start, arrays in _arrays(matrix):
@@ -102,8 +103,8 @@ def grouped(matrix: MatrixPlan, groups: np.ndarray | None, n_groups: int) -> Mom
 def above_zero(
     matrix: MatrixPlan, found: Moments, again: Callable[[MatrixPlan], Moments]
 ) -> np.ndarray:
-    """How many values are above zero, which is what scanpy calls expressed, of what
-    `found` is the moments of; `again` gives those of another matrix."""
+    """How many values are above zero, which scanpy counts as expressed. `found` are the
+    moments of the matrix; `again` computes those of another matrix."""
     if not (found.least < 0).any():
         return found.nonzero()
     signs = again(matrix.after(Step("sign"))).sum()
@@ -122,7 +123,7 @@ def _arrays(matrix: MatrixPlan) -> Iterator[tuple[int, Arrays]]:
 
 
 def csr_arrays(block: Any) -> Arrays:
-    """Of any block, in dtypes that the engine takes."""
+    """The CSR arrays of any block, in dtypes that the engine accepts."""
     block = sparse.csr_matrix(block)
     data = engine_values(block.data)
     return block.indptr, block.indices.astype(np.int32, copy=False), data
@@ -135,14 +136,14 @@ def _of_rows(matrix: MatrixPlan) -> Moments:
 
 
 def joined(parts: list[Any], width: int) -> Moments:
-    """Moments of rows that came in parts."""
+    """Combines the moments of rows that came in parts."""
     if not parts:
         parts = [_slaf.row_moments((np.zeros(1, "i4"), np.zeros(0, "i4"), np.zeros(0)), 0)]
     return Moments(width, *(np.concatenate(same) for same in zip(*parts, strict=True)))
 
 
 def block_of(arrays: Arrays, width: int) -> sparse.csr_matrix:
-    """CSR arrays as a scipy matrix over them."""
+    """A scipy matrix over CSR arrays."""
     indptr, indices, data = arrays
     return sparse.csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, width), copy=False)
 
@@ -167,8 +168,8 @@ def _of_all(rows: Moments, shape: tuple[int, int]) -> Moments:
 
 
 def kept(matrix: MatrixPlan, axis: int, *, squares: bool) -> Moments | None:
-    """From the sums that the dataset keeps, if they are of whole rows or
-    columns of the matrix as it is stored."""
+    """From the dataset's stored sums, if the matrix consists of whole rows or columns
+    without steps."""
     source = matrix.source
     if matrix.steps or not isinstance(source, StoredX):
         return None
@@ -196,8 +197,8 @@ def kept(matrix: MatrixPlan, axis: int, *, squares: bool) -> Moments | None:
 
 
 def times(matrix: MatrixPlan, other: Any) -> Any:
-    """`matrix @ other`: sparse where `other` is, else dense. Products of integers
-    are int64, which they do not overflow soon."""
+    """`matrix @ other`: sparse if `other` is, otherwise dense. Products of integers are
+    int64, to avoid overflow."""
     other = _operand(other)
     if other.shape[0] != matrix.shape[1]:
         raise ValueError(f"{matrix.shape} @ {other.shape}: the shapes do not fit.")
@@ -241,6 +242,6 @@ def _operand(other: Any) -> Any:
 
 
 def _wide(block: Any, other: Any) -> Any:
-    """A block as int64, if its product with `other` is one of integers."""
+    """A block as int64, if its product with `other` has integers."""
     whole = block.dtype.kind in "biu" and other.dtype.kind in "biu"
     return block.astype(np.int64) if whole and block.dtype != np.uint64 else block

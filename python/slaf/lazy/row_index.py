@@ -1,4 +1,4 @@
-"""Which rows of `expression` belong to which cells."""
+"""The rows of `expression` that belong to each cell."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from slaf.lazy.value_rows import positions
 
 
 class RowIndexMapper:
-    """Rows of `expression` by cell: row `i` is the `i`-th of the table.
+    """The rows of `expression` for each cell; row `i` is the `i`-th of the table.
 
-    A `cell_start_index` that is wrong, as slafdb writes it where obs has a
-    column of another count, is counted anew.
+    A wrong `cell_start_index`, which slafdb stores if obs has a column with other
+    counts, is counted again.
     """
 
     def __init__(self, slaf_array: OverDataset):
@@ -23,7 +23,7 @@ class RowIndexMapper:
         self._dataset = dataset_of(slaf_array)
 
     def get_cell_row_ranges(self, cell_integer_ids: list[int]) -> list[int]:
-        """Rows of the cells, in the order that the cells are named in.
+        """Rows of the cells, in the order in which the cells are given.
 
         Raises
         ------
@@ -49,7 +49,7 @@ class RowIndexMapper:
         Raises
         ------
         IndexError, KeyError
-            It selects a cell that is not there.
+            It selects a cell that does not exist.
         """
         selected = positions(self._dataset, cell_selector, 0)
         return self.get_cell_row_ranges(np.asarray(selected))

@@ -1,6 +1,6 @@
-"""What other packages do with a handle. scanpy's functions that work on obs, obsm
-and graphs just work; one that reaches for the matrix would read it whole or fail
-far away, so it is told what to call instead."""
+"""What other packages can do with a handle. scanpy's functions on obs, obsm and graphs
+work without changes. A function that needs the matrix would read all of it or fail with
+an unclear error, so it gets an error that names our function."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ STREAMED = frozenset(
 
 
 def referenced(key: Any) -> Any:
-    """The accessor and the place of a reference of `anndata.acc`, such as
-    `A.obs["x"]`; None of any other key."""
+    """The accessor and key of a reference from `anndata.acc`, such as `A.obs["x"]`;
+    None for any other key."""
     acc = sys.modules.get("anndata.acc")
     if acc is None:
         return None
@@ -36,12 +36,12 @@ def referenced(key: Any) -> Any:
 
 
 def refuse_scanpy() -> None:
-    """Raises if the matrix is asked for from inside scanpy.
+    """Raises if scanpy code requests the matrix.
 
     Raises
     ------
     TypeError
-        It names the function, and the line that works.
+        The message names scanpy's function, and a line that works.
     """
     called = _scanpy_function(sys._getframe(2))
     if called is not None:
@@ -49,7 +49,7 @@ def refuse_scanpy() -> None:
 
 
 def advice(called: str) -> str:
-    """What to do instead of `called`, such as "pp.pca"."""
+    """What to use instead of `called`, such as "pp.pca"."""
     part, _, name = called.partition(".")
     if name in STREAMED:
         return (
@@ -68,8 +68,8 @@ _PARTS = {"preprocessing": "pp", "tools": "tl", "neighbors": "pp"}
 
 
 def _scanpy_function(frame: Any) -> str | None:
-    """The function of scanpy that a user called and this frame runs in, if its
-    work is scanpy's and not ours."""
+    """The scanpy function that a user called and in which this frame runs, unless we
+    called it."""
     found = None
     while frame is not None:
         package, _, rest = frame.f_globals.get("__name__", "").partition(".")

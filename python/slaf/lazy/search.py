@@ -21,19 +21,19 @@ EXACT_BELOW = 200_000
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What a search has found.
+    """The result of a search.
 
     Attributes
     ----------
     indices
-        Rows of the handle, from near to far, -1 where there are no more: int64,
-        queries × k, or k for one query.
+        Rows of the handle, nearest first, -1 if there are fewer: int64, queries × k, or
+        k for one query.
     distances
-        Their distances, infinite where there is no row: float64, the same shape.
+        Their distances, infinite if there is no row: float64, the same shape.
     names
-        Names of the handle's rows.
+        Names of these rows.
     exact
-        Whether every vector was looked at, rather than an index.
+        Whether every vector was compared; False if an index was used.
     """
 
     indices: np.ndarray
@@ -43,7 +43,7 @@ class Neighbours:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row a neighbour: `query` (if there are several), `name`, `index` and
+        """One row per neighbour: `query` (if there are several), `name`, `index` and
         `distance`."""
         found = self.indices.ravel() >= 0
         columns = {
@@ -71,7 +71,7 @@ def search(
     exact: bool | None,
     visit: int | None,
 ) -> Neighbours:
-    """Of obsm or varm, which has `key`; see the views' `search`."""
+    """Searches obsm or varm, which must have `key`; see the views' `search`."""
     axis = AXES[section]
     names, n = state.names(axis), state.shape[axis]
     source = _source(state, section, key)
@@ -104,7 +104,7 @@ def search(
 
 
 def _source(state: HandleState, section: str, key: str) -> VectorReader | None:
-    """The column that the vectors are in, if nobody has written to them since."""
+    """The column that contains the vectors, if they were not changed since."""
     reader = state.held(section)[key]
     stored = reader.of if isinstance(reader, InMemory) else reader
     if not (isinstance(stored, VectorReader) and stored.searchable):
@@ -130,7 +130,7 @@ def _visited(
     exact: bool | None,
     visit: int | None,
 ) -> int | None:
-    """Partitions to visit; None to look at everything."""
+    """The number of partitions to visit; None to compare every vector."""
     index = _slaf.vector_index(engine, *stored)
     fits = index is not None and index[0] == metric and whole
     if exact is False and not fits:
@@ -146,7 +146,7 @@ def _visited(
 
 
 def _queries(state: HandleState, section: str, key: str, query: Any) -> tuple[np.ndarray, bool]:
-    """Vectors, queries × length, and whether one was given."""
+    """The query vectors, queries × length, and whether a single one was given."""
     single = isinstance(query, str)
     if single or (isinstance(query, Sequence) and query and isinstance(query[0], str)):
         axis = AXES[section]

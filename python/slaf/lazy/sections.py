@@ -1,4 +1,4 @@
-"""What a handle is made of, under AnnData's names."""
+"""The sections of a handle (X, layers, obsm, …), under AnnData's names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ View = TypeVar("View", bound=LazyDictionaryViewMixin)
 
 
 class Section(Generic[View]):
-    """A mapping of a handle, which is replaced key by key when it is assigned."""
+    """A mapping of a handle. Assigning to it replaces its entries one by one."""
 
     def __init__(self, view: type[View]):
         self._view = view
@@ -50,7 +50,7 @@ class Sections(OverState):
 
     @classmethod
     def over(cls, state: HandleState) -> Any:
-        """A handle of this class over `state`."""
+        """A handle of this class with `state`."""
         handle = cls.__new__(cls)
         handle._state = state
         return handle
@@ -87,12 +87,12 @@ class Sections(OverState):
 
     @property
     def obs_deprecated(self) -> pd.DataFrame:
-        """obs as a pandas frame that is read whole."""
+        """obs as a pandas frame with all columns read."""
         return whole(self.obs)
 
     @property
     def var_deprecated(self) -> pd.DataFrame:
-        """var as a pandas frame that is read whole."""
+        """var as a pandas frame with all columns read."""
         return whole(self.var)
 
     @property
@@ -109,7 +109,7 @@ class Sections(OverState):
 
     @property
     def X(self) -> LazyExpressionMatrix | None:
-        """The expression matrix, unread; None if the source had none."""
+        """The expression matrix, not yet read; None if the source had none."""
         refuse_scanpy()
         return self._x
 
@@ -132,7 +132,7 @@ class Sections(OverState):
 
     @property
     def raw(self) -> Any:
-        """The cells of this handle with all genes of `raw`, or None."""
+        """The cells of this handle with all genes of `raw`; None if there is no raw."""
         raw = self._state.raw
         if raw is None:
             return None
@@ -153,8 +153,8 @@ class Sections(OverState):
         self.raw = None
 
     def chunk_X(self, select: int | Sequence[int] = 1000, replace: bool = True) -> np.ndarray:
-        """Rows of X, dense: those of `select`, or so many drawn at random, with
-        `replace` perhaps twice."""
+        """Dense rows of X: those in `select`, or, for a number, as many random ones,
+        with `replace` possibly repeated."""
         if isinstance(select, Integral):
             select = np.random.choice(self.n_obs, min(int(select), self.n_obs), replace)
         elif isinstance(select, str) or not isinstance(select, (Sequence, np.ndarray)):
@@ -167,12 +167,12 @@ class Sections(OverState):
         Raises
         ------
         KeyError
-            There is neither.
+            There is no such column or gene.
         """
         return self._vector(k, layer, "obs")
 
     def var_vector(self, k: str, *, layer: str | None = None) -> np.ndarray:
-        """A column of var, or a cell's values of all genes: 1-d, dense."""
+        """A column of var, or a cell's values in all genes: 1-d, dense."""
         return self._vector(k, layer, "var")
 
     def _vector(self, key: str, layer: str | None, axis: str) -> np.ndarray:
@@ -208,20 +208,20 @@ class Sections(OverState):
 
     @property
     def is_view(self) -> bool:
-        """Whether this is a part of another handle, whose content it shares."""
+        """Whether this is a view: a part of another handle, which shares its content."""
         return self._state.is_view
 
     @property
     def isview(self) -> bool:
-        """:attr:`is_view`, as AnnData once called it."""
+        """:attr:`is_view`, under AnnData's former name."""
         return self.is_view
 
     def obs_names_make_unique(self, join: str = "-") -> None:
-        """Appends a number to each name that came before."""
+        """Appends a number to repeated names."""
         self.obs_names = _unique(self.obs_names, join)
 
     def var_names_make_unique(self, join: str = "-") -> None:
-        """Appends a number to each name that came before."""
+        """Appends a number to repeated names."""
         self.var_names = _unique(self.var_names, join)
 
     def obs_keys(self) -> list[str]:
@@ -240,13 +240,13 @@ class Sections(OverState):
         return sorted(self.uns.keys())
 
     def rename_categories(self, key: str, categories: Sequence[Any]) -> None:
-        """Renames the categories of a column of obs or var, in the old ones' order,
-        and in what of uns is grouped by it.
+        """Renames the categories of a column of obs or var, in the order of the old
+        ones, also in entries of uns that are grouped by it.
 
         Raises
         ------
         ValueError
-            There is no such categorical, or not as many categories.
+            The column is not categorical, or has a different number of categories.
         """
         if isinstance(categories, Mapping):
             raise ValueError("Only list-like `categories` is supported.")
@@ -267,7 +267,7 @@ class Sections(OverState):
                     self.uns[section] = renamed
 
     def strings_to_categoricals(self, df: pd.DataFrame | None = None) -> None:
-        """Turns text columns that repeat themselves into categoricals."""
+        """Converts text columns with repeated values to categoricals."""
         for frame in (self.obs, self.var) if df is None else (df,):
             for name in list(frame.columns):
                 column = frame[name]
@@ -282,7 +282,7 @@ class Sections(OverState):
 
 
 def _regrouped(value: Any, old: list[Any], new: list[Any]) -> Any:
-    """A record of a field for each group, under the groups' new names."""
+    """A record array with one field per group, under the new names of the groups."""
     fields = getattr(getattr(value, "dtype", None), "names", None)
     if fields is None or list(fields) != old:
         return value

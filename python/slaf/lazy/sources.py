@@ -1,5 +1,5 @@
-"""Where the values of a lazy matrix come from: a dataset's X, a layer or graph of it,
-or a matrix in memory."""
+"""The sources of a lazy matrix: a dataset's X, one of its layers or graphs, or a matrix in
+memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from slaf.lazy.steps import Arrays
 
 
 class Source(Protocol):
-    """A matrix that reads any part of itself."""
+    """A matrix of which any part can be read."""
 
     shape: tuple[int, int]
     #: What its values are handed out as.
@@ -42,15 +42,15 @@ class StoredX:
         return self.dataset.csr(rows, columns)
 
     def stored_csr(self, rows: axes.Positions, columns: axes.Positions) -> Arrays:
-        """The same in the type that it is stored in."""
+        """The same in the stored type."""
         engine = self.dataset.engine
         place = axes.argument(rows), axes.argument(columns)
         indptr, indices, data = engine.csr(*place, engine.value_dtype)
         return indptr.astype(np.int64), indices, data
 
     def sums(self, axis: int) -> dict[str, np.ndarray] | None:
-        """`nnz`, `total`, `sum_of_squares`, `min` and `max` of the stored values
-        of each gene (0) or cell (1), where they are kept."""
+        """`nnz`, `total`, `sum_of_squares`, `min` and `max` of the stored values of
+        each gene (0) or cell (1), if they are stored."""
         found = self.dataset.engine.sums(axis == 0)
         if found is None:
             return None
@@ -114,7 +114,7 @@ def _check(matrix: Any) -> None:
 
 
 def csc_of(arrays: Arrays, width: int) -> Arrays:
-    """CSR arrays as CSC ones, in new buffers."""
+    """Converts CSR arrays to CSC, in new buffers."""
     indptr, indices, data = arrays
     *places, turned = _slaf.to_csc((indptr, indices, engine_values(data)), width)
     return (*places, turned.astype(data.dtype, copy=False))

@@ -1,5 +1,5 @@
-"""Matrices, arrays and graphs of several handles, the cells of one below those
-of the other, read when they are asked for."""
+"""Matrices, arrays and graphs of several handles, joined along the cells and read on
+demand."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from slaf.lazy.steps import Arrays
 
 
 class Starts:
-    """Where each of several begins in the whole."""
+    """The first row of each part in the whole."""
 
     def __init__(self, lengths: list[int]):
         self.at = np.cumsum([0, *lengths])
 
     def owners(self, rows: axes.Positions) -> Iterator[tuple[int, np.ndarray, axes.Positions]]:
-        """Each that holds some of `rows`: its number, which of `rows` they are,
-        and where they are in it."""
+        """For each part that contains some of `rows`: its number, which of `rows` these
+        are, and their positions in the part."""
         wanted = np.asarray(rows, dtype=np.int64)
         owner = np.searchsorted(self.at, wanted, side="right") - 1
         for number in np.unique(owner):
@@ -33,8 +33,9 @@ class Starts:
 
 
 class Stacked:
-    """Lazy matrices below each other. `columns` says, for each of them, where
-    the columns of the whole are in it; -1: nowhere, and `fill` is there."""
+    """Lazy matrices joined along the rows. For each of them, `columns` has the
+    positions of the whole's columns in it; -1 if it does not have the column, whose
+    values are then `fill`."""
 
     def __init__(
         self,
@@ -95,8 +96,8 @@ class Stacked:
 
 
 class StackedVectors:
-    """Reads rows of arrays of numbers below each other, as wide as `width`;
-    `fill` is where one has fewer columns, or no such array."""
+    """Reads rows of number arrays joined along the rows, with `width` columns; `fill`
+    replaces columns or arrays that are missing."""
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class StackedVectors:
 
 
 class Joined:
-    """What anndata joins in memory, once somebody asks for it."""
+    """The result of anndata's join in memory, computed on first use."""
 
     def __init__(self, states: list[HandleState], key: str, join: str, fill_value: Any):
         self.states, self.key = states, key
@@ -150,8 +151,7 @@ class Joined:
 
 
 class Diagonal:
-    """Reads some cells of graphs, of which no cell has an edge into another
-    handle."""
+    """Reads some cells of graphs; there are no edges between handles."""
 
     def __init__(self, states: list[HandleState], key: str, dtype: np.dtype):
         self.states, self.key, self.dtype = states, key, dtype

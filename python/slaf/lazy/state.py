@@ -1,5 +1,5 @@
-"""What is behind a lazy handle: some cells and genes of a content, and what of it was
-handed out."""
+"""The state behind a lazy handle: the selected cells and genes of a content, and the
+frames and arrays that the user has received from it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Saver = Callable[["HandleState", str, "str | None"], None]
 
 
 class HandleState:
-    """A whole content, or a view: a part of another's content, which is written to only
-    after it was made a content of its own."""
+    """A whole content, or a view: a part of another handle's content. Before it is
+    written to, a view gets its own content."""
 
     def __init__(self, content: Content, part: tuple[Positions, Positions] | None = None):
         self.saver: Saver | None = None
@@ -56,8 +56,8 @@ class HandleState:
         return cls(content)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Where the data is, and what the handle holds in memory; of a view, its
-        part, as a content of its own."""
+        """Pickles the place of the data, and what the handle holds in memory; a view is
+        pickled as a content of its own."""
         content = self._copied() if self.is_view else self.content
         return {"content": content, "saver": self.saver}
 
@@ -69,7 +69,7 @@ class HandleState:
 
     @property
     def part(self) -> tuple[Positions, Positions]:
-        """Positions in the content."""
+        """The selected positions in the content."""
         if self._view_part is not None:
             return self._view_part
         rows, columns = self.content.shape
@@ -81,7 +81,7 @@ class HandleState:
 
     @property
     def dataset(self) -> Dataset | None:
-        """None of what is made of several."""
+        """The dataset; None if the content joins several."""
         return self.content.dataset
 
     def in_dataset(self, axis: int) -> Positions:
@@ -107,7 +107,7 @@ class HandleState:
     # Parts and copies -----------------------------------------------------
 
     def __getitem__(self, key: Any) -> HandleState:
-        """A view, by any key that AnnData takes."""
+        """A view, selected by any key that AnnData accepts."""
         rows, columns = axes.split_key(key)
         return self.at(
             axes.positions(rows, self.shape[0], lambda: self.names(0), "obs"),
@@ -115,7 +115,7 @@ class HandleState:
         )
 
     def at(self, *inside: Positions) -> HandleState:
-        """A view of the rows and columns at some positions."""
+        """A view of the rows and columns at these positions."""
         part = tuple(axes.compose(outer, i) for outer, i in zip(self.part, inside, strict=True))
         view = HandleState(self.content, part)
         bases = {"obs": self.columns("obs"), "var": self.columns("var")}
@@ -140,7 +140,7 @@ class HandleState:
         return self.at(rows, range(self.shape[1])).copy()
 
     def copy(self) -> HandleState:
-        """The same cells and genes, with a content of its own; data is not copied."""
+        """The same cells and genes with their own content; data is not copied."""
         return HandleState(self._copied())
 
     def turned(self) -> HandleState:
@@ -148,7 +148,7 @@ class HandleState:
         return HandleState(self._copied().turned())
 
     def as_raw(self) -> HandleState:
-        """A copy of what raw has: X, var, varm, and the names of the cells."""
+        """A copy of the parts that raw keeps: X, var, varm, and the names of the cells."""
         content = self._copied()
         names = Framed(pd.DataFrame(index=self.names(0).view()))
         content.frames["obs"] = frame_of("obs", names)
@@ -158,11 +158,12 @@ class HandleState:
         return HandleState(content)
 
     def become(self, view: HandleState) -> None:
-        """Becomes what `view` shows."""
+        """Takes over the content of `view`."""
         self._become(view._copied())
 
     def _copied(self, own: Callable[[Any], Any] = apart) -> Content:
-        """A content of its own. `own` copies what a view has handed out."""
+        """A content of its own. `own` also copies what the user has received from a
+        view."""
         frames = {axis: frame_of(axis, self.columns(axis).apart()) for axis in ("obs", "var")}
         content = self.content.at(*self.part, frames)
         for section, values in self._own.items():
@@ -199,7 +200,7 @@ class HandleState:
 
     @property
     def raw(self) -> HandleState | None:
-        """The cells of this with all genes of raw."""
+        """The cells of this handle with all genes of raw."""
         content = self.content
         if content.raw is None:
             return None
@@ -224,19 +225,19 @@ class HandleState:
         self.changed("raw", None)
 
     def held(self, section: str) -> dict[str, Any]:
-        """What is under the keys of a section: matrices of layers, readers of obsm and
-        the like, values of uns."""
+        """The entries of a section: matrices of layers, readers of obsm and similar
+        sections, values of uns."""
         if section == "uns":
             return self.uns
         return self.content.layers if section == "layers" else self.content.arrays[section]
 
     def rows(self, section: str) -> Positions:
-        """Which rows of its readers a section of arrays shows."""
+        """The rows that a section of arrays shows of its readers."""
         return self.part[AXES[section]]
 
     def value(self, section: str, key: str) -> Any:
-        """An array: each time the same object, so that what is written into it stays.
-        A view's is a copy of its own."""
+        """An array. It is always the same object, so edits to it are kept. A view has
+        its own copy."""
         readers = self.content.arrays[section]
         reader: Reader = readers[key]
         if self.is_view:
@@ -250,7 +251,7 @@ class HandleState:
         return self._with_names(section, reader.value)
 
     def copied_value(self, section: str, key: str) -> Any:
-        """A copy of an array, which is not kept."""
+        """A copy of an array; the state does not keep it."""
         held = self.in_memory(section, key)
         value = self.content.arrays[section][key](self.rows(section)) if held is None else held
         return self._with_names(section, apart(value))
@@ -264,7 +265,8 @@ class HandleState:
         return value
 
     def in_memory(self, section: str, key: str) -> Any:
-        """An array if it was set or handed out, else None."""
+        """An array if it is in memory: set by the user, or already returned. Otherwise
+        None."""
         if self.is_view and key in self._own[section]:
             return self._own[section][key]
         reader = self.content.arrays[section][key]
@@ -273,7 +275,7 @@ class HandleState:
     # obs and var ----------------------------------------------------------
 
     def columns(self, axis: str) -> Columns:
-        """The columns of obs or var as they are now."""
+        """The columns of obs or var in their present state."""
         if axis in self._frames:
             return snapshot(self._frames[axis])
         return self._bases[axis]
@@ -314,7 +316,7 @@ class HandleState:
     # Changing -------------------------------------------------------------
 
     def change(self, section: str, key: str | None) -> None:
-        """Is about to change: a view gets content of its own."""
+        """Prepares for a change: a view gets its own content."""
         if not self.is_view:
             return
         from anndata import ImplicitModificationWarning
@@ -328,8 +330,8 @@ class HandleState:
         self.actualise()
 
     def actualise(self) -> None:
-        """Makes a view a content of its own, with the very frames and values that it
-        has handed out."""
+        """Gives a view its own content, with the same frames and values that the user
+        has received from it."""
         if not self.is_view:
             return
         content = self._copied(own=lambda value: value)
@@ -345,7 +347,7 @@ class HandleState:
 
 
 def raw_of(dataset: Dataset) -> Callable[[], HandleState] | None:
-    """What opens raw of a dataset, or None."""
+    """A function that opens the raw of a dataset; None if there is none."""
     return partial(_raw_of, dataset) if "raw" in dataset.notes else None
 
 
@@ -358,18 +360,18 @@ def _raw_of(dataset: Dataset) -> HandleState:
 
 
 class OverState:
-    """What has a state: its subclasses set `self._state`."""
+    """Base class of objects with a state; subclasses set `self._state`."""
 
     _state: HandleState
 
 
 def state_of(handle: OverState) -> HandleState:
-    """What is behind a lazy handle.
+    """The state of a lazy handle.
 
     Raises
     ------
     TypeError
-        It is something else.
+        It is not a lazy handle.
     """
     if not isinstance(handle, OverState):
         raise TypeError(f"This takes a lazy handle, not a {type(handle).__name__}.")

@@ -1,4 +1,4 @@
-"""What a lazy matrix does to its values once they are read."""
+"""The pending steps of a lazy matrix, applied to its values when they are read."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Step:
-    """One operation on each value: `rows` and `columns` multiply by a number of
-    the value's row or column, `per_row` and `per_column` divide, `subtract` takes
-    its column's number away (and makes the matrix dense); the others are functions
-    of numpy's names."""
+    """One operation on each value. `rows` and `columns` multiply by one number per row
+    or column; `per_row` and `per_column` divide. `subtract` subtracts one number per
+    column, and makes the matrix dense. The others are numpy functions of that name."""
 
     name: str
     number: Any = None
@@ -34,7 +33,7 @@ class Step:
     mask: np.ndarray | None = None
 
     def take(self, rows: axes.Positions, columns: axes.Positions) -> Step:
-        """The step for a part of its matrix."""
+        """The step for a part of the matrix."""
         number, mask = self.number, self.mask
         if self.name in ("rows", "per_row"):
             number = _numbers(number, rows)
@@ -48,8 +47,8 @@ class Step:
         return self.name == "subtract"
 
     def result(self, dtype: np.dtype) -> np.dtype:
-        """float32 or float64: what it makes of values of `dtype`, as numpy does, or
-        as the function of scanpy's that it belongs to."""
+        """The dtype of the result for values of `dtype`, float32 or float64, as in
+        numpy or in the scanpy function that it belongs to."""
         if self.dtype is not None:
             return self.dtype
         if self.of in ("normalize_total", "log1p"):
@@ -64,7 +63,7 @@ def _numbers(values: np.ndarray, positions: axes.Positions) -> np.ndarray:
 
 
 def apply_sparse(arrays: Arrays, width: int, steps: list[Step], dtype: np.dtype) -> np.ndarray:
-    """The values after `steps`, none of which is dense."""
+    """The values after `steps`; none of these may make the matrix dense."""
     indptr, indices, values = arrays
     for _, run in groupby(steps, lambda step: id(step.mask)):
         same = list(run)
@@ -99,7 +98,7 @@ _DENSE: dict[str, Callable[[np.ndarray, Any], Any]] = {
 
 
 def apply_dense(x: np.ndarray, steps: list[Step]) -> np.ndarray:
-    """Changes `x`, rows × columns, by `steps`."""
+    """Applies `steps` to `x`, rows × columns, in place."""
     for step in steps:
         if step.mask is None:
             _DENSE[step.name](x, step.number)
@@ -111,14 +110,14 @@ def apply_dense(x: np.ndarray, steps: list[Step]) -> np.ndarray:
 def of_ufunc(
     name: str, operands: list[Any], shape: tuple[int, int], dtype: np.dtype
 ) -> Step | None:
-    """The step that a numpy function of a lazy matrix (None among `operands`) of
-    `dtype` and a number, a row or a column stands for, if zeros stay zeros."""
+    """The step for a numpy function of a lazy matrix (None among `operands`) with
+    `dtype` and a number, a row or a column, if it keeps zeros zero."""
     step = _step(name, operands, shape)
     return None if step is None else replace(step, dtype=_dtype(name, operands, dtype))
 
 
 def _dtype(name: str, operands: list[Any], dtype: np.dtype) -> np.dtype:
-    """float32 where numpy gives that or less, else float64: integers lose no digits
+    """float32 if numpy's result is at most that, otherwise float64: integers are exact
     up to 2^53, and do not overflow."""
     nothing = np.empty(0, dtype)
     inputs = [nothing if x is None else x if np.ndim(x) == 0 else np.ravel(x)[:0] for x in operands]

@@ -1,4 +1,4 @@
-"""What a handle holds of a dataset, unread."""
+"""The content of a handle on a stored dataset, not yet read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from slaf.lazy.sources import Held, StoredPairs, StoredX
 
 
 def content_of(dataset: Dataset) -> Content:
-    """All of a dataset, but for raw."""
+    """The whole content of a dataset, except raw."""
     content = Content(dataset.shape)
     content.dataset = dataset
     cells, genes = dataset.shape
@@ -52,7 +52,7 @@ def arrays_of(dataset: Dataset) -> dict[str, dict[str, Reader]]:
 
 
 def uns_of(dataset: Dataset) -> dict[str, Any]:
-    """uns of a dataset, anew."""
+    """uns of a dataset, read each time."""
     if "uns" in dataset.extras:
         return deepcopy(dict(dataset.extras["uns"]))
     content = dataset.engine.file("uns.json")

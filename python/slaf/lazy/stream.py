@@ -1,5 +1,5 @@
-"""A lazy matrix block by block: bounded memory, the next block read while one
-is worked on, progress in a notebook, and an interrupt that is heeded."""
+"""Reads a lazy matrix block by block: in limited memory, with the next block read while
+one is processed, progress in a notebook, and prompt interrupts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROW = 8
 
 
 def rows_of_a_block(matrix: MatrixPlan, values: int = BLOCK_VALUES) -> int:
-    """So many that a block holds about `values`."""
+    """The number of rows in a block with about `values` values."""
     rows, columns = matrix.source.shape
     width = matrix.shape[1]
     known = matrix.source.nnz
@@ -29,8 +29,8 @@ def rows_of_a_block(matrix: MatrixPlan, values: int = BLOCK_VALUES) -> int:
 
 
 def blocks_of(matrix: MatrixPlan, rows: int | None = None) -> Iterator[tuple[int, Any]]:
-    """`(first row, block)` of all rows, in order; by default blocks of about
-    `BLOCK_VALUES` values."""
+    """Iterates over `(first row, block)` for all rows, in order; by default in blocks
+    with about `BLOCK_VALUES` values."""
     height = matrix.shape[0]
     rows = rows or rows_of_a_block(matrix)
     starts = range(0, height, rows)

@@ -1,5 +1,5 @@
-"""Values of a dataset as long tables: a row a stored value, with the ids of its
-cell and its gene."""
+"""Values of a dataset as long tables: one row per stored value, with the ids of its cell
+and gene."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _IDS = {"cells": "cell_id", "genes": "gene_id"}
 
 
 def values_of(source: Source, dataset: Dataset, cells: Any, genes: Any) -> pl.DataFrame:
-    """`cell_id`, `gene_id` and `value` of positions on both axes, cell by cell."""
+    """A table of `cell_id`, `gene_id` and `value` for positions on both axes, sorted by
+    cell."""
     indptr, indices, data = source.csr(cells, genes)
     rows = np.repeat(np.arange(len(cells)), np.diff(indptr))
     return pl.DataFrame(
@@ -52,7 +53,7 @@ def matrix_of(dataset: Dataset, table_name: str, layer_name: str | None) -> Sour
 
 
 def positions(dataset: Dataset, selector: Any, axis: int) -> axes.Positions:
-    """What a selector of cells (0) or genes (1) selects; None selects all."""
+    """The positions of a selector of cells (0) or genes (1); None selects all."""
     length = dataset.shape[axis]
     if selector is None:
         return range(length)
@@ -62,7 +63,7 @@ def positions(dataset: Dataset, selector: Any, axis: int) -> axes.Positions:
 
 
 def each_once(selected: axes.Positions) -> axes.Positions:
-    """The same positions in ascending order."""
+    """The positions sorted, without repeats."""
     if isinstance(selected, range):
         return selected if selected.step > 0 else selected[::-1]
     return np.unique(selected)

@@ -1,5 +1,5 @@
-"""layers, obsm, varm, obsp, varp and uns of a handle: mappings whose values are
-read when looked up, and set in the handle."""
+"""layers, obsm, varm, obsp, varp and uns of a handle: mappings that read a value when it
+is looked up, and keep what is set in the handle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from slaf.lazy.state import HandleState, OverState, state_of
 
 
 class LazyDictionaryViewMixin(MutableMapping):
-    """What all of them have in common."""
+    """Methods that all views share."""
 
     #: The section of the handle.
     section: str
@@ -38,7 +38,7 @@ class LazyDictionaryViewMixin(MutableMapping):
         return self._state.held(self.section)
 
     def keys(self) -> list[str]:  # type: ignore[override]  # a list, as slafdb's
-        """The names, in the order they were made."""
+        """The names, in the order in which they were added."""
         return list(self._held())
 
     def __contains__(self, key: object) -> bool:
@@ -73,7 +73,7 @@ class LazyDictionaryViewMixin(MutableMapping):
 
 
 class LazyLayersView(LazyDictionaryViewMixin):
-    """Lazy matrices of the shape of X, by name."""
+    """Lazy matrices with the shape of X, by name."""
 
     section = "layers"
 
@@ -89,15 +89,15 @@ class LazyLayersView(LazyDictionaryViewMixin):
 
 
 class _ArraysView(LazyDictionaryViewMixin):
-    """Arrays along an axis."""
+    """Arrays along an axis, by name."""
 
     @property
     def _dim_names(self) -> pd.Index:
         return self._state.names(AXES[self.section])
 
     def __getitem__(self, key: str) -> Any:
-        """The value: each time the same object, so that what is written into it
-        stays. A view's is a copy of its own."""
+        """The value. It is always the same object, so edits to it are kept. A view of a
+        handle has its own copy."""
         self._found(key)
         return self._state.value(self.section, key)
 
@@ -106,12 +106,12 @@ class _ArraysView(LazyDictionaryViewMixin):
         return self._state.shape[AXES[self.section]]
 
     def copy(self) -> dict[str, Any]:
-        """Copies of the values, which the handle does not keep."""
+        """Copies of the values; the handle does not keep them."""
         return {key: self._state.copied_value(self.section, key) for key in self.keys()}
 
 
 class LazyMetadataViewMixin(_ArraysView):
-    """An array of one row for each cell (or gene), by name."""
+    """Arrays with one row for each cell (or gene), by name."""
 
     def __setitem__(self, key: str, value: Any) -> None:
         n = self._length
@@ -145,34 +145,35 @@ class LazyMetadataViewMixin(_ArraysView):
         exact: bool | None = None,
         visit: int | None = None,
     ) -> Neighbours:
-        """The rows whose vectors in `key` are nearest.
+        """Finds the rows whose vectors in `key` are nearest.
 
         Parameters
         ----------
         query
-            A vector, several as a matrix, or names of rows, which are nearest to
-            themselves.
+            A vector, several vectors as a matrix, or names of rows. A named row also
+            finds itself.
         k
-            How many.
+            Number of neighbours.
         metric
-            "l2" (Euclidean), "cosine" (1 - cos; vectors of zeros have no neighbours)
-            or "dot" (the negative product).
+            "l2" (Euclidean), "cosine" (1 - cos; vectors of zeros have no neighbours) or
+            "dot" (the negative dot product).
         filter
-            Which rows may be found: a mask, positions, names, or a SQL condition on
+            The rows that can be found: a mask, positions, names, or a SQL condition on
             the table `cells` (`genes`).
         exact
-            True: look at every vector. False: only through the index that `slaf index
-            DATASET --vector KEY` makes. By default, through it if there is one for
-            this metric, there are 200,000 vectors or more, and all may be found.
+            True compares every vector. False uses the index that `slaf index DATASET
+            --vector KEY` builds. By default, the index is used if it exists for this
+            metric, there are at least 200,000 vectors, and there is no slice or filter.
         visit
-            Partitions of the index to look into: more find more.
+            Number of partitions of the index to visit: more find more of the exact
+            neighbours.
 
         Raises
         ------
         KeyError
-            There is no such key or name.
+            The key or name does not exist.
         SlafError
-            The query has another length, or NaN in it.
+            The query has a different length, or contains NaN.
         ValueError
             `exact=False`, and there is no index for it.
         """
@@ -182,7 +183,7 @@ class LazyMetadataViewMixin(_ArraysView):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows, and how many arrays there are."""
+        """Number of rows, and number of arrays."""
         return self._length, len(self)
 
 
@@ -199,7 +200,7 @@ class LazyVarmView(LazyMetadataViewMixin):
 
 
 class LazyCooViewBase(_ArraysView):
-    """A square matrix over an axis, by name."""
+    """Square matrices over an axis, by name."""
 
     def __setitem__(self, key: str, value: Any) -> None:
         n = self._length
@@ -215,19 +216,19 @@ class LazyCooViewBase(_ArraysView):
 
 
 class LazyObspView(LazyCooViewBase):
-    """Graphs of cells: CSR, or dense where that was stored."""
+    """Graphs of cells: CSR, or dense if they were stored dense."""
 
     section = "obsp"
 
 
 class LazyVarpView(LazyCooViewBase):
-    """Graphs of genes: CSR, or dense where that was stored."""
+    """Graphs of genes: CSR, or dense if they were stored dense."""
 
     section = "varp"
 
 
 class LazyUnsView(LazyDictionaryViewMixin):
-    """Whatever else belongs to the dataset."""
+    """Unstructured data of the dataset."""
 
     section = "uns"
 
@@ -245,7 +246,8 @@ class LazyUnsView(LazyDictionaryViewMixin):
 
 
 def as_plan(value: Any, shape: tuple[int, int], what: str) -> MatrixPlan:
-    """A value for X or a layer of a handle of `shape`; one in memory is copied."""
+    """The plan of a value for X or a layer of a handle of `shape`; a matrix in memory
+    is copied."""
     if isinstance(value, LazyExpressionMatrix):
         matrix = plan_of(value)
     else:

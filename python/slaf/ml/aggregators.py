@@ -1,5 +1,5 @@
-"""slafdb's module of the same name: tables of one value a row as tables of one
-cell a row. The tokenizers here do without."""
+"""slafdb's module of the same name: turns tables with one row per value into tables with
+one row per cell. Our tokenizers do not use it."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ class WindowType(str, Enum):
 
 
 class Window(ABC):
-    """Which values of a group are kept, and what they become."""
+    """Which values of a group are kept, and what is computed from them."""
 
     @abstractmethod
     def apply(
         self, fragment_df: pl.DataFrame, schema: DataSchema, max_items: int, **kwargs: Any
     ) -> pl.DataFrame:
-        """A row a group, with lists of its items.
+        """One row per group, with lists of its items.
 
         Parameters
         ----------
         fragment_df, schema
-            Rows of values, and what their columns are called.
+            Rows of values, and the names of their columns.
         max_items
-            Values of a group are kept down to the `max_items`-th greatest; equal
-            ones count as one.
+            Keeps the values of a group down to the `max_items`-th greatest; equal
+            values count once.
         """
 
 
 class SimpleWindow(Window):
-    """Lists of items and of their values."""
+    """Lists of items, and of their values."""
 
     def apply(
         self, fragment_df: pl.DataFrame, schema: DataSchema, max_items: int, **kwargs: Any
@@ -50,9 +50,9 @@ class SimpleWindow(Window):
 
 
 class ScGPTWindow(Window):
-    """Lists of items and of the bins of their values: `n_expression_bins` (10) of
+    """Lists of items, and of the bins of their values: `n_expression_bins` (10) bins of
     equal width, from 0 to the logarithm of the group's greatest value plus one. With
-    `use_binned_expressions=False` values stay as they are."""
+    `use_binned_expressions=False`, values stay as they are."""
 
     def apply(
         self, fragment_df: pl.DataFrame, schema: DataSchema, max_items: int, **kwargs: Any
@@ -68,8 +68,8 @@ class ScGPTWindow(Window):
 
 
 class GeneformerWindow(Window):
-    """Lists of items. `min_percentile` leaves out values that rank lower among the
-    distinct ones of their group."""
+    """Lists of items. `min_percentile` leaves out values with a lower rank among the
+    distinct values of their group."""
 
     def apply(
         self, fragment_df: pl.DataFrame, schema: DataSchema, max_items: int, **kwargs: Any
@@ -96,12 +96,12 @@ def _grouped(frame: pl.DataFrame, schema: DataSchema, value: pl.Expr | None) -> 
 
 
 def create_window(window_type: WindowType | str) -> Window:
-    """The window of a name, "scgpt", "geneformer" or "simple".
+    """The window with this name: "scgpt", "geneformer" or "simple".
 
     Raises
     ------
     ValueError
-        There is no such one.
+        There is no such window.
     """
     made: dict[str, Callable[[], Window]] = {
         "scgpt": ScGPTWindow,

@@ -1,5 +1,5 @@
-"""What the batches of a loader hold: tokens, rows of counts, or what a function of the
-user's makes of these."""
+"""The content of a loader's batches: tokens, rows of counts, or what a user's function
+makes of the counts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _COMPAT = ("geneformer-v1", "geneformer-v2", "scgpt", "slafdb")
 
 
 class Tokenized:
-    """Tokens of a model."""
+    """Batches of a model's tokens."""
 
     keys = ("input_ids", "attention_mask", "values", "masked_values")
     var_names = None
@@ -47,7 +47,7 @@ class Tokenized:
 
 
 class Rows:
-    """Counts."""
+    """Batches of counts."""
 
     keys = ("x",)
     tokenizer = None
@@ -80,7 +80,7 @@ class Rows:
 
 
 class Called(Rows):
-    """What a function of the user's makes of counts."""
+    """Batches that a user's function makes of counts."""
 
     keys = ()
 
@@ -117,8 +117,8 @@ def content_of(
     sizes: tuple[int, int, int],
     raw_format: str,
 ) -> Tokenized | Rows | Called:
-    """What the parameters of a loader ask for; `sizes` are those of the vocabulary,
-    of a row and of slafdb's bins."""
+    """The content of the batches, from a loader's parameters; `sizes` are those of the
+    vocabulary, of a row, and of slafdb's bins."""
     if isinstance(tokenizer, SLAFTokenizer):
         if len(parts) > 1 or tokenizer.slaf_array.shape[1] != parts[0].dataset.shape[1]:
             raise ValueError(

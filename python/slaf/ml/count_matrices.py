@@ -1,4 +1,4 @@
-"""Counts that a tokenizer is given, as one kind of matrix."""
+"""Converts the counts that a tokenizer receives to one kind of matrix."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from slaf.ground.dtypes import handed_out
 
 
 def canonical(matrix: Any, genes: int) -> sparse.csr_matrix:
-    """A sparse or dense matrix of that many columns as CSR, sorted and without repeats;
-    the caller's stays as it is.
+    """Converts a sparse or dense matrix with `genes` columns to CSR, sorted and without
+    repeats. The caller's matrix is not changed.
 
     Raises
     ------
     ValueError
-        It has another number of columns.
+        It has a different number of columns.
     """
     if not sparse.issparse(matrix):
         matrix = np.atleast_2d(np.asarray(matrix))
@@ -37,7 +37,8 @@ def canonical(matrix: Any, genes: int) -> sparse.csr_matrix:
 def matrix_of(
     genes: Sequence[Sequence[Any]], values: Sequence[Sequence[float]], width: int
 ) -> sparse.csr_matrix:
-    """Cells as lists of gene numbers and of their values, as a matrix of `width` genes."""
+    """Cells, given as lists of gene numbers and of their values, as a matrix with
+    `width` genes."""
     lengths = [len(cell) for cell in genes]
     indptr = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     columns = np.array([gene for cell in genes for gene in cell], dtype=np.int32)

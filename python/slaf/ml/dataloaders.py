@@ -17,7 +17,7 @@ from slaf.ml.weights import drawn_by
 
 
 def get_optimal_device() -> Any | None:
-    """`torch.device` "cuda", "mps" or "cpu"; None without torch."""
+    """`torch.device` "cuda", "mps" or "cpu"; None if torch is not installed."""
     if torch() is None:
         return None
     if torch().cuda.is_available():
@@ -27,7 +27,7 @@ def get_optimal_device() -> Any | None:
 
 
 def get_device_info() -> dict[str, Any]:
-    """What torch finds to compute on."""
+    """The devices that torch finds."""
     device = get_optimal_device()
     if device is None:
         return {
@@ -52,15 +52,16 @@ def get_device_info() -> dict[str, Any]:
 class SLAFDataLoader:
     """Random batches of cells, epoch after epoch.
 
-    Blocks of neighbouring cells are drawn from the whole dataset, read into a
-    buffer and shuffled there: each epoch has every cell once, in an order near to a
-    true shuffle (:func:`slaf.ml.batch_entropy` measures it), that the seed repeats.
-    Rust threads read and tokenize ahead; no worker processes are needed
-    (`num_workers` of torch's DataLoader stays 0). A dataset that is appended to
-    meanwhile is read as it was when it was opened.
+    Blocks of neighbouring cells from the whole dataset are read into a buffer and
+    shuffled there. Each epoch has every cell once, in an order that is close to a full
+    shuffle (:func:`slaf.ml.batch_entropy` measures it) and that the seed reproduces.
+    Rust threads read and tokenise ahead, so no worker processes are needed: leave
+    `num_workers` of torch's DataLoader at 0. If cells are appended meanwhile, the
+    loader still reads the version that was opened.
 
-    Iterating runs `n_epochs` epochs; iterating again goes on with the next ones.
-    A batch is a dictionary of torch tensors, or of numpy arrays without torch:
+    Iterating runs `n_epochs` epochs; iterating again continues with the next ones. A
+    batch is a dictionary of torch tensors, or of numpy arrays if torch is not
+    installed:
 
     * tokenized: `input_ids` (int64) and `attention_mask` (bool), cells × tokens;
       for scGPT `values` (float32) and, with a mask, `masked_values`
@@ -71,77 +72,79 @@ class SLAFDataLoader:
     Parameters
     ----------
     slaf_array
-        A dataset, a lazy handle (its cells, and for raw batches its genes) or a
-        path; or a list of them. Several make one stream; their raw columns are the
-        union of their genes.
+        A dataset, a lazy handle (its cells, and for raw batches its genes) or a path;
+        or a list of these. Several are joined to one stream; the columns of raw batches
+        are the union of their genes.
     tokenizer_type
         "geneformer" or "scgpt"; "raw" is the same as `raw_mode`.
     batch_size, max_genes, vocab_size
-        Cells of a batch, tokens of a row, tokens that the model has room for.
+        Cells per batch, tokens per row, size of the model's vocabulary.
     n_expression_bins
-        slafdb's parameter, which its loader does not heed either.
+        A parameter of slafdb; ignored, as in slafdb's loader.
     n_epochs
-        Epochs of one iteration.
+        Epochs per iteration.
     raw_mode
-        Batches are counts and not tokens.
+        Batches contain counts instead of tokens.
     verbose
-        Say where tokens are from.
+        Print where the tokens are from.
     batches_per_chunk, by_fragment, use_mixture_of_scanners, n_scanners, prefetch_batch_size, \
 max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
-        Accepted for slafdb's sake; see `block`, `buffer` and `prefetch`.
+        Accepted for compatibility with slafdb, and ignored; see `block`, `buffer` and
+        `prefetch`.
     seed
-        Of all that is random.
+        Seed of everything random.
     shuffle
-        False: cells come in stored order.
+        False delivers cells in stored order.
     drop_last
-        Leave out the last batch if it is shorter.
+        Leave out the last batch if it is incomplete.
     cells
         Which cells: a SQL condition on the table `cells`, a mask, positions or names
         (for several datasets: a condition for all, or a list).
     labels
-        Columns of obs that come with each batch. Numbers come as float32, int64 or
-        bool; all else as int64 codes into `loader.categories[name]`, -1 if missing.
+        Columns of obs to add to each batch. Numbers are float32, int64 or bool;
+        everything else is int64 codes for `loader.categories[name]`, -1 if missing.
     weights
-        How likely each cell is drawn: an array, or a column of obs. Cells are drawn
-        with replacement then, `draws` of them an epoch (by default as many as there
-        are).
+        The weight of each cell: an array, or a column of obs. Cells are then sampled
+        with replacement, `draws` of them per epoch (by default, the number of cells).
     balance_by
-        A column of obs whose values are all drawn equally often; instead of weights.
+        A column of obs whose values are all sampled equally often; instead of weights.
     mix
-        How often each of several datasets is drawn, instead of by its size.
+        How often each of several datasets is sampled, instead of by its size.
     stratify_by
-        A column of obs of whose values every batch has its share.
+        A column of obs; every batch contains a proportional share of each of its
+        values.
     rank, world_size
-        Which process this is, of how many: each has other cells, and equally many.
-        By default what torch.distributed or torchrun's RANK and WORLD_SIZE say.
+        The rank of this process and the number of processes. Each process gets
+        different cells, and the same number. By default, from torch.distributed or
+        torchrun's RANK and WORLD_SIZE.
     tokenizer
-        An instance of :class:`SLAFTokenizer` for the one dataset, or a function of a
-        `pyarrow.RecordBatch` (`cell_integer_id`, `genes`, `values` and the labels; a
-        row a cell) that returns a dictionary.
+        A :class:`SLAFTokenizer` of the dataset, or a function of a
+        `pyarrow.RecordBatch` (`cell_integer_id`, `genes`, `values` and the labels; one
+        row per cell) that returns a dictionary.
     tokenizer_options
         More parameters of the tokenizers: dictionaries, `n_bins`, ...
     compat
         "geneformer-v1", "geneformer-v2" or "scgpt" instead of `tokenizer_type`;
-        "slafdb" for what slafdb 0.5 calls that type.
+        "slafdb" for the tokens that slafdb 0.5 makes under that name.
     raw_format
-        "polars": a frame of `cell_integer_id`, `gene_integer_id` and `value`, as
-        slafdb has it (with several datasets or a part of the genes, gene numbers are
-        places in `loader.var_names`); "csr": a scipy matrix; "torch": a sparse CSR
-        tensor.
+        "polars": a frame of `cell_integer_id`, `gene_integer_id` and `value`, as slafdb
+        has it (with several datasets or some of the genes, gene numbers are positions
+        in `loader.var_names`); "csr": a scipy matrix; "torch": a sparse CSR tensor.
     tensors
-        False: numpy arrays, though torch is installed.
+        False returns numpy arrays even if torch is installed.
     block, buffer
-        Neighbouring cells that are read together, and cells that are shuffled among
-        each other.
+        Number of neighbouring cells that are read together, and number of cells that
+        are shuffled together.
     prefetch
-        Batches that are made ahead.
+        Number of batches that are made ahead.
 
     Raises
     ------
     ValueError
-        A column, a parameter or a combination of them is not there.
+        A column does not exist, or a parameter or a combination of parameters is not
+        valid.
     SlafError
-        While iterating: a value is no count, or the dataset cannot be read.
+        While iterating: a value is not a count, or the dataset cannot be read.
     """
 
     def __init__(
@@ -202,7 +205,7 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
             self._content.announce()
 
     def _read_labels(self, names: Sequence[str]) -> None:
-        """The columns of obs that come with each batch."""
+        """Reads the columns of obs that are added to each batch."""
         if taken := {*names} & {*self._content.keys, "cell_ids", "epoch", "dataset"}:
             raise ValueError(f"A batch has `{min(taken)}` already, so no label can be called so.")
         self.categories: dict[str, list[Any]] = {}
@@ -215,7 +218,7 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
     def _open(
         self, drop_last: bool, prefetch: int, order: dict[str, Any], drawn: dict[str, Any]
     ) -> None:
-        """Makes the engine's loader, which reads nothing before it is iterated."""
+        """Makes the engine's loader. It reads nothing until it is iterated."""
         self._loader = _slaf.Loader(
             [
                 (part.dataset.engine, part.cells, what)
@@ -252,45 +255,45 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
 
     @property
     def tokenizer(self) -> Any:
-        """The tokenizer of the (first) dataset; None of raw batches."""
+        """The tokenizer of the (first) dataset; None for raw batches."""
         return self._content.tokenizer
 
     @property
     def special_tokens(self) -> dict[str, int] | None:
-        """Name → token; None of raw batches."""
+        """Name → token; None for raw batches."""
         return getattr(self.tokenizer, "special_tokens", None)
 
     @property
     def var_names(self) -> Any:
-        """The genes that raw columns are, by name."""
+        """The names of the genes, in the order of raw columns."""
         return self._content.var_names
 
     def __len__(self) -> int:
-        """Batches of one iteration in this process."""
+        """Number of batches per iteration in this process."""
         return self._loader.batches * self.n_epochs
 
     @property
     def n_cells(self) -> int:
-        """Cells of an epoch in this process."""
+        """Number of cells per epoch in this process."""
         return self._loader.cells
 
     def set_epoch(self, epoch: int) -> None:
-        """Lets the next iteration begin with `epoch`."""
+        """Sets the epoch with which the next iteration begins."""
         self._next = self._position = (epoch, 0, self.n_epochs)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the iteration is, after the last batch it handed out: plain numbers
-        and texts."""
+        """The position after the last batch that was returned, as plain numbers and
+        text."""
         epoch, batch, left = self._position
         return {"epoch": epoch, "batch": batch, "epochs_left": left, **self._fingerprint}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Lets the next iteration go on where `state` was taken.
+        """The next iteration continues from `state`.
 
         Raises
         ------
         ValueError
-            It is of a loader that has other batches.
+            It is from a loader with different batches.
         """
         for key, own in self._fingerprint.items():
             if state.get(key) != own:

@@ -13,16 +13,16 @@ _Base: Any = object if torch() is None else torch().utils.data.IterableDataset
 
 class SLAFIterableDataset(_Base):
     """Batches for `torch.utils.data.DataLoader(dataset, batch_size=None)`, with
-    `num_workers=0`: reading is done on threads of its own.
+    `num_workers=0`, because its own threads read.
 
     Parameters
     ----------
     slaf_array, tokenizer, batch_size, seed, n_epochs, raw_mode, verbose
-        As of :class:`SLAFDataLoader`, and so are the keywords beyond slafdb's.
+        As for :class:`SLAFDataLoader`, like all further keywords.
     max_queue_size, pin_memory, sampler_strategy, use_binned_expressions, \
 batches_per_chunk, by_fragment, use_mixture_of_scanners, n_scanners, prefetch_batch_size, \
 parallelize_fragment_reads, prefetcher_ready_timeout
-        Accepted for slafdb's sake.
+        Accepted for compatibility with slafdb, and ignored.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What Geneformer divides counts by: the totals of cells and the medians of genes."""
+"""The numbers by which Geneformer divides counts: totals of cells and medians of genes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def totals(array: OverDataset | Dataset, column: str) -> np.ndarray:
 
 
 def own_medians(array: OverDataset | Dataset) -> tuple[np.ndarray, str]:
-    """The median of each gene in the dataset's own cells (float64), and which cells these
-    are. Genes that no cell has get the median of all others."""
+    """The median of each gene in the dataset's own cells (float64), and which cells
+    were used. Genes that no cell expresses get the median of all others."""
     scale, cells = _slaf.gene_medians(dataset_of(array).engine)
     which = "all" if cells == array.shape[0] else "a sample of"
     known = np.isfinite(scale)

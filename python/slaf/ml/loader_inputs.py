@@ -1,4 +1,4 @@
-"""What a loader is given to read, in one form: datasets, cells and genes."""
+"""Converts the inputs of a loader to one form: datasets, cells and genes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Part:
     Attributes
     ----------
     state
-        The cells and genes that were given.
+        The cells and genes that the user gave.
     rows
-        Those rows of it that are read, in the dataset's order.
+        The rows of `state` that are read, in the dataset's order.
     cells
-        Their numbers in the dataset, ascending; None for all.
+        Their integer ids in the dataset, ascending; None for all.
     """
 
     state: HandleState
@@ -44,7 +44,7 @@ class Part:
         Raises
         ------
         ValueError
-            There is no such column; near names are given.
+            There is no such column; the message suggests similar names.
         """
         obs = self.state.frame("obs")
         if name not in obs.columns:
@@ -56,14 +56,14 @@ class Part:
 
 
 def parts_of(given: Any, cells: Any) -> list[Part]:
-    """Datasets, handles or paths (one, or several) and which of their cells.
+    """One or several datasets, handles or paths, with a selection of their cells.
 
     Raises
     ------
     TypeError
         Something else was given.
     ValueError
-        A handle is not over one dataset, or names a cell twice, or no cell is left.
+        A handle joins several datasets or repeats a cell, or no cell is left.
     """
     several = isinstance(given, Sequence) and not isinstance(given, str)
     many = list(given) if several else [given]
@@ -115,15 +115,15 @@ def _state(given: Any) -> HandleState:
 
 
 def _where(state: HandleState, condition: str) -> np.ndarray:
-    """Rows for which a SQL condition on the cells table holds."""
+    """The rows for which a SQL condition on the cells table is true."""
     chosen = np.zeros(state.dataset.shape[0], dtype=bool)
     chosen[rows_where(state.dataset, "cells", condition)] = True
     return np.flatnonzero(chosen[np.asarray(state.in_dataset(0), dtype=np.int64)])
 
 
 def joined(parts: list[Part], name: str) -> tuple[np.ndarray, list[Any] | None]:
-    """A column of obs over all parts: numbers as they are, and everything else as
-    int64 codes (-1: missing) and their categories."""
+    """A column of obs over all parts: numbers unchanged, everything else as int64 codes
+    (-1: missing) with their categories."""
     columns = [part.column(name) for part in parts]
     if all(pd.api.types.is_numeric_dtype(c.dtype) for c in columns):
         values = np.concatenate([_numbers(c) for c in columns])
@@ -149,8 +149,8 @@ def _numbers(column: pd.Series) -> np.ndarray:
 
 
 def columns_of(parts: list[Part]) -> tuple[pd.Index, list[np.ndarray | None]]:
-    """The genes of all parts, by name, and of each part the column of each of its
-    dataset's genes (-1: none); None where they are the same."""
+    """The genes of all parts, by name, and for each part the column of each of its
+    dataset's genes (-1: none); None if they are the same."""
     names = [part.state.names(1) for part in parts]
     union = names[0]
     for more in names[1:]:

@@ -1,4 +1,4 @@
-"""Which of several processes this one is."""
+"""The rank of this process among the processes of a training run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 
 
 def rank_and_world_size(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Rank and number of processes: as given, as torch.distributed has them, or as
-    torchrun and Ray set them in the environment."""
+    """Rank and number of processes: as given, from torch.distributed, or from the
+    environment variables of torchrun and Ray."""
     if (rank is None) != (world_size is None):
         raise ValueError("rank and world_size belong together; give both or none.")
     if rank is None:

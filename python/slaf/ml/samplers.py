@@ -1,5 +1,5 @@
-"""slafdb's module of the same name: tables of values with their cells in random
-order. The loaders shuffle by themselves."""
+"""slafdb's module of the same name: tables of values with their cells in random order. Our
+loaders shuffle on their own."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ class ShuffleType(str, Enum):
 
 
 class Shuffle(ABC):
-    """An order of cells."""
+    """Puts cells into another order."""
 
     @abstractmethod
     def apply(
         self, df: pl.DataFrame, seed: int, batch_size: int | None = None, **kwargs: Any
     ) -> pl.DataFrame | list[pl.DataFrame]:
-        """The rows of `df`, cell by cell in another order, which the seed repeats.
+        """The rows of `df` with their cells in another order, which the seed
+        reproduces.
 
         Parameters
         ----------
         df
             Rows with `cell_integer_id`.
         batch_size
-            Cells of a batch; None: all in one frame.
+            Cells per batch; None for a single frame.
 
         Returns
         -------
-        A frame; with a `batch_size`, a list of them.
+        A frame; with a `batch_size`, a list of frames.
         """
 
     def _given(self, cells: list[pl.DataFrame], batch_size: int | None, empty: pl.DataFrame) -> Any:
@@ -47,7 +48,7 @@ class Shuffle(ABC):
 
 
 class RandomShuffle(Shuffle):
-    """Any order is as likely as any other."""
+    """Random order."""
 
     def apply(
         self, df: pl.DataFrame, seed: int, batch_size: int | None = None, **kwargs: Any
@@ -56,9 +57,9 @@ class RandomShuffle(Shuffle):
 
 
 class StratifiedShuffle(Shuffle):
-    """One cell of each type in turn, as long as there are some; `cell_type_column`
-    says which column has the types (by default "cell_type"). Without that column,
-    as :class:`RandomShuffle`."""
+    """One cell of each type in turn, as long as there are some. `cell_type_column` is
+    the column with the types (by default "cell_type"); without that column, the order
+    is random."""
 
     def apply(
         self, df: pl.DataFrame, seed: int, batch_size: int | None = None, **kwargs: Any
@@ -80,12 +81,12 @@ def _shuffled(df: pl.DataFrame, source: random.Random) -> list[pl.DataFrame]:
 
 
 def create_shuffle(shuffle_type: ShuffleType | str) -> Shuffle:
-    """The shuffle of a name, "random" or "stratified".
+    """The shuffle with this name: "random" or "stratified".
 
     Raises
     ------
     ValueError
-        There is no such one.
+        There is no such shuffle.
     """
     made = {"random": RandomShuffle, "stratified": StratifiedShuffle}
     name = str(getattr(shuffle_type, "value", shuffle_type)).lower()

@@ -1,4 +1,4 @@
-"""How random batches are, beside a true shuffle."""
+"""Measures how random batches are, compared with a full shuffle."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ def batch_entropy(
     labels: np.ndarray | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Measures batches of cell numbers.
+    """Measures how random batches are.
 
     Parameters
     ----------
     batches
-        The cells' numbers below `n_cells`: `cell_ids` of batches of one size.
+        Integer ids below `n_cells`: the `cell_ids` of batches of equal size.
     n_cells
-        Cells of the dataset.
+        Number of cells in the dataset.
     labels
         A label of each cell.
     seed
-        Of the true shuffle that labels are compared with.
+        Seed of the full shuffle with which labels are compared.
 
     Returns
     -------
     `within` and `across`
-        slafdb's benchmark: the mean distance of two cells' numbers in one batch, and
-        in two that follow each other, on a scale where consecutive cells are 0 and a
-        true shuffle is 1. (Over all pairs, and against the expected values, where
+        slafdb's benchmark: the mean difference between the ids of two cells in the same
+        batch, and in two consecutive batches, on a scale where consecutive cells are 0
+        and a full shuffle is 1. (Over all pairs, and against the expected values, where
         slafdb samples both.)
     `label_entropy`, `label_entropy_shuffled` and `label`
         scDataset's measure (D'Ascenzo and Cultrera di Montesano, 2025): the mean
-        entropy of a batch's labels in bits, that of a true shuffle, and their ratio.
+        entropy of a batch's labels in bits, that of a full shuffle, and their ratio.
     """
     rows = [np.sort(np.asarray(batch, dtype=np.int64)) for batch in batches]
     rows = [row for row in rows if len(row) == len(rows[0])]
@@ -61,7 +61,7 @@ def batch_entropy(
 
 
 def _within(row: np.ndarray) -> float:
-    """The mean distance of two of ascending numbers."""
+    """The mean difference between two of several ascending numbers."""
     n = len(row)
     return float((row * (2 * np.arange(n) - n + 1)).sum() / (n * (n - 1) / 2))
 

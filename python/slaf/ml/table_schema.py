@@ -1,5 +1,4 @@
-"""What the columns of a long table are called, so that steps that group and
-window rows work on any of them."""
+"""The column names of a long table, so that functions that group rows work on any table."""
 
 from __future__ import annotations
 
@@ -8,17 +7,18 @@ from dataclasses import dataclass
 
 @dataclass
 class DataSchema:
-    """Columns of a table of one value of one item of one group a row, and of the
-    table of one group a row that is made of it.
+    """Names of columns: of a table with one row per value (of an item in a group), and
+    of the table with one row per group that is made from it.
 
     Parameters
     ----------
     group_key, item_key, value_key
-        What is grouped by, what is in a group, and the value of it.
+        The columns of groups, of the items in a group, and of their values.
     group_key_out
-        The group in the result; None: `group_key`.
+        The column of groups in the result; None for `group_key`.
     item_list_key, value_list_key
-        The lists of items and of values in the result; no values if None.
+        The columns with the lists of items and of values in the result; no values if
+        None.
     """
 
     group_key: str

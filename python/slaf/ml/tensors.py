@@ -1,4 +1,4 @@
-"""Arrays as torch tensors over the same memory, where torch is installed."""
+"""Arrays as torch tensors that share their memory, if torch is installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @cache
 def torch() -> Any | None:
-    """torch, or None."""
+    """The module torch; None if it is not installed."""
     if find_spec("torch") is None:
         return None
     import torch
@@ -20,7 +20,8 @@ def torch() -> Any | None:
 
 
 def as_tensor(array: np.ndarray) -> Any:
-    """A tensor over the array's memory; the array itself without torch."""
+    """A tensor that shares the array's memory; the array itself if torch is not
+    installed."""
     return array if torch() is None else torch().from_numpy(array)
 
 

@@ -1,5 +1,5 @@
-"""Tokenizers: how Geneformer, scGPT and slafdb read a cell. The work is done in
-Rust; here their vocabularies are matched to a dataset's genes."""
+"""Tokenizers of Geneformer, scGPT and slafdb. Rust does the work; this module matches
+their vocabularies to a dataset's genes."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ class TokenizerType(str, Enum):
 
 
 class SLAFTokenizer:
-    """What tokenizers have in common.
+    """Base class of tokenizers.
 
     Attributes
     ----------
     vocabulary
-        Where tokens are from: "dictionary", or "dataset" where they number the
-        genes of this very dataset.
+        Where tokens are from: "dictionary", or "dataset" if they number the genes of
+        this dataset.
     coverage
-        How many genes of the dataset have a token, and which have none.
+        How many genes of the dataset have a token, and which do not.
     special_tokens
         Name → token.
     tokens
         The token of each gene, -1 for none: int64.
     engine
-        What tokenizes in Rust.
+        The tokenizer in Rust.
     """
 
     vocabulary = "dataset"
@@ -87,7 +87,7 @@ class SLAFTokenizer:
         return found
 
     def _fit(self) -> None:
-        """Refuses a vocabulary that the model has no room for."""
+        """Raises an error if the vocabulary is larger than the model's."""
         largest = max([*self.special_tokens.values(), *self.tokens.tolist()], default=0)
         if largest >= self.vocab_size:
             raise ValueError(
@@ -103,13 +103,13 @@ class SLAFTokenizer:
         matrix
             cells × genes, sparse or dense.
         cells
-            The rows' numbers in the dataset; by default 0 and up.
+            The integer ids of the rows in the dataset; by default from 0.
         seed
-            Of what is random.
+            Seed of everything random.
 
         Returns
         -------
-        `input_ids` (int64), `attention_mask` (bool), and where the model has them
+        `input_ids` (int64), `attention_mask` (bool), and, if the model has them,
         `values` and `masked_values` (float32): cells × tokens.
 
         Raises
@@ -117,7 +117,7 @@ class SLAFTokenizer:
         SlafError
             A value is negative or NaN.
         ValueError
-            The matrix has not the dataset's genes.
+            The matrix does not have the dataset's genes.
         """
         matrix = canonical(matrix, self.slaf_array.shape[1])
         cells = np.arange(matrix.shape[0]) if cells is None else np.asarray(cells)
@@ -134,7 +134,7 @@ class SLAFTokenizer:
         return self.named(arrays)
 
     def named(self, arrays: tuple[Any, ...]) -> dict[str, np.ndarray]:
-        """What the engine hands out, as :meth:`encode` returns it."""
+        """The engine's arrays in the form that :meth:`encode` returns."""
         names = ("input_ids", "attention_mask", "values", "masked_values")
         found = {name: a for name, a in zip(names, arrays, strict=True) if a is not None}
         if "values" in found and self._values != np.float32:
@@ -146,7 +146,7 @@ class SLAFTokenizer:
         gene_sequences: list[list[int] | list[tuple[int, float]]],
         expr_sequences: list[list[float]] | None = None,
     ) -> tuple[Any, Any, Any | None]:
-        """slafdb's call: cells as lists of gene numbers and of their values.
+        """slafdb's method: cells are lists of gene numbers and of their values.
 
         Returns
         -------
@@ -171,7 +171,7 @@ class SLAFTokenizer:
         )
 
     def get_vocab_info(self) -> dict[str, Any]:
-        """Sizes, special tokens, and where the vocabulary is from."""
+        """Sizes, special tokens, and the origin of the vocabulary."""
         return {
             "vocab_size": self.vocab_size,
             "special_tokens": self.special_tokens,
@@ -203,39 +203,41 @@ class SLAFTokenizer:
 
 
 class GeneformerTokenizer(SLAFTokenizer):
-    """Geneformer's rank value encoding: counts over the cell's total times 10,000,
-    over the gene's median in the corpus, and genes from high to low; equal ones in
-    the dataset's order, where Geneformer leaves it open. Values of genes with the
-    same token are summed. What is too long loses its lowest genes.
+    """Geneformer's rank value encoding: each count is divided by the cell's total,
+    multiplied by 10,000, divided by the gene's median in the corpus, and genes are
+    sorted from high to low. Equal genes keep the order of the dataset; Geneformer
+    leaves their order open. Values of genes with the same token are summed. If a cell
+    is too long, its lowest genes are dropped.
 
-    Without dictionaries, which are Geneformer's to give, the dataset stands in for
-    the corpus: tokens number its genes (`vocabulary` is "dataset"), and medians are
-    of its own cells (`medians_from` says of how many).
+    Without Geneformer's dictionaries, the dataset is used in place of the corpus:
+    tokens number its genes (`vocabulary` is "dataset"), and medians come from its own
+    cells (`medians_from` says how many).
 
     Parameters
     ----------
     slaf_array
         The dataset.
     vocab_size
-        Tokens that the model has room for.
+        Size of the model's vocabulary.
     max_genes
-        Tokens of a row, specials included: 4,096 in V2, 2,048 in V1.
+        Tokens per row, including special tokens: 4,096 in V2, 2,048 in V1.
     version
-        "v2": a cell begins with `<cls>` and ends with `<eos>`; "v1": it does not.
+        "v2" puts `<cls>` before and `<eos>` after a cell; "v1" does not.
     token_dictionary, medians, gene_mapping
         Geneformer's `token_dictionary`, `gene_median_dictionary` and
         `ensembl_mapping_dict`, or the pickle or JSON files that hold them.
     gene_key
-        The column of the genes table with Ensembl ids; by default the one that the
-        dictionary knows best.
+        The column of the genes table with Ensembl ids; by default the one with the most
+        ids in the dictionary.
     n_counts
-        The column of obs with the cells' totals; by default they are summed.
+        The column of obs with the cells' totals; by default, the stored values are
+        summed.
 
     Raises
     ------
     ValueError
-        The dictionaries have none of the genes, or a special token is missing, or
-        a token is beyond `vocab_size`.
+        The dictionaries have none of the genes, or a special token is missing, or a
+        token is not below `vocab_size`.
     """
 
     def __init__(
@@ -286,38 +288,38 @@ class GeneformerTokenizer(SLAFTokenizer):
 
 
 class ScGPTTokenizer(SLAFTokenizer):
-    """scGPT's input: `<cls>`, then the genes that have a value, each with the
-    quantile bin of its value among the cell's values. Of a cell with too many genes
-    a random part is shown, another one in each epoch.
+    """scGPT's input: `<cls>`, then the genes that have a value, each with the quantile
+    bin of its value within the cell. A cell with too many genes is sampled at random,
+    anew in each epoch.
 
-    Without a vocabulary, which is scGPT's to give, tokens number the dataset's genes
-    (`vocabulary` is "dataset").
+    Without scGPT's vocabulary, tokens number the dataset's genes (`vocabulary` is
+    "dataset").
 
     Parameters
     ----------
     slaf_array, vocab_size
         As for :class:`GeneformerTokenizer`.
     n_expression_bins
-        slafdb's parameter, which its loader does not heed. See `n_bins`.
+        A parameter of slafdb; ignored, as in slafdb's loader. See `n_bins`.
     max_genes
-        Tokens of a row, `<cls>` included; 1,200 in scGPT.
+        Tokens per row, including `<cls>`; 1,200 in scGPT.
     vocabulary
-        scGPT's `vocab.json`, or what it holds: gene symbols and special tokens.
+        scGPT's `vocab.json`, or its content: gene symbols and special tokens.
     gene_key
-        The column of the genes table with symbols; by default the one that the
-        vocabulary knows best.
+        The column of the genes table with symbols; by default the one with the most
+        symbols in the vocabulary.
     n_bins
-        Bins of values, the one of zeros included; scGPT has 51.
+        Number of bins, including the bin of zeros; scGPT has 51.
     ties
-        "spread": a value that is several quantiles at once falls on a random side of
-        them, as in scGPT; "upper": it falls into the highest bin.
+        A value that equals several quantiles: "spread" assigns it to one of their bins
+        at random, as in scGPT; "upper" to the highest one.
     sample
-        False: a cell with too many genes shows the first ones.
+        False keeps the first genes of a cell with too many.
     mask_ratio, mask_value
-        Which part of a cell's values is hidden in `masked_values`, and by what;
-        scGPT masks 0.15 with -1. By default nothing is.
+        The fraction of a cell's values to replace in `masked_values`, and the
+        replacement; scGPT masks 0.15 with -1. By default, nothing is masked.
     pad_value
-        What pads the values.
+        The padding of values.
     """
 
     def __init__(
@@ -367,8 +369,8 @@ class ScGPTTokenizer(SLAFTokenizer):
 
 
 class SlafdbTokenizer(SLAFTokenizer):
-    """What slafdb 0.5.2 hands out as Geneformer's or scGPT's tokens, bit for bit: for
-    models that were trained on it. Genes come in stored order and tokens are their
+    """The tokens that slafdb 0.5.2 makes for Geneformer or scGPT, bit for bit, for
+    models that were trained on them. Genes come in stored order, and tokens are their
     numbers plus 4; nothing is scaled or sorted.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Which token a gene is: a model's dictionaries, matched to a dataset's genes."""
+"""The token of each gene: a model's dictionaries, matched to a dataset's genes."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _HARMLESS = {
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a vocabulary knows of a dataset.
+    """Which genes of a dataset are in a vocabulary.
 
     Attributes
     ----------
     genes, known
         The dataset's genes, and how many of them have a token.
     missing
-        Ids of those that have none.
+        Ids of those that do not.
     key
-        The column of the genes table that the ids are from.
+        The column of the genes table with the ids.
     """
 
     genes: int
@@ -52,7 +52,7 @@ class Coverage:
 
 
 class _Plain(pickle.Unpickler):
-    """Reads dictionaries, and runs nothing that a file brings along."""
+    """Reads pickled dictionaries without running any code in the file."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _HARMLESS:
@@ -61,14 +61,14 @@ class _Plain(pickle.Unpickler):
 
 
 def dictionary(given: Dictionary, what: str) -> dict[str, Any]:
-    """The dictionary itself.
+    """Returns a dictionary, given as such or as a file.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        It holds no dictionary.
+        The file does not contain a dictionary.
     """
     if isinstance(given, Mapping):
         return dict(given)
@@ -93,9 +93,9 @@ def dictionary(given: Dictionary, what: str) -> dict[str, Any]:
 def match(
     array: OverDataset | Dataset, key: str | None, candidates: tuple[str, ...], find: Any
 ) -> tuple[np.ndarray, Coverage]:
-    """The key in a dictionary of each gene (None: it has none), by `find`, which
-    maps an id to it. Ids are in the column `key`, or in that of `candidates` and
-    `gene_id` where most are found.
+    """The key of each gene in a dictionary (None if it has none), found by `find`,
+    which maps an id to a key. Ids are in the column `key`; by default in that of
+    `candidates` and `gene_id` in which most are found.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def match(
 
 
 def special_tokens_of(tokens: dict[str, Any], names: list[str]) -> dict[str, int]:
-    """The tokens that are no genes; all of `names` must be among them."""
+    """The tokens that are not genes; they must include all of `names`."""
     missing = [name for name in names if name not in tokens]
     if missing:
         raise ValueError(
@@ -141,7 +141,8 @@ def special_tokens_of(tokens: dict[str, Any], names: list[str]) -> dict[str, int
 
 
 def by_ensembl_id(known: set[str], mapping: Dictionary | None) -> Any:
-    """A function of an Ensembl id that gives its key in the token dictionary, or None."""
+    """A function that maps an Ensembl id to its key in the token dictionary, or to
+    None."""
     if mapping is None:
         return lambda i: i.upper() if i.upper() in known else None
     to = dictionary(mapping, "gene mapping")

@@ -1,4 +1,4 @@
-"""How often each cell is drawn."""
+"""How often each cell is sampled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def drawn_by(
     draws: int | None,
     stratify_by: str | None,
 ) -> dict[str, Any]:
-    """A loader's parameters of these names as its engine takes them."""
+    """A loader's parameters of these names, in the form that its engine accepts."""
     return {
         "weights": _weights_of(parts, weights, balance_by, mix),
         "draws": draws,
@@ -32,7 +32,7 @@ def _weights_of(
     balance_by: str | None,
     mix: Sequence[float] | None,
 ) -> np.ndarray | None:
-    """A weight for each cell, float64; None if every cell comes once."""
+    """The weight of each cell, float64; None if every cell comes once."""
     if weights is not None and balance_by is not None:
         raise ValueError("weights and balance_by exclude each other.")
     sizes = [len(part.rows) for part in parts]
@@ -60,7 +60,7 @@ def _weights_of(
 
 
 def _strata_of(parts: list[Part], name: str | None) -> np.ndarray | None:
-    """A number for each value of a column of obs: uint32."""
+    """The number of each cell's value in a column of obs: uint32."""
     if name is None:
         return None
     values, _ = joined(parts, name)

@@ -1,4 +1,4 @@
-"""The datasets that a notebook has open, by the variables that hold them."""
+"""The open datasets of a notebook, by the variables that hold them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def open_datasets(namespace: Mapping[str, Any], on: str | None) -> Handles:
-    """The open datasets, and the place of the one whose tables need no prefix: that of
-    the variable `on`, or the only one there is."""
+    """The open datasets, and the index of the one whose tables need no prefix: that of
+    the variable `on`, or the only one."""
     found = {
         name: opened
         for name, value in namespace.items()
@@ -39,7 +39,7 @@ def open_datasets(namespace: Mapping[str, Any], on: str | None) -> Handles:
 
 
 def _opened(value: Any) -> tuple[Dataset, tuple[Any, Any]] | None:
-    """The dataset of a `SLAFArray` or a handle, and which of its cells and genes."""
+    """The dataset of a `SLAFArray` or a handle, and its selected cells and genes."""
     if "slaf.dataset" not in sys.modules:
         # Nothing is open, and what opens takes a second to import.
         return None

@@ -1,17 +1,17 @@
-"""`%%sql` in any IPython: our kernel, a plain ipykernel, a terminal. `%%rust`
-is in `slaf.rust_cells`, `%slaf` in `slaf.notebook.variables`.
+"""`%%sql` in any IPython: our kernel, ipykernel, a terminal. `%%rust` is in
+`slaf.rust_cells`, `%slaf` in `slaf.notebook.variables`.
 
     %%sql [options] [name <<]
     SELECT …
 
 Options: `--on HANDLE`, `--engine polars|datafusion`, `--limit ROWS`, `--lazy`,
-`--explain`, `--profile`; and `--table`, first, to sort and filter the answer.
+`--explain`, `--profile`. `--table`, as the first option, shows the result as an
+interactive table.
 
-The tables are those of the session's only open dataset; with several open,
-`variable.cells`. A frame is a table by its variable's name, and `{{x}}` and `$x`
-are values of variables. `name <<` binds the answer as a polars DataFrame, whose
-buffers are the engine's own; with `--lazy`, as a LazyFrame.
-"""
+The tables are those of the session's only open dataset; with several open, write
+`variable.cells`. A frame is a table under the name of its variable. `{{x}}` and `$x`
+insert values of variables. `name <<` assigns the result as a Polars DataFrame that
+shares the engine's buffers; with `--lazy`, as a LazyFrame."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def load(shell) -> None:
 
 
 class Sessions:
-    """The one SQL session of a shell."""
+    """The only SQL session of a shell."""
 
     def __init__(self, shell: Any):
         self.shell = shell
@@ -67,7 +67,7 @@ class Sessions:
         return self._session
 
     def within(self, local: dict[str, Any] | None) -> SqlSession:
-        """The session as a function sees it whose variables are `local`."""
+        """The session as seen from a function with the variables `local`."""
         session, namespace = self.session, self.shell.user_ns
         if local is None or local is namespace:
             return session
@@ -87,15 +87,15 @@ class Sessions:
 
 
 def _import_whole(name: str) -> None:
-    """numpy, pandas and polars take a second, and an interrupt must not leave half
-    a module behind: they are imported in a thread that goes on."""
+    """Imports numpy, pandas and Polars in a thread. They take a second, and an
+    interrupt must not leave a half-imported module behind."""
     thread = threading.Thread(target=importlib.import_module, args=(name,), name="slaf-import")
     thread.start()
     thread.join()
 
 
 class _Scope(ChainMap):
-    """A function's variables, and behind them the notebook's, which are set."""
+    """A function's variables, followed by the notebook's, which can be set."""
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.maps[-1][name] = value
@@ -209,7 +209,7 @@ def _of_table(line: str) -> tuple[bool, str]:
 
 
 def _table(shell: Any, answer: _slaf.Answer, cell: _slaf.SqlCell) -> Any:
-    """The answer as a table to sort and filter, which `name <<` binds."""
+    """The result as an interactive table, which `name <<` assigns."""
     from slaf.table_view import table
 
     statement = _slaf.split_sql(cell.sql)[-1]
@@ -222,7 +222,7 @@ def _table(shell: Any, answer: _slaf.Answer, cell: _slaf.SqlCell) -> Any:
 
 
 class _Watch:
-    """A bar below the cell, once many rows take their time."""
+    """A bar below the cell, if reading many rows takes long."""
 
     _MANY = 10_000_000
 
@@ -258,8 +258,8 @@ _COMMENTED = re.compile(r"(?:\s*#[^\n]*\n)+\s*(?=%%(?:sql|rust)\b)")
 
 
 def _without_comments(lines: list[str]) -> list[str]:
-    """A cell of ours without the comments before its magic, which IPython wants
-    in the first line."""
+    """A cell of ours without the comments before its magic, because IPython expects the
+    magic in the first line."""
     code = "".join(lines)
     found = _COMMENTED.match(code)
     return lines if found is None else code[found.end() :].splitlines(keepends=True)
@@ -269,7 +269,7 @@ def _without_comments(lines: list[str]) -> list[str]:
 
 
 def sql_of(code: str) -> tuple[int, str] | None:
-    """Where the statement of a `%%sql` cell begins, and its text."""
+    """The start of the statement in a `%%sql` cell, and its text."""
     found = _MAGIC.match(code)
     if found is None or (found[1] == "%sql" and "\n" in code[found.start(1) :].rstrip()):
         return None
@@ -277,7 +277,7 @@ def sql_of(code: str) -> tuple[int, str] | None:
 
 
 def complete(sessions: Sessions, code: str, cursor: int) -> tuple[int, list[tuple[str, str]]]:
-    """Where the candidates begin in `code`, and each with its kind."""
+    """Where the candidates begin in `code`, and each candidate with its kind."""
     found = sql_of(code)
     if found is None or cursor < found[0]:
         return cursor, []
@@ -288,7 +288,7 @@ def complete(sessions: Sessions, code: str, cursor: int) -> tuple[int, list[tupl
 
 
 def inspect(sessions: Sessions, code: str, cursor: int) -> str | None:
-    """What the name at `cursor` means in the SQL of `code`."""
+    """The meaning of the name at `cursor` in the SQL of `code`."""
     found = sql_of(code)
     if found is None or cursor < found[0]:
         return None

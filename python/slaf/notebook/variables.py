@@ -1,6 +1,6 @@
-"""`%slaf vars`: the variables of all languages in one table, and the same on a
-comm, `slaf.vars`, for front ends: `{"variables": [...]}` when it opens, after
-each cell, and in answer to any message."""
+"""`%slaf vars`: the variables of all languages in one table. Front ends get the same list
+through the comm `slaf.vars`, as `{"variables": [...]}`: when it opens, after each cell,
+and in reply to any message."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _TARGET = "slaf.vars"
 
 @dataclass(frozen=True)
 class Variable:
-    """What one variable is. `bytes` are those of its buffers, `shared` says how
-    many of them lie in memory that Rust cells map."""
+    """A description of one variable. `bytes` is the size of its buffers, and `shared`
+    how much of that is in memory that Rust cells map."""
 
     name: str
     type: str
@@ -72,7 +72,7 @@ def _shared(variable: Variable) -> str:
 
 
 def load(shell: Any, sessions: Any, rust: Any) -> None:
-    """Registers `%slaf` with its verbs and those of the shell, and the comm in
+    """Registers `%slaf` with its subcommands and those of the shell, and the comm in
     kernels."""
     look = lambda: variables(shell, sessions, rust)  # noqa: E731
     verbs = {"vars": _vars(look), **getattr(shell, "slaf_verbs", {})}
@@ -103,7 +103,7 @@ def _magic(verbs: dict[str, Callable[[str], Any]]):
 
 def _vars(look: Callable[[], Variables]) -> Callable[[str], Variables]:
     def verb(said: str) -> Variables:
-        """`%slaf vars`: variables of Python, SQL and Rust, and which are shared."""
+        """`%slaf vars`: lists variables of Python, SQL and Rust, and which are shared."""
         from IPython.core.error import UsageError
 
         if said:
@@ -114,7 +114,7 @@ def _vars(look: Callable[[], Variables]) -> Callable[[str], Variables]:
 
 
 class _Feed:
-    """The comm's side here."""
+    """The kernel's side of the comm."""
 
     def __init__(self, look: Callable[[], Variables]):
         self._look = look
@@ -140,7 +140,7 @@ class _Feed:
 
 
 def variables(shell: Any, sessions: Any, rust: Any) -> Variables:
-    """All variables that the user made, of all languages."""
+    """All variables that the user has defined, in all languages."""
     hidden = shell.user_ns_hidden
     found = [
         _python(name, value)
@@ -180,7 +180,7 @@ def _is_matrix(value: Any) -> bool:
 
 
 def _sizes(value: Any) -> tuple[int | None, int | None]:
-    """Bytes of all buffers, and of those that are shared."""
+    """The size of all buffers, and of those that are shared."""
     kind = f"{type(value).__module__}.{type(value).__name__}"
     if kind == "polars.dataframe.frame.DataFrame":
         sizes = [_slaf.shared_bytes(column) for column in value]

@@ -1,4 +1,4 @@
-"""scanpy's plots of lazy handles: what a plot shows is read, and scanpy draws it."""
+"""scanpy's plots of lazy handles: we read what a plot shows, and scanpy draws it."""
 
 from slaf.pl.embeddings import diffmap, draw_graph, embedding, pca, tsne, umap
 from slaf.pl.genes import (

@@ -1,5 +1,5 @@
-"""Trees of groups of cells, from their means of principal components or, of up to
-50 genes, of X: as scanpy's `tl.dendrogram`, whose results they are."""
+"""Dendrograms of groups of cells, from their mean principal components or, with up to 50
+genes, from X. The results are those of scanpy's `tl.dendrogram`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from slaf.pp.principal_components import pca
 
 
 def add_dendrogram(handle: LazyHandle, groupby: str | list[str], key: bool | str | None) -> None:
-    """Sets `uns[key]`, by default that of the columns, if it is not there.
+    """Sets `uns[key]`, by default the usual key for the columns, if it does not exist.
 
     Raises
     ------
     ValueError
-        A column is no categorical.
+        A column is not categorical.
     """
     groupby = flat(groupby)
     key = key if isinstance(key, str) else f"dendrogram_{'_'.join(groupby)}"
@@ -45,7 +45,8 @@ def _representation(handle: LazyHandle) -> np.ndarray | pd.DataFrame:
 
 
 def with_dendrogram(handle: LazyHandle, given: Given, *, default: bool | None = False) -> None:
-    """Before a plot that may be given `dendrogram`: True, or the key of one."""
+    """Computes what a plot needs for `dendrogram`, which is True or the key of a
+    dendrogram."""
     wanted = given.get("dendrogram", default)
     if wanted:
         add_dendrogram(handle, given["groupby"], wanted)

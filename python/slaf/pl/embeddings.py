@@ -1,4 +1,4 @@
-"""Embeddings of cells."""
+"""Plots of embeddings of cells."""
 
 from __future__ import annotations
 
@@ -14,44 +14,45 @@ from slaf.pl.with_scanpy import Given, drawn, finish, lent, scanpy
 
 @drawn(scanpy.pl.embedding, shade=None)
 def embedding(handle: LazyHandle, given: Given) -> Any:
-    """Cells in an embedding. It is read, and what `color` names. With `shade`, by
-    default of more than 500,000 cells, points are made a picture by datashader: of
-    numbers, a pixel shows the greatest or, with `sort_order=False`, the mean."""
+    """Cells in an embedding. Reads the embedding, and what `color` names. With `shade`,
+    which is the default for more than 500,000 cells, datashader draws the points as a
+    picture; for numbers, a pixel shows the greatest value or, with `sort_order=False`,
+    the mean."""
     return _embedding(scanpy.pl.embedding, given["basis"], handle, given)
 
 
 @drawn(scanpy.pl.umap, shade=None)
 def umap(handle: LazyHandle, given: Given) -> Any:
-    """Cells in their UMAP. It is read, and what `color` names. `shade`: as of
+    """Cells in their UMAP. Reads the UMAP, and what `color` names. `shade` as for
     :func:`embedding`."""
     return _embedding(scanpy.pl.umap, "umap", handle, given)
 
 
 @drawn(scanpy.pl.tsne, shade=None)
 def tsne(handle: LazyHandle, given: Given) -> Any:
-    """Cells in their t-SNE. It is read, and what `color` names. `shade`: as of
+    """Cells in their t-SNE. Reads the t-SNE, and what `color` names. `shade` as for
     :func:`embedding`."""
     return _embedding(scanpy.pl.tsne, "tsne", handle, given)
 
 
 @drawn(scanpy.pl.diffmap, shade=None)
 def diffmap(handle: LazyHandle, given: Given) -> Any:
-    """Cells in their diffusion map. It is read, and what `color` names. `shade`: as of
-    :func:`embedding`."""
+    """Cells in their diffusion map. Reads the map, and what `color` names. `shade` as
+    for :func:`embedding`."""
     return _embedding(scanpy.pl.diffmap, "diffmap", handle, given)
 
 
 @drawn(scanpy.pl.pca, shade=None)
 def pca(handle: LazyHandle, given: Given) -> Any:
-    """Cells in their principal components. Those are read, and what `color` names.
-    `shade`: as of :func:`embedding`."""
+    """Cells in their principal components. Reads these, and what `color` names. `shade`
+    as for :func:`embedding`."""
     return _embedding(scanpy.pl.pca, "pca", handle, given)
 
 
 @drawn(scanpy.pl.draw_graph, shade=None)
 def draw_graph(handle: LazyHandle, given: Given) -> Any:
-    """Cells as a graph is laid out. The layout is read, and what `color` names.
-    `shade`: as of :func:`embedding`."""
+    """Cells in a graph layout. Reads the layout, and what `color` names. `shade` as for
+    :func:`embedding`."""
     layout = given.get("layout") or handle.uns["draw_graph"]["params"]["layout"]
     return _embedding(scanpy.pl.draw_graph, f"draw_graph_{layout}", handle, given)
 
@@ -84,20 +85,20 @@ def _embedding(function: Any, basis: str, handle: LazyHandle, given: Given) -> A
 
 
 def _named(given: Given) -> list[str]:
-    """What is looked up in obs or among the genes."""
+    """The names to look up in obs or among the genes."""
     names = [name for name in flat(given.get("color")) if name is not None]
     return [*names, given["mask_obs"]] if isinstance(given.get("mask_obs"), str) else names
 
 
 def _arrays(handle: LazyHandle, basis: str, given: Given) -> list[str]:
-    """The keys of obsm that are looked at."""
+    """The keys of obsm to look for."""
     arrows = (f"velocity_{basis}", f"Delta_{basis}") if given.get("arrows") else ()
     found = embedding_key(handle, basis, f"X_{basis}")
     return [found, *(key for key in arrows if key in handle.obsm)]
 
 
 def _add_graph(handle: LazyHandle, part: Any, key: str) -> None:
-    """The neighbours that edges are drawn between."""
+    """Adds the neighbours between which edges are drawn."""
     told = handle.uns.get(key, {})
     for what in ("connectivities", "distances"):
         name = told.get(f"{what}_key", what)

@@ -1,4 +1,4 @@
-"""The part of a handle that a plot looks at, as an AnnData."""
+"""The part of a handle that a plot needs, as an AnnData."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from slaf.lazy.matrix import LazyExpressionMatrix
 
 
 def flat(names: Any) -> list[Any]:
-    """Names as scanpy takes them (one, several, or groups of them) in one list."""
+    """Names in any form that scanpy accepts (one, several, or groups of them) as one
+    list."""
     if names is None:
         return []
     if isinstance(names, str):
@@ -28,7 +29,7 @@ def flat(names: Any) -> list[Any]:
 
 
 def genes_named(given: Mapping[str, Any]) -> list[Any]:
-    """`given["var_names"]` in one list.
+    """`given["var_names"]` as one list.
 
     Raises
     ------
@@ -47,7 +48,7 @@ def takes_raw(handle: LazyHandle, use_raw: bool | None, layer: Any = None) -> bo
     Raises
     ------
     ValueError
-        It is told to, and cannot.
+        raw is requested, but does not exist.
     """
     if use_raw is None:
         return layer is None and handle.raw is not None
@@ -59,8 +60,8 @@ def takes_raw(handle: LazyHandle, use_raw: bool | None, layer: Any = None) -> bo
 
 
 class Genes:
-    """Where scanpy looks for genes: the names of raw or of the handle, and a column of
-    symbols, or that alone.
+    """The names under which scanpy looks for genes: those of raw or of the handle, or
+    those in a column of symbols, or both.
 
     Raises
     ------
@@ -84,20 +85,20 @@ class Genes:
         self.labels = both[:1] if symbols is None else both[1:] if alone else both
 
     def positions(self, wanted: Collection[Any]) -> np.ndarray:
-        """Of the genes that `wanted` names, ascending."""
+        """The positions of the genes that `wanted` names, ascending."""
         return np.flatnonzero(np.any([labels.isin(wanted) for labels in self.labels], axis=0))
 
     def found(self, wanted: Collection[Any]) -> set[Any]:
-        """Those of `wanted` that name genes."""
+        """The names in `wanted` that are genes."""
         return {name for labels in self.labels for name in labels[labels.isin(wanted)]}
 
     def var(self, positions: np.ndarray, wanted: Collection[Any]) -> pd.DataFrame:
-        """Names and symbols of the genes at `positions`, which are `wanted`.
+        """Names and symbols of the `wanted` genes at `positions`.
 
         Raises
         ------
         ValueError
-            A name, or a wanted symbol, is that of several.
+            Several genes have the name, or the wanted symbol.
         """
         names = self.names[positions]
         _require_one(names, "`handle.var_names_make_unique()` tells them apart.")
@@ -114,7 +115,7 @@ class Genes:
         Raises
         ------
         KeyError
-            There is none.
+            There is no such layer.
         """
         if layer is not None and layer != "X":
             return self.holder.layers[layer]
@@ -133,9 +134,9 @@ def check_groups(handle: LazyHandle, groupby: Sequence[str]) -> None:
     """Raises
     ------
     KeyError
-        One is no column of obs.
+        One of them is not a column of obs.
     ValueError
-        There is none, or no cell is of a group.
+        There is no group, or no cell is in a group.
     """
     columns = [str(name) for name in handle.obs.columns]
     for name in groupby:
@@ -152,7 +153,7 @@ def check_names(wanted: Collection[Any], obs: pd.DataFrame, *genes: Genes) -> No
     """Raises
     ------
     KeyError
-        A name is neither that of a column of obs nor of a gene.
+        A name is neither a column of obs nor a gene.
     """
     known = {*obs.columns, obs.index.name}.union(*(place.found(wanted) for place in genes))
     missing = next((name for name in wanted if name not in known), None)
@@ -171,16 +172,16 @@ def cells(
     gene_symbols: str | None = None,
     obsm: Sequence[str] = (),
 ) -> AnnData:
-    """All cells of `handle` with the columns of obs and the genes that are `wanted`,
-    arrays of `obsm`, and uns. Values are in raw, in layers (None: X) or both, as
-    scanpy looks for them; no others are read.
+    """All cells of `handle` with the `wanted` columns of obs and genes, arrays of
+    `obsm`, and uns. Values are in raw, in layers (None: X) or both, where scanpy looks
+    for them; no others are read.
 
     Raises
     ------
     KeyError
         There is no such column or gene, layer or array.
     ValueError
-        A name is that of several genes, or there is no raw.
+        Several genes have a name, or there is no raw.
     """
     wanted = list(dict.fromkeys(wanted))
     named = [layer for layer in layers if layer not in (None, "X")]
@@ -215,19 +216,20 @@ def cells(
 
 
 def _symbols_of(symbols: str | None, holder: Any, other: Any) -> str | None:
-    """The column, unless only the `other` has it."""
+    """The column of symbols, unless only the `other` var has it."""
     elsewhere = other is not None and symbols in other.var.columns
     return None if elsewhere and symbols not in holder.var.columns else symbols
 
 
 def obs_of(handle: LazyHandle, wanted: Iterable[Any]) -> pd.DataFrame:
-    """The columns of obs that are `wanted`."""
+    """The `wanted` columns of obs."""
     columns = [name for name in wanted if name in handle.obs.columns]
     return handle.obs[columns] if columns else pd.DataFrame(index=handle.obs_names)
 
 
 def _values(genes: Genes, layer: str | None, shown: np.ndarray, read: np.ndarray) -> Any:
-    """cells × `shown`; genes of it that are not `read` are left empty."""
+    """A matrix of cells × `shown`; the columns of genes that are not in `read` are
+    empty."""
     if not len(read):
         return sparse.csr_matrix((genes.holder.n_obs, len(shown)), dtype=np.float32)
     found = genes.matrix(layer)[:, read].compute()
@@ -244,7 +246,7 @@ def embedding_key(handle: LazyHandle, *keys: str) -> str:
     Raises
     ------
     KeyError
-        It has none.
+        It has none of them.
     """
     there = list(handle.obsm.keys())
     for key in keys:
@@ -255,7 +257,8 @@ def embedding_key(handle: LazyHandle, *keys: str) -> str:
 
 
 def bare(handle: LazyHandle, *, varm: Sequence[str] = ()) -> AnnData:
-    """No cells: names and columns of the genes, arrays of `varm`, and uns."""
+    """An AnnData without cells: names and columns of the genes, arrays of `varm`, and
+    uns."""
     return AnnData(
         X=sparse.csr_matrix((0, handle.n_vars), dtype=np.float32),
         var=handle.var_deprecated,

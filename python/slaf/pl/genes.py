@@ -1,4 +1,4 @@
-"""Plots of genes and of principal components, without the cells."""
+"""Plots of genes and of principal components, without cells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slaf.pl.with_scanpy import Given, drawn, finish, scanpy
 
 @drawn(scanpy.pl.highly_variable_genes)
 def highly_variable_genes(handle: LazyHandle, given: Given) -> Any:
-    """Dispersions, or variances, by means. var is read."""
+    """Dispersions, or variances, against means. Reads var."""
     if "hvg" not in handle.uns:
         raise KeyError("uns has no 'hvg'; `slaf.scanpy.pp.highly_variable_genes` sets it.")
     return scanpy.pl.highly_variable_genes(bare(handle), **given)
@@ -22,14 +22,14 @@ def highly_variable_genes(handle: LazyHandle, given: Given) -> Any:
 
 @drawn(scanpy.pl.pca_variance_ratio)
 def pca_variance_ratio(handle: LazyHandle, given: Given) -> Any:
-    """The shares of variance of the components. uns is read."""
+    """The fraction of variance of each component. Reads uns."""
     _require_pca(handle)
     return scanpy.pl.pca_variance_ratio(bare(handle), **given)
 
 
 @drawn(scanpy.pl.pca_loadings)
 def pca_loadings(handle: LazyHandle, given: Given) -> Any:
-    """The genes with the greatest loadings. Loadings are read."""
+    """The genes with the greatest loadings. Reads the loadings."""
     _require_pca(handle)
     return scanpy.pl.pca_loadings(bare(handle, varm=["PCs"]), **given)
 
@@ -41,8 +41,8 @@ def _require_pca(handle: LazyHandle) -> None:
 
 @drawn(scanpy.pl.highest_expr_genes)
 def highest_expr_genes(handle: LazyHandle, given: Given) -> Any:
-    """The genes with the greatest mean share of the counts of a cell. The matrix is
-    streamed for the shares; then only these genes are read."""
+    """The genes with the greatest mean fraction of a cell's counts. Streams the matrix
+    for the fractions, and then reads only these genes."""
     import seaborn
     from matplotlib import pyplot
 

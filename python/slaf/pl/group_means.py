@@ -1,4 +1,4 @@
-"""Means and shares of groups of cells, summed up without a table of cells × genes."""
+"""Means and fractions of groups of cells, summed without a table of cells × genes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AT_ONCE = 64 << 20
 
 @dataclass
 class Grouped:
-    """What a dot plot shows."""
+    """The data of a dot plot."""
 
     #: A row a group that has cells; X holds the means.
     means: AnnData
@@ -34,15 +34,16 @@ class Grouped:
 
 
 def grouped(handle: LazyHandle, given: Given) -> Grouped:
-    """Of the genes and columns of obs `given["var_names"]`, by `given["groupby"]`; the
-    other parameters are those of scanpy's `pl.DotPlot`, too. Sums are of float64.
+    """Means and fractions of the genes and columns of obs in `given["var_names"]`, by
+    `given["groupby"]`. The other parameters are those of scanpy's `pl.DotPlot`. Sums
+    are float64.
 
     Raises
     ------
     KeyError
-        There is no such column, gene or layer, or a name is of both kinds.
+        There is no such column, gene or layer, or a name is both a column and a gene.
     ValueError
-        A name is that of several genes, nothing is named, or no cell is of a group.
+        Several genes have a name, no name is given, or no cell is in a group.
     """
     names, groupby = list(dict.fromkeys(genes_named(given))), flat(given["groupby"])
     check_groups(handle, groupby)
@@ -88,12 +89,12 @@ def check_order(given: Given, categories: pd.Index) -> None:
 
 
 def grouping_columns(obs: pd.DataFrame, groupby: list[str]) -> pd.DataFrame:
-    """obs with what it is grouped by as scanpy groups by it.
+    """obs with its grouping columns in the form that scanpy uses for grouping.
 
     Raises
     ------
     TypeError
-        Of several columns, one is not text.
+        There are several columns, and one is not text.
     """
     columns = {}
     for name in groupby:
@@ -115,7 +116,7 @@ def grouping_columns(obs: pd.DataFrame, groupby: list[str]) -> pd.DataFrame:
 
 
 def groups_of(obs: pd.DataFrame, groupby: list[str], num_categories: int) -> pd.CategoricalIndex:
-    """The group of each cell, named and ordered by scanpy; groups without a cell are
+    """The group of each cell, with scanpy's names and order; groups without cells are
     left out."""
     keys = [obs.index if name == obs.index.name else obs[name] for name in groupby]
     kind = obs.groupby(keys, observed=True, sort=False).ngroup().fillna(-1).to_numpy(np.int64)
@@ -133,7 +134,7 @@ def groups_of(obs: pd.DataFrame, groupby: list[str], num_categories: int) -> pd.
 def _first_cells(
     obs: pd.DataFrame, groupby: list[str], of_cells: pd.CategoricalIndex
 ) -> pd.DataFrame:
-    """What a row for each group says of itself."""
+    """One cell of each group, for the columns of obs in the result."""
     if len(groupby) > 1 or groupby[0] not in obs.columns:
         codes, first = np.unique(of_cells.codes, return_index=True)
         return obs[[name for name in groupby if name in obs.columns]].iloc[first[codes >= 0]]
@@ -145,7 +146,7 @@ def _first_cells(
 def _genes(
     genes: Genes, layer: str | None, names: list[str]
 ) -> Iterator[tuple[sparse.csr_matrix, np.ndarray]]:
-    """Cells × some genes, and which of `names` these are."""
+    """Iterates over matrices of cells × some genes, and which of `names` these are."""
     positions = genes.positions(names)
     if not len(positions):
         return
@@ -160,7 +161,7 @@ def _genes(
 
 
 class _Sums:
-    """Of groups × names: sums of the values, and how many are above the cutoff."""
+    """For groups × names: the sums of the values, and how many are above the cutoff."""
 
     def __init__(self, of_cells: pd.CategoricalIndex, width: int, log: bool, cutoff: float):
         self.codes = of_cells.codes.astype(np.int64)
@@ -172,7 +173,7 @@ class _Sums:
         self.above, self.missing = (np.zeros(self.shape, dtype=np.int64) for _ in range(2))
 
     def add(self, block: sparse.csr_matrix, columns: np.ndarray) -> None:
-        """Values of all cells of some of the names, each of which comes once."""
+        """Adds the values of all cells for some of the names; each name is added once."""
         n, width = self.shape[0], block.shape[1]
         groups = np.repeat(self.codes, np.diff(block.indptr))
         inside = groups >= 0
@@ -192,7 +193,8 @@ class _Sums:
             self.above[:, columns] += self.cells - count(slice(None))
 
     def means(self, *, only_expressed: bool) -> np.ndarray:
-        """Means as scanpy's: of what is not missing, or of what is above the cutoff."""
+        """Means as in scanpy: of the values that are not missing, or that are above the
+        cutoff."""
         with np.errstate(invalid="ignore", divide="ignore"):
             if only_expressed:
                 return np.nan_to_num(self.above_total / self.above, nan=0.0)

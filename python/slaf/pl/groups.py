@@ -23,15 +23,15 @@ _DONE = ("use_raw", "layer", "gene_symbols", "log", "num_categories", "mean_only
 
 @drawn(scanpy.pl.dotplot)
 def dotplot(handle: LazyHandle, given: Given) -> Any:
-    """A dot plot. The genes are read and summed up by group; a table of cells × genes
-    is never made. Groups without a cell are left out."""
+    """A dot plot. The genes are read and summed by group, without a table of cells ×
+    genes. Groups without cells are left out."""
     return _of_means(scanpy.pl.dotplot, handle, given, _dots)
 
 
 @drawn(scanpy.pl.matrixplot)
 def matrixplot(handle: LazyHandle, given: Given) -> Any:
-    """A matrix plot. The genes are read and summed up by group; a table of cells ×
-    genes is never made. Groups without a cell are left out."""
+    """A matrix plot. The genes are read and summed by group, without a table of cells ×
+    genes. Groups without cells are left out."""
     return _of_means(scanpy.pl.matrixplot, handle, given, lambda plot, found: None)
 
 
@@ -41,8 +41,8 @@ def _dots(plot: Any, found: Grouped) -> None:
 
 
 def _of_means(function: Any, handle: LazyHandle, given: Given, then: Any) -> Any:
-    """`function` on a row for each group, whose mean is itself; `then` sets what is no
-    mean."""
+    """Calls `function` on an AnnData with one row per group, which is its own mean;
+    `then` adds what is not a mean."""
     with_dendrogram(handle, given)
     found = grouped(handle, given)
     left = {k: v for k, v in given.items() if k not in _DONE}
@@ -59,21 +59,22 @@ def _of_means(function: Any, handle: LazyHandle, given: Given, then: Any) -> Any
 
 @drawn(scanpy.pl.stacked_violin)
 def stacked_violin(handle: LazyHandle, given: Given) -> Any:
-    """Stacked violins. The genes are read; groups without a cell are left out."""
+    """Stacked violins. Reads the genes; groups without cells are left out."""
     return _of_cells(scanpy.pl.stacked_violin, handle, given)
 
 
 @drawn(scanpy.pl.heatmap, max_cells=MAX_CELLS)
 def heatmap(handle: LazyHandle, given: Given) -> Any:
-    """A heatmap, a row a cell. The genes are read. Of more cells than `max_cells`, so
-    many are drawn, evenly from each group, and a warning says so; None draws all."""
+    """A heatmap with one row per cell. Reads the genes. With more cells than
+    `max_cells`, that many are drawn, evenly from each group, with a warning; None draws
+    all."""
     return _of_cells(scanpy.pl.heatmap, handle, given)
 
 
 @drawn(scanpy.pl.tracksplot, max_cells=MAX_CELLS)
 def tracksplot(handle: LazyHandle, given: Given) -> Any:
-    """Tracks, a bar a cell. The genes are read. Of more cells than `max_cells`, so many
-    are drawn, evenly from each group, and a warning says so; None draws all."""
+    """Tracks with one bar per cell. Reads the genes. With more cells than `max_cells`,
+    that many are drawn, evenly from each group, with a warning; None draws all."""
     return _of_cells(scanpy.pl.tracksplot, handle, given)
 
 
@@ -88,8 +89,8 @@ def _of_cells(function: Any, handle: LazyHandle, given: Given) -> Any:
 
 
 def _some(handle: LazyHandle, groupby: list[str], most: int | None) -> LazyHandle:
-    """The cells of a group: if those are too many, every k-th of each. Groups without a
-    cell are left out."""
+    """The cells of groups; if there are too many, every k-th cell of each group. Groups
+    without cells are left out."""
     chosen = np.arange(handle.n_obs)
     columns = [name for name in groupby if name in handle.obs.columns]
     if columns:
@@ -124,7 +125,7 @@ def _values(handle: LazyHandle, groupby: list[str], given: Given) -> AnnData:
 
 @drawn(scanpy.pl.violin)
 def violin(handle: LazyHandle, given: Given) -> Any:
-    """Violins of genes and columns of obs. Those are read, and no others."""
+    """Violins of genes and columns of obs. Reads only these."""
     groupby = flat(given.get("groupby"))
     if groupby:
         check_groups(handle, groupby)

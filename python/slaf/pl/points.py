@@ -1,4 +1,4 @@
-"""One thing against another, and the plots of quality control."""
+"""Scatter plots of two variables, and the plots of quality control."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from slaf.pl.with_scanpy import Given, drawn, finish, lent, require_data, scanpy
 
 @drawn(scanpy.pl.scatter)
 def scatter(handle: LazyHandle, given: Given) -> Any:
-    """Cells by columns of obs and genes, genes by columns of var and cells, or cells in
-    an embedding. What is named is read, and no more."""
+    """A scatter plot of cells by columns of obs and genes, of genes by columns of var
+    and cells, or of cells in an embedding. Reads only what is named."""
     basis = given.get("basis")
     if basis is None and (given.get("x") is None or given.get("y") is None):
         raise ValueError("Give `x` and `y`, or a `basis`.")
@@ -34,7 +34,7 @@ def scatter(handle: LazyHandle, given: Given) -> Any:
 
 
 def _named(handle: LazyHandle, given: Given) -> list[str]:
-    """What is looked up: all but plain colours."""
+    """The names to look up: all except plain colours."""
     colours = given.get("color")
     colours = [colours] if is_color_like(colours) else flat(colours)
     known = lambda name: name in handle.obs.columns or name in handle.var_names  # noqa: E731
@@ -43,8 +43,8 @@ def _named(handle: LazyHandle, given: Given) -> list[str]:
 
 
 def _are_of_genes(handle: LazyHandle, names: list[str]) -> bool:
-    """Whether all are columns of var, or cells, as scanpy looks when not all are
-    columns of obs, or genes."""
+    """Whether all are columns of var or cells. scanpy tries this if not all are columns
+    of obs or genes."""
     holders = [handle] if handle.raw is None else [handle, handle.raw]
     of_cells = lambda name: (  # noqa: E731
         name in handle.obs.columns or any(name in holder.var_names for holder in holders)
@@ -65,31 +65,31 @@ def qc(
     save: str | bool | None = None,
     **kwds: Any,
 ) -> list[Any] | None:
-    """What is looked at before cells are filtered: violins of `n_genes_by_counts`,
-    `total_counts` and a share of counts, and the first two against each other,
-    coloured by the share. These columns of obs are read, and no matrix.
+    """Quality control before cells are filtered: violins of `n_genes_by_counts`,
+    `total_counts` and a percentage of counts, and the first two against each other,
+    coloured by the percentage. Reads these columns of obs, and no matrix.
 
     Parameters
     ----------
     groupby
-        A column of obs, each of whose groups has a violin.
+        A column of obs; each of its groups gets a violin.
     share
-        A column of obs; by default `pct_counts_mt` or, if there is only one of the
-        kind, that. None if there is none.
+        A column of obs with the percentage; by default `pct_counts_mt` or the only
+        column of this kind, if there is one.
     jitter, size, kwds
-        Are passed to :func:`violin`; of more than 200,000 cells, points are not drawn
-        beside the violins unless `stripplot=True`.
+        Passed to :func:`violin`. With more than 200,000 cells, points are drawn only
+        with `stripplot=True`.
     show, save
-        As of scanpy's plots.
+        As for scanpy's plots.
 
     Returns
     -------
-    The four axes, or the three, unless they are shown.
+    The four axes (three without a percentage), unless they are shown.
 
     Raises
     ------
     KeyError
-        The columns are not there; `pp.calculate_qc_metrics` makes them.
+        The columns do not exist; `pp.calculate_qc_metrics` makes them.
     """
     from matplotlib import pyplot
 

@@ -1,4 +1,4 @@
-"""Plots of what `rank_genes_groups` has found."""
+"""Plots of the results of `rank_genes_groups`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _VALUES = ("scores", "logfoldchanges", "pvals", "pvals_adj", "log10_pvals", "log
 
 @drawn(scanpy.pl.rank_genes_groups)
 def rank_genes_groups(handle: LazyHandle, given: Given) -> Any:
-    """The scores of the genes of each group. No matrix is read."""
+    """The scores of the genes of each group. Reads no matrix."""
     ranked = _Ranked(handle, given)
     if handle.raw is not None:
         ranked.genes.raw = bare(handle.raw)
@@ -29,8 +29,8 @@ def rank_genes_groups(handle: LazyHandle, given: Given) -> Any:
 
 @drawn(scanpy.pl.rank_genes_groups_dotplot)
 def rank_genes_groups_dotplot(handle: LazyHandle, given: Given) -> Any:
-    """A :func:`dotplot` of the first genes of each group. Groups that have no values to
-    plot, as the reference, have no dots then."""
+    """A :func:`dotplot` of the first genes of each group. Groups without values to
+    plot, such as the reference, have no dots."""
     return groups.dotplot(handle, **_Ranked(handle, given).with_values("dot_color_df"))
 
 
@@ -60,8 +60,7 @@ def rank_genes_groups_tracksplot(handle: LazyHandle, given: Given) -> Any:
 
 @drawn(scanpy.pl.rank_genes_groups_violin)
 def rank_genes_groups_violin(handle: LazyHandle, given: Given) -> Any:
-    """Violins of the first genes of each group and of what it was compared with. Those
-    genes are read."""
+    """Violins of the first genes of each group and of its reference. Reads these genes."""
     ranked = _Ranked(handle, given)
     use_raw = given.get("use_raw")
     names = flat(given.get("gene_names"))
@@ -78,7 +77,7 @@ def rank_genes_groups_violin(handle: LazyHandle, given: Given) -> Any:
 
 
 class _Ranked:
-    """The result that a plot is of, and the genes that it shows.
+    """The result to plot, and the genes to show.
 
     Raises
     ------
@@ -105,7 +104,7 @@ class _Ranked:
                 raise KeyError(f"No genes are ranked for the group {group!r}.{near}")
 
     def with_genes(self) -> Given:
-        """What to call the plot with that takes genes by name."""
+        """The arguments for a plot that takes genes by name."""
         given = dict(self.given)
         n_genes, least = given.pop("n_genes", None), given.pop("min_logfoldchange", None)
         if given.get("var_names") is None:
@@ -117,7 +116,7 @@ class _Ranked:
         return given
 
     def _first(self, n_genes: int, least: float | None) -> dict[str, list[str]]:
-        """The first genes of each group or, of a negative number, the last."""
+        """The first genes of each group or, for a negative number, the last."""
         names = {group: self._table(group, least)["names"].dropna() for group in self.groups}
         some = {g: list(n[n_genes:] if n_genes < 0 else n[:n_genes]) for g, n in names.items()}
         some = {group: found for group, found in some.items() if found}
@@ -133,7 +132,7 @@ class _Ranked:
         return table if symbols is None else table.assign(names=table[symbols])
 
     def with_values(self, frame: str) -> Given:
-        """The same, with the frame of values and its title, if they are asked for."""
+        """The same, with the frame of values and its title, if values are plotted."""
         shown = self.given.pop("values_to_plot", None)
         given = self.with_genes()
         if shown is None:
@@ -152,7 +151,8 @@ class _Ranked:
         return {**given, frame: self._values(shown, flat(given["var_names"]))}
 
     def _values(self, shown: str, names: list[str]) -> pd.DataFrame:
-        """Groups × genes; of genes that a group has no value of, 1, as scanpy has it."""
+        """A frame of groups × genes; genes without a value in a group have 1, as in
+        scanpy."""
         if len(self.result["names"]) < self.handle.n_vars:
             raise ValueError(
                 f"Values are stored of {len(self.result['names']):,} of {self.handle.n_vars:,} "

@@ -1,4 +1,4 @@
-"""Points of very many cells as a picture by datashader, in scanpy's colours."""
+"""Scatter plots of very many cells, drawn by datashader in scanpy's colours."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SHADED_FROM = 500_000
 
 
 def is_shaded(shade: bool | None, n: int) -> bool:
-    """Whether `n` points are to be shaded: as `shade` says or, if it is None, when
-    there are very many.
+    """Whether to shade `n` points: as `shade` says or, if it is None, if there are very
+    many.
 
     Raises
     ------
     ImportError
-        They are to be, and there is no datashader.
+        `shade` is True, and datashader is not installed.
     """
     wanted = n > SHADED_FROM if shade is None else shade
     if not wanted or find_spec("datashader") is not None:
@@ -33,9 +33,9 @@ def is_shaded(shade: bool | None, n: int) -> bool:
 
 
 def shade_points(ax: Any, n: int, *, topmost: bool) -> None:
-    """Puts a picture in the place of the `n` points that scanpy drew. A pixel shows the
-    number of its `topmost` point, or the mean; colours of categories are mixed as often
-    as they occur, and are the fuller the more cells there are."""
+    """Replaces the `n` points that scanpy drew with a picture. A pixel shows the value
+    of its `topmost` point, or the mean. Colours of categories are mixed by their number
+    of cells, and are more opaque with more cells."""
     points = next(c for c in ax.collections if len(c.get_offsets()) == n)
     frame = pd.DataFrame(np.asarray(points.get_offsets(), dtype=np.float32), columns=["x", "y"])
     if points.get_array() is None:
@@ -64,7 +64,7 @@ def _add_numbers(ax: Any, frame: pd.DataFrame, points: Any, topmost: bool) -> No
 
 
 def _add_colours(ax: Any, frame: pd.DataFrame, rgba: np.ndarray) -> None:
-    """A category for each of the colours."""
+    """Makes each of the colours a category."""
     from matplotlib.colors import to_hex
 
     packed = np.ascontiguousarray(np.round(rgba * 255).astype(np.uint8)).view(np.uint32).ravel()

@@ -1,4 +1,4 @@
-"""How like groups of cells are to each other."""
+"""Plots of the similarity of groups of cells."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from slaf.pl.with_scanpy import Given, drawn, scanpy
 
 @drawn(scanpy.pl.dendrogram)
 def dendrogram(handle: LazyHandle, given: Given) -> Any:
-    """The tree of the groups; it is made of their means, if uns has none."""
+    """The dendrogram of the groups, computed from their means if uns has none."""
     return _of_tree(scanpy.pl.dendrogram, handle, given, given.get("dendrogram_key"))
 
 
 @drawn(scanpy.pl.correlation_matrix)
 def correlation_matrix(handle: LazyHandle, given: Given) -> Any:
-    """Correlations of the means of the groups, which are made if uns has none."""
+    """Correlations of the groups' means, computed if uns has none."""
     return _of_tree(scanpy.pl.correlation_matrix, handle, given, given.get("dendrogram"))
 
 

@@ -1,5 +1,5 @@
-"""scanpy's functions as functions of lazy handles: who draws, and what is said
-when there is no scanpy."""
+"""Turns scanpy's functions into functions of lazy handles, with a clear error if scanpy is
+not installed."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Given = dict[str, Any]
 
 
 def drawn(function: Callable[..., Any], **own: Any) -> Callable[..., Any]:
-    """Makes `draw(handle, given)` a plot with the parameters and the document of
-    scanpy's `function`, and those of its `own` with their defaults. What is no
-    handle goes straight to scanpy."""
+    """Makes `draw(handle, given)` a plot with the parameters and docstring of scanpy's
+    `function`, and the defaults of its `own` parameters. What is not a handle is passed
+    to scanpy."""
 
     def decorate(draw: Callable[[LazyHandle, Given], Any]) -> Callable[..., Any]:
         signature = inspect.signature(function)
@@ -72,7 +72,7 @@ def _require_all(function: Any, signature: inspect.Signature, given: Given) -> N
 
 
 def _with(signature: inspect.Signature, own: Given) -> inspect.Signature:
-    """The signature with one keyword more for each of `own`."""
+    """The signature with one more keyword for each of `own`."""
     kind = inspect.Parameter.KEYWORD_ONLY
     more = [inspect.Parameter(name, kind, default=value) for name, value in own.items()]
     known = list(signature.parameters.values())
@@ -82,7 +82,7 @@ def _with(signature: inspect.Signature, own: Given) -> inspect.Signature:
 
 @contextmanager
 def lent(handle: LazyHandle, part: AnnData) -> Iterator[None]:
-    """Colours and the like that scanpy puts into `part.uns` are the handle's, too."""
+    """Copies colours and similar entries that scanpy adds to `part.uns` to the handle."""
     before = dict(part.uns)
     yield
     for key, value in part.uns.items():
@@ -91,15 +91,16 @@ def lent(handle: LazyHandle, part: AnnData) -> Iterator[None]:
 
 
 def keep(handle: LazyHandle, key: str, value: Any) -> None:
-    """Sets `uns[key]`. A view becomes a handle of its own for it, as AnnData's do; who
-    asked for a plot is not warned of that."""
+    """Sets `uns[key]`. For this, a view becomes an independent handle, as in AnnData,
+    but without a warning, because the user only asked for a plot."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImplicitModificationWarning)
         handle.uns[key] = value
 
 
 def finish(name: str, given: Given) -> bool:
-    """Saves and shows the current figure as scanpy's plots do; whether it was shown."""
+    """Saves and shows the current figure as scanpy's plots do; returns whether it was
+    shown."""
     from scanpy.plotting._utils import savefig_or_show
 
     show = given.get("show")

@@ -1,4 +1,4 @@
-"""scanpy's preprocessing on lazy handles: lazy where the result is the matrix,
-streamed where it is a statistic, and named as scanpy names it.
+"""scanpy's preprocessing on lazy handles, under scanpy's names. Functions that change the
+matrix are lazy; statistics are streamed.
 
-`slaf.integrations.scanpy` (and `slaf.scanpy`) is the public face."""
+`slaf.integrations.scanpy` (and `slaf.scanpy`) is its public module."""

@@ -1,6 +1,5 @@
-"""scanpy's functions over embeddings and graphs, on a handle. They never look
-at the matrix, so they run on an AnnData without one, and what they add comes
-back into the handle."""
+"""scanpy's functions on embeddings and graphs, for a handle. They never use the matrix, so
+they run on an AnnData without one, and their results are copied to the handle."""
 
 from __future__ import annotations
 

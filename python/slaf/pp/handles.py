@@ -1,4 +1,4 @@
-"""What every function does to its handle before and after."""
+"""What every function does with its handle before and after its work."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Which genes tell groups of cells apart: t-tests from grouped means and
-variances, rank-sum tests from genes that are read a few hundred at a time."""
+"""Ranks the genes that differ between groups of cells: t-tests from group means and
+variances, rank-sum tests on a few hundred genes at a time."""
 
 from __future__ import annotations
 

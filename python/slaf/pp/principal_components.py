@@ -1,4 +1,4 @@
-"""Principal components of a matrix that is never whole in memory."""
+"""Principal components of a matrix that is never completely in memory."""
 
 from __future__ import annotations
 

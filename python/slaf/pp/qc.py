@@ -1,4 +1,4 @@
-"""Quality control: how much each cell and each gene has."""
+"""Quality control: totals and numbers of genes per cell, and of cells per gene."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What changes the matrix, and therefore reads nothing, or one sum a cell or a
-gene: it is done to the values when they are read."""
+"""Functions that change the matrix. They read nothing, or one sum per cell or gene; the
+change is applied when values are read."""
 
 from __future__ import annotations
 

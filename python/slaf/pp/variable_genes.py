@@ -1,8 +1,8 @@
-"""Highly variable genes, from means and variances that one pass gives.
+"""Highly variable genes, from means and variances that are computed in one pass.
 
-The formulas are those of scanpy's `highly_variable_genes`: dispersions in bins
-of genes of similar mean (Satija et al. 2015, Zheng et al. 2017), or variances
-about a fitted trend (Stuart et al. 2019)."""
+The formulas are those of scanpy's `highly_variable_genes`: dispersions in bins of genes
+with similar means (Satija et al. 2015, Zheng et al. 2017), or variances about a fitted
+trend (Stuart et al. 2019)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Which cells or genes are meant: keywords of `filter_cells` and `filter_genes` as SQL,
-with their values bound to it and never part of its text, and conditions in SQL."""
+"""The SQL of `filter_cells` and `filter_genes`: from keywords, whose values are bound and
+never part of the text, and from conditions in SQL."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def filtered(dataset: Dataset, table: str, filters: dict[str, Any]) -> pl.DataFr
 
 
 def rows_where(dataset: Dataset, table: str, condition: str) -> np.ndarray:
-    """The rows of `cells` or `genes` for which a SQL condition holds, ascending."""
+    """The rows of `cells` or `genes` for which a SQL condition is true, ascending."""
     number = f"{table.removesuffix('s')}_integer_id"
     found = ask(dataset, f"SELECT {number} FROM {table} WHERE ({condition}) ORDER BY {number}")
     return found[number].to_numpy()
 
 
 def _column(dataset: Dataset, table: str, name: str) -> str:
-    """The stored column `name`, which may be what AnnData calls it."""
+    """The stored column `name`, which can also be AnnData's name for it."""
     stored = dataset.plain_columns(table)
     if name in stored:
         return name
@@ -83,7 +83,7 @@ def _bound(value: Any, params: dict[str, Any]) -> str:
 
 
 def _parted(value: Any) -> tuple[str, Any]:
-    """The operator of SQL and what is behind it."""
+    """The SQL operator, and the text after it."""
     if isinstance(value, str):
         for sign, operator in _OPERATORS.items():
             if value.startswith(sign):
@@ -92,7 +92,7 @@ def _parted(value: Any) -> tuple[str, Any]:
 
 
 def _typed(column: str, kind: str, value: Any) -> Any:
-    """`value` as something that compares with the column."""
+    """`value` in a type that can be compared with the column."""
     value = value.item() if isinstance(value, np.generic) else value
     if _is(kind, "Int", "UInt", "Float"):
         if isinstance(value, (bool, int, float)):

@@ -1,8 +1,8 @@
-"""Names in the text of a statement."""
+"""Finds names in the text of a statement."""
 
 from __future__ import annotations
 
 
 def quoted(name: str) -> str:
-    """`name` as an identifier of SQL."""
+    """`name` as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -1,4 +1,4 @@
-"""Values of Python as parameters of a statement."""
+"""Python values as parameters of a statement."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _VECTOR = 8192
 
 
 def param(name: str, value: Any, frames: dict[str, Any]) -> Any:
-    """`value` as the engine takes it; long lists and frames become tables."""
+    """`value` in the form that the engine accepts; long lists and frames become tables."""
     if isinstance(value, pl.Series):
         value = value.to_list()
     elif isinstance(value, (pd.Series, pd.Index, np.ndarray)):

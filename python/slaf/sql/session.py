@@ -1,6 +1,5 @@
-"""SQL sessions: the tables that a statement may name, the values that it may
-use, and the names that it gives. The engine is Rust's; what is looked up here
-are Python's variables."""
+"""SQL sessions: the tables that a statement can name, the values that it can use, and the
+views that it defines. Rust runs the statement; this module looks up Python variables."""
 
 from __future__ import annotations
 
@@ -27,10 +26,10 @@ Handles = tuple[list[Handle], int | None]
 
 @dataclass
 class SqlSession:
-    """Statements over the variables of `namespace`.
+    """Runs SQL statements over the variables of `namespace`.
 
-    `handles(on)` gives the open datasets; tables that are created become
-    variables, and views are kept.
+    `handles(on)` returns the open datasets. Tables that are created become variables,
+    and views are kept.
     """
 
     namespace: MutableMapping[str, Any]
@@ -40,7 +39,7 @@ class SqlSession:
     def run(
         self, text: str, *, watch: Callable[[int, int], None] | None = None, **options: Any
     ) -> _slaf.Answer | None:
-        """Runs all statements of `text`; the answer of the last.
+        """Runs all statements of `text`; returns the result of the last.
 
         `options` are `on` (a handle's variable), `engine`, `limit` and `memory`
         (bytes).
@@ -52,7 +51,7 @@ class SqlSession:
 
     @contextmanager
     def given(self, values: Mapping[str, Any]) -> Iterator[None]:
-        """Has `values` as variables, too, for a while."""
+        """Adds `values` as variables while it is active."""
         before = {name: self.namespace[name] for name in values if name in self.namespace}
         self.namespace.update(values)
         try:
@@ -63,7 +62,7 @@ class SqlSession:
             self.namespace.update(before)
 
     def prepared(self, text: str, on: str | None = None) -> Prepared:
-        """One statement with what it needs, as it is now."""
+        """One statement with everything that it needs, in its present state."""
         names, values = [], {}
         scope = {"ident": str, **self.namespace}
         for place, (expression, is_name) in enumerate(_slaf.sql_holes(text)):
@@ -117,7 +116,7 @@ class SqlSession:
         return prepared.run(watch=watch, **options)
 
     def _kept(self, prepared: Prepared) -> str:
-        """The query of a view, with the values that its parameters have now."""
+        """The query of a view, with the present values of its parameters."""
         for name, value in prepared.params.items():
             if isinstance(value, tuple) and value[0] == "frame":
                 raise SlafError(
@@ -127,7 +126,7 @@ class SqlSession:
         return _slaf.bound_sql(prepared.text, prepared.params)
 
     def _is_free(self, statement: _slaf.Statement) -> bool:
-        """Whether the name is to be given."""
+        """Whether to define the name; raises if it is taken."""
         name = statement.name
         taken = name in self.views or table_of(self.namespace.get(name)) is not None
         if taken and statement.taken == "refused":
@@ -154,8 +153,8 @@ class SqlSession:
         return self.namespace[name]
 
     def _gather(self, statement: _slaf.Statement, frames: dict[str, Any]) -> list:
-        """Adds the frames that a statement, or a view of it, names; the paths of
-        Lance tables."""
+        """Collects the frames that a statement, or one of its views, names; returns the
+        paths of Lance tables."""
         lances, todo, seen = [], [statement], set()
         while todo:
             statement = todo.pop()
@@ -194,7 +193,7 @@ class Prepared:
         return self.statement.query if self.statement.kind == "create_table" else self.text
 
     def ask(self, text: str, **options: Any) -> _slaf.Answer:
-        """Another statement over the same tables."""
+        """Runs another statement over the same tables."""
         return _slaf.query(text, self.catalog, self.params, **options)
 
 
@@ -217,7 +216,7 @@ def _hint(name: str, known: Any) -> str:
 def session_of(
     dataset: Dataset, cells: axes.Positions | None = None, genes: axes.Positions | None = None
 ) -> SqlSession:
-    """The session of one dataset, or of some of its cells and genes, whose tables need
+    """A session for one dataset, or for some of its cells and genes, whose tables need
     no prefix."""
     named = zip((cells, genes), dataset.shape, strict=True)
     part = [axes.argument(range(n) if rows is None else rows) for rows, n in named]
@@ -226,7 +225,7 @@ def session_of(
 
 
 def ask(dataset: Dataset, text: str, **params: Any) -> pl.DataFrame:
-    """The answer of one question to a dataset; `params` are values for `$name`."""
+    """The result of a single query on a dataset; `params` are values for `$name`."""
     session = session_of(dataset)
     session.namespace.update(params)
     return pl.DataFrame(session.run(text))

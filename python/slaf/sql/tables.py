@@ -15,15 +15,15 @@ from slaf._slaf import SlafError
 
 
 def may_be_table(name: str, value: Any) -> bool:
-    """Whether a misspelt table may have meant `name`."""
+    """Whether `name` can be suggested for a misspelt table."""
     return not name.startswith("_") and isinstance(
         value, (pl.DataFrame, pl.LazyFrame, pd.DataFrame, pa.Table)
     )
 
 
 def table_of(value: Any, *, schema_only: bool = False) -> Any:
-    """A frame as the engine takes it: an Arrow stream, or a schema with a
-    function that opens one; None of anything else."""
+    """A frame in the form that the engine accepts: an Arrow stream, or a schema with a
+    function that opens one; None for other objects."""
     if isinstance(value, (pl.DataFrame, pl.LazyFrame)):
         value = _of_polars(value)
     if isinstance(value, pl.LazyFrame):
@@ -47,8 +47,8 @@ _WIDER = {pl.Null: pl.Int32, pl.Int128: pl.Decimal(38, 0)}
 
 
 def _of_polars(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame | pl.LazyFrame:
-    """Columns of nothing but null become numbers, as DuckDB takes them, and those of
-    wide integers decimals."""
+    """Columns of only null become numbers, as in DuckDB, and wide integers become
+    decimals."""
     wider = {
         name: _WIDER[dtype] for name, dtype in frame.collect_schema().items() if dtype in _WIDER
     }
@@ -60,7 +60,7 @@ _UNKNOWN_TO_ARROW = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedE
 
 
 def _of_pandas(frame: pd.DataFrame, preserve_index: bool | None) -> pa.Table:
-    """Sparse columns become dense, and those of several types become text."""
+    """Sparse columns become dense, and columns of several types become text."""
     try:
         return pa.Table.from_pandas(frame, preserve_index=preserve_index)
     except _UNKNOWN_TO_ARROW:
@@ -81,7 +81,7 @@ def _of_series(column: pd.Series) -> pd.Series:
 
 
 def _names_rows(frame: pd.DataFrame) -> bool | None:
-    """Whether a frame's index says something: then it is a column."""
+    """Whether a frame's index has meaning: then it becomes a column."""
     return None if frame.index.name is not None else False
 
 
@@ -101,8 +101,8 @@ _SIGNS: dict[str, Callable[[pl.Expr, list[Any]], pl.Expr]] = {
 
 
 def _filtered(frame: pl.LazyFrame, told: list[_Told]) -> pl.LazyFrame:
-    """The rows that the statement may ask for. It filters them again, so what polars
-    might take otherwise (codes for texts, -0.0) is left to it."""
+    """The rows that the statement may need. It filters them again, so comparisons that
+    Polars might evaluate differently (codes for text, -0.0) are left to it."""
     schema = frame.collect_schema()
     for name, sign, values in told:
         kinds, dtype = {type(value) for value in values}, schema[name]
@@ -127,7 +127,7 @@ def _stream(
 
 
 def scan_file(path: str) -> pl.LazyFrame:
-    """A file by its name's end."""
+    """Scans a file by the ending of its name."""
     if "://" not in path and not any(c in path for c in "*?[") and not os.path.exists(path):
         raise SlafError(f"There is no file `{path}`. Check the spelling.")
     name = path.rstrip("/").lower().removesuffix(".gz").removesuffix(".zst")

@@ -1,5 +1,5 @@
-"""`slaf.table`: a table to sort, filter and page in a notebook, whose work is done by
-the SQL engine. The browser holds a page."""
+"""`slaf.table`: an interactive table in a notebook, to sort, filter and page. The SQL
+engine does the work; the browser holds one page."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 
 
 def table(data: Any, *, name: str | None = None, statement: str | None = None) -> Table:
-    """A table in which one sorts, filters and pages.
+    """An interactive table, to sort, filter and page.
 
     Parameters
     ----------
     data
-        An answer of `%%sql`, a frame of polars (lazy ones, too), pandas or pyarrow, or
-        `obs` or `var` of a handle, which are read where they lie.
+        A result of `%%sql`, a frame of Polars (also lazy), pandas or pyarrow, or `obs`
+        or `var` of a handle, which are read from the dataset.
     name
-        What `.sql` calls the rows; by default the variable that holds them, and `data`
-        without one.
+        The name of the rows in `.sql`; by default the variable that holds them, or
+        `data`.
     statement
-        The SQL that the rows are the answer of: `.sql` begins with it.
+        The SQL query whose result the rows are; `.sql` selects from it.
 
     Raises
     ------
     SlafError
-        anywidget is not installed, or `data` is no table.
+        anywidget is not installed, or `data` is not a table.
     """
     try:
         import anywidget  # noqa: F401

@@ -19,8 +19,8 @@ Value = bool | int | float | str | datetime.date
 
 @dataclass(frozen=True)
 class Column:
-    """A column, and what is done with it by its kind: `integer`, `float`, `text`,
-    `boolean`, `date`, `moment` (a date with a time), or `other`."""
+    """A column and its kind: `integer`, `float`, `text`, `boolean`, `date`, `moment` (a
+    date with a time), or `other`."""
 
     name: str
     dtype: pl.DataType
@@ -38,16 +38,16 @@ class Column:
 
     @property
     def is_range(self) -> bool:
-        """Whether its values have a minimum and a maximum that are filtered by."""
+        """Whether it can be filtered by minimum and maximum."""
         return self.kind in ("integer", "float", "date", "moment")
 
     def value(self, given: Any) -> Value:
-        """`given`, a text or a value, as one of the column's.
+        """`given`, a text or a value, converted to the column's type.
 
         Raises
         ------
         SlafError
-            It is none.
+            It cannot be converted.
         """
         try:
             return self._value(given)
@@ -86,7 +86,7 @@ class Column:
 
     @property
     def hint(self) -> str:
-        """What may be typed to filter by it."""
+        """Examples of filters that can be typed for it."""
         return {
             "integer": "write such as `> 5`, `2..8`, `7` or `null`",
             "float": "write such as `> 0.5`, `2..8` or `null`",
@@ -116,12 +116,12 @@ _CALLED = {
 
 
 def known(columns: Mapping[str, Column], name: Any) -> Column:
-    """The column of a name.
+    """The column with this name.
 
     Raises
     ------
     SlafError
-        There is none.
+        There is no such column.
     """
     if name in columns:
         return columns[name]
@@ -130,7 +130,7 @@ def known(columns: Mapping[str, Column], name: Any) -> Column:
 
 
 def literal(value: Value) -> str:
-    """A value in SQL."""
+    """A value as a SQL literal."""
     if isinstance(value, bool):
         return str(value).upper()
     if isinstance(value, str):
@@ -145,7 +145,7 @@ def literal(value: Value) -> str:
 
 
 def said(value: Value) -> str:
-    """A value as it is typed."""
+    """A value as one would type it."""
     if isinstance(value, datetime.datetime):
         return value.isoformat(sep=" ")
     return str(value).lower() if isinstance(value, bool) else str(value)

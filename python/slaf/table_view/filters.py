@@ -1,5 +1,4 @@
-"""What the values of a column must be, as it is typed, brushed or said in Python, and
-in SQL."""
+"""Filters on a column: as typed, brushed, or given in Python, and as SQL."""
 
 from __future__ import annotations
 
@@ -15,11 +14,12 @@ from slaf.table_view.columns import Column, Value, literal, said
 
 @dataclass(frozen=True)
 class Filter:
-    """What the values of a column must be; all that is not None must be true.
+    """Conditions on the values of a column; those that are not None must all be true.
 
-    `values` are the ones to keep; `text` is a part of them, whatever the case, and
-    `pattern` a regular expression that they match; `null` keeps only missing values
-    (True; beside `values`, missing ones too) or none of them (False). NaN is in no range.
+    `values` are the values to keep. `text` must be a part of the value, in any case,
+    and `pattern` a regular expression that matches it. `null=True` keeps only missing
+    values, or, with `values`, also missing values; `null=False` keeps none. NaN is in
+    no range.
     """
 
     min: Value | None = None
@@ -39,7 +39,7 @@ class Filter:
         Raises
         ------
         SlafError
-            It is none of the column's.
+            It is not a filter for this column.
         """
         if isinstance(given, Filter):
             given = {f.name: v for f in fields(cls) if (v := getattr(given, f.name)) is not None}
@@ -104,7 +104,7 @@ class Filter:
         return cls(**found)
 
     def typed(self) -> str:
-        """What one would type for it; of several values, nothing."""
+        """The filter as one would type it; empty for several values."""
         if self.values is not None:
             return f"= {said(self.values[0])}" if len(self.values) == 1 and not self.null else ""
         if self.pattern is not None:
@@ -119,7 +119,7 @@ class Filter:
         return " ".join(ends) or {True: "null", False: "not null"}.get(self.null, "")
 
     def told(self) -> dict[str, Any]:
-        """For the browser: values as texts, and what one would type."""
+        """The filter for the browser: values as text, and the filter as typed."""
         ends = {f.name: getattr(self, f.name) for f in fields(self)}
         told = {name: value for name, value in ends.items() if value is not None}
         for name, value in told.items():
@@ -130,7 +130,7 @@ class Filter:
         return told | {"said": self.typed()}
 
     def condition(self, column: Column, bind: Callable[[Value], str]) -> str:
-        """In SQL; `bind` gives the text that stands for a value."""
+        """The SQL condition; `bind` returns the SQL text for a value."""
         name = quoted(column.name)
         parts = [
             f"{name} {sign} {bind(_signed_zero(key, end))}"

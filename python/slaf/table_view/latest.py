@@ -1,4 +1,4 @@
-"""Work of which only the newest is wanted."""
+"""Runs only the newest of several requests."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 
 class Superseded(Exception):
-    """Something newer was asked for."""
+    """A newer request has arrived."""
 
 
 class Latest:
-    """Does what it was asked last, in a thread; of what waits, all but the newest is
-    forgotten, and what runs is told to give up.
+    """Runs the newest request in a thread. Older requests that wait are dropped, and a
+    running one is told to stop.
 
-    `work(what, go_on)` calls `go_on` now and then, which raises :class:`Superseded`
-    when something newer waits.
+    `work(what, go_on)` calls `go_on` regularly, which raises :class:`Superseded` if a
+    newer request waits.
     """
 
     def __init__(self, work: Callable[[Any, Callable[..., None]], None]):
@@ -27,7 +27,7 @@ class Latest:
         self._runs = False
 
     def ask(self, what: Any) -> None:
-        """Returns at once."""
+        """Adds a request, and returns at once."""
         with self._change:
             self._next = [what]
             if self._runs:
@@ -38,7 +38,7 @@ class Latest:
         threading.Thread(target=run, args=(self._run,), name="slaf-table", daemon=True).start()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Whether all is done, after at most `timeout` seconds."""
+        """Waits for at most `timeout` seconds; returns whether all requests are done."""
         with self._change:
             return self._change.wait_for(lambda: not self._runs, timeout)
 

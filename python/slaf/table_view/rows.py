@@ -1,4 +1,4 @@
-"""The statements of a state: how many rows there are, and which are on the page."""
+"""The SQL statements of a state: one counts the rows, others find those on the page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Watch = Callable[[int, int], None]
 
 
 class Rows:
-    """The rows of a source that a state is about."""
+    """The rows of a source in a given state."""
 
     def __init__(self, source: Source):
         self._source = source
@@ -30,7 +30,7 @@ class Rows:
         self._sorted: tuple[tuple, pl.Series] | None = None
 
     def count(self, state: State, watch: Watch | None = None) -> int:
-        """Rows that the filters leave."""
+        """Number of rows that remain after filtering."""
         key = _filtered(state)
         # The notebook's thread may ask beside the table's own.
         count = self._counts.get(key)
@@ -42,29 +42,29 @@ class Rows:
         return count
 
     def total(self) -> int:
-        """Rows without any filter."""
+        """Number of rows without any filter."""
         return self.count(State())
 
     def page(self, state: State, watch: Watch | None = None) -> tuple[list[int], pl.DataFrame]:
         """The rows of the page, by `source.row`, and their values in the columns shown.
 
-        Which rows they are is asked of the columns of the filters and the order alone;
-        the others are read for these few."""
+        To find them, only the columns of the filters and the sort order are read; the
+        others are read for these rows."""
         rows = self._on_page(state, watch)
         return rows, self._source.take(list(state.shown), rows)
 
     def frame(self, state: State) -> pl.DataFrame:
-        """All rows that the filters leave, in order, with all columns."""
+        """All rows that remain after filtering, in order, with all columns."""
         return self._sought(state)
 
     def ticked(self, rows: Iterable[int], state: State) -> pl.DataFrame:
-        """Some rows, in the order of the state, with all columns."""
+        """The given rows in the order of the state, with all columns."""
         return self._sought(State(order=state.order), list(rows))
 
     def statement(
         self, select: str, state: State, more: str = "", also: str = ""
     ) -> tuple[str, dict[str, Value]]:
-        """A statement over the rows that the filters leave, and its values."""
+        """A statement over the rows that remain after filtering, and its values."""
         values: dict[str, Value] = {}
 
         def bind(value: Value) -> str:
@@ -77,13 +77,13 @@ class Rows:
         return f"{text} {more}".rstrip(), values
 
     def answer(self, state: State, limit: int) -> _slaf.Answer:
-        """The first rows, of the columns shown."""
+        """The first rows, with the visible columns."""
         order = ", ".join([*state.by(), quoted(self._source.row)])
         names = ", ".join(map(quoted, state.shown)) or "*"
         return self._source.answer(*self.statement(names, state, f"ORDER BY {order} LIMIT {limit}"))
 
     def shown(self, state: State) -> str:
-        """The statement of all rows as a user would write it."""
+        """The statement for all rows as a user would write it."""
         source = self._source
         lines = [f"SELECT {source.everything}", f"FROM {source.shown}"]
         where = state.where(source.columns, literal)
@@ -106,7 +106,7 @@ class Rows:
     def _first(
         self, state: State, n: int, after: int, watch: Watch | None, *, reversed: bool = False
     ) -> list[int]:
-        """`n` rows after some, from the beginning or from the end."""
+        """`n` rows after an offset, counted from the beginning or from the end."""
         row = quoted(self._source.row)
         order = [*state.by(reversed=reversed), f"{row} {'DESC' if reversed else 'ASC'}"]
         more = f"ORDER BY {', '.join(order)} LIMIT {n} OFFSET {after}"
@@ -114,7 +114,7 @@ class Rows:
         return self._source.frame(text, values, watch=watch).to_series().to_list()
 
     def _all(self, state: State, watch: Watch | None) -> pl.Series:
-        """The rows of the whole table in order."""
+        """The numbers of all rows of the table, in order."""
         key = (_filtered(state), state.order)
         kept = self._sorted
         if kept is None or kept[0] != key:

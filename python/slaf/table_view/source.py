@@ -1,4 +1,4 @@
-"""The rows of a table: what a statement says FROM, and who answers it."""
+"""The source of a table's rows: the FROM clause, and the session that runs it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _DATA = "data"
 
 @dataclass
 class Source:
-    """`prepared` knows the tables that statements over `relation` name. `row` is a
-    column that tells the rows apart and has them in order; `first` is its first value
-    if all that follow are one more each, and None else. `read` gives columns of some
-    rows. `shown` is the relation, and `everything` all columns, in the statements that a
-    user sees."""
+    """`prepared` knows the tables in statements over `relation`. `row` is a column that
+    identifies the rows and gives their order; `first` is its first value if all
+    following values increase by one, otherwise None. `read` returns columns of some
+    rows. `shown` is the relation, and `everything` all columns, in statements for the
+    user."""
 
     prepared: Prepared
     relation: str
@@ -45,7 +45,7 @@ class Source:
         watch: Callable[[int, int], None] | None = None,
         engine: str | None = None,
     ) -> _slaf.Answer:
-        """What the engine says to `text`, in which `$name` is a value.
+        """The engine's answer to `text`, in which `$name` is a value.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class Source:
         return pl.DataFrame(self.answer(text, values, **options))
 
     def take(self, names: list[str], rows: list[int]) -> pl.DataFrame:
-        """Columns of some rows, in their order."""
+        """Columns of some rows, in the given order."""
         if not rows or not names:
             return pl.DataFrame(schema={name: self.columns[name].dtype for name in names})
         if self.read is not None:
@@ -86,7 +86,7 @@ def source_of(data: Any, name: str | None, statement: str | None) -> Source:
     Raises
     ------
     SlafError
-        It is no table.
+        It is not a table.
     """
     if isinstance(data, LazyFrame):
         return _of_handle(data, name)
@@ -111,8 +111,8 @@ def _of_frame(frame: pl.DataFrame | pl.LazyFrame, shown: str) -> Source:
 
 
 def _of_handle(frame: LazyFrame, name: str | None) -> Source:
-    """obs or var: where it lies, if nothing of it may be another than there; otherwise
-    as it is now, in memory."""
+    """obs or var: read from the dataset if nothing of it can have changed; otherwise in
+    its present state, in memory."""
     axis, table = ("obs", "cells") if isinstance(frame, LazyObsView) else ("var", "genes")
     found = name or _variable(lambda value: _is_axis(value, axis, frame))
     place = place_of(frame)
@@ -150,7 +150,7 @@ def _source(
 
 
 def _frame(data: Any) -> pl.DataFrame | pl.LazyFrame:
-    """Anything that is a table in SQL, as SQL sees it."""
+    """Anything that is a table in SQL, in the form that SQL sees."""
     if isinstance(data, (pl.DataFrame, pl.LazyFrame)):
         return data
     if isinstance(data, _slaf.Answer):
@@ -168,7 +168,7 @@ def _frame(data: Any) -> pl.DataFrame | pl.LazyFrame:
 
 
 def _is_relation(text: str) -> bool:
-    """Whether a statement can be asked from: not CREATE TABLE, or SHOW TABLES."""
+    """Whether one can select from a statement: not from CREATE TABLE or SHOW TABLES."""
     text = f"SELECT * FROM {text}"
     try:
         names = ["x" if is_name else None for _, is_name in _slaf.sql_holes(text)]
@@ -188,7 +188,7 @@ def _is_axis(value: Any, axis: str, frame: LazyFrame) -> bool:
 
 
 def _variable(matches: Callable[[Any], bool]) -> str | None:
-    """The name of the notebook's variable that holds something."""
+    """The name of the notebook variable that holds an object."""
     from IPython import get_ipython
 
     shell = get_ipython()
@@ -201,7 +201,7 @@ def _variable(matches: Callable[[Any], bool]) -> str | None:
 
 
 def _param(value: Value) -> Any:
-    """A value as the engine takes it."""
+    """A value in the form that the engine accepts."""
     if isinstance(value, datetime.datetime):
         if value.tzinfo is None:
             return ("timestamp", value.isoformat(sep=" "))

@@ -1,4 +1,4 @@
-"""What is on screen: filters by column, an order, and a page of the rows."""
+"""What is on screen: filters by column, a sort order, and a page of the rows."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MOST_ROWS, MOST_COLUMNS = 200, 50
 
 @dataclass(frozen=True)
 class State:
-    """`order` has the columns to sort by, and whether descending; `shown` the columns
-    on screen."""
+    """`order` has the columns to sort by, and whether to sort descending; `shown` has
+    the visible columns."""
 
     filters: Mapping[str, Filter] = field(default_factory=dict)
     order: tuple[tuple[str, bool], ...] = ()
@@ -28,12 +28,12 @@ class State:
 
     @classmethod
     def of(cls, told: Mapping[str, Any], columns: Mapping[str, Column]) -> State:
-        """What the browser tells.
+        """A state from the browser's message.
 
         Raises
         ------
         SlafError
-            It names a column that is not there, or a filter is none.
+            It names a column that does not exist, or a filter is not valid.
         """
         filters = {
             name: wanted
@@ -54,7 +54,7 @@ class State:
         return replace(self, shown=tuple(names))
 
     def told(self) -> dict[str, Any]:
-        """For the browser."""
+        """The state for the browser."""
         return {
             "filters": {name: wanted.told() for name, wanted in self.filters.items()},
             "order": [list(key) for key in self.order],
@@ -64,13 +64,13 @@ class State:
         }
 
     def where(self, columns: Mapping[str, Column], bind: Callable[[Value], str]) -> str:
-        """All filters in SQL; nothing without any."""
+        """All filters as a SQL WHERE clause; empty without filters."""
         found = [wanted.condition(columns[name], bind) for name, wanted in self.filters.items()]
         found = [f"({c})" if " OR " in c and len(found) > 1 and c[0] != "(" else c for c in found]
         return " AND ".join(found)
 
     def by(self, *, reversed: bool = False) -> list[str]:
-        """The order in SQL, missing values last."""
+        """The sort order as a SQL ORDER BY clause, with missing values last."""
         return [
             f"{quoted(name)} {'DESC' if down != reversed else 'ASC'} "
             f"NULLS {'FIRST' if reversed else 'LAST'}"

@@ -1,5 +1,5 @@
-"""What the head of a column shows: how its values are spread, of all rows and of those
-that the filters leave."""
+"""The summary in the header of a column: the distribution of its values, for all rows and
+for the filtered rows."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _EXACT = 2**53
 
 @dataclass
 class Spread:
-    """A column before any filter: the ends of its bins or its commonest values, and how
-    many rows are in each."""
+    """The distribution of a column before any filter: the edges of its bins or its most
+    common values, and the number of rows in each."""
 
     column: Column
     #: The expression of a bin's number or of a bar's value.
@@ -37,10 +37,10 @@ class Spread:
 
 
 class Summaries:
-    """Of the columns of a source; what is known of all rows is kept.
+    """Summaries of the columns of a source. The counts of all rows are kept.
 
-    Each column is a statement of its own: all in one (UNION ALL) took longer than one
-    after the other, and between them something newer can take their place.
+    Each column has its own statement: a single one (UNION ALL) took longer, and between
+    statements, a newer request can take over.
     """
 
     def __init__(self, source: Source, rows: Rows):
@@ -48,8 +48,9 @@ class Summaries:
         self._spreads: dict[str, Spread] = {}
 
     def of(self, name: str, state: State, watch: Watch | None = None) -> dict[str, Any]:
-        """For the browser: `[of all rows, of those that are left]` for each bin or bar,
-        for missing values, and for others (rarer texts; NaN and infinite numbers)."""
+        """A summary for the browser: `[of all rows, of the remaining rows]` for each
+        bin or bar, for missing values, and for others (rarer texts; NaN and infinite
+        numbers)."""
         spread = self._spreads.get(name)
         if spread is None:
             spread = self._spread(self._source.columns[name], watch)
@@ -104,7 +105,8 @@ class Summaries:
         return distinct > min(_MANY, max(_FEW, there // 2))
 
     def _counts(self, spread: Spread, state: State, watch: Watch | None) -> dict[Any, int]:
-        """Rows by bin or bar; those of None are missing, and `other` are the rest."""
+        """Number of rows by bin or bar; the key None counts missing values, and `other`
+        the rest."""
         name = quoted(spread.column.name)
         missing = f"CASE WHEN {name} IS NOT NULL THEN 'other' END"
         if not (spread.edges or spread.bars):
@@ -142,7 +144,7 @@ _ODD = -1
 
 
 def _whole_bins(column: Column, value: str, low: int, high: int) -> Spread:
-    """Bins of whole numbers, which end between two of them."""
+    """Bins of integers, with edges between two of them."""
     width = max(math.ceil((high - low + 1) / _BINS), 1)
     edges = [*range(low, high + 1, width), high]
     return Spread(column, f"({value} - {low}) // {width}", edges)
@@ -158,7 +160,7 @@ def _bins(column: Column, value: str, low: float, high: float) -> Spread:
 
 
 def _of_dates(column: Column, value: str, low: Any, high: Any) -> Spread:
-    """Bins of days, or of the moments' units, since 1970."""
+    """Bins of dates in days, or of timestamps in their unit, since 1970."""
     if column.kind == "date":
         epoch, unit = datetime.date(1970, 1, 1), datetime.timedelta(days=1)
     else:

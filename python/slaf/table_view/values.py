@@ -1,4 +1,4 @@
-"""Values of a page as texts for the browser."""
+"""Values of a page as text for the browser."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Cell = str | None | list[str]
 
 
 def cells(column: pl.Series) -> list[Cell]:
-    """A column of a page."""
+    """The values of a column on a page."""
     if isinstance(column.dtype, (pl.List, pl.Array)):
         return [None if value is None else _listed(value) for value in column.to_list()]
     return [cell(value) for value in column.to_list()]
 
 
 def cell(value: Any) -> Cell:
-    """A value; whole numbers keep all their digits, others six."""
+    """One value; integers keep all their digits, other numbers six."""
     if value is None:
         return None
     if isinstance(value, bool):
@@ -60,7 +60,7 @@ def _cut(text: str) -> str:
 
 
 def _float(value: Any) -> Cell:
-    """Six digits, as the tables of answers have them."""
+    """Six digits, as in the tables of query results."""
     if not math.isfinite(value):
         return ["NaN" if math.isnan(value) else "inf" if value > 0 else "-inf"]
     size = abs(value)

@@ -1,9 +1,8 @@
-"""The widget: what the browser and the kernel say to each other.
+"""The widget: the messages between browser and kernel.
 
-The browser says `hello`, `state` and `tick`; the kernel answers with a `page` as soon
-as it has it, then with a `summary` for each column, or with an `error`. What is on
-screen is known here; a browser holds a page.
-"""
+The browser sends `hello`, `state` and `tick`. The kernel answers with a `page` as soon
+as it has it, then with a `summary` for each column, or with an `error`. The kernel
+knows the whole state; a browser holds one page."""
 
 from __future__ import annotations
 
@@ -60,22 +59,22 @@ class Table(anywidget.AnyWidget):
 
     @property
     def sql(self) -> str:
-        """The statement of all rows that are left, in their order, for a `%%sql` cell."""
+        """The query for all remaining rows, in their order, for a `%%sql` cell."""
         return self._rows.shown(self._state)
 
     def frame(self) -> pl.DataFrame:
-        """All rows that are left, in their order (rows that compare equal in that of the
-        table), with all columns: also those that are not on screen."""
+        """All remaining rows in their order (rows that compare equal keep the table's
+        order), with all columns, visible or not."""
         return self._rows.frame(self._state)
 
     @property
     def selection(self) -> pl.DataFrame:
-        """The rows that are ticked, in the order on screen, whether the filters leave
-        them or not."""
+        """The ticked rows in the order on screen, whether they meet the filters or not."""
         return self._rows.ticked(sorted(self._ticked), self._state)
 
     def sort(self, *names: str, descending: bool = False) -> None:
-        """Orders the rows by columns, missing values last; by none, as they are.
+        """Sorts the rows by columns, missing values last; without arguments, restores
+        the original order.
 
         Raises
         ------
@@ -86,17 +85,17 @@ class Table(anywidget.AnyWidget):
         self._show(replace(self._state, order=order, page=0))
 
     def filter(self, filters: Mapping[str, Any] | None = None, /, **more: Any) -> None:
-        """Filters by columns, and keeps the filters of others; without any, no row is
-        filtered out.
+        """Sets the filters of columns, and keeps those of others; without arguments,
+        removes all filters.
 
-        A filter is what one types into the head of the column, such as `"> 500"`,
-        `"2..8"`, a part of a text, `"= all of it"`, `"/a pattern/"`, `"null"` or `""`; a
-        list of values; one value; or None, a missing value.
+        A filter is what one can type into the header of the column, such as `"> 500"`,
+        `"2..8"`, a part of a text, `"= all of it"`, `"/a pattern/"`, `"null"` or `""`;
+        a list of values; one value; or None for missing values.
 
         Raises
         ------
         SlafError
-            There is no such column, or it has no such values.
+            There is no such column, or the filter does not fit it.
         """
         given = {**(filters or {}), **more}
         left = dict(self._state.filters) if given else {}
@@ -109,8 +108,8 @@ class Table(anywidget.AnyWidget):
         self._show(replace(self._state, filters=left, page=0))
 
     def idle(self, timeout: float | None = None) -> bool:
-        """Waits until all that was asked for is on screen; whether it is, after at most
-        `timeout` seconds."""
+        """Waits until everything requested is on screen; returns whether it is, after
+        at most `timeout` seconds."""
         return self._latest.wait(timeout)
 
     def _show(self, state: State) -> None:
@@ -124,7 +123,7 @@ class Table(anywidget.AnyWidget):
     # With the browser -----------------------------------------------------------
 
     def _ask(self, answers: Mapping[str, Any] | None = None) -> None:
-        """Answers what a browser says, or tells all of them what has changed."""
+        """Answers a browser's message, or tells all browsers what has changed."""
         if self._is_seen:
             said = {key: (answers or {}).get(key) for key in ("view", "ask")}
             self._latest.ask((self._state, said))
@@ -201,7 +200,7 @@ class Table(anywidget.AnyWidget):
     # Without a browser ----------------------------------------------------------
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The widget, and the first rows for where there are none."""
+        """The widget, and the first rows for places that show no widgets."""
         data, metadata = super()._repr_mimebundle_(**options) or ({}, {})
         try:
             answer = self._rows.answer(self._state, _SAVED)
@@ -216,7 +215,7 @@ class Table(anywidget.AnyWidget):
 
 
 def _sentence(error: Exception) -> str:
-    """What went wrong in a sentence."""
+    """An error as one sentence."""
     text = str(error).strip()
     if "regex parse error" in text:
         return "The pattern between `/` and `/` is no regular expression."

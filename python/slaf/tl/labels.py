@@ -1,4 +1,4 @@
-"""Labels of one dataset for the cells of another, by their neighbours."""
+"""Transfers labels from one dataset to the cells of another, by nearest neighbours."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-//! Where each cell's rows begin in `expression`. `cell_start_index` is a CSR
-//! matrix's indptr, if it can be trusted: slafdb derives it from an obs column
-//! such as `n_genes` when there is one, and restarts it for each appended file.
-//! So a sample of what slafdb wrote is verified, and a wrong index is counted
-//! anew from the ids. Of our own, a question for a few cells reads their entries
-//! only.
+//! Row offsets of cells in `expression`. The column `cell_start_index` is the
+//! indptr of a CSR matrix, but it can be wrong in datasets that slafdb wrote:
+//! slafdb derives it from an obs column such as `n_genes` if there is one, and
+//! restarts it for each appended file. We check a sample of it, and count it again
+//! from the cell ids if it is wrong. In datasets that we wrote, a read of a few
+//! cells loads only their entries.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -19,20 +19,21 @@ use tokio::sync::OnceCell;
 use crate::table::row_ranges::read_rows;
 use crate::{Error, Result, Table};
 
-/// How many cells are compared with the ids stored in their rows.
+/// How many cells are checked against the ids in their rows.
 const SAMPLE: usize = 48;
-/// Runs of cells, and cells of all of them, whose entries are read alone, and
-/// how many times before the whole index is read for good.
+/// Limits for reading only some entries: at most this many runs, this many
+/// cells in total, and this many times. After that, the whole index is read and
+/// kept.
 const FEW_RUNS: usize = 8;
 const FEW_CELLS: u64 = 1 << 12;
 const FEW_TIMES: u32 = 8;
 
-/// The index of a dataset, as far as somebody has asked for it.
+/// The row offsets of a dataset, read as far as they are needed.
 #[derive(Debug)]
 pub(crate) struct CellOffsets {
     cells: Table,
     expression: Table,
-    /// Whether what is stored was written by us.
+    /// Whether we wrote the stored index.
     trusted: bool,
     whole: OnceCell<Offsets>,
     asked: AtomicU32,
@@ -40,7 +41,8 @@ pub(crate) struct CellOffsets {
 
 #[derive(Debug)]
 pub(crate) struct Offsets {
-    /// One entry a cell and the end of the last: row numbers of `expression`.
+    /// Row numbers of `expression`: the first row of each cell, and the end of
+    /// the last.
     pub(crate) starts: Arc<[u64]>,
     /// What was wrong with the stored index.
     pub(crate) defect: Option<String>,
@@ -57,14 +59,15 @@ impl CellOffsets {
         }
     }
 
-    /// Of all cells, verified and, where slafdb stored them wrongly, repaired.
+    /// The offsets of all cells: verified, and repaired if slafdb stored them
+    /// wrongly.
     pub(crate) async fn whole(&self) -> Result<&Offsets> {
         let load = || Offsets::load(&self.cells, &self.expression, self.trusted);
         self.whole.get_or_try_init(load).await
     }
 
-    /// Of each run of cells, where their rows begin, and where the last one's
-    /// end. Runs ascend.
+    /// For each run of cells, their first rows, and the end of the last cell.
+    /// Runs ascend.
     pub(crate) async fn of_runs(&self, runs: &[Range<u64>]) -> Result<Vec<Cow<'_, [u64]>>> {
         let cells = runs.iter().map(|run| run.end - run.start).sum::<u64>();
         let few = runs.len() <= FEW_RUNS && cells <= FEW_CELLS && self.trusted;
@@ -81,7 +84,7 @@ impl CellOffsets {
     }
 }
 
-/// The stored entries of a few runs, unless they cannot be right.
+/// The stored entries of a few runs, unless they are invalid.
 async fn stored_of(
     cells: &Table,
     expression: &Table,
@@ -145,7 +148,7 @@ impl Offsets {
     }
 }
 
-/// The stored index with the table's end appended, or why it cannot be right.
+/// The stored index with the table's end appended, or why it is invalid.
 async fn stored(cells: &Table, rows: u64) -> Result<Result<Vec<u64>, String>> {
     if cells.schema.field_with_name("cell_start_index").is_err() {
         return Ok(Err("the cells table has no `cell_start_index`".into()));
@@ -173,7 +176,7 @@ async fn stored(cells: &Table, rows: u64) -> Result<Result<Vec<u64>, String>> {
     })
 }
 
-/// Compares the ids at both ends of a sample of cells, the last one included.
+/// Checks the ids at both ends of a sample of cells, including the last one.
 async fn verify(expression: &Table, starts: &[u64]) -> Result<Option<String>> {
     let cells: Vec<usize> = (0..starts.len() - 1)
         .filter(|&c| starts[c] < starts[c + 1])

@@ -1,6 +1,6 @@
-//! What slafdb does not know and nobody misses: X once more, gene by gene, and
-//! the sums of its rows and columns. They are derived from one version of
-//! `expression`; beside another one they are not looked at.
+//! The companion tables of X, which slafdb does not know: a second copy of X sorted
+//! by gene, and the sums of its rows and columns. They are made from one version of
+//! `expression` and ignored for any other version.
 
 use std::ops::Range;
 
@@ -16,23 +16,24 @@ pub(crate) const BY_GENE: &str = "expression_by_gene.lance";
 pub(crate) const CELL_SUMS: &str = "cell_sums.lance";
 pub(crate) const GENE_SUMS: &str = "gene_sums.lance";
 
-/// The companions of a dataset, open.
+/// The open companion tables of a dataset.
 #[derive(Debug)]
 pub struct Companions {
-    /// `cell_delta` and `value`, sorted by gene and cell: the gap to the cell
-    /// of the row before, in the first row of a gene the cell itself.
+    /// `cell_delta` and `value`, sorted by gene and cell. `cell_delta` is the
+    /// difference to the cell of the row before, or the cell itself in the
+    /// first row of a gene.
     pub by_gene: Option<Table>,
-    /// `nnz`, `total`, `sum_of_squares`, `min` and `max`, a row a cell.
+    /// `nnz`, `total`, `sum_of_squares`, `min` and `max`: one row per cell.
     pub cell_sums: Table,
-    /// The same, a row a gene, and `gene_start_index` into `by_gene`.
+    /// The same with one row per gene, and `gene_start_index` into `by_gene`.
     pub gene_sums: Table,
-    /// Where each gene's rows begin in `by_gene`, and where the last one's end.
+    /// The first row of each gene in `by_gene`, and the end of the last.
     starts: Vec<u64>,
 }
 
 impl Companions {
-    /// Those that `config` names, unless they are missing or belong to another
-    /// version of `expression`.
+    /// Opens the tables that `config` names, unless they are missing or belong
+    /// to another version of `expression`.
     pub(crate) async fn open(
         config: &Config,
         place: &Place,
@@ -91,7 +92,7 @@ impl Companions {
             .chain(&self.by_gene)
     }
 
-    /// The gene-major copy, and where the rows of each gene lie in it.
+    /// The gene-major copy, and a function from genes to their first rows.
     pub(crate) fn by_gene(&self) -> Option<(&Table, impl Fn(u64) -> Range<u64>)> {
         let rows = |gene: u64| self.starts[gene as usize]..self.starts[gene as usize + 1];
         Some((self.by_gene.as_ref()?, rows))

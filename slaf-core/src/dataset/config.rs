@@ -1,5 +1,5 @@
-//! `config.json`: what the dataset holds and where its tables lie. Written by
-//! slafdb or by us; keys that we do not know are kept.
+//! `config.json`: what the dataset contains, and where its tables are. slafdb or we
+//! wrote it; unknown keys are kept.
 
 use serde_json::{Map, Value};
 
@@ -13,8 +13,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads and checks the `config.json` of the dataset at `place`, or the
-    /// one that it had as `version`.
+    /// Reads and checks the `config.json` of the dataset at `place`, or the one
+    /// of `version`.
     pub async fn read(place: &Place, version: Option<u64>) -> Result<Self> {
         let not_slaf = |reason: String| Error::NotSlaf {
             path: place.uri().to_owned(),
@@ -87,7 +87,7 @@ impl Config {
         self.text(&["format_version"]).unwrap_or("unknown")
     }
 
-    /// Where a table lies, relative to the dataset.
+    /// The path of a table, relative to the dataset.
     pub fn table_path(&self, table: &str) -> Option<&str> {
         self.text(&["tables", table])
     }
@@ -103,20 +103,21 @@ impl Config {
         )
     }
 
-    /// Which versions of the tables belong together, in a dataset that we
-    /// wrote last. Another writer knows nothing of it, and leaves it behind
-    /// with a changed configuration: then the newest tables count.
+    /// Which versions of the tables belong together, if we were the last to
+    /// write. Other software does not know the manifest, and leaves it in a
+    /// changed configuration; then the result is `None`, and the newest tables
+    /// are used.
     pub fn manifest(&self) -> Option<Manifest> {
         let manifest = Manifest::of(&self.root)?;
         (manifest.covers == manifest::digest(&self.root)).then_some(manifest)
     }
 
-    /// Whether all rows of `expression` and their offsets were written by us.
+    /// Whether we wrote all rows of `expression` and their offsets.
     pub(crate) fn is_ours(&self) -> bool {
         self.manifest().is_some() && self.text(&["slaf", "writer"]).is_some()
     }
 
-    /// Values of X, as the statistics count them.
+    /// The number of values in X, according to the statistics.
     pub(crate) fn value_count(&self) -> Option<u64> {
         self.root.get("metadata")?.get("expression_count")?.as_u64()
     }
@@ -133,7 +134,7 @@ impl Config {
     }
 }
 
-/// Our part of a configuration.
+/// Our part of the configuration.
 pub(crate) fn slaf_entries(config: &mut Map<String, Value>) -> &mut Map<String, Value> {
     let ours = config.entry("slaf").or_insert(Value::Null);
     if !ours.is_object() {

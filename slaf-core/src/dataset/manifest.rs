@@ -1,6 +1,6 @@
-//! Which versions of the tables belong together. Lance versions each table by
-//! itself; a manifest in `config.json` names them, so that nobody sees half an
-//! append. Each version's configuration is kept under `versions/`.
+//! Which versions of the tables belong together. Lance versions each table on its
+//! own; a manifest in `config.json` lists the versions, so that nobody sees half of
+//! an append. The configuration of each version is kept under `versions/`.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     pub version: u64,
-    /// The version it was made from.
+    /// The version from which it was made.
     pub parent: Option<u64>,
     /// `convert`, `append`, `index`, `repair`, …
     pub operation: String,
@@ -22,7 +22,8 @@ pub struct Manifest {
     pub shape: (u64, u64),
     /// Table folder → its Lance version.
     pub tables: BTreeMap<String, u64>,
-    /// Of the rest of the configuration; see [`crate::Config::manifest`].
+    /// A digest of the rest of the configuration; see
+    /// [`crate::Config::manifest`].
     pub covers: String,
 }
 
@@ -33,13 +34,14 @@ impl Manifest {
     }
 }
 
-/// Where the configuration of a version is kept.
+/// The file with the configuration of a version.
 pub(crate) fn file(version: u64) -> String {
     format!("versions/{version}.json")
 }
 
-/// Of what other writers change in a configuration. The statistics under
-/// `metadata` are left out: JSON libraries print the same number differently.
+/// A digest of everything in a configuration that other software changes. The
+/// statistics under `metadata` are left out, because JSON libraries print the
+/// same number differently.
 pub(crate) fn digest(config: &Map<String, Value>) -> String {
     let sorted: BTreeMap<_, _> = config
         .iter()
@@ -49,7 +51,7 @@ pub(crate) fn digest(config: &Map<String, Value>) -> String {
     format!("{:x}", Sha256::digest(canonical(&text)))
 }
 
-/// Object keys in order, at every depth.
+/// JSON with sorted keys, at every depth.
 fn canonical(text: &str) -> String {
     fn sort(value: Value) -> Value {
         match value {

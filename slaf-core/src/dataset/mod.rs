@@ -1,5 +1,5 @@
-//! An open dataset: its configuration, its tables, and where in them the rows
-//! of a cell or a gene lie.
+//! An open dataset: its configuration, its tables, and the row offsets of cells and
+//! genes.
 
 mod cell_offsets;
 pub(crate) mod companions;

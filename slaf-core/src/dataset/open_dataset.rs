@@ -1,5 +1,5 @@
-//! An open dataset: its configuration and the handles of its tables. Opening
-//! reads manifests only; columns are read when somebody asks for them.
+//! An open dataset: its configuration and the handles of its tables. Opening reads
+//! only manifests; columns are read when they are first used.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,24 +19,24 @@ pub struct Dataset {
     pub cells: Table,
     pub genes: Table,
     pub expression: Table,
-    /// `layers`, `cellsxcells` and `genesxgenes`, as far as they exist.
+    /// `layers`, `cellsxcells` and `genesxgenes`, if they exist.
     pub others: Vec<Table>,
     pub(crate) cell_offsets: Arc<CellOffsets>,
     companions: Arc<OnceCell<Option<Companions>>>,
 }
 
-/// The tables that a dataset may lack.
+/// The tables that a dataset need not have.
 const OPTIONAL: [&str; 3] = ["layers", "cellsxcells", "genesxgenes"];
 
 impl Dataset {
-    /// Opens the dataset at `uri`, slafdb's formats 0.1 to 0.5 and ours: a
+    /// Opens the dataset at `uri`, in slafdb's formats 0.1 to 0.5 or ours: a
     /// folder, or an address on `s3://`, `gs://`, `az://`, `hf://` or
     /// `memory://`.
     pub async fn open(uri: &str) -> Result<Self> {
         Self::open_at(Place::new(uri, HashMap::new()).await?, None).await
     }
 
-    /// The same of a place, as it was at `version`.
+    /// Opens the dataset at a place, in its state at `version`.
     pub async fn open_at(place: Place, version: Option<u64>) -> Result<Self> {
         let config = Config::read(&place, version).await?;
         let pins = config.manifest().map(|m| m.tables).unwrap_or_default();
@@ -89,14 +89,14 @@ impl Dataset {
             .chain(&self.others)
     }
 
-    /// What is wrong with the dataset's `cell_start_index`, if anything; it has
-    /// been repaired in memory.
+    /// What is wrong with the dataset's `cell_start_index`, if anything. It is
+    /// repaired in memory.
     pub async fn defect(&self) -> Result<Option<String>> {
         Ok(self.cell_offsets.whole().await?.defect.clone())
     }
 
-    /// The gene-major copy and the sums, if they were made of this very
-    /// expression table.
+    /// The gene-major copy and the sums, if they were made from this version of
+    /// the expression table.
     pub async fn companions(&self) -> Result<Option<&Companions>> {
         let open = || Companions::open(&self.config, &self.place, &self.expression);
         Ok(self.companions.get_or_try_init(open).await?.as_ref())

@@ -1,5 +1,5 @@
-//! Between arrow-rs, which Lance and DataFusion speak, and Polars' own Arrow,
-//! over the C data interface: buffers are handed over, never copied.
+//! Conversion between arrow-rs, which Lance and DataFusion use, and Polars' own
+//! Arrow, through the C data interface, without copying buffers.
 
 use std::mem::transmute;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use polars_arrow::ffi as polars_ffi;
 
 use crate::Result;
 
-/// A frame over the batch's buffers.
+/// A frame that shares the batch's buffers.
 pub(crate) fn to_polars(batch: &RecordBatch) -> Result<DataFrame> {
     let columns: Vec<Column> = batch
         .schema()
@@ -25,7 +25,7 @@ pub(crate) fn to_polars(batch: &RecordBatch) -> Result<DataFrame> {
     Ok(DataFrame::new(batch.num_rows(), columns)?)
 }
 
-/// A column over an array's buffers.
+/// A column that shares the array's buffers.
 fn column_to_polars(field: &Field, array: &ArrayRef) -> Result<Column> {
     let (array, _) = to_ffi(&array.to_data())?;
     let schema = FFI_ArrowSchema::try_from(field)?;
@@ -41,7 +41,7 @@ fn column_to_polars(field: &Field, array: &ArrayRef) -> Result<Column> {
     Ok(Series::try_from((name, array))?.into_column())
 }
 
-/// The same of values as they are, not of codes for them.
+/// The same, with values instead of dictionary codes.
 pub(crate) fn plain_to_polars(name: &str, array: &ArrayRef) -> Result<Column> {
     let plain = match array.data_type() {
         DataType::Dictionary(_, values) => cast(array, values)?,
@@ -51,7 +51,8 @@ pub(crate) fn plain_to_polars(name: &str, array: &ArrayRef) -> Result<Column> {
     column_to_polars(&field, &plain)
 }
 
-/// A batch over the frame's buffers; a column in several chunks is joined.
+/// A batch that shares the frame's buffers; a column in several chunks is
+/// joined.
 pub(crate) fn to_arrow(mut frame: DataFrame) -> Result<RecordBatch> {
     frame.rechunk_mut_par();
     let mut fields = vec![];

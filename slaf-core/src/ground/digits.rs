@@ -1,4 +1,4 @@
-//! Figures as people read them.
+//! Numbers formatted for people.
 
 /// `1234567` as `1,234,567`.
 pub(crate) fn grouped(n: u64) -> String {

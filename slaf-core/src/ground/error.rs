@@ -1,5 +1,5 @@
-//! What can go wrong, said to the person who has to mend it: one sentence of
-//! what and where, and apart from it a hint of what to do.
+//! Errors for the person who has to fix the problem: one sentence that says what
+//! went wrong and where, and a separate hint that says what to do.
 
 use std::path::{Path, PathBuf};
 
@@ -96,7 +96,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What the reader can do about it, where that is known.
+    /// What the reader can do about it, if that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotFound { .. } => Some("Check the spelling and the working directory.".into()),
@@ -135,7 +135,7 @@ impl Error {
         }
     }
 
-    /// The message and, where there is one, the hint.
+    /// The message, followed by the hint if there is one.
     pub fn for_people(&self) -> String {
         match self.hint() {
             Some(hint) => format!("{self} {hint}"),
@@ -143,7 +143,7 @@ impl Error {
         }
     }
 
-    /// A matrix whose arrays do not fit each other.
+    /// A matrix whose arrays do not fit together.
     pub(crate) fn bad_matrix(reason: String) -> Self {
         Self::BadMatrix { reason }
     }
@@ -156,7 +156,7 @@ impl Error {
     }
 }
 
-/// Bytes in the unit that suits them.
+/// Bytes in a suitable unit.
 fn amount(bytes: usize) -> String {
     let (unit, name) = match bytes {
         0..1_000_000 => (1e3, "KB"),
@@ -167,7 +167,7 @@ fn amount(bytes: usize) -> String {
 }
 
 impl Error {
-    /// A failure of the storage itself, by what its client reports.
+    /// A failure of the storage, from its client's message.
     pub(crate) fn storage(uri: &str, error: &dyn std::fmt::Display) -> Self {
         let text = error.to_string();
         let (reason, hint) = match storage_failure(&text) {
@@ -182,8 +182,8 @@ impl Error {
     }
 }
 
-/// Marks in a storage client's message, the failure they stand for, and what
-/// can be done about it.
+/// Parts of a storage client's message, the failure that they mean, and what to
+/// do about it.
 const STORAGE_FAILURES: [(&[&str], &str, &str); 9] = [
     (
         &[
@@ -287,7 +287,7 @@ fn storage_failure(text: &str) -> Option<(&'static str, &'static str)> {
         .map(|(_, reason, hint)| (*reason, *hint))
 }
 
-/// Whether the storage failed, rather than what is stored on it.
+/// Whether the storage failed, rather than the data on it.
 pub(crate) fn is_storage_failure(text: &str) -> bool {
     storage_failure(text).is_some()
 }

@@ -1,4 +1,4 @@
-//! What everything stands on: errors, threads, random numbers, and the ways
+//! What all other folders use: errors, threads, random numbers, and conversion
 //! between Arrow and Polars.
 
 pub(crate) mod arrow_polars;

@@ -1,5 +1,5 @@
-//! A missing number of a cell or a gene is NULL, whichever way it was written:
-//! pandas and slafdb store NaN.
+//! Reads missing numbers of cells and genes as NULL: pandas and slafdb store them
+//! as NaN.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use arrow::datatypes::{
 
 use crate::Result;
 
-/// The schema of such a table: any float may be missing.
+/// The schema of such a table: any float can be missing.
 pub(crate) fn of_schema(stored: &Schema) -> SchemaRef {
     let fields = stored.fields().iter().map(|field| match is_float(field) {
         true => Arc::new(field.as_ref().clone().with_nullable(true)),

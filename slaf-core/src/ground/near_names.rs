@@ -1,7 +1,7 @@
-//! Near misses: which known names a misspelt one may have meant.
+//! Suggestions for a misspelt name: the known names that are close to it.
 
-/// At most three of `known` that resemble `name`, nearest first. Case alone
-/// never counts as a difference.
+/// At most three of `known` that resemble `name`, nearest first. Case is
+/// ignored.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let wanted = name.to_lowercase();
     let mut scored: Vec<(f64, &str)> = known

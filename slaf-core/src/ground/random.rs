@@ -1,11 +1,11 @@
-//! Random numbers that a seed repeats on every machine and in every version:
+//! Random numbers that a seed reproduces on every machine and in every version:
 //! SplitMix64 (Steele, Lea and Flood, 2014).
 
 use std::ops::Range;
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A number that the seed is mixed to.
+/// A number made by mixing the seed.
 pub(crate) fn mixed(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(STEP);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,7 +18,7 @@ pub(crate) fn mixed(seed: u64) -> u64 {
 pub struct Random(u64);
 
 impl Random {
-    /// The stream that belongs to these numbers, in this order.
+    /// The stream of these seeds, in this order.
     pub fn of(seeds: &[u64]) -> Self {
         Self(
             seeds
@@ -49,7 +49,7 @@ impl Random {
         self.draw(items, n);
     }
 
-    /// Brings a random `n` of `items`, in random order, to the front.
+    /// Moves a random `n` of `items`, in random order, to the front.
     pub(crate) fn draw<T>(&mut self, items: &mut [T], n: usize) {
         for at in 0..n.min(items.len()) {
             let other = at + self.below(items.len() - at);
@@ -57,8 +57,8 @@ impl Random {
         }
     }
 
-    /// A place of `cumulated`, which sums the weights up to and with each
-    /// place, as likely as its weight.
+    /// Draws an index from `among`, with weights whose cumulative sums are
+    /// `cumulated`.
     pub(crate) fn weighted(&mut self, cumulated: &[f64], among: Range<usize>) -> usize {
         let before = if among.start == 0 {
             0.0

@@ -1,5 +1,5 @@
-//! The one thread pool that all I/O and decoding run on, and the way a
-//! synchronous caller waits for it without becoming deaf to an interrupt.
+//! The thread pool for all I/O and decoding, and a way for synchronous callers to
+//! wait for it that an interrupt can stop.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,8 +39,8 @@ thread_local! {
     static ASIDE: Aside = Aside::set();
 }
 
-/// A stack for handlers of fatal signals: they run on it when that of the thread
-/// is full, and the log of a process that dies then says so.
+/// A stack for handlers of fatal signals. They run on it if the thread's own
+/// stack is full, so that the log can still say why the process died.
 struct Aside(Box<[u8]>);
 
 impl Aside {
@@ -69,11 +69,11 @@ impl Drop for Aside {
     }
 }
 
-/// How often a waiting caller looks for an interrupt.
+/// How often a waiting caller checks for an interrupt.
 const TICK: Duration = Duration::from_millis(40);
 
-/// Runs `work` on the pool. While it runs, `interrupted` is asked every 40 ms;
-/// once it says yes the work is dropped and the answer is
+/// Runs `work` on the pool. Meanwhile, `interrupted` is called every 40 ms. If
+/// it returns true, the work is dropped and the result is
 /// [`Error::Interrupted`].
 pub fn wait<T, F>(work: F, mut interrupted: impl FnMut() -> bool) -> Result<T>
 where
@@ -119,14 +119,14 @@ pub(crate) fn receive<T: Send>(
     }
 }
 
-/// Runs `work` on the pool beside the caller.
+/// Runs `work` on the pool, without waiting for it.
 pub(crate) fn spawn<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
     RUNTIME.spawn(work)
 }
 
-/// Runs `work`, which computes, on the threads that are there for that.
+/// Runs `work`, which computes, on the threads for computations.
 pub(crate) async fn compute<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {

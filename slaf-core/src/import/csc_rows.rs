@@ -1,4 +1,4 @@
-//! The rows of a CSC matrix, which comes column by column, in bounded memory.
+//! The rows of a CSC matrix, which is stored by column, in limited memory.
 
 use arrow::array::ArrowNativeTypeOp;
 use arrow::datatypes::ArrowNativeType;
@@ -6,8 +6,7 @@ use arrow::datatypes::ArrowNativeType;
 use crate::matrix::transposer::Transposer;
 use crate::{Csr, Error, Indices, Result, ValueType, Values, ValuesRef};
 
-/// The rows of a CSC matrix: it is taken column by column, and given back row
-/// by row.
+/// The rows of a CSC matrix: takes columns, and returns rows.
 pub struct RowsOfColumns {
     inner: AnyTransposer,
     columns: u32,
@@ -22,7 +21,7 @@ enum AnyTransposer {
 }
 
 impl RowsOfColumns {
-    /// Of a matrix with `rows` rows. It is set aside in the folder for
+    /// For a matrix with `rows` rows. It is kept in a file in the folder for
     /// temporary files.
     pub fn new(rows: usize, values: ValueType) -> Result<Self> {
         let at = std::env::temp_dir();
@@ -38,7 +37,8 @@ impl RowsOfColumns {
         })
     }
 
-    /// Takes the next columns; `indptr` has one entry more than there are.
+    /// Adds the next columns; `indptr` has one more entry than there are
+    /// columns.
     pub fn push(&mut self, indptr: &[i64], rows: Indices<'_>, values: ValuesRef<'_>) -> Result<()> {
         let height = self.rows();
         let count = rows.len();
@@ -78,7 +78,7 @@ impl RowsOfColumns {
         }
     }
 
-    /// The next rows from `first` on, or none after the last.
+    /// The next rows, beginning with `first`; `None` after the last.
     pub fn rows_from(&self, first: usize) -> Result<Option<Csr>> {
         match &self.inner {
             AnyTransposer::U16(t) => self.csr(t, first, Values::U16),

@@ -1,6 +1,6 @@
-//! One-dimensional arrays of an HDF5 file without HDF5: whoever opened the
-//! file says where the chunks lie and how they are encoded, and they are read
-//! and decoded here, on all cores and without a global lock.
+//! Reads one-dimensional arrays of an HDF5 file without the HDF5 library. The
+//! caller, who has opened the file, tells where the chunks are and how they are
+//! encoded. We read and decode them on all cores, without HDF5's global lock.
 
 use std::fs::File;
 use std::ops::Range;
@@ -12,10 +12,10 @@ use rayon::prelude::*;
 
 use crate::{Error, Result, Values};
 
-/// Bytes that one read of an array without filters takes.
+/// Bytes per read of an array without filters.
 const STRETCH: usize = 4 << 20;
 
-/// A step of a chunk's encoding, in the order of writing.
+/// A filter of a chunk, in the order of writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
     Shuffle,
@@ -64,8 +64,8 @@ impl Number {
     }
 }
 
-/// Where a chunk lies: offset and size in the file, and a bit for each filter
-/// that was skipped.
+/// Position of a chunk: offset and size in the file, and one bit for each
+/// filter that was skipped.
 pub(crate) type Chunk = (u64, u64, u32);
 
 /// A one-dimensional array.
@@ -75,17 +75,17 @@ pub struct ChunkedArray {
     file: File,
     number: Number,
     len: usize,
-    /// Elements of a chunk.
+    /// Number of elements in a chunk.
     chunk: usize,
     filters: Vec<Filter>,
-    /// In order; none is missing.
+    /// In order, without gaps.
     chunks: Vec<Chunk>,
-    /// The chunk that the last reading ended in, decoded.
+    /// The last chunk of the previous read, decoded.
     last: Mutex<Option<(usize, Vec<u8>)>>,
 }
 
 impl ChunkedArray {
-    /// An array without chunks is one chunk.
+    /// Opens an array; without chunks, it counts as one chunk.
     pub fn open(
         path: &Path,
         number: Number,
@@ -129,8 +129,8 @@ impl ChunkedArray {
         self.len == 0
     }
 
-    /// Elements of a range, in the narrowest type of [`Values`] that holds
-    /// them all.
+    /// Elements of a range, in the narrowest type of [`Values`] that can hold
+    /// all of them.
     pub fn read(&self, range: Range<usize>) -> Result<Values> {
         if range.end > self.len || range.start > range.end {
             return Err(self.damaged(format!(
@@ -222,7 +222,7 @@ impl ChunkedArray {
         Ok(())
     }
 
-    /// Decodes a whole chunk; the last one is padded.
+    /// Decodes a whole chunk; the array's last chunk is padded.
     fn decode(&self, index: usize, tools: &mut Tools) -> Result<()> {
         let (offset, size, skipped) = self.chunks[index];
         let whole = self.chunk * self.number.width();
@@ -268,7 +268,7 @@ impl ChunkedArray {
     }
 }
 
-/// What decoding a chunk needs, to be used again for the next.
+/// Buffers and decoders that are reused from chunk to chunk.
 struct Tools {
     inflater: libdeflater::Decompressor,
     decoded: Vec<u8>,
@@ -285,7 +285,7 @@ impl Default for Tools {
     }
 }
 
-/// Byte planes back to numbers.
+/// Undoes the shuffle filter: from byte planes to numbers.
 fn unshuffle(planes: &[u8], out: &mut [u8], width: usize) {
     let count = planes.len() / width;
     for (byte, plane) in planes.chunks_exact(count.max(1)).enumerate().take(width) {
@@ -295,7 +295,7 @@ fn unshuffle(planes: &[u8], out: &mut [u8], width: usize) {
     }
 }
 
-/// The memory of numbers, to be written over with other such numbers.
+/// The memory of numbers as bytes, to be overwritten.
 fn bytes_of<T: arrow::datatypes::ArrowNativeType>(numbers: &mut [T]) -> &mut [u8] {
     let len = size_of_val(numbers);
     // SAFETY: native numbers have no padding, any bytes are such a number, and

@@ -1,4 +1,4 @@
-//! What conversions read: arrays of HDF5 files, and matrices stored by column.
+//! Input of conversions: arrays in HDF5 files, and matrices stored by column.
 
 mod csc_rows;
 mod hdf5;

@@ -1,4 +1,4 @@
-//! A loader: its sources, and the order in which their cells come.
+//! A loader: its sources, and the order of their cells.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::order::Order;
 use super::source::Source;
 use crate::{Error, Random, Result};
 
-/// Batches of some sources.
+/// A loader: batches from several sources.
 #[derive(Clone)]
 pub struct Loader {
     pub(super) inner: Arc<Inner>,
@@ -78,7 +78,7 @@ impl Loader {
         })
     }
 
-    /// Cells of an epoch of this rank.
+    /// Number of cells of this rank in an epoch.
     pub fn cells(&self) -> u64 {
         let (cells, batch) = (self.inner.order.len(), self.inner.batch as u64);
         if self.inner.drop_last {
@@ -88,12 +88,12 @@ impl Loader {
         }
     }
 
-    /// Batches of an epoch of this rank.
+    /// Number of batches of this rank in an epoch.
     pub fn batches(&self) -> u64 {
         self.cells().div_ceil(self.inner.batch as u64)
     }
 
-    /// Random numbers of one cell in one epoch.
+    /// The random numbers of one cell in one epoch.
     pub(super) fn random(&self, epoch: u64, batch: u64, row: usize) -> Random {
         let rank = self.inner.order.rank();
         Random::of(&[self.inner.seed, epoch, rank, batch, row as u64])

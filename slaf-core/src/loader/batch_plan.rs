@@ -1,31 +1,32 @@
-//! How a loader draws.
+//! The settings of a loader: batch size, shuffling, weights, ranks.
 
 use crate::Error;
 
-/// Which cells come, and in which order. Positions count the cells of the
-/// sources, one after the other.
+/// Which cells are delivered, and in which order. Positions count the cells of
+/// all sources, one source after the other.
 pub struct BatchPlan {
     pub batch: usize,
-    /// Cells of a batch that is shorter than the others are left out.
+    /// Whether an incomplete last batch is left out.
     pub drop_last: bool,
     pub seed: u64,
-    /// `false`: in stored order.
+    /// `false` for stored order.
     pub shuffle: bool,
-    /// Neighbouring cells that are read together.
+    /// Number of neighbouring cells that are read together.
     pub block: usize,
-    /// Cells that are shuffled among each other.
+    /// Number of cells that are shuffled together.
     pub buffer: usize,
-    /// How likely each position is drawn, with replacement; `None`: every cell
-    /// comes once.
+    /// The weight of each position, for sampling with replacement; `None` if
+    /// every cell is delivered once.
     pub weights: Option<Vec<f64>>,
-    /// Draws of an epoch with `weights`, of all ranks together.
+    /// Samples per epoch with `weights`, of all ranks together.
     pub draws: Option<u64>,
-    /// The stratum of each position, of which every batch holds its share.
+    /// The stratum of each position; every batch contains a proportional share
+    /// of each.
     pub strata: Option<Vec<u32>>,
-    /// Which process this is, of how many.
+    /// The number of this process, and how many there are.
     pub rank: u64,
     pub world: u64,
-    /// Batches that are made ahead.
+    /// Number of batches that are made ahead.
     pub ahead: usize,
 }
 

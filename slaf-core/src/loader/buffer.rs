@@ -1,4 +1,4 @@
-//! Cells that were read together, and the batches that are made of them.
+//! The buffer of cells that were read together, and the batches made from it.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,13 +10,13 @@ use crate::matrix::values::Value;
 use crate::tokens::{self, Cell};
 use crate::{Csr, Error, Result, Selection, ValueType, ValuesRef};
 
-/// The cells of a buffer, in the order they leave it.
+/// The cells of a buffer, in the order in which they leave it.
 pub(super) struct Buffer {
     epoch: u64,
     /// The number of its first batch in the epoch.
     first: u64,
     positions: Vec<u64>,
-    /// Of each source that has cells here, its rows.
+    /// For each source that has cells here, its rows.
     read: HashMap<usize, Read>,
     /// Where each position is.
     places: Vec<Place>,
@@ -82,7 +82,7 @@ impl Buffer {
         self.positions.len()
     }
 
-    /// The batch of some of its cells.
+    /// A batch of some of the buffer's cells.
     pub(super) fn batch(&self, loader: &Loader, span: Range<usize>) -> Result<Batch> {
         let places = &self.places[span.clone()];
         let index = self.first + (span.start / loader.inner.batch) as u64;
@@ -194,7 +194,7 @@ impl Buffer {
     }
 }
 
-/// The rows as they are stored: counts take half the room of floats.
+/// The rows in their stored type: counts take half the memory of floats.
 async fn rows_of(source: &Source, cells: &[u64]) -> Result<Csr> {
     let dataset = &source.dataset;
     let stored = dataset.expression.schema.field_with_name("value")?;

@@ -1,6 +1,6 @@
 //! Random batches of cells, epoch after epoch. Blocks of neighbouring cells are
-//! drawn from everywhere, read together into a buffer, and leave it in random
-//! order: close to a true shuffle, at the speed of reading large ranges.
+//! read from many places into a buffer, and leave the buffer in random order. This
+//! is close to a full shuffle, at the speed of reading large ranges.
 
 mod batch_loader;
 mod batch_plan;

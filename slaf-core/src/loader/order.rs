@@ -1,17 +1,17 @@
-//! Which cells an epoch delivers, and in which order. Everything follows from
-//! the seed, the epoch and the rank, so an epoch can be entered anywhere.
+//! Which cells an epoch delivers, and in which order. Everything follows from the
+//! seed, the epoch and the rank, so reading can start anywhere in an epoch.
 
 use std::ops::Range;
 
 use super::batch_plan::{BatchPlan, wrong};
 use crate::{Random, Result};
 
-/// The order of any epoch.
+/// The order of all epochs.
 pub(super) struct Order {
     plan: BatchPlan,
-    /// Positions.
+    /// Number of positions.
     n: u64,
-    /// Of the weights, in order.
+    /// Cumulative sums of the weights.
     cumulated: Option<Vec<f64>>,
 }
 
@@ -61,8 +61,9 @@ impl Order {
         self.plan.rank
     }
 
-    /// Cells of an epoch of this rank: ranks have the same number, so that none
-    /// waits for another; fewer than there are ranks stay over.
+    /// Number of cells of this rank in an epoch. All ranks have the same
+    /// number, so that none waits for another; up to one less than the number
+    /// of ranks are left out.
     pub(super) fn len(&self) -> u64 {
         let all = match &self.cumulated {
             Some(_) if self.n > 0 => self.plan.draws.unwrap_or(self.n),
@@ -75,7 +76,7 @@ impl Order {
         self.len().div_ceil(self.plan.buffer as u64)
     }
 
-    /// Batches of a full buffer.
+    /// Number of batches in a full buffer.
     pub(super) fn batches_of_buffer(&self) -> u64 {
         (self.plan.buffer / self.plan.batch) as u64
     }
@@ -122,14 +123,14 @@ pub(super) struct Epoch<'a> {
     order: &'a Order,
     number: u64,
     shift: u64,
-    /// In the order they come.
+    /// In the order of reading.
     blocks: Vec<u32>,
-    /// Cells before each of them.
+    /// Number of cells before each block.
     starts: Vec<u64>,
 }
 
 impl Epoch<'_> {
-    /// The positions that a buffer holds, in the order they leave it.
+    /// The positions in a buffer, in the order in which they leave it.
     pub(super) fn buffer(&self, buffer: u64) -> Vec<u64> {
         let Order {
             plan, cumulated, ..
@@ -159,7 +160,7 @@ impl Epoch<'_> {
         first.saturating_sub(shift)..(first + size - shift).min(self.order.n)
     }
 
-    /// Cells by their place among the blocks.
+    /// The cells at these places in the sequence of blocks.
     fn span(&self, places: Range<u64>) -> Vec<u64> {
         let mut cells = Vec::with_capacity((places.end - places.start) as usize);
         let mut at = self.starts.partition_point(|start| *start <= places.start) - 1;
@@ -175,8 +176,9 @@ impl Epoch<'_> {
         cells
     }
 
-    /// Draws blocks by their weight, and cells from each by theirs: each draw
-    /// is as likely as the cell's weight says, and blocks are read at once.
+    /// Draws blocks by their weight, and cells of each block by theirs. Each
+    /// draw has the probability of the cell's weight, and blocks are still read
+    /// as a whole.
     fn draw(&self, sums: &[f64], n: usize, random: &mut Random) -> Vec<u64> {
         let block = self.order.plan.block;
         let mut cells = Vec::with_capacity(n);
@@ -192,7 +194,7 @@ impl Epoch<'_> {
     }
 }
 
-/// Spreads each stratum evenly; within one, cells keep their order.
+/// Spreads each stratum evenly; within a stratum, cells keep their order.
 fn spread(positions: &[u64], strata: &[u32]) -> Vec<u64> {
     let mut sizes = std::collections::HashMap::new();
     for position in positions {

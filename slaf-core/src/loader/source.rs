@@ -1,41 +1,42 @@
-//! What a loader draws from, and what it makes of it.
+//! A source of a loader: a dataset and its cells, and the form in which they are
+//! delivered.
 
 use std::sync::Arc;
 
 use crate::tokens::{Tokenizer, Tokens};
 use crate::{Csr, Dataset, ValueType};
 
-/// A dataset, or a part of it, to draw cells from. It is read as it was opened,
-/// whatever is appended meanwhile.
+/// A dataset, or some of its cells, to sample from. It is read in the version
+/// that was opened, even if cells are appended.
 pub struct Source {
     pub dataset: Dataset,
     /// Ascending; `None` for all.
     pub cells: Option<Vec<u64>>,
-    /// What batches are made of.
+    /// The content of the batches.
     pub content: Content,
 }
 
-/// What batches hold of a source's cells.
+/// What batches contain of a source's cells.
 #[derive(Clone)]
 pub enum Content {
     Tokens(Arc<dyn Tokenizer>),
     /// Rows of a CSR matrix of `width` columns.
     Rows {
-        /// The column of each gene, -1 for genes that are left out; `None`
-        /// where they are the same.
+        /// The column of each gene, -1 for genes that are left out; `None` if
+        /// columns are genes.
         columns: Option<Arc<[i32]>>,
         width: usize,
         dtype: ValueType,
     },
 }
 
-/// Some cells.
+/// A batch of cells.
 #[derive(Debug)]
 pub struct Batch {
     pub epoch: u64,
-    /// Which of the epoch's batches.
+    /// The number of the batch in the epoch.
     pub index: u64,
-    /// Positions of its cells, and their numbers in their datasets.
+    /// Positions of its cells, and their integer ids in their datasets.
     pub positions: Vec<i64>,
     pub cells: Vec<i64>,
     pub content: BatchContent,

@@ -1,5 +1,5 @@
-//! The pipeline: one buffer is read while batches are made of the other, and a
-//! few batches wait for whoever trains on them.
+//! The pipeline of a loader: it fills one buffer while it makes batches from the
+//! other, and keeps a few batches ready for the training loop.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use super::source::Batch;
 use crate::{Error, Result, runtime};
 
 impl Loader {
-    /// The batches of `epochs` epochs from `epoch` on, without the first
-    /// `skipped` of the first.
+    /// The batches of `epochs` epochs, beginning with `epoch`, without the
+    /// first `skipped` batches of that one.
     pub fn start(&self, epoch: u64, skipped: u64, epochs: u64) -> Batches {
         Batches::start(self.clone(), epoch, skipped, epochs)
     }
 }
 
-/// Batches on their way. Dropping it ends all work.
+/// An iterator over batches. When it is dropped, all work stops.
 pub struct Batches {
     queue: mpsc::Receiver<Result<Batch>>,
     work: JoinHandle<()>,
@@ -34,8 +34,8 @@ impl Batches {
         Self { queue, work }
     }
 
-    /// The next batch; `None` after the last, and after an error. While it is
-    /// waited for, `interrupted` is asked as by [`runtime::wait`].
+    /// The next batch; `None` after the last, and after an error. While it
+    /// waits, it calls `interrupted` as [`runtime::wait`] does.
     pub fn next(&mut self, interrupted: impl FnMut() -> bool) -> Option<Result<Batch>> {
         match self.queue.try_recv() {
             Ok(batch) => Some(batch),
@@ -54,7 +54,7 @@ impl Drop for Batches {
     }
 }
 
-/// Work that ends when nobody wants its result any more.
+/// A task that is aborted when it is dropped.
 struct Working<T>(JoinHandle<Result<T>>);
 
 impl<T> Working<T> {

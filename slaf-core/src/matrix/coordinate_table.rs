@@ -1,6 +1,6 @@
-//! The tables that hold several matrices in coordinate form, a column each:
-//! `layers` (cells × genes), `cellsxcells` (obsp) and `genesxgenes` (varp).
-//! slafdb promises nothing about the order of their rows.
+//! The tables that hold several matrices in coordinate (COO) form, one column per
+//! matrix: `layers` (cells × genes), `cellsxcells` (obsp) and `genesxgenes` (varp).
+//! slafdb guarantees no order of their rows.
 
 /// The three coordinate tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +27,9 @@ impl CoordinateTable {
         }
     }
 
-    /// What stands where a matrix has no value and another of the table has:
-    /// nothing in `layers`, zero in the other two, as slafdb reads them.
+    /// The value at a position where this matrix has none but another matrix of
+    /// the table has one: NULL in `layers`, zero in the other two, as in
+    /// slafdb.
     pub(crate) fn absent(self) -> Option<f64> {
         match self {
             Self::Layers => None,

@@ -2,7 +2,7 @@
 
 use super::values::{Value, Values};
 
-/// A compressed sparse row matrix; the column indices of a row ascend.
+/// A compressed sparse row matrix; column indices ascend within a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Csr {
     pub shape: (usize, usize),
@@ -13,7 +13,7 @@ pub struct Csr {
 }
 
 impl Csr {
-    /// Of rows, columns and values in any order.
+    /// From rows, columns and values in any order.
     pub(crate) fn from_triplets<T: Value>(
         triplets: Vec<(i32, i32, T)>,
         shape: (usize, usize),

@@ -1,4 +1,4 @@
-//! Column indices and indptr in the two widths that callers have them in.
+//! Column indices and indptr, as 32-bit or 64-bit integers.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ impl Indices<'_> {
         }
     }
 
-    /// The first row whose indices do not ascend, and the place of the one that
-    /// is not above the one before it.
+    /// The first row whose indices do not ascend, and the place of the first
+    /// index that is not greater than the one before it.
     pub(crate) fn unordered(
         &self,
         rows: impl Iterator<Item = Range<usize>>,
@@ -50,8 +50,8 @@ impl Indices<'_> {
         None
     }
 
-    /// Gene numbers below `genes`, 16 bits wide if `narrow`, or the place of
-    /// one that is none.
+    /// Gene numbers below `genes`, 16 bits wide if `narrow`; or the place of an
+    /// index that is out of range.
     pub(crate) fn gene_ids(&self, genes: u64, narrow: bool) -> Result<ArrayRef, usize> {
         macro_rules! narrowed {
             ($indices:expr, $array:ident, $to:ty) => {{

@@ -1,5 +1,4 @@
-//! Sparse matrices in memory: their values, their rows, and what is asked of
-//! them.
+//! Sparse matrices in memory: their values and rows, and selections of them.
 
 mod coordinate_table;
 pub(crate) mod csr;

@@ -1,12 +1,13 @@
-//! Some rows of a CSR matrix on their way into a dataset.
+//! A block of rows of a CSR matrix, to be written to a dataset.
 
 use super::indices::Indices;
 use super::values::ValuesRef;
 use crate::{Error, Result};
 
-/// Some consecutive rows of a CSR matrix.
+/// A block of consecutive rows of a CSR matrix.
 pub struct RowBlock<'a> {
-    /// Length rows + 1; differences count, the first entry may be any.
+    /// Length rows + 1. Only differences matter, so the first entry can be any
+    /// number.
     pub indptr: &'a [i64],
     pub indices: Indices<'a>,
     pub data: ValuesRef<'a>,
@@ -17,7 +18,7 @@ impl RowBlock<'_> {
         self.indptr.len().saturating_sub(1)
     }
 
-    /// Whether the arrays fit each other.
+    /// Checks that the arrays fit together.
     pub(crate) fn check(&self) -> Result<()> {
         let (Some(first), Some(last)) = (self.indptr.first(), self.indptr.last()) else {
             return Err(Error::bad_matrix("an empty indptr".into()));

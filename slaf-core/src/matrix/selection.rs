@@ -1,12 +1,12 @@
-//! What was asked for on one axis, and the form it is read in: ascending runs
-//! of positions, each position once, so that every row is read at most once
-//! and in the order it is stored. The asked-for order is restored afterwards.
+//! A selection on one axis, and how it is read: as ascending runs of positions
+//! without repeats, so that every row is read at most once and in stored order. The
+//! requested order is restored afterwards.
 
 use std::ops::Range;
 
 use crate::{Error, Result};
 
-/// Positions on an axis, in the order asked for, repeats allowed.
+/// Positions on an axis, in the requested order; they can repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
     /// `start`, `start + step`, … (`len` of them). A whole axis is a range.
@@ -21,10 +21,10 @@ pub enum Selection {
 /// A selection ready to read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ReadOrder {
-    /// Ascending, disjoint, not adjacent.
+    /// Ascending, disjoint, and not adjacent.
     pub(crate) runs: Vec<Range<u64>>,
-    /// For each asked-for position, its place among the positions read. `None`
-    /// when they are the same.
+    /// For each requested position, its index among the positions that are
+    /// read. `None` if they are the same.
     pub(crate) order: Option<Vec<usize>>,
 }
 
@@ -60,7 +60,7 @@ impl Selection {
         })
     }
 
-    /// Refuses positions outside an axis of `len`.
+    /// Returns an error for positions outside an axis of length `len`.
     pub fn check(&self, axis: &'static str, len: u64) -> Result<()> {
         match self.iter().find(|index| *index >= len) {
             Some(index) => Err(Error::OutOfBounds { axis, index, len }),
@@ -101,8 +101,8 @@ impl Selection {
     }
 }
 
-/// Where a stored position goes in the output: its places, ascending. A
-/// position that was asked for twice has two.
+/// Where a stored position goes in the output: its output indices, ascending. A
+/// position that was requested twice has two.
 pub(crate) struct OutputPlaces {
     first: Vec<u32>,
     places: Vec<i32>,
@@ -127,7 +127,7 @@ impl OutputPlaces {
         Self { first, places }
     }
 
-    /// The places of a position that may lie outside the axis.
+    /// The output indices of a position, which can be outside the axis.
     pub(crate) fn get(&self, index: i64) -> Option<&[i32]> {
         let index = usize::try_from(index).ok()?;
         (index + 1 < self.first.len()).then(|| self.of(index))

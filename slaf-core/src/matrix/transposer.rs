@@ -1,6 +1,6 @@
-//! Rows of a sparse matrix in, its columns out, in bounded memory: each block
-//! is sorted by column and set aside in a file; then every column is collected
-//! from all blocks. Makes the gene-major copy of X, and rows of a CSC matrix.
+//! Transposes a sparse matrix in limited memory. Each block of rows is sorted by
+//! column and written to a file; then the parts of each column are collected from
+//! all blocks. It makes the gene-major copy of X, and the rows of a CSC matrix.
 
 use std::fs::File;
 use std::io::Write;
@@ -14,10 +14,10 @@ use arrow::datatypes::{ArrowNativeType, ToByteSlice};
 
 use crate::{Error, Result};
 
-/// Values that are collected at once.
+/// Values that are collected at a time.
 const COLLECTED: u64 = 1 << 20;
 
-/// A transposition under way. `T` is the type of the values.
+/// A running transposition. `T` is the type of the values.
 pub(crate) struct Transposer<T> {
     file: File,
     blocks: Vec<Block>,
@@ -27,28 +27,28 @@ pub(crate) struct Transposer<T> {
     _values: std::marker::PhantomData<T>,
 }
 
-/// A block that was set aside: where each column begins in it, then the rows,
-/// counted from its first, then the values.
+/// A block in the file: where each column begins in it, then the rows, counted
+/// from the block's first row, then the values.
 struct Block {
     offset: u64,
     len: usize,
     first_row: u32,
 }
 
-/// Consecutive columns: a CSR matrix of the transposed.
+/// Consecutive columns: a CSR matrix of the transpose.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Columns<T> {
     pub(crate) columns: Range<usize>,
-    /// Length `columns.len() + 1`, from 0.
+    /// Length `columns.len() + 1`; the first entry is 0.
     pub(crate) indptr: Vec<i64>,
-    /// Row numbers, in the order they came.
+    /// Row numbers, in the order of input.
     pub(crate) rows: Vec<u32>,
     pub(crate) values: Vec<T>,
 }
 
 impl<T: ArrowNativeType + ArrowNativeTypeOp> Transposer<T> {
-    /// Of a matrix with `columns` columns; blocks are set aside in `folder`,
-    /// in a file without a name.
+    /// For a matrix with `columns` columns. Blocks are written to an unnamed
+    /// file in `folder`.
     pub(crate) fn new(columns: usize, folder: &Path) -> Result<Self> {
         Ok(Self {
             file: tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, e))?,
@@ -59,7 +59,7 @@ impl<T: ArrowNativeType + ArrowNativeTypeOp> Transposer<T> {
         })
     }
 
-    /// A block: for each value its row, its column and itself. Rows ascend from
+    /// Adds a block: the row, column and value of each entry. Rows ascend from
     /// block to block.
     pub(crate) fn push<C: ArrowNativeType>(
         &mut self,
@@ -110,13 +110,13 @@ impl<T: ArrowNativeType + ArrowNativeTypeOp> Transposer<T> {
         Ok(())
     }
 
-    /// Values of each column.
+    /// Number of values in each column.
     pub(crate) fn counts(&self) -> &[u64] {
         &self.counts
     }
 
-    /// The next columns from `first` on, about [`COLLECTED`] values of them; or
-    /// none after the last.
+    /// The next columns, beginning with `first`, with about [`COLLECTED`]
+    /// values; `None` after the last.
     pub(crate) fn collect(&self, first: usize) -> Result<Option<Columns<T>>> {
         let all = self.counts.len();
         if first >= all {

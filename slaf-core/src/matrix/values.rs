@@ -1,4 +1,4 @@
-//! The values of a matrix in the dtype its reader wants.
+//! The values of a matrix in the dtype that the reader wants.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type,
 
 use crate::{Error, Result};
 
-/// The dtypes that matrices are handed out and written in.
+/// The dtypes in which matrices are read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueType {
     U16,
@@ -85,8 +85,8 @@ macro_rules! typed {
 }
 
 impl ValueType {
-    /// By numpy's name. Other numeric dtypes are read as the narrowest of
-    /// these that holds them all.
+    /// By numpy's name. Other numeric dtypes are read as the narrowest of these
+    /// that can hold all of their values.
     pub fn from_numpy(name: &str) -> Option<Self> {
         match name {
             "uint16" => Some(Self::U16),
@@ -166,7 +166,7 @@ impl Values {
     }
 }
 
-/// A numeric Rust type that matrix values come in.
+/// A numeric Rust type for matrix values.
 pub(crate) trait Value: ArrowNativeType + PartialOrd + Send {
     type Arrow: ArrowPrimitiveType<Native = Self>;
 
@@ -174,7 +174,7 @@ pub(crate) trait Value: ArrowNativeType + PartialOrd + Send {
 
     fn wrap(values: Vec<Self>) -> Values;
 
-    /// Appends values of any type as this one.
+    /// Appends values of any type, converted to this one.
     fn extend(values: &mut Vec<Self>, more: ValuesRef<'_>);
 }
 
@@ -212,8 +212,8 @@ value!(
     f64 => Float64Type, F64
 );
 
-/// A column's values in `T`'s dtype; the column's own buffer where it is so
-/// already.
+/// A column's values in `T`'s dtype. If the column has this dtype, its buffer
+/// is shared.
 pub(crate) fn column<T: Value>(array: &ArrayRef) -> Result<ScalarBuffer<T>> {
     let array = cast(array, &T::Arrow::DATA_TYPE)?;
     Ok(array.as_primitive::<T::Arrow>().values().clone())

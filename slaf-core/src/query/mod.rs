@@ -1,20 +1,22 @@
-//! SQL over datasets, through one front door. A statement passes
+//! SQL over datasets, with two executors behind one interface. A statement passes
+//! through these folders:
 //!
-//! | folder | |
+//! | folder | step |
 //! |---|---|
-//! | `language` | text → statement: parsed, names and values bound, written out |
-//! | `planning` | statement → plan: names, types, what is pushed down |
-//! | `polars` | plan → `LazyFrame`, if every node of it means the same there |
-//! | `datafusion` | plan → operators, of all others |
-//! | `run` | → answer; it chooses between the two, and explains |
+//! | `language` | text → statement: parsed, names and values bound, rewritten |
+//! | `planning` | statement → plan: names, types, pushdown |
+//! | `polars` | plan → `LazyFrame`, if every node has the same meaning there |
+//! | `datafusion` | plan → operators, for all other plans |
+//! | `run` | → answer; chooses the executor, and explains |
 //!
-//! on the ground of `request` (what a caller hands in and gets back), `catalog` (the
-//! tables that may be named), `dialect` (functions, arithmetic, NULLs) and `sources`
-//! (the rows that both executors begin with). `assist` completes and inspects.
+//! They all use `request` (what a caller passes and receives), `catalog` (the
+//! tables that can be named), `dialect` (functions, arithmetic, NULLs) and
+//! `sources` (the rows that both executors start from). `assist` completes and
+//! inspects.
 //!
-//! No engine sees the text. Meaning is DuckDB's where the two differ from it: `/`
-//! divides to a float, NULLs sort last, arithmetic on small integers does not wrap.
-//! A predicate turns into ranges of rows in `sources::expression`.
+//! No engine sees the text. Where engines differ, the meaning is DuckDB's: `/`
+//! divides to a float, NULLs sort last, arithmetic on small integers does not
+//! overflow. A predicate becomes ranges of rows in `sources::expression`.
 
 mod assist;
 mod catalog;

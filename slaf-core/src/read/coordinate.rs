@@ -1,4 +1,4 @@
-//! A matrix of `layers`, obsp or varp as CSR.
+//! Reads a matrix of `layers`, obsp or varp as CSR.
 
 use std::ops::Range;
 
@@ -86,7 +86,7 @@ impl Dataset {
     }
 }
 
-/// The ranges of `table` in which the rows `wanted` lie.
+/// The ranges of `table` that contain the rows `wanted`.
 async fn ranges_of(
     table: &Table,
     id: &str,

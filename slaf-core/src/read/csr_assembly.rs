@@ -1,16 +1,16 @@
-//! A CSR matrix is put together from the rows of `expression` as they come.
+//! Builds a CSR matrix from the rows of `expression` as they arrive.
 
 use crate::Csr;
 use crate::matrix::csr::sort_row;
 use crate::matrix::selection::OutputPlaces;
 use crate::matrix::values::Value;
 
-/// A CSR matrix under construction, fed with rows in stored order.
+/// A CSR matrix that is being built from rows in stored order.
 pub(super) struct CsrAssembly<T> {
-    /// Rows of each cell that will be fed.
+    /// The number of rows that each cell will get.
     lengths: Vec<usize>,
     columns: Option<OutputPlaces>,
-    /// The cell being fed, and how many of its rows are still to come.
+    /// The current cell, and how many of its rows are still missing.
     cell: usize,
     left: usize,
     indptr: Vec<i64>,
@@ -95,7 +95,7 @@ impl<T: Value> CsrAssembly<T> {
     }
 }
 
-/// Rows of a CSR matrix in another order, with repeats.
+/// Rows of a CSR matrix in another order; they can repeat.
 fn gather<T: Copy>(
     order: &[usize],
     indptr: &[i64],

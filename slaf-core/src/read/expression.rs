@@ -1,6 +1,6 @@
-//! A selection of the expression matrix as CSR. `cell_start_index` is the
-//! indptr of the whole matrix, so a selection of cells is a handful of row
-//! ranges; `cell_integer_id` is never read.
+//! Reads a selection of the expression matrix as CSR. `cell_start_index` is the
+//! indptr of the whole matrix, so a selection of cells is a few row ranges, and the
+//! column `cell_integer_id` is never read.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::table::row_ranges::read_rows;
 use crate::{Csr, Dataset, Result, Selection, ValueType};
 
 impl Dataset {
-    /// The counts of `cells` × `genes`, in the order asked for, as `dtype`.
+    /// The counts of `cells` × `genes`, in the requested order, as `dtype`.
     pub async fn csr(&self, cells: &Selection, genes: &Selection, dtype: ValueType) -> Result<Csr> {
         let (n_cells, n_genes) = self.shape();
         cells.check("cell", n_cells)?;

@@ -1,4 +1,5 @@
-//! A selection of a few genes from the gene-major copy of the expression matrix.
+//! Reads a selection of a few genes from the gene-major copy of the expression
+//! matrix.
 
 use std::ops::Range;
 
@@ -11,8 +12,8 @@ use crate::table::row_ranges::{RANGE_COST, read_rows};
 use crate::{Csr, Dataset, Result, Selection, Table};
 
 impl Dataset {
-    /// `cells` × `genes` from the gene-major copy, if there is one and it has far fewer
-    /// rows to read than `by_cell`.
+    /// `cells` × `genes` from the gene-major copy, if it exists and has far
+    /// fewer rows to read than `by_cell`.
     pub(super) async fn csr_by_gene<T: Value>(
         &self,
         cells: &Selection,
@@ -58,7 +59,7 @@ impl Dataset {
     }
 }
 
-/// Rows of the gene-major copy on their way into a matrix.
+/// Adds rows of the gene-major copy to a matrix.
 struct GeneRows<'a, T, N> {
     table: &'a Table,
     cells: Option<OutputPlaces>,
@@ -67,7 +68,7 @@ struct GeneRows<'a, T, N> {
     triplets: Vec<(i32, i32, T)>,
     /// The genes whose rows come next.
     next: N,
-    /// The gene whose rows come, how many of them are left, and the last cell.
+    /// The current gene, how many of its rows are left, and the last cell.
     gene: usize,
     left: u64,
     cell: u32,

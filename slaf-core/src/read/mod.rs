@@ -1,4 +1,4 @@
-//! Matrices of an open dataset in memory, as CSR.
+//! Reads matrices of an open dataset into memory, as CSR.
 
 mod coordinate;
 mod csr_assembly;

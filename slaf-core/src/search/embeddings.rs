@@ -8,8 +8,8 @@ use super::question::{Neighbours, Question};
 use crate::{Dataset, Error, Result, Table, nearest};
 
 impl Dataset {
-    /// The nearest rows of a column of vectors, exactly. The column is kept for
-    /// the next question.
+    /// The exact nearest rows in a column of vectors. The column is kept for
+    /// the next search.
     pub async fn nearest(
         &self,
         table: &str,

@@ -1,19 +1,20 @@
-//! Every vector is looked at: ranked in 32 bits with SIMD on all threads, and
-//! the few best measured again in 64, which decides.
+//! Exact search. Every vector is compared: all threads rank them in 32 bits with
+//! SIMD, and the best few are measured again in 64 bits, which decides their order.
 
 use rayon::prelude::*;
 
 use super::question::{Neighbours, Question};
 use crate::Result;
 
-/// Vectors that a thread takes at once: they stay in its cache for all queries.
+/// Vectors that a thread processes at a time: they stay in its cache for all
+/// queries.
 const CHUNK: usize = 1024;
 
-/// The nearest of `vectors`, `width` numbers each and row-major.
+/// The nearest of `vectors`, which have `width` numbers each, row-major.
 ///
 /// # Errors
 ///
-/// The queries are of another length or not finite, or `k` is 0.
+/// The queries have another length or are not finite, or `k` is 0.
 pub fn exact(vectors: &[f32], width: usize, question: &Question) -> Result<Neighbours> {
     question.check(width, vectors.len() / width.max(1))?;
     let k = question.k;
@@ -64,11 +65,11 @@ pub fn exact(vectors: &[f32], width: usize, question: &Question) -> Result<Neigh
     Ok(Neighbours { k, rows, distances })
 }
 
-/// The best rows so far, unordered until there are twice as many as are kept.
+/// The best rows so far, unsorted until there are twice as many as are kept.
 #[derive(Clone)]
 struct Best {
     kept: usize,
-    /// A rank that only better ones pass.
+    /// Only better ranks than this are added.
     bar: f32,
     found: Vec<(f32, usize)>,
 }

@@ -1,6 +1,6 @@
-//! The IVF index: vectors in partitions around centroids, of which a question
-//! visits the nearest. Lance keeps it with the table, and it belongs to the
-//! version of the dataset that it was published in.
+//! The IVF index. It divides vectors into partitions around centroids, and a query
+//! visits the nearest partitions. Lance stores it with the table; it belongs to the
+//! version of the dataset in which it was published.
 
 use arrow::array::{AsArray, Float32Array, RecordBatch};
 use arrow::compute::{cast, concat_batches};
@@ -15,18 +15,18 @@ use super::metric::Metric;
 use super::question::{Neighbours, Question};
 use crate::{Dataset, Result, Table};
 
-/// Questions that are asked at once.
+/// Searches that run at the same time.
 const AT_ONCE: usize = 8;
 
-/// What a dataset's configuration says of an index.
+/// The description of an index in a dataset's configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VectorIndex {
     pub metric: Metric,
     pub partitions: usize,
-    /// Partitions that a question visits, unless it says otherwise.
+    /// Partitions that a search visits by default.
     pub visited: usize,
-    /// The part of the 10 nearest that a question finds, measured when the
-    /// index was made.
+    /// The fraction of the 10 nearest rows that a search finds, measured when
+    /// the index was built.
     pub recall: f64,
 }
 
@@ -35,8 +35,7 @@ fn note_of<'a>(dataset: &'a Dataset, table: &str, column: &str) -> Option<&'a Va
     slaf.get("vectors")?.get(format!("{table}/{column}"))
 }
 
-/// The index of a column of vectors, if it has one that belongs to this
-/// version.
+/// The index of a column of vectors, if it belongs to this version.
 pub async fn vector_index(
     dataset: &Dataset,
     table: &str,
@@ -87,7 +86,7 @@ impl Dataset {
     }
 }
 
-/// Asks the index of `lance`, a version of `table`.
+/// Searches with the index of `lance`, a version of `table`.
 pub(crate) async fn ask(
     table: &Table,
     lance: &lance::Dataset,

@@ -1,9 +1,9 @@
-//! How far two vectors are apart.
+//! The distance between two vectors.
 
 use lance_linalg::distance::DistanceType;
 
-/// Euclidean distance, cosine distance (1 − cos), or the negative product, so
-/// that less is nearer.
+/// Euclidean distance, cosine distance (1 − cos), or the negative dot product,
+/// so that less is nearer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
     L2,
@@ -39,8 +39,8 @@ impl Metric {
         }
     }
 
-    /// The distance of two vectors of one length; NaN by cosine to a vector of
-    /// zeros.
+    /// The distance of two vectors of the same length. The cosine distance to a
+    /// vector of zeros is NaN.
     pub(crate) fn distance<T: Copy + Into<f64>>(self, a: &[T], b: &[T]) -> f64 {
         let (mut product, mut squares, mut length_a, mut length_b) = (0.0, 0.0, 0.0, 0.0);
         for (a, b) in a.iter().zip(b) {
@@ -57,7 +57,7 @@ impl Metric {
         }
     }
 
-    /// Numbers that ascend as the distances do, in 32 bits and with SIMD.
+    /// Numbers with the same order as the distances, in 32 bits and with SIMD.
     pub(super) fn rank(self, query: &[f32], vectors: &[f32], ranks: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -90,7 +90,7 @@ fn rank(metric: Metric, query: &[f32], vectors: &[f32], ranks: &mut [f32]) {
     }
 }
 
-/// Sums that are kept side by side, which fills two registers of AVX2.
+/// Partial sums that are computed side by side: they fill two AVX2 registers.
 const LANES: usize = 16;
 
 #[inline(always)]

@@ -1,5 +1,5 @@
-//! Nearest neighbours on embeddings of cells and genes: exact, or through an
-//! IVF index that Lance keeps beside the column.
+//! Nearest neighbours on embeddings of cells and genes: exact, or through an IVF
+//! index that Lance stores with the column.
 
 pub(crate) mod embeddings;
 mod exact;

@@ -1,35 +1,34 @@
-//! What is looked for among vectors, and what is found.
+//! The input and the result of a search among vectors.
 
 use arrow::buffer::BooleanBuffer;
 
 use super::metric::Metric;
 use crate::{Error, Result};
 
-/// What is looked for.
+/// A search.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// Row-major vectors.
+    /// The query vectors, row-major.
     pub queries: Vec<f32>,
     pub width: usize,
     pub k: usize,
     pub metric: Metric,
-    /// Rows that may be found; `None` for all.
+    /// Rows that can be found; `None` for all.
     pub among: Option<BooleanBuffer>,
 }
 
-/// Of each query, `k` rows from near to far.
+/// The `k` nearest rows of each query, nearest first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Neighbours {
     pub k: usize,
-    /// -1 where there are fewer than `k` rows, or no more at a known distance.
+    /// -1 if there are fewer than `k` rows with a known distance.
     pub rows: Vec<i64>,
-    /// Infinite where there is no row.
+    /// Infinite if there is no row.
     pub distances: Vec<f64>,
 }
 
 impl Question {
-    /// Whether it can be asked of vectors of `width` numbers, of which there
-    /// are `rows`.
+    /// Checks the search against a column of `rows` vectors of `width` numbers.
     pub(super) fn check(&self, width: usize, rows: usize) -> Result<()> {
         let wrong = |message: String| Err(Error::Engine { message });
         if self.width != width {

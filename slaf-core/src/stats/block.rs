@@ -1,11 +1,11 @@
-//! Blocks of rows, and work on them whatever type their values have.
+//! Blocks of rows, and computations on them for every dtype.
 
 use std::ops::Range;
 
 use crate::matrix::values::Value;
 use crate::{Error, Indices, Result, ValuesRef};
 
-/// Some rows of a CSR matrix (or columns of a CSC one), checked once.
+/// Some rows of a CSR matrix (or columns of a CSC matrix), validated once.
 #[derive(Debug, Clone, Copy)]
 pub struct Block<'a> {
     pub(super) indptr: Indices<'a>,
@@ -64,7 +64,7 @@ impl<'a> Block<'a> {
     }
 }
 
-/// Work on a block, whatever type its values have.
+/// A computation on a block, for every dtype.
 pub(super) trait Visit {
     type Output;
 
@@ -81,7 +81,8 @@ pub(super) fn visit<V: Visit>(block: &Block<'_>, work: V) -> V::Output {
     }
 }
 
-/// A list of numbers, one a row or a column, that does not fit its matrix.
+/// The error for a list of the wrong length: one number per row or column is
+/// needed.
 pub(super) fn wrong_length(what: &str, found: usize, expected: usize) -> Error {
     Error::BadMatrix {
         reason: format!("{found} {what} where {expected} belong"),

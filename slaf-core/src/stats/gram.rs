@@ -1,10 +1,11 @@
-//! XᵀX of a sparse matrix that passes by: what a covariance is made of.
+//! XᵀX of a sparse matrix that arrives in blocks; a covariance matrix is made from
+//! it.
 
 use super::block::{Block, Visit, visit, wrong_length};
 use crate::Result;
 use crate::matrix::values::Value;
 
-/// The upper triangle is summed; [`Gram::finish`] mirrors it.
+/// XᵀX. The upper triangle is summed; [`Gram::finish`] mirrors it.
 #[derive(Debug)]
 pub struct Gram {
     width: usize,
@@ -19,7 +20,7 @@ impl Gram {
         }
     }
 
-    /// Takes rows, whose columns ascend.
+    /// Adds rows, in which columns ascend.
     pub fn add(&mut self, block: &Block<'_>) -> Result<()> {
         if block.width != self.width {
             return Err(wrong_length("columns", block.width, self.width));

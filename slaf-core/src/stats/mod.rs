@@ -1,5 +1,5 @@
 //! Statistics and arithmetic over blocks of rows. A matrix of any size passes
-//! through block by block; what is kept is one number a row or a column.
+//! through block by block; only one number per row or column is kept.
 
 mod block;
 mod gram;

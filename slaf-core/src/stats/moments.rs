@@ -1,14 +1,14 @@
-//! Count, sum, mean, variance, least and greatest of columns (of each group of
-//! rows) and of rows. Absent values are zeros, and count.
+//! Count, sum, mean, variance, minimum and maximum of columns (in each group of
+//! rows) and of rows. Values that are not stored count as zeros.
 //!
-//! The squares are summed about the mean of each block and joined by Chan,
-//! Golub and LeVeque (1979): values far from zero lose no digits.
+//! Squares are summed about the mean of each block and combined as in Chan, Golub
+//! and LeVeque (1979), so that values far from zero lose no precision.
 
 use super::block::{Block, Visit, visit, wrong_length};
 use crate::Result;
 use crate::matrix::values::Value;
 
-/// Of the columns of a matrix, for each group of its rows.
+/// Moments of the columns of a matrix, for each group of its rows.
 #[derive(Debug)]
 pub struct Moments {
     width: usize,
@@ -22,12 +22,12 @@ pub struct Moments {
     max: Vec<f64>,
 }
 
-/// One entry a row, or one a group and column.
+/// One entry per row, or per group and column.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Summary {
     pub nonzero: Vec<u64>,
     pub total: Vec<f64>,
-    /// Squared deviations from the mean, summed.
+    /// Sum of squared deviations from the mean.
     pub squares: Vec<f64>,
     pub min: Vec<f64>,
     pub max: Vec<f64>,
@@ -47,7 +47,7 @@ impl Moments {
         }
     }
 
-    /// Takes rows; `groups` says which group each belongs to, -1 for none.
+    /// Adds rows; `groups` gives the group of each row, -1 for none.
     pub fn add(&mut self, block: &Block<'_>, groups: Option<&[i32]>) -> Result<()> {
         if block.width != self.width {
             return Err(wrong_length("columns", block.width, self.width));
@@ -85,8 +85,8 @@ impl Moments {
 }
 
 impl Summary {
-    /// Lets the zeros of entry `at`, which has `n` values in all, count among
-    /// the least and greatest.
+    /// Includes the zeros of entry `at`, which has `n` values in all, in
+    /// minimum and maximum.
     fn with_zeros(&mut self, at: usize, n: u64) {
         let zeros = self.nonzero[at] < n;
         for (extreme, other) in [
@@ -102,7 +102,7 @@ impl Summary {
     }
 }
 
-/// The lesser; a NaN, of which there is no more to say, wins as numpy's does.
+/// The minimum; NaN wins, as in numpy.
 fn lower(a: f64, b: f64) -> f64 {
     if b < a || b.is_nan() { b } else { a }
 }
@@ -171,7 +171,7 @@ impl Visit for Add<'_, '_> {
     }
 }
 
-/// The same of each row of a block.
+/// The moments of each row of a block.
 pub fn of_rows(block: &Block<'_>) -> Summary {
     visit(block, OfRows)
 }

@@ -1,5 +1,5 @@
-//! Rank sums of groups, column by column, as the Wilcoxon test needs them. A
-//! column's zeros tie in the middle and are never listed.
+//! Rank sums of groups, column by column, for the Wilcoxon test. The zeros of a
+//! column are tied, and are never listed.
 
 use std::thread;
 
@@ -9,14 +9,15 @@ use crate::matrix::values::Value;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct RankSums {
-    /// Column-major: the ranks (from 1, ties averaged) of each group, summed.
+    /// Column-major: the sum of the ranks of each group (from 1, ties
+    /// averaged).
     pub sums: Vec<f64>,
-    /// Of each column, the sum of t³ − t over its ties of t values.
+    /// For each column, the sum of t³ − t over its ties of t values.
     pub ties: Vec<f64>,
 }
 
-/// Of the columns of a CSC matrix; `groups` says which group each row belongs
-/// to, and rows of group -1 are left out.
+/// Rank sums of the columns of a CSC matrix. `groups` gives the group of each
+/// row; rows of group -1 are left out.
 pub fn rank_sums(columns: &Block<'_>, groups: &[i32], n_groups: usize) -> Result<RankSums> {
     if groups.len() != columns.width {
         return Err(wrong_length("groups", groups.len(), columns.width));

@@ -1,5 +1,5 @@
-//! What a lazy matrix does to its values once they are read. Every step maps
-//! zero to zero, so that a sparse matrix stays one.
+//! The steps of a lazy matrix, applied to values when they are read. Every step
+//! maps zero to zero, so a sparse matrix stays sparse.
 
 use std::marker::PhantomData;
 
@@ -9,24 +9,24 @@ use crate::{Result, ValueType, Values};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Times a number for each row of the block.
+    /// Multiply by one number per row of the block.
     Rows(Vec<f64>),
-    /// Times a number for each column.
+    /// Multiply by one number per column.
     Columns(Vec<f64>),
-    /// Divided by a number for each row of the block.
+    /// Divide by one number per row of the block.
     PerRow(Vec<f64>),
-    /// Divided by a number for each column.
+    /// Divide by one number per column.
     PerColumn(Vec<f64>),
     Times(f64),
-    /// To the power.
+    /// Raise to this power.
     Power(f64),
     Log1p,
     Expm1,
     Abs,
     Sign,
-    /// Not above this, nor below its negative.
+    /// Clip to this maximum and its negative.
     Clip(f64),
-    /// Not above the column's number.
+    /// Clip to one maximum per column.
     ClipColumns(Vec<f64>),
 }
 
@@ -75,8 +75,9 @@ impl Step {
     }
 }
 
-/// The values of `block` after `steps`, as float32 or float64. Each step's
-/// result is rounded to that, as if the matrix had been stored in between.
+/// The values of `block` after `steps`, as float32 or float64. The result of
+/// each step is rounded to that type, as if the matrix had been stored in
+/// between.
 pub fn apply(block: &Block<'_>, steps: &[Step], dtype: ValueType) -> Result<Values> {
     for step in steps {
         let (what, found, expected) = match step {
@@ -100,7 +101,7 @@ pub fn apply(block: &Block<'_>, steps: &[Step], dtype: ValueType) -> Result<Valu
 
 struct Apply<'a, O>(&'a [Step], PhantomData<O>);
 
-/// What values are rounded to.
+/// The type to which values are rounded.
 trait Rounded: Copy + Default {
     fn round(value: f64) -> Self;
 
@@ -131,8 +132,9 @@ impl Rounded for f32 {
     }
 }
 
-/// Counts below this are looked up once a row: a cell's few hundred distinct
-/// genes share a handful of counts, and a logarithm takes longer than a look.
+/// Counts below this are computed once per row and then looked up. A cell's few
+/// hundred genes share a handful of counts, and a logarithm takes longer than a
+/// lookup.
 const KNOWN: usize = 64;
 
 impl<O: Rounded> Visit for Apply<'_, O> {

@@ -1,13 +1,13 @@
-//! Addresses of datasets, and what the environment adds to them.
+//! Addresses of datasets, and the settings that the environment adds to them.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
 pub(super) const SCHEMES: [&str; 7] = ["file", "memory", "s3", "gs", "az", "abfss", "hf"];
 
-/// An address as Lance takes it. A local path stays as it is. Lance's own
-/// memory store forgets everything with its last handle; the one that it shares
-/// by name lives as long as the process.
+/// An address in Lance's form. A local path stays as it is. Lance's usual
+/// memory store loses its content with the last handle; the named one, used
+/// here, lasts as long as the process.
 pub(super) fn quoted(uri: &str) -> String {
     let Some((scheme, rest)) = uri.split_once("://") else {
         return uri.to_owned();
@@ -21,8 +21,7 @@ pub(super) fn quoted(uri: &str) -> String {
     format!("{scheme}://{}", parts.join("/"))
 }
 
-/// A local path that means the same from another working directory; `~` is the
-/// user's home.
+/// An absolute local path; `~` is the user's home.
 pub(super) fn absolute(uri: &str) -> String {
     if uri.contains("://") {
         return uri.to_owned();
@@ -38,8 +37,8 @@ pub(super) fn absolute(uri: &str) -> String {
     whole.to_string_lossy().into_owned()
 }
 
-/// A part of an address: a key of an object store may hold what an address
-/// uses for itself, such as `?`, `#` and `%`.
+/// Quotes a part of an address: a key of an object store can contain characters
+/// with a meaning in addresses, such as `?`, `#` and `%`.
 pub(super) fn quoted_part(part: &str) -> String {
     let mut quoted = String::with_capacity(part.len());
     for byte in part.bytes() {
@@ -52,14 +51,15 @@ pub(super) fn quoted_part(part: &str) -> String {
     quoted
 }
 
-/// Whether an address leads to a server.
+/// Whether an address points to a server.
 pub(super) fn is_remote(address: &str) -> bool {
     address
         .split_once("://")
         .is_some_and(|(scheme, _)| scheme != "shared-memory" && scheme != "file")
 }
 
-/// What our users' environments mean and the clients do not read themselves.
+/// Adds default options, and options from environment variables that the
+/// storage clients do not read themselves.
 pub(super) fn with_defaults(
     scheme: Option<&str>,
     mut options: HashMap<String, String>,

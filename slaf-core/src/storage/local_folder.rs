@@ -7,8 +7,8 @@ pub(super) fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// Removes a folder and what is in it, also what a task that is about to end
-/// puts there meanwhile.
+/// Removes a folder and its content, including files that a task adds while it
+/// ends.
 pub(crate) fn remove_folder(folder: &Path) -> io::Result<()> {
     let mut tries = 50;
     loop {

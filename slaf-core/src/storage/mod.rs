@@ -1,4 +1,4 @@
-//! Where datasets lie: folders, buckets, memory.
+//! Places where datasets are stored: folders, buckets, memory.
 
 mod address;
 mod local_folder;

@@ -1,6 +1,6 @@
-//! Where a dataset lies: a folder, a bucket's prefix, or memory. The one place
-//! that knows object stores; credentials come from the environment, as the
-//! cloud's own tools read them, or from `options`.
+//! The place of a dataset: a folder, a prefix in a bucket, or memory. Only this
+//! file uses object stores. Credentials come from the environment variables that
+//! the cloud's own tools use, or from `options`.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -22,9 +22,9 @@ use super::local_folder::{is_empty, remove_folder};
 use super::retry::Retry;
 use crate::{Error, Result, nearest};
 
-/// Of the index cache and of the metadata cache, each.
+/// Size of the index cache, and of the metadata cache.
 const CACHE_BYTES: usize = 256 << 20;
-/// Objects copied or removed at once.
+/// Objects that are copied or removed at the same time.
 const AT_ONCE: usize = 16;
 
 static REGISTRY: LazyLock<Arc<ObjectStoreRegistry>> = LazyLock::new(Arc::default);
@@ -33,9 +33,9 @@ static RETRY: LazyLock<Arc<Retry>> = LazyLock::new(|| Arc::new(Retry));
 /// A folder on some storage. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// For people.
+    /// As shown to people.
     uri: Arc<str>,
-    /// For Lance: quoted where an address has to be.
+    /// As passed to Lance: quoted where an address needs it.
     address: Arc<str>,
     store: Arc<ObjectStore>,
     path: Path,
@@ -83,12 +83,12 @@ impl Place {
         })
     }
 
-    /// As the user wrote it.
+    /// The address as the user wrote it.
     pub fn uri(&self) -> &str {
         &self.uri
     }
 
-    /// The folder `name` inside.
+    /// The folder `name` inside this one.
     pub fn join(&self, name: &str) -> Self {
         Self {
             uri: format!("{}/{name}", self.uri).into(),
@@ -98,8 +98,8 @@ impl Place {
         }
     }
 
-    /// The hidden folder beside this one in which it is prepared. Messages
-    /// name this one.
+    /// The hidden folder beside this one, in which it is prepared. Messages
+    /// show the name of this one.
     pub(crate) fn staging(&self) -> Result<Self> {
         let key = self.path.as_ref();
         let (above, name) = key.rsplit_once('/').unwrap_or(("", key));
@@ -123,14 +123,14 @@ impl Place {
         })
     }
 
-    /// The folder in the local file system, if it is there.
+    /// The folder in the local file system, if it exists.
     pub fn local(&self) -> Option<PathBuf> {
         self.store
             .is_local()
             .then(|| PathBuf::from(format!("/{}", self.path)))
     }
 
-    /// What Lance calls the table `name`.
+    /// Lance's address of the table `name`.
     pub(crate) fn table_uri(&self, name: &str) -> String {
         if self.address.contains("://") {
             format!("{}/{}", self.address, quoted_part(name))
@@ -164,7 +164,7 @@ impl Place {
         }
     }
 
-    /// Writes the file `name`, whole or not at all.
+    /// Writes the file `name`, completely or not at all.
     pub async fn put(&self, name: &str, content: impl Into<Bytes>) -> Result<()> {
         self.store
             .inner
@@ -174,7 +174,7 @@ impl Place {
         Ok(())
     }
 
-    /// Copies the file `name` to a local one.
+    /// Copies the file `name` to a local file.
     pub async fn download(&self, name: &str, to: &std::path::Path) -> Result<()> {
         let failed = |e: object_store::Error| self.missing(name, &e);
         let found = self.store.inner.get(&self.inside(name)).await;
@@ -186,13 +186,13 @@ impl Place {
         Ok(())
     }
 
-    /// Bytes of the file `name`.
+    /// Size of the file `name` in bytes.
     pub async fn size(&self, name: &str) -> Result<u64> {
         let found = self.store.inner.head(&self.inside(name)).await;
         Ok(found.map_err(|e| self.missing(name, &e))?.size)
     }
 
-    /// A range of the bytes of the file `name`.
+    /// A range of bytes of the file `name`.
     pub async fn read_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
         let read = self.store.inner.get_range(&self.inside(name), range).await;
         read.map_err(|e| self.missing(name, &e))
@@ -207,7 +207,7 @@ impl Place {
         }
     }
 
-    /// Copies a local file to the file `name`, whole or not at all.
+    /// Copies a local file to the file `name`, completely or not at all.
     pub async fn upload(&self, from: &std::path::Path, name: &str) -> Result<()> {
         let failed = |e: &dyn std::fmt::Display| Error::storage(&self.uri, e);
         let mut file = std::fs::File::open(from).map_err(|e| Error::io(from, e))?;
@@ -227,7 +227,7 @@ impl Place {
         Ok(())
     }
 
-    /// Writes the file `name` unless it exists. `false` if it does.
+    /// Writes the file `name` unless it exists; returns whether it did.
     pub(crate) async fn create(&self, name: &str, content: Vec<u8>) -> Result<bool> {
         let path = self.inside(name);
         match self.store.put_if_absent(&path, content.into()).await {
@@ -238,7 +238,7 @@ impl Place {
         }
     }
 
-    /// Every file inside by its path from here, with its size.
+    /// The relative path and size of every file inside.
     pub async fn files(&self) -> Result<Vec<(String, u64)>> {
         let mut found = vec![];
         let mut listing = self.store.inner.list(Some(&self.path));
@@ -269,9 +269,9 @@ impl Place {
         }
     }
 
-    /// Whether a dataset stands here, or a local file or folder that is not
-    /// empty. What a publication that was cut off has copied to an object store
-    /// is none.
+    /// Whether there is a dataset here, or a local file, or a folder that is
+    /// not empty. Objects that an interrupted publication left on an object
+    /// store do not count.
     pub async fn occupied(&self) -> Result<bool> {
         match self.local() {
             Some(folder) => Ok(folder.exists() && !is_empty(&folder)),
@@ -279,13 +279,13 @@ impl Place {
         }
     }
 
-    /// Whether it is a local folder with something in it that is no dataset.
+    /// Whether this is a local folder with content that is not a dataset.
     pub(crate) fn holds_other_files(&self) -> bool {
         let folder = self.local().filter(|folder| folder.is_dir());
         folder.is_some_and(|folder| !is_empty(&folder) && !folder.join("config.json").is_file())
     }
 
-    /// Whether anything is there.
+    /// Whether anything exists here.
     pub async fn exists(&self) -> Result<bool> {
         if let Some(folder) = self.local() {
             return Ok(folder.exists());
@@ -305,7 +305,7 @@ impl Place {
         }
     }
 
-    /// Removes the folder and what is in it.
+    /// Removes the folder and its content.
     pub(crate) async fn remove(&self) -> Result<()> {
         if let Some(folder) = self.local() {
             return remove_folder(&folder).map_err(|e| Error::io(folder, e));
@@ -321,10 +321,10 @@ impl Place {
             .await
     }
 
-    /// Puts this folder in the place of `target`, whose own files are removed.
-    /// On a file system that is one renaming. On an object store everything is
-    /// copied there, and its `config.json`, without which nothing opens, goes
-    /// first and comes last.
+    /// Moves this folder to `target`, whose own files are removed. On a file
+    /// system this is one rename. On an object store everything is copied;
+    /// `config.json`, without which nothing can be opened, is removed first and
+    /// written last.
     pub(crate) async fn replace(&self, target: &Self) -> Result<()> {
         if let (Some(from), Some(to)) = (self.local(), target.local()) {
             let old = from.with_extension("replaced");
@@ -374,7 +374,8 @@ impl Place {
     }
 }
 
-/// A key as it is: `Path::join` would quote what Lance does not.
+/// A key without quoting: `Path::join` would quote characters that Lance does
+/// not.
 fn raw(key: &str) -> Path {
     Path::parse(key).unwrap_or_else(|_| Path::from(key))
 }

@@ -1,6 +1,6 @@
-//! Asks once more where an object store's client gives up at once: it resumes
-//! the body of an object that breaks off, but not that of a listing or of a
-//! refusal.
+//! Retries requests that an object store's client does not retry itself. The client
+//! resumes the body of an object that breaks off, but not a listing or an error
+//! response.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use object_store::{
 const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Puts a [`Retrying`] store around another.
+/// Wraps a store in a [`Retrying`] store.
 #[derive(Debug)]
 pub(super) struct Retry;
 
@@ -40,7 +40,7 @@ impl WrappingObjectStore for Retry {
 #[derive(Debug, Clone)]
 struct Retrying(Arc<dyn ObjectStore>);
 
-/// Whether an answer broke off, so that the same question may be answered.
+/// Whether a response broke off, so that the request can be repeated.
 fn broke_off(error: &object_store::Error) -> bool {
     let object_store::Error::Generic { source, .. } = error else {
         return false;
@@ -65,7 +65,7 @@ fn broke_off(error: &object_store::Error) -> bool {
     false
 }
 
-/// The answer to a question, which is put again while it breaks off.
+/// Repeats a request while its response breaks off.
 macro_rules! again {
     ($ask:expr) => {{
         let mut attempt = 1;

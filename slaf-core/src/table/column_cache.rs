@@ -1,4 +1,4 @@
-//! Whole columns of a table in memory, kept for later questions.
+//! Whole columns of a table, kept in memory for later queries.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};

@@ -1,4 +1,4 @@
-//! A Lance table: its columns and rows, and what may be wrong with it.
+//! A Lance table: its columns and rows, and checks of them.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,7 +1,6 @@
-//! A Lance table as a Polars `LazyFrame`. The optimizer's projection, and what
-//! Lance understands of its predicate, are read by Lance; the whole predicate
-//! is applied again to the few rows that come back, so that Polars' meaning
-//! decides.
+//! A Lance table as a Polars `LazyFrame`. Lance applies the projection, and as much
+//! of the predicate as it understands. Polars then applies the whole predicate to
+//! the rows that come back, so that its meaning decides.
 
 use std::any::Any;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Ranges of rows of a table, read in the order they are stored: fragments are
-//! opened one after the other, and decoded on all threads.
+//! Reads ranges of rows of a table in stored order: one fragment after the other,
+//! decoded on all threads.
 
 use std::collections::VecDeque;
 use std::ops::Range;

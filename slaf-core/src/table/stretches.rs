@@ -1,6 +1,5 @@
-//! Where the rows of each row id lie in a coordinate table. Its row ids ascend in
-//! a few stretches: one as it was written, one more for every time that matrices
-//! were added.
+//! Row offsets in a coordinate table. Its row ids ascend in a few stretches: one
+//! from the first write, and one more for each later write.
 
 use std::ops::Range;
 

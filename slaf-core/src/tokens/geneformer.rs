@@ -1,16 +1,17 @@
 //! Geneformer's rank value encoding (Theodoris et al., Nature 2023, and
-//! `TranscriptomeTokenizer` of its code): counts over the cell's total times
-//! 10,000, over the gene's median in the corpus; genes from high to low.
+//! `TranscriptomeTokenizer` in its code): counts are divided by the cell's total,
+//! times 10,000, divided by the gene's median in the corpus; then genes are sorted
+//! from high to low.
 
 use std::sync::Arc;
 
 use super::tokenizer::{Cell, Layout, Row, Tokenizer, counts};
 use crate::{Error, Random, Result};
 
-/// What a cell's counts are scaled to.
+/// The total to which a cell's counts are scaled.
 pub(super) const TARGET: f64 = 10_000.0;
 
-/// The tokens that frame a cell (V2).
+/// The tokens before and after a cell (V2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Specials {
     pub cls: i64,
@@ -20,8 +21,8 @@ pub struct Specials {
 /// The tokenizer of one dataset.
 #[derive(Debug, Clone)]
 pub struct Geneformer {
-    /// Of each gene of the dataset, the place of its token; `None` where the
-    /// vocabulary lacks it. Genes of one token are summed.
+    /// The place of each gene's token; `None` if the vocabulary does not have
+    /// the gene. Genes with the same token are summed.
     places: Vec<Option<u32>>,
     tokens: Vec<i64>,
     medians: Vec<f64>,
@@ -33,9 +34,9 @@ pub struct Geneformer {
 }
 
 impl Geneformer {
-    /// `genes` are the token and the corpus median of each gene of the
-    /// dataset. `width` counts the specials. `totals` are the cells' counts,
-    /// where they are not the sums of what is stored.
+    /// `genes` are the token and the corpus median of each gene of the dataset.
+    /// `width` includes the special tokens. `totals` are the totals of the
+    /// cells, if they are not the sums of the stored values.
     ///
     /// # Errors
     ///
@@ -88,8 +89,7 @@ impl Geneformer {
         })
     }
 
-    /// The places of a cell's genes, from high to low, as many as there is room
-    /// for.
+    /// The places of a cell's genes, from high to low, as many as fit.
     fn ranked(&self, counts: &[(i32, f64)], total: f64) -> Vec<u32> {
         let placed = counts
             .iter()
@@ -177,7 +177,7 @@ impl Tokenizer for Geneformer {
     }
 }
 
-/// The counts of each place, summed.
+/// The sum of the counts of each place.
 fn merged(mut placed: Vec<(u32, f64)>) -> Vec<(u32, f64)> {
     placed.sort_by_key(|(place, _)| *place);
     placed.dedup_by(|next, kept| {

@@ -1,6 +1,5 @@
-//! Geneformer's normalisation factors, of a dataset that has to be its own
-//! corpus: each gene's median of the counts that are not zero, scaled to the
-//! cell's total.
+//! Geneformer's normalisation factors for a dataset that is its own corpus: the
+//! median of each gene's nonzero counts, scaled to the cell's total.
 
 use arrow::array::AsArray;
 use arrow::datatypes::UInt32Type;
@@ -10,18 +9,18 @@ use crate::matrix::values::column;
 use crate::table::row_ranges::read_rows;
 use crate::{Companions, Dataset, Error, Random, Result, Selection, ValueType, Values};
 
-/// Values that are looked at, about, where there is no gene-major copy.
+/// Approximate number of values to sample if there is no gene-major copy.
 const SAMPLE: u64 = 1 << 24;
 
-/// Medians by gene; NaN for genes that no cell has.
+/// Medians by gene; NaN for genes that no cell expresses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Medians {
     pub of_genes: Vec<f64>,
-    /// How many cells they are of: all, or a random sample.
+    /// The number of cells used: all, or a random sample.
     pub cells: u64,
 }
 
-/// The medians of `dataset`: exact from its gene-major copy, and else those of
+/// The medians of `dataset`: exact if it has a gene-major copy, otherwise from
 /// a random sample of about 16 million values.
 pub async fn medians(dataset: &Dataset) -> Result<Medians> {
     if let Some(companions) = dataset.companions().await?
@@ -123,7 +122,7 @@ async fn by_sample(dataset: &Dataset) -> Result<Medians> {
     })
 }
 
-/// numpy's median; NaN of nothing.
+/// numpy's median; NaN if there are no values.
 fn median(values: &mut Vec<f64>) -> f64 {
     let n = values.len();
     if n == 0 {

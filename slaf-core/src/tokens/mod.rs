@@ -1,6 +1,6 @@
-//! A cell as a foundation model reads it: a row of token ids. The rules are
-//! those of the models' own tokenizers, down to the order of the arithmetic;
-//! what they leave undefined (which of two equal genes comes first) is defined.
+//! Cells as foundation models read them: rows of token ids. The rules are those of
+//! the models' own tokenizers, including the order of the arithmetic. Where they
+//! leave something open, such as the order of equal genes, we define it.
 
 mod geneformer;
 mod medians;

@@ -1,48 +1,49 @@
-//! scGPT's input (Cui et al., Nature Methods 2024, and `preprocess.binning`,
-//! `DataCollator` of its code): the genes that have a value in any order, each
-//! with the quantile bin of its value among the cell's values.
+//! scGPT's input (Cui et al., Nature Methods 2024, and `preprocess.binning` and
+//! `DataCollator` in its code): the genes that have a value, in any order, each
+//! with the quantile bin of its value within the cell.
 
 use super::tokenizer::{Cell, Layout, Row, Tokenizer, counts};
 use crate::{Error, Random, Result};
 
-/// Which values the model has to guess.
+/// Which values are masked, for the model to predict.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mask {
-    /// Of a cell's values; rounded down to whole ones.
+    /// Fraction of a cell's values, rounded down to a whole number.
     pub ratio: f64,
-    /// What stands in their place.
+    /// The value that replaces them.
     pub value: f32,
 }
 
 /// The tokenizer of one dataset.
 #[derive(Debug, Clone)]
 pub struct Scgpt {
-    /// The token of each gene of the dataset; `None` where the vocabulary lacks
-    /// it.
+    /// The token of each gene of the dataset; `None` if the vocabulary does not
+    /// have it.
     pub tokens: Vec<Option<i64>>,
     pub cls: i64,
     pub pad: i64,
     pub pad_value: f32,
-    /// Bins of values, the one of zeros among them.
+    /// Number of bins, including the bin of zeros.
     pub bins: usize,
-    /// Whether a value that is several edges at once may fall on either side of
-    /// them, as in the original; else it falls into the highest bin.
+    /// Whether a value that equals several bin edges is assigned to one of
+    /// their bins at random, as in the original; otherwise it gets the highest
+    /// bin.
     pub spread: bool,
-    /// Tokens of a row, `<cls>` included.
+    /// Tokens per row, including `<cls>`.
     pub width: usize,
-    /// Whether a cell with too many genes shows a random part of them, as in
-    /// the original; else the first ones.
+    /// Whether a cell with too many genes is sampled at random, as in the
+    /// original; otherwise its first genes are used.
     pub sample: bool,
     pub mask: Option<Mask>,
 }
 
 impl Scgpt {
-    /// Refuses what makes no sense.
+    /// Validates the settings.
     ///
     /// # Errors
     ///
-    /// There are fewer than 3 bins, no room for a gene, or a mask of more than
-    /// everything.
+    /// There are fewer than 3 bins, there is no room for a gene, or the mask
+    /// ratio is above 1.
     pub fn check(self) -> Result<Self> {
         let wrong = |message: String| Err(Error::Engine { message });
         if self.bins < 3 {
@@ -63,7 +64,7 @@ impl Scgpt {
         }
     }
 
-    /// Replaces values by their bins, 1 and up.
+    /// Replaces values by their bins, from 1.
     fn bin(&self, genes: &mut [(i64, f64)], random: &mut Random) {
         let mut sorted: Vec<f64> = genes.iter().map(|(_, value)| *value).collect();
         sorted.sort_unstable_by(f64::total_cmp);
@@ -139,7 +140,7 @@ impl Tokenizer for Scgpt {
     }
 }
 
-/// `numpy.quantile(sorted, numpy.linspace(0, 1, n))`, with the same roundings.
+/// `numpy.quantile(sorted, numpy.linspace(0, 1, n))`, with the same rounding.
 fn quantiles(sorted: &[f64], n: usize) -> Vec<f64> {
     let step = 1.0 / (n - 1) as f64;
     let last = sorted.len() - 1;

@@ -1,6 +1,6 @@
-//! What slafdb 0.5.2 hands out under the models' names, for code that was
-//! trained on it: a token is the gene's number plus 4, genes come in stored
-//! order, and of a cell that is too long the last genes are lost.
+//! The tokens that slafdb 0.5.2 makes under the models' names, for models trained
+//! on them: a token is the gene's number plus 4, genes come in stored order, and if
+//! a cell is too long, its last genes are dropped.
 
 use super::tokenizer::{Cell, Layout, Row, Tokenizer};
 use crate::{Random, Result, ValuesRef};
@@ -8,14 +8,14 @@ use crate::{Random, Result, ValuesRef};
 const CLS: i64 = 1;
 const SEP: i64 = 2;
 const FIRST_GENE: i64 = 4;
-/// Bins of values that are no integers.
+/// Number of bins for values that are not integers.
 const BINS: usize = 10;
 
 /// slafdb's tokenizers.
 #[derive(Debug, Clone, Copy)]
 pub struct Slafdb {
     pub max_genes: usize,
-    /// Of its scGPT tokenizer, where the tokens of values begin; `None` for its
+    /// The first token of values, for its scGPT tokenizer; `None` for its
     /// Geneformer tokenizer.
     pub values_from: Option<i64>,
 }

@@ -1,12 +1,12 @@
-//! What a tokenizer is, and cells tokenized by one.
+//! The trait of tokenizers, and the tokens of a batch of cells.
 
 use crate::matrix::values::Value;
 use crate::{Error, Random, Result, ValuesRef};
 
-/// What a tokenizer is told of a cell.
+/// The cell that a tokenizer receives.
 #[derive(Debug, Clone, Copy)]
 pub struct Cell<'a> {
-    /// Its number in its dataset.
+    /// Its integer id in its dataset.
     pub id: u64,
     /// The genes that have a value, ascending.
     pub genes: &'a [i32],
@@ -19,29 +19,29 @@ pub struct Row<'a> {
     pub ids: &'a mut [i64],
     /// Empty for tokenizers without values.
     pub values: &'a mut [f32],
-    /// The values as the model gets them, some hidden; empty without masking.
+    /// The values with some of them masked; empty without masking.
     pub masked: &'a mut [f32],
 }
 
-/// How cells become tokens. Implement it to plug in a model of your own.
+/// Turns cells into tokens. Implement it for your own model.
 pub trait Tokenizer: Send + Sync {
     /// The shape and the padding of the rows.
     fn layout(&self) -> Layout;
 
-    /// Writes a cell, and says how many tokens it has. `random` belongs to this
-    /// cell of this epoch.
+    /// Writes a cell and returns its number of tokens. `random` depends only on
+    /// the seed, the epoch and the cell.
     fn encode(&self, cell: &Cell<'_>, random: &mut Random, row: Row<'_>) -> Result<usize>;
 }
 
-/// What the rows of a batch have in common.
+/// The layout of all rows of a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Layout {
-    /// Tokens of a row.
+    /// Tokens per row.
     pub width: usize,
     pub pad: i64,
-    /// What pads the values; `None` for tokenizers without.
+    /// The padding of values; `None` for tokenizers without values.
     pub pad_value: Option<f32>,
-    /// Whether the values come a second time with some of them hidden.
+    /// Whether there is a second copy of the values with some of them masked.
     pub masks: bool,
 }
 
@@ -50,14 +50,14 @@ pub struct Layout {
 pub struct Tokens {
     pub width: usize,
     pub ids: Vec<i64>,
-    /// Whether there is a token, rather than padding.
+    /// Whether the position holds a token, not padding.
     pub mask: Vec<bool>,
     pub values: Option<Vec<f32>>,
     pub masked: Option<Vec<f32>>,
 }
 
 impl Tokens {
-    /// Appends rows of the same kind; `None` if they are of another.
+    /// Appends rows of the same layout; `None` if they differ.
     pub(crate) fn extend(&mut self, other: Self) -> Option<()> {
         fn both(here: &mut Option<Vec<f32>>, there: Option<Vec<f32>>) -> Option<()> {
             match (here, there) {
@@ -111,9 +111,9 @@ fn row_of<'a>(array: &'a mut Option<Vec<f32>>, here: &std::ops::Range<usize>) ->
     }
 }
 
-/// The counts of a cell that are not zero, with their genes.
+/// The nonzero counts of a cell, with their genes.
 ///
-/// Fails with [`Error::NotACount`] on a negative value, an infinite one and
+/// Fails with [`Error::NotACount`] on a negative value, an infinite value, and
 /// NaN.
 pub(super) fn counts(cell: &Cell<'_>) -> Result<Vec<(i32, f64)>> {
     let mut values = Vec::with_capacity(cell.values.len());

@@ -36,8 +36,8 @@ pub struct Vacuumed {
     pub bytes: u64,
 }
 
-/// Removes all versions but the newest `keep` (at least one), and whatever
-/// died writers left behind.
+/// Removes all versions except the newest `keep` (at least one), and everything
+/// that killed writers left.
 pub async fn vacuum(place: &Place, keep: usize) -> Result<Vacuumed> {
     let before: u64 = size(place).await?;
     let history = history(place).await?;

@@ -1,5 +1,4 @@
-//! What is done to a dataset that stands: its history, checks, repairs and
-//! indices.
+//! Maintenance of a dataset: its history, checks, repairs and indices.
 
 mod history;
 mod rebuild;

@@ -1,4 +1,4 @@
-//! Versions of a dataset in which what is derived from X is right again.
+//! New versions of a dataset in which everything derived from X is made again.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::write::lance_rows::write_stream;
 use crate::write::numbered_rows::NumberedRows;
 use crate::{Dataset, Progress, Result, ValueType, WritePlan};
 
-/// Makes the companions of `dataset` anew.
+/// Makes the companion tables of `dataset` again.
 pub async fn index(dataset: &Dataset, by_gene: bool, progress: &Progress) -> Result<Manifest> {
     let plan = WritePlan {
         shape: dataset.shape(),
@@ -42,8 +42,8 @@ pub async fn index(dataset: &Dataset, by_gene: bool, progress: &Progress) -> Res
     .await
 }
 
-/// Writes the right `cell_start_index`, ids and statistics. `None` if they are
-/// right already.
+/// Writes the correct `cell_start_index`, ids and statistics. `None` if they
+/// are already correct.
 pub async fn repair(dataset: &Dataset) -> Result<Option<Manifest>> {
     let counted = dataset.config.value_count();
     let miscounted = counted.is_some_and(|n| n != dataset.expression.rows);

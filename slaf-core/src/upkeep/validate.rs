@@ -1,4 +1,4 @@
-//! Reads a whole dataset and compares everything that is stored twice.
+//! Checks a dataset: reads all of it and compares everything that is stored twice.
 
 use std::collections::HashSet;
 
@@ -11,15 +11,15 @@ use crate::matrix::values::column;
 use crate::write::expression_stats::ExpressionStats;
 use crate::{Companions, Dataset, Error, Result, Table, ValueType};
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     pub what: &'static str,
-    /// What is wrong with it, if anything.
+    /// The problem, if there is one.
     pub problem: Option<String>,
 }
 
-/// Looks at everything. Fails only where a table cannot be read at all.
+/// Checks everything. Fails only if a table cannot be read at all.
 pub async fn validate(dataset: &Dataset) -> Result<Vec<Check>> {
     let (n_cells, n_genes) = dataset.shape();
     let mut checks = vec![];
@@ -95,7 +95,7 @@ async fn unique(table: &Table, name: &str) -> Result<Option<String>> {
     Ok(twice.map(|id| format!("`{id}` is there twice")))
 }
 
-/// A gene that a cell names more than once.
+/// Finds a gene that occurs more than once in a cell.
 async fn twice(expression: &Table) -> Result<Option<String>> {
     let unreadable = |e: lance::Error| expression.unreadable(&e);
     let mut scanner = expression.lance.scan();
@@ -122,7 +122,7 @@ async fn twice(expression: &Table) -> Result<Option<String>> {
     Ok(repeated(cell, &mut genes))
 }
 
-/// Empties `genes`, those that a cell names.
+/// Checks the `genes` of a cell for repeats, and empties the list.
 fn repeated(cell: i64, genes: &mut Vec<i64>) -> Option<String> {
     if genes.windows(2).any(|pair| pair[0] >= pair[1]) {
         genes.sort_unstable();
@@ -225,7 +225,7 @@ async fn stale_copy(companions: &Companions, stats: &ExpressionStats) -> Result<
     Ok(None)
 }
 
-/// Sums of the same numbers in another order.
+/// Whether two sums of the same numbers, in different order, agree.
 fn near(a: f64, b: f64) -> bool {
     a == b || (a - b).abs() <= 1e-9 * a.abs().max(b.abs()) || (a.is_nan() && b.is_nan())
 }

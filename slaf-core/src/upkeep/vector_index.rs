@@ -1,4 +1,4 @@
-//! Makes an IVF index of a column of vectors.
+//! Builds an IVF index for a column of vectors.
 
 use arrow::array::AsArray;
 use arrow::datatypes::Float32Type;
@@ -14,12 +14,12 @@ use crate::search::ivf_index::{ask, name_of};
 use crate::search::{Metric, Question, VectorIndex};
 use crate::{Dataset, Error, Random, Result, Revision, Selection};
 
-/// Queries that the recall is measured with, and neighbours of each.
+/// Number of queries for measuring the recall, and of neighbours of each.
 const SAMPLE: usize = 200;
 const SAMPLE_K: usize = 10;
 
-/// Makes an IVF index of a column of vectors, publishes it as a new version of
-/// the dataset, and measures how much of the exact answers it finds.
+/// Builds an IVF index of a column of vectors, publishes it as a new version of
+/// the dataset, and measures its recall.
 pub async fn index_vectors(
     dataset: &Dataset,
     table: &str,
@@ -69,7 +69,7 @@ pub async fn index_vectors(
     Ok((manifest, made))
 }
 
-/// The part of the exact neighbours of some rows that the index finds.
+/// The fraction of the exact neighbours of some rows that the index finds.
 async fn recall(
     dataset: &Dataset,
     table: &str,

@@ -1,4 +1,4 @@
-//! How a writer begins: a new dataset, or more cells for one that stands.
+//! Starts a writer: for a new dataset, or for more cells of an existing one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::writer::Writer;
 use crate::{Dataset, Error, Place, Result, Table, ValueType};
 
 impl Writer {
-    /// Begins a dataset at `target`.
+    /// Starts a dataset at `target`.
     pub async fn create(target: Place, plan: WritePlan) -> Result<Self> {
         check_target(&target, &plan).await?;
         let place = target.staging()?;
@@ -69,8 +69,8 @@ impl Writer {
         })
     }
 
-    /// Begins a new version of `dataset` with more cells: `shape` is that of
-    /// the whole. Genes that are new come after the old ones.
+    /// Starts a new version of `dataset` with more cells; `shape` is the shape
+    /// with them. New genes come after the old ones.
     pub async fn append_to(dataset: &Dataset, shape: (u64, u64), by_gene: bool) -> Result<Self> {
         let expression = dataset.expression.clone();
         let field = |name: &str| expression.schema.field_with_name(name).cloned();

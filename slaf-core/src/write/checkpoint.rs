@@ -1,22 +1,22 @@
-//! How far a conversion has come, kept beside what it has written, so that one
-//! that died is taken up where it was.
+//! The progress of a conversion, stored beside its output, so that a conversion
+//! that was killed can continue.
 
 use lance::table::format::Fragment;
 use serde::{Deserialize, Serialize};
 
 use crate::{Place, Result};
 
-/// Where it is kept.
+/// The file of the checkpoint.
 const CHECKPOINT: &str = "progress.json";
 
-/// How far a conversion has come.
+/// The progress of a conversion.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Checkpoint {
-    /// Of what: see `Writer::create`.
+    /// The input; see `Writer::create`.
     pub(crate) source: String,
     pub(crate) shape: (u64, u64),
     pub(crate) value_type: String,
-    /// Whole cells in the fragments.
+    /// Number of complete cells in the fragments.
     pub(crate) cells: u64,
     pub(crate) fragments: Vec<Fragment>,
 }

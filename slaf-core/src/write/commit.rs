@@ -1,4 +1,4 @@
-//! A version of a dataset is published: it becomes visible at once.
+//! Publishes a version of a dataset: it becomes visible in one step.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use crate::dataset::config::slaf_entries;
 use crate::dataset::manifest::{Manifest, digest, file};
 use crate::{Config, Error, Place, Result};
 
-/// A state of the dataset at `place` that becomes visible at once.
+/// A new state of the dataset at `place`, which becomes visible in one step.
 pub(crate) struct Commit<'a> {
     pub(crate) place: &'a Place,
     pub(crate) operation: &'a str,
-    /// The version that it was made from.
+    /// The version from which it was made.
     pub(crate) parent: Option<u64>,
     pub(crate) shape: (u64, u64),
     pub(crate) tables: BTreeMap<String, u64>,

@@ -1,4 +1,4 @@
-//! Writes the companions of X: the gene-major copy, and the sums of cells and
+//! Writes the companion tables of X: the gene-major copy, and the sums of cells and
 //! genes.
 
 use std::collections::BTreeMap;
@@ -18,19 +18,19 @@ use crate::dataset::companions::{BY_GENE, CELL_SUMS, GENE_SUMS};
 use crate::matrix::transposer::{Columns, Transposer};
 use crate::{Error, Place, Result, runtime};
 
-/// Companions that were just written: folder → Lance version.
+/// The companion tables that were just written: folder → Lance version.
 pub(crate) struct CompanionTables {
     pub(crate) versions: BTreeMap<String, u64>,
 }
 
 impl CompanionTables {
-    /// For `config.json`: what they were made of.
+    /// Their entry in `config.json`: what they were made from.
     pub(crate) fn note(&self, expression: &lance::Dataset, rows: u64) -> Value {
         json!({ "of": expression.version_id(), "rows": rows, "versions": self.versions })
     }
 }
 
-/// Writes the companions that `stats` has the numbers for.
+/// Writes the companion tables for which `stats` has the numbers.
 pub(crate) async fn write(
     place: &Place,
     stats: &ExpressionStats,

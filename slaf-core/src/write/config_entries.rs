@@ -1,11 +1,11 @@
-//! What `config.json` says of the rows that were written.
+//! The entries of `config.json` about the rows that were written.
 
 use serde_json::{Map, Value, json};
 
 use super::encoder::EXPRESSION;
 use super::expression_stats::ExpressionStats;
 
-/// What slafdb needs to open a dataset of `shape`.
+/// The entries that slafdb needs to open a dataset of `shape`.
 pub(crate) fn new_config(
     stats: &ExpressionStats,
     shape: (u64, u64),
@@ -45,8 +45,8 @@ pub(crate) fn statistics(stats: &ExpressionStats, (cells, genes): (u64, u64)) ->
     })
 }
 
-/// Later keys replace earlier ones, and null removes them. Only the table names
-/// of both are kept.
+/// Merges two configurations. Later keys replace earlier ones, and null removes
+/// them. The table names of both are kept.
 pub(crate) fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {

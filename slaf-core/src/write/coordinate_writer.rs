@@ -1,4 +1,4 @@
-//! Coordinate tables, written block by block: a row for every place where one
+//! Writes coordinate tables block by block: one row for each position at which any
 //! of several matrices of the same shape has a value, in row order.
 
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use super::exact_values::exactly;
 use super::lance_rows::{append_stream, write_stream};
 use crate::{CoordinateTable, Error, Place, Result, RowBlock, ValueType, runtime};
 
-/// Batches that may wait to be encoded.
+/// Batches that can wait to be encoded.
 const AHEAD: usize = 2;
 
-/// Writes one of the three coordinate tables. Dropping it unfinished leaves no
-/// table that could be opened.
+/// Writes one of the three coordinate tables. If it is dropped before it has
+/// finished, no table is left that could be opened.
 pub struct CoordinateWriter {
     pub(super) folder: String,
     layout: Layout,
@@ -31,7 +31,7 @@ pub struct CoordinateWriter {
 
 /// A value that its column cannot hold.
 pub struct RefusedValue {
-    /// Which of the matrices.
+    /// The index of the matrix.
     pub key: usize,
     pub row: u64,
     pub column: i64,
@@ -39,7 +39,7 @@ pub struct RefusedValue {
 }
 
 impl CoordinateWriter {
-    /// With a `base`, the rows are added to those of that table.
+    /// With a `base`, the rows are added to that table.
     pub(super) fn start(
         place: &Place,
         folder: &str,
@@ -70,8 +70,8 @@ impl CoordinateWriter {
         }
     }
 
-    /// The next rows of every matrix, with ascending columns. After a refusal
-    /// nothing of the writer is usable.
+    /// Adds the next rows of every matrix, with ascending columns. After an
+    /// error, the writer cannot be used any more.
     pub fn append(&mut self, blocks: &[RowBlock<'_>]) -> Result<Option<RefusedValue>> {
         let rows = blocks.first().map_or(0, RowBlock::rows);
         if blocks.len() != self.layout.types.len() || blocks.iter().any(|b| b.rows() != rows) {
@@ -210,8 +210,8 @@ impl Layout {
         }
     }
 
-    /// What stands where another matrix has a value: NULL in `layers`, zero in
-    /// the other two, as slafdb reads them.
+    /// Fills positions where only another matrix has a value: with NULL in
+    /// `layers`, with zero in the other two, as in slafdb.
     fn filled(&self, column: ArrayRef) -> ArrayRef {
         fn zeros<T: ArrowPrimitiveType>(column: &ArrayRef) -> ArrayRef {
             let values = column.as_primitive::<T>().iter();
@@ -226,11 +226,11 @@ impl Layout {
     }
 }
 
-/// Where the matrices have values.
+/// The union of the positions of all matrices.
 struct Union {
     rows: Vec<u32>,
     columns: Vec<i64>,
-    /// Of each matrix the places of its values; `None`: all, in order.
+    /// For each matrix, the places of its values; `None` for all, in order.
     sources: Vec<Option<UInt32Array>>,
 }
 

@@ -1,6 +1,6 @@
-//! Encodes the rows of `expression` beside their reader, fragment by fragment.
-//! Nothing is committed before the end; after each fragment a checkpoint can
-//! be kept, from which a conversion that died goes on.
+//! Encodes the rows of `expression` on a thread beside their reader, fragment by
+//! fragment. Nothing is committed before the end. After each fragment, a checkpoint
+//! can be stored, from which a killed conversion continues.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use super::checkpoint::Checkpoint;
 use super::lance_rows::{failed, stream_of, write_params};
 use crate::{Error, Place, Result, runtime};
 
-/// Blocks that may wait for the encoder; with it, the bound on memory.
+/// Blocks that can wait for the encoder; this limits memory.
 const AHEAD: usize = 2;
 
 pub(crate) const EXPRESSION: &str = "expression.lance";
 
 enum Step {
     Rows(RecordBatch),
-    /// So many cells are whole.
+    /// The fragment ends here, after this many complete cells.
     EndOfFragment(u64),
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     /// Encodes rows of `schema` for the expression table of `place`, or for
-    /// `base`, that has rows already.
+    /// `base`, which already has rows.
     pub(crate) fn start(
         place: &Place,
         schema: &SchemaRef,
@@ -51,7 +51,7 @@ impl Encoder {
         }
     }
 
-    /// `false` if the encoder has stopped; [`Self::finish`] says why.
+    /// `false` if the encoder has stopped; [`Self::finish`] returns the reason.
     pub(crate) fn rows(&self, batch: RecordBatch) -> bool {
         self.steps.blocking_send(Step::Rows(batch)).is_ok()
     }
@@ -60,7 +60,7 @@ impl Encoder {
         self.steps.blocking_send(Step::EndOfFragment(cells)).is_ok()
     }
 
-    /// The fragments, none of them committed.
+    /// The fragments, not yet committed.
     pub(crate) async fn finish(self) -> Result<Vec<Fragment>> {
         drop(self.steps);
         self.task.await.unwrap_or(Err(Error::Interrupted))
@@ -150,8 +150,8 @@ async fn uncommitted(
     }
 }
 
-/// Makes `fragments` the rows of the expression table of `place`, after those
-/// of `base`.
+/// Commits `fragments` as the rows of the expression table of `place`, after
+/// those of `base`.
 pub(crate) async fn commit(
     place: &Place,
     schema: &SchemaRef,

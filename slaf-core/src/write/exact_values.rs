@@ -1,5 +1,4 @@
-//! Numbers as they came in the types that they are stored in, exactly or not
-//! at all.
+//! Converts numbers to the type in which they are stored, exactly or not at all.
 
 use std::sync::Arc;
 
@@ -7,11 +6,11 @@ use arrow::array::{ArrayRef, Float32Array, Float64Array, UInt16Array};
 
 use crate::{Result, ValueType, ValuesRef};
 
-/// The values as `target`, or the place and text of the first that it cannot
-/// hold.
+/// The values as `target`, or the place and text of the first value that it
+/// cannot hold.
 pub(crate) fn exactly(data: ValuesRef<'_>, target: ValueType) -> Result<ArrayRef, (usize, String)> {
-    /// Converts first and compares afterwards, block by block: both loops are
-    /// vectors' work, and hardly ever does a block differ.
+    /// Converts a block first and compares it afterwards: both loops are
+    /// vectorised, and a difference is rare.
     fn all<T: Copy + ToString, U: Copy>(
         data: &[T],
         convert: impl Fn(T) -> U,
@@ -56,14 +55,14 @@ pub(crate) fn exactly(data: ValuesRef<'_>, target: ValueType) -> Result<ArrayRef
     }
 }
 
-/// Whether going to the other type and back changed nothing. A NaN stays a NaN
-/// where the target has one.
+/// Whether converting to the other type and back changes nothing. A NaN stays a
+/// NaN if the target has one.
 #[expect(clippy::eq_op, reason = "only a NaN differs from itself")]
 fn same<T: PartialEq + Copy, U: PartialEq + Copy>(value: T, back: T, converted: U) -> bool {
     (value == back) | ((value != value) & (converted != converted))
 }
 
-/// The place and text of the first value that counts nothing: negative, NaN,
+/// The place and text of the first value that is not a count: negative, NaN,
 /// infinite or fractional.
 pub(crate) fn no_count(data: ValuesRef<'_>) -> Option<(usize, String)> {
     fn first<T: Copy + ToString>(

@@ -1,5 +1,5 @@
-//! What is learned of the rows of X in the one pass that writes them: where
-//! each cell begins, sums per cell and per gene, and the gene-major order.
+//! What the one pass that writes X collects: the row offsets of cells, the sums of
+//! cells and genes, and the order by gene.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::matrix::transposer::Transposer;
 use crate::matrix::values::{Value as Number, column};
 use crate::{Error, Place, Result, Table, ValueType};
 
-/// Rows of `expression` a replay takes at once.
+/// Rows of `expression` that a replay reads at a time.
 const REPLAYED: usize = 2 << 20;
 
-/// A [`Transposer`] of stored values.
+/// A [`Transposer`] for each type of stored values.
 pub(crate) enum ByGene {
     U16(Transposer<u16>),
     F32(Transposer<f32>),
@@ -36,7 +36,7 @@ struct Sum {
 }
 
 pub(crate) struct ExpressionStats {
-    /// Where each cell begins.
+    /// The first row of each cell.
     pub(crate) starts: Vec<i64>,
     pub(crate) rows: u64,
     pub(crate) by_gene: Option<ByGene>,
@@ -45,7 +45,7 @@ pub(crate) struct ExpressionStats {
 }
 
 impl ExpressionStats {
-    /// Of a matrix with `genes` columns. With `spill`, a local folder with
+    /// For a matrix with `genes` columns. With `spill`, a local folder with
     /// room for all of X, the gene-major order is made too.
     pub(crate) fn new(genes: usize, values: ValueType, spill: Option<&Path>) -> Result<Self> {
         let by_gene = match (spill, values) {
@@ -63,8 +63,9 @@ impl ExpressionStats {
         })
     }
 
-    /// Of what `plan` writes at `place`. The gene-major order is sorted in a local
-    /// folder: where the dataset is written, or that for temporary files.
+    /// For the dataset that `plan` writes at `place`. The gene-major order is
+    /// sorted in a local folder: that of the dataset, or the one for temporary
+    /// files.
     pub(crate) fn of_plan(place: &Place, plan: &WritePlan) -> Result<Self> {
         let spill: PathBuf = place.local().unwrap_or_else(std::env::temp_dir);
         Self::new(
@@ -74,19 +75,20 @@ impl ExpressionStats {
         )
     }
 
-    /// Cells so far.
+    /// Number of cells so far.
     pub(crate) fn n_cells(&self) -> u64 {
         self.starts.len() as u64
     }
 
-    /// The next cell has `rows` rows.
+    /// Starts the next cell, which has `rows` rows.
     pub(crate) fn begin_cell(&mut self, rows: u64) {
         self.starts.push(self.rows as i64);
         self.cells.push(Sum::default());
         self.rows += rows;
     }
 
-    /// The rows of cells that have begun: cell, gene and value of each.
+    /// Adds the rows of cells that were started: the cell, gene and value of
+    /// each.
     pub(crate) fn take(
         &mut self,
         cells: &[u32],
@@ -139,8 +141,8 @@ impl ExpressionStats {
         }
     }
 
-    /// Takes all rows of an `expression` table again. Of its `cells` cells the
-    /// last may be empty.
+    /// Adds all rows of an existing `expression` table. It has `cells` cells;
+    /// the last ones can be empty.
     pub(crate) async fn replay(&mut self, table: &Table, cells: u64) -> Result<()> {
         let unreadable = |e: lance::Error| table.unreadable(&e);
         let mut scanner = table.lance.scan();
@@ -198,12 +200,12 @@ impl ExpressionStats {
     }
 
     /// `nnz`, `total`, `sum_of_squares`, `min` and `max` of the stored values
-    /// of each cell. Explicit zeros are stored, and are not counted in `nnz`.
+    /// of each cell. Stored zeros are included, but not counted in `nnz`.
     pub(crate) fn cell_sums(&self) -> Result<RecordBatch> {
         sums(&self.cells, None)
     }
 
-    /// The same of each gene, and where its rows begin in the gene-major copy.
+    /// The same for each gene, and its first row in the gene-major copy.
     pub(crate) fn gene_sums(&self) -> Result<RecordBatch> {
         let counts = self.by_gene.as_ref().map(|by_gene| match by_gene {
             ByGene::U16(t) => t.counts(),
@@ -221,7 +223,7 @@ impl ExpressionStats {
         sums(&self.genes, starts)
     }
 
-    /// slafdb's `expression_stats`: of the stored values.
+    /// slafdb's `expression_stats`, over the stored values.
     pub(crate) fn summary(&self) -> Value {
         let stored = self.genes.iter().filter(|s| s.squares > 0.0 || s.nnz > 0);
         let (mut total, mut squares, mut range) = (0.0, 0.0, None::<(f64, f64)>);
@@ -275,13 +277,14 @@ fn sums(sums: &[Sum], starts: Option<Int64Array>) -> Result<RecordBatch> {
     Ok(RecordBatch::try_from_iter(columns)?)
 }
 
-/// Statistics on a thread of its own, beside whoever reads and encodes.
+/// Collects the statistics on its own thread, beside reading and encoding.
 pub(crate) struct StatsThread {
     blocks: SyncSender<CellRows>,
     thread: JoinHandle<Result<ExpressionStats>>,
 }
 
-/// Rows of cells: how many each cell has; cell, gene and value of each.
+/// Rows of cells: the number of rows of each cell; the cell, gene and value of
+/// each row.
 pub(crate) struct CellRows {
     pub(crate) lengths: Vec<u64>,
     pub(crate) cells: UInt32Array,
@@ -307,7 +310,7 @@ impl StatsThread {
         }
     }
 
-    /// `false` if the thread has failed; [`Self::finish`] says why.
+    /// `false` if the thread has failed; [`Self::finish`] returns the reason.
     pub(crate) fn take(&self, rows: CellRows) -> bool {
         self.blocks.send(rows).is_ok()
     }
@@ -318,7 +321,7 @@ impl StatsThread {
     }
 }
 
-/// The type that a stored column is written in, if we write that type.
+/// The type in which a stored column is written, if we write that type.
 pub(crate) fn writable(stored: &DataType) -> Result<ValueType> {
     match ValueType::try_from(stored)? {
         known @ (ValueType::U16 | ValueType::F32 | ValueType::F64) => Ok(known),

@@ -1,5 +1,5 @@
-//! How a writer ends: metadata and companions are written, and the dataset is
-//! published.
+//! Finishes a writer: writes metadata and companion tables, and publishes the
+//! dataset.
 
 use arrow::array::{Int64Array, RecordBatchReader};
 use serde_json::{Map, Value};
@@ -85,7 +85,7 @@ impl Writer {
         Ok(manifest)
     }
 
-    /// Puts a new dataset where it will stand.
+    /// Moves a new dataset to its target.
     async fn publish(&mut self) -> Result<()> {
         let Some(target) = self.target.take() else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Rows into Lance tables, all with the same settings.
+//! Writes rows to Lance tables, always with the same settings.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use lance_file::writer::FileWriterOptions;
 use crate::ground::error::{first_line, is_storage_failure};
 use crate::{Error, Place, Result};
 
-/// Rows of one fragment: large enough that opening it costs nothing beside
-/// reading it, small enough that slafdb's loader, which reads fragments in
+/// Rows per fragment: so many that opening one costs little compared with
+/// reading it, and so few that slafdb's loader, which reads fragments in
 /// parallel, has several.
 pub(crate) const FRAGMENT_ROWS: usize = 16 << 20;
-/// Bytes of all columns that are gathered before they are encoded: half of what
-/// Lance takes for three. A conversion of 60 million values peaked 30 MB lower,
-/// and took no longer.
+/// Bytes of all columns that are collected before they are encoded: half of
+/// Lance's default for three columns. A conversion of 60 million values used 30
+/// MB less memory, and took no longer.
 const BUFFERED: u64 = 12 << 20;
 
-/// Adds rows to a table, at the end. Columns that they lack are null. Returns
-/// the version.
+/// Appends rows to a table. Columns that they do not have are null. Returns the
+/// version.
 pub(crate) async fn append_stream(
     place: &Place,
     folder: &str,
@@ -40,8 +40,8 @@ pub(crate) async fn append_stream(
     Ok(written.version_id())
 }
 
-/// Writes a table whole; one that stands there gets a new version. Returns
-/// the version.
+/// Writes a whole table; if it exists, it gets a new version. Returns the
+/// version.
 pub(crate) async fn write_stream(
     place: &Place,
     folder: &str,

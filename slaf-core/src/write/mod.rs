@@ -1,5 +1,5 @@
-//! Writes datasets: rows of X stream in, encoding runs beside the reader, and
-//! a new dataset, or a new version of one, appears at once or not at all.
+//! Writes datasets: rows of X stream in, and are encoded while the next are read. A
+//! new dataset, or a new version, appears completely or not at all.
 
 mod begin;
 mod checkpoint;

@@ -1,4 +1,4 @@
-//! Rows of a metadata table, with the numbers that the format gives them.
+//! Rows of a metadata table, with the integer ids that the format adds.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(crate) struct NumberedRows {
     schema: SchemaRef,
     starts: Option<Int64Array>,
     done: usize,
-    /// How many there must be.
+    /// The number of rows that must arrive.
     total: usize,
 }
 
@@ -30,7 +30,7 @@ impl NumberedRows {
         }
     }
 
-    /// Also with the place of each cell's first value.
+    /// Adds the row offset of each cell.
     pub(crate) fn with_starts(mut self, starts: Int64Array) -> Self {
         self.schema = with_field(&self.schema, "cell_start_index");
         self.starts = Some(starts);

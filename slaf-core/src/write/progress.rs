@@ -1,8 +1,8 @@
-//! How far work has come.
+//! The progress of an operation.
 
 use std::sync::atomic::AtomicU64;
 
-/// How much of how much is done; looked at from another thread.
+/// How much is done, out of how much. Other threads can read it.
 #[derive(Debug, Default)]
 pub struct Progress {
     pub done: AtomicU64,

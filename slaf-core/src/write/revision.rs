@@ -1,6 +1,7 @@
-//! A version of a dataset with more columns: obs, var, embeddings, layers. Only
-//! what is new is written. Lance versions each table as it is changed; readers
-//! see the changes when [`Revision::publish`] names the versions together.
+//! A new version of a dataset with more or other columns: obs, var, embeddings,
+//! layers. Only what changed is written. Lance versions each table when it is
+//! changed; readers see the changes when [`Revision::publish`] records these
+//! versions together.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,17 +17,18 @@ use super::lance_rows::failed;
 use crate::dataset::manifest::Manifest;
 use crate::{Config, CoordinateTable, Dataset, Error, Place, Result, ValueType};
 
-/// Changes that are published at once. Dropped before, they leave nothing that
-/// a reader of this crate sees.
+/// Changes that are published in one step. If it is dropped before, readers of
+/// this crate see none of them.
 pub struct Revision {
     dataset: Dataset,
-    /// Of the changed tables, by folder.
+    /// The changed tables, by folder.
     tables: BTreeMap<String, Arc<lance::Dataset>>,
     versions: BTreeMap<String, u64>,
 }
 
 impl Revision {
-    /// Begins to change `dataset`, unless somebody else has.
+    /// Starts a change of `dataset`. Fails if somebody else has changed it
+    /// since it was opened.
     pub async fn new(dataset: &Dataset) -> Result<Self> {
         let newest = Config::read(&dataset.place, None).await?.manifest();
         if newest != dataset.config.manifest() {
@@ -45,8 +47,8 @@ impl Revision {
         &self.dataset.place
     }
 
-    /// Adds columns to a table, a row for each of its rows. Those that it has
-    /// already are replaced.
+    /// Adds columns to a table, with one row for each of its rows. Existing
+    /// columns of these names are replaced.
     pub async fn put(
         &mut self,
         table: &str,
@@ -62,7 +64,7 @@ impl Revision {
         self.add(table, NewColumnTransform::Reader(columns)).await
     }
 
-    /// Takes columns away from a table, those that it has.
+    /// Removes columns from a table, if it has them.
     pub async fn drop_columns(&mut self, table: &str, names: &[String]) -> Result<()> {
         let folder = self.dataset.table(table)?.folder.clone();
         let mut lance = self.current(table).await?;
@@ -77,8 +79,8 @@ impl Revision {
         Ok(())
     }
 
-    /// Begins to write matrices of `layers`, `obsp` or `varp`: beside those of
-    /// the table, or in its stead.
+    /// Starts writing matrices of `layers`, `obsp` or `varp`: in addition to
+    /// those in the table, or instead of them.
     pub async fn begin_coordinate(
         &mut self,
         kind: CoordinateTable,
@@ -115,7 +117,7 @@ impl Revision {
         Ok(())
     }
 
-    /// Makes `config` and the changed tables the dataset's next version.
+    /// Publishes `config` and the changed tables as the dataset's next version.
     pub async fn publish(self, config: Map<String, Value>, operation: &str) -> Result<Manifest> {
         let old = self.dataset.tables();
         let mut tables: BTreeMap<String, u64> = old
@@ -132,7 +134,7 @@ impl Revision {
         commit.publish(config).await
     }
 
-    /// Changes a table by `work`, and gives it as it is then.
+    /// Changes a table with `work`, and returns it.
     pub(crate) async fn change(
         &mut self,
         table: &str,
@@ -155,8 +157,8 @@ impl Revision {
         Ok(())
     }
 
-    /// A table as it belongs to the dataset. What a writer that died has left
-    /// behind it is superseded.
+    /// A table in the version that belongs to the dataset. What a killed writer
+    /// left is replaced.
     async fn current(&self, table: &str) -> Result<lance::Dataset> {
         let table = self.dataset.table(table)?;
         if let Some(changed) = self.tables.get(&table.folder) {

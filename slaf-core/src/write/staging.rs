@@ -1,5 +1,4 @@
-//! The folder in which a new dataset is prepared, and that one process at a
-//! time may use.
+//! The folder in which a new dataset is prepared, used by one process at a time.
 
 use std::fs::{File, TryLockError};
 
@@ -7,8 +6,8 @@ use crate::{Error, Place, Result};
 
 pub(super) const LOCK: &str = "lock";
 
-/// Keeps a second conversion out of a local staging folder. The system lets go
-/// of it when the process ends, however it ends.
+/// Keeps a second conversion out of a local staging folder. The system releases
+/// the lock when the process ends, however it ends.
 pub(super) fn lock(place: &Place) -> Result<Option<File>> {
     let Some(folder) = place.local() else {
         return Ok(None);
@@ -25,7 +24,7 @@ pub(super) fn lock(place: &Place) -> Result<Option<File>> {
     }
 }
 
-/// Removes what another conversion has left.
+/// Removes what another conversion left.
 pub(super) async fn clear(place: &Place) -> Result<()> {
     let Some(folder) = place.local() else {
         return place.remove().await;

@@ -1,4 +1,4 @@
-//! What a new dataset is made of.
+//! The contents of a new dataset.
 
 use crate::ValueType;
 
@@ -9,15 +9,16 @@ pub struct WritePlan {
     pub shape: (u64, u64),
     /// uint16, float32 or float64.
     pub value_type: ValueType,
-    /// Whether values that count nothing are refused.
+    /// Whether values that are not counts are refused.
     pub counts: bool,
-    /// Whether the gene-major copy is written too.
+    /// Whether to write the gene-major copy.
     pub by_gene: bool,
-    /// Whether what stands at the target is replaced, by a whole dataset.
+    /// Whether to replace a dataset at the target, once the new one is
+    /// complete.
     pub overwrite: bool,
-    /// Rows of a fragment at most, if fewer than usual.
+    /// Maximum number of rows per fragment, if less than usual.
     pub fragment_rows: Option<usize>,
-    /// Names the input and its state. A conversion of the same that died is
-    /// taken up where it was.
+    /// Identifies the input and its state. A killed conversion of the same
+    /// input is continued.
     pub source: Option<String>,
 }

@@ -1,5 +1,5 @@
-//! A dataset under construction: rows of X stream in, and encoding runs beside
-//! the reader.
+//! A dataset that is being written: rows of X stream in, and are encoded while the
+//! next are read.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,32 +18,33 @@ use super::write_plan::WritePlan;
 use crate::storage::remove_folder;
 use crate::{CoordinateTable, Error, Place, Result, RowBlock, Table, ValueType, runtime};
 
-/// A dataset under construction, or one that is being appended to. Dropping it
-/// unfinished leaves nothing new that could be opened.
+/// A dataset that is being written or appended to. If it is dropped before it
+/// has finished, nothing new can be opened.
 pub struct Writer {
-    /// A folder beside the target, or the dataset that is appended to.
+    /// A folder beside the target, or the dataset that is being appended to.
     pub(super) place: Place,
-    /// Where a new dataset will stand.
+    /// The final place of a new dataset.
     pub(super) target: Option<Place>,
     pub(super) plan: WritePlan,
     pub(super) schema: SchemaRef,
     pub(super) encoder: Option<Encoder>,
     pub(super) stats: Option<StatsThread>,
-    /// Cells so far.
+    /// Number of cells so far.
     pub(super) cells: u64,
     pub(super) base: Option<Table>,
-    /// Rows since the last fragment ended.
+    /// Number of rows since the last fragment ended.
     pub(super) pending: usize,
-    /// Of the dataset that is appended to.
+    /// The configuration and version of the dataset that is being appended to.
     pub(super) old: Option<(Map<String, Value>, Option<u64>)>,
     pub(super) tables: BTreeMap<String, u64>,
-    /// Whether the folder outlives an unfinished writer.
+    /// Whether the folder is kept if the writer does not finish.
     pub(super) keep: bool,
     pub(super) _lock: Option<File>,
 }
 
 impl Writer {
-    /// Cells that are there already: a conversion goes on after them.
+    /// Number of cells that are already written; a conversion continues after
+    /// them.
     pub fn cells_done(&self) -> u64 {
         self.cells
     }
@@ -57,12 +58,12 @@ impl Writer {
         &self.place
     }
 
-    /// Leaves what is written so far for a later conversion of the same source.
+    /// Keeps what is written, for a later conversion of the same source.
     pub fn suspend(mut self) {
         self.keep = true;
     }
 
-    /// Removes what is written so far.
+    /// Removes what is written.
     pub async fn discard(mut self) -> Result<()> {
         if let Some(encoder) = self.encoder.take() {
             // Cut off, its tasks would go on writing into the folder.
@@ -74,10 +75,10 @@ impl Writer {
         }
     }
 
-    /// Takes the next rows. Fails with [`Error::NotRepresentable`] on a value
-    /// that the value type cannot hold, and with [`Error::NotACount`] on one
-    /// that counts nothing where counts are claimed; nothing of the writer is
-    /// usable then.
+    /// Adds the next rows. Fails with [`Error::NotRepresentable`] on a value
+    /// that the value type cannot hold, and with [`Error::NotACount`] on a
+    /// value that is not a count, if counts are required. After an error, the
+    /// writer cannot be used any more.
     pub fn append(&mut self, block: &RowBlock<'_>) -> Result<()> {
         let rows = self.encode(block)?;
         let (Some(encoder), Some(stats)) = (&self.encoder, &self.stats) else {
@@ -96,8 +97,8 @@ impl Writer {
         if running { Ok(()) } else { self.stopped() }
     }
 
-    /// Ends the fragment, if there are `rows` or more in it: the next rows begin
-    /// another one.
+    /// Ends the fragment if it has at least `rows` rows; the next rows start a
+    /// new one.
     pub fn end_fragment(&mut self, rows: usize) -> Result<()> {
         if self.pending == 0 || self.pending < rows {
             return Ok(());
@@ -112,7 +113,7 @@ impl Writer {
         }
     }
 
-    /// Why the encoder or the stats has stopped.
+    /// Why the encoder or the statistics stopped.
     fn stopped(&mut self) -> Result<()> {
         let stats = self.stats.take().map(StatsThread::finish).transpose();
         let encoder = self.encoder.take();
@@ -124,7 +125,7 @@ impl Writer {
         ))
     }
 
-    /// The rows as `expression` holds them.
+    /// The rows in the form of `expression`.
     fn batch(&self, rows: &CellRows) -> Result<RecordBatch> {
         let cells: ArrayRef = if *self.schema.field(0).data_type() == DataType::UInt32 {
             Arc::new(rows.cells.clone())
@@ -192,7 +193,7 @@ impl Writer {
         })
     }
 
-    /// Begins a coordinate table of matrices with `width` columns.
+    /// Starts a coordinate table of matrices with `width` columns.
     pub fn begin_coordinate(
         &self,
         folder: &str,

@@ -1,4 +1,4 @@
-"""What was changed in a handle, into its dataset, as a new version of it."""
+"""Saves the changes of a handle to its dataset, as a new version."""
 
 from slaf.data.saving.save import save, save_one
 

@@ -1,5 +1,5 @@
-"""What is otherwise in a handle than in its dataset. Only what was set, or was
-handed out to who may have written into it, is compared."""
+"""Finds how a handle differs from its dataset. It compares only what was set, and what the
+user received and may have changed."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from slaf.lazy.stored_content import arrays_of, uns_of
 
 @dataclass
 class Change:
-    """Of a section: the names to store and to delete; of obs and var, too,
-    whether its rows are called otherwise, or its columns are in another order."""
+    """The changes of a section: the names to store and to delete. For obs and var, also
+    whether the rows were renamed, or the columns are in a different order."""
 
     put: list[Any] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Change:
 
 
 def of_section(state: HandleState, section: str) -> Change:
-    """What has changed in `section`."""
+    """The changes in `section`."""
     if section in ("obs", "var"):
         return _of_frame(state, section)
     if section == "layers":
@@ -128,7 +128,7 @@ LOG = "log1p"
 
 
 def tells_of_another_x(state: HandleState) -> bool:
-    """Whether `uns["log1p"]` is not of the X that is in the dataset."""
+    """Whether `uns["log1p"]` describes a different X than the dataset's."""
     if x_otherwise(state) is not None:
         return True
     logged = any(s.of == LOG for m in state.content.layers.values() for s in m.steps)
@@ -136,7 +136,7 @@ def tells_of_another_x(state: HandleState) -> bool:
 
 
 def x_otherwise(state: HandleState) -> str | None:
-    """How X of the handle is another than the dataset's, or None."""
+    """How X of the handle differs from the dataset's; None if it does not."""
     content = state.content
     x, settled = content.x, content.settled_x
     if x is settled:
@@ -153,7 +153,7 @@ def x_otherwise(state: HandleState) -> str | None:
 
 
 def same_matrix(a: MatrixPlan | None, b: MatrixPlan | None) -> bool:
-    """Whether two matrices of a handle read the same."""
+    """Whether two matrices of a handle have the same values."""
     if a is None or b is None:
         return a is b
     alike = a.source is b.source and a.steps is b.steps
@@ -179,7 +179,7 @@ def raw_changed(state: HandleState) -> bool:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two values are stored alike; what cannot be compared is not."""
+    """Whether two values are stored in the same way; False if they cannot be compared."""
     try:
         return bool(_same(a, b))
     except Exception:

@@ -1,5 +1,5 @@
-"""A new version of a dataset from a handle: columns beside columns and matrices
-beside matrices, all visible at once."""
+"""Writes a new version of a dataset from a handle: new columns and new matrices, which
+become visible together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _IDS = {"obs": "cell_id", "var": "gene_id"}
 
 
 class Revision:
-    """A new version in the making."""
+    """A new version that is being written."""
 
     def __init__(self, state: HandleState):
         self._state, self._dataset = state, state.dataset
@@ -46,7 +46,7 @@ class Revision:
         self._writes: list[Callable[[], None]] = []
 
     def of(self, found: dict[str, Change]) -> int:
-        """Publishes the changes; the number of the version."""
+        """Publishes the changes; returns the number of the version."""
         state, none = self._state, Change()
         for axis in ("obs", "var"):
             self._columns(axis, found.get(axis, none), found.get(f"{axis}m", none))
@@ -72,7 +72,7 @@ class Revision:
         return self._inner.publish(json.dumps(self._config), "save")
 
     def _settle(self, found: dict[str, Change]) -> None:
-        """Tells the handle what its dataset is now."""
+        """Makes the handle use its new version."""
         content = self._state.content
         content.dataset = dataset = self._dataset.newest()
         for key in found.get("layers", Change()).put:
@@ -87,7 +87,7 @@ class Revision:
             content.raw = raw_of(dataset)
 
     def _columns(self, axis: str, frame: Change, arrays: Change) -> None:
-        """Columns of obs or var, and their embeddings."""
+        """Writes columns of obs or var, and their embeddings."""
         if not frame and not arrays:
             return
         new: dict[str, pa.Array] = {}
@@ -108,7 +108,7 @@ class Revision:
             self._writes.append(lambda: self._inner.put(table, pa.table(new).to_reader()))
 
     def _axis_notes(self, axis: str) -> dict[str, Any]:
-        """The notes of obs or var, of every column that there is."""
+        """The notes of obs or var, for every existing column."""
         notes = self._notes.setdefault(axis, {"index_name": _IDS[axis]})
         if axis not in self._complete:
             self._complete.add(axis)
@@ -116,7 +116,7 @@ class Revision:
         return notes
 
     def _without_columns(self, axis: str, names: list[str]) -> list[str]:
-        """Forgets columns; what they are stored as."""
+        """Removes columns; returns the names as which they were stored."""
         if not names:
             return []
         notes, gone = self._axis_notes(axis), []
@@ -207,8 +207,8 @@ class Revision:
         return metadata.free_name(name, taken)
 
     def _give_way(self, axis: str, name: str, taken: set[str], new: dict[str, pa.Array]) -> bool:
-        """Moves what has the stored name `name` and is called otherwise; whether
-        there is such."""
+        """Renames a column that uses the stored name `name` as a replacement; returns
+        whether there was one."""
         section, columns = f"{axis}m", self._notes.get(axis, {}).get("columns", [])
         note = next((n for n in columns if n["stored"] == name != n["name"]), None)
         vectors = self._notes.get(section, {})
@@ -226,7 +226,7 @@ class Revision:
         return True
 
     def _renamed(self, section: str, old: str, new: str) -> None:
-        """Renames in slafdb's part of the configuration."""
+        """Renames columns in slafdb's part of the configuration."""
         told = self._config.get(section, {})
         for names in (told.get(kind, []) for kind in ("available", "immutable", "mutable")):
             names[:] = [new if name == old else name for name in names]
@@ -257,7 +257,7 @@ class Revision:
         self._pairs(section, matrices, n, replace=True)
 
     def _without_pairs(self, section: str, keys: list[str]) -> None:
-        """Forgets matrices of a coordinate table."""
+        """Removes matrices of a coordinate table."""
         gone = [key for key in keys if key in self._dataset.keys(section)]
         for key in gone:
             self._notes.get(section, {}).pop(key, None)
@@ -316,7 +316,7 @@ class Revision:
         self._writes.append(lambda: self._inner.write_file("uns.json", content))
 
     def _raw(self, raw: HandleState | None) -> None:
-        """raw, as a dataset of its own inside."""
+        """Writes raw as a dataset of its own inside."""
         self._notes.pop("raw_version", None)
         if raw is None:
             self._notes.pop("raw", None)
@@ -329,7 +329,7 @@ class Revision:
         self._notes["raw"] = name
 
     def _unavailable(self, section: str, name: str) -> None:
-        """Says in slafdb's part of the configuration that `name` is not there."""
+        """Removes `name` from the lists in slafdb's part of the configuration."""
         told = self._config.get(section, {})
         for names in (told.get(kind, []) for kind in ("available", "immutable", "mutable")):
             names[:] = [other for other in names if other != name]
@@ -337,7 +337,7 @@ class Revision:
             by_name.pop(name, None)
 
     def _available(self, section: str, name: str) -> None:
-        """Says in slafdb's part of the configuration that `name` is there."""
+        """Adds `name` to the lists in slafdb's part of the configuration."""
         if section in _IDS and section not in self._config:
             return
         told = self._config.setdefault(section, {"available": [], "immutable": [], "mutable": []})

@@ -1,4 +1,4 @@
-"""What is otherwise in a handle than in its dataset, into the dataset."""
+"""Saves how a handle differs from its dataset."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def save(state: HandleState, sections: dict[str, Any]) -> int:
 
 
 def save_one(state: HandleState, section: str, key: str | None) -> None:
-    """Stores what was just set or deleted: `key`, or (None) all of the section."""
+    """Stores what was just set or deleted: `key`, or (None) the whole section."""
     if section == "uns" and key == LOG and tells_of_another_x(state):
         return
     save(state, {section: True if key is None else [key]})
@@ -68,12 +68,13 @@ def _asked(sections: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _layer_of_x(state: HandleState, sections: dict[str, Any]) -> str | None:
-    """The layer that X is to be stored as.
+    """The layer as which X is to be stored.
 
     Raises
     ------
     SlafError
-        All is to be saved, and nobody says what becomes of this X.
+        Everything is to be saved, X has changed, and `X` does not say what to do with
+        it.
     """
     wanted, content = sections.get("X", True), state.content
     if isinstance(wanted, str):

@@ -1,4 +1,4 @@
-"""What can be converted: the format is found by looking at the input."""
+"""The input formats of conversions. The format is detected from the input."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def open_source(
     skip: Collection[str] = (),
     options: dict[str, str] | None = None,
 ) -> Source:
-    """The input at `path`, whatever it is.
+    """Opens the input at `path`, in any format.
 
     Raises
     ------
     FileNotFoundError
         There is nothing at `path`.
     SlafError
-        It is in no known format, or damaged.
+        Its format is unknown, or it is damaged.
     """
     name = os.path.expanduser(os.fspath(path))
     kind = _ALIASES.get(input_format, input_format)
@@ -124,8 +124,7 @@ def detect(name: str) -> str:
 
 
 def inputs_in(folder: str | os.PathLike[str]) -> list[Path]:
-    """What can be converted directly inside a folder that is no input itself,
-    by name."""
+    """The inputs directly inside a folder that is not an input itself, by name."""
     from slaf.data.sources.tenx_mtx import matrices
 
     found = matrices(folder)

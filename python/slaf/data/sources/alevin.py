@@ -1,10 +1,10 @@
-"""What alevin-fry and `salmon alevin --dumpMtx` write: in a folder `alevin` a
-matrix `quants_mat.mtx` of cells × genes with `quants_mat_rows.txt` (cells) and
+"""Output of alevin-fry and `salmon alevin --dumpMtx`: a folder `alevin` with a matrix
+`quants_mat.mtx` of cells × genes, `quants_mat_rows.txt` (cells) and
 `quants_mat_cols.txt` (genes).
 
-alevin-fry's USA mode counts spliced, unspliced and ambiguous molecules of each
-gene side by side in one matrix; X is spliced and ambiguous, as pyroe's `load_fry`
-and fishpond's `loadFry` have it, and each is a layer.
+alevin-fry's USA mode counts spliced, unspliced and ambiguous molecules of each gene
+side by side in one matrix. X is the sum of spliced and ambiguous, as in pyroe's
+`load_fry` and fishpond's `loadFry`, and each of the three is a layer.
 
 https://alevin-fry.readthedocs.io/en/latest/quant.html
 """
@@ -81,7 +81,7 @@ def alevin_source(folder: str | Path) -> Source:
 
 
 def _place(folder: Path) -> Path | None:
-    """The folder of the matrix: `folder`, `alevin` in it, or in simpleaf's."""
+    """The folder of the matrix: `folder`, `alevin` inside it, or simpleaf's."""
     for place in (folder, folder / "alevin", folder / "af_quant" / "alevin"):
         if any(file_in(place, f"{_NAME}{end}") for end in (".mtx", "")):
             return place
@@ -96,7 +96,7 @@ def _called(folder: Path) -> str:
 
 
 def _usa(place: Path, genes: int, sizes: set[int], cells: int) -> bool:
-    """Whether each gene is counted three times, by what alevin-fry notes."""
+    """Whether each gene is counted three times, according to alevin-fry's metadata."""
     for name in _NOTES:
         path = place.parent / name
         if path.is_file():
@@ -109,7 +109,7 @@ def _usa(place: Path, genes: int, sizes: set[int], cells: int) -> bool:
 
 
 def _genes(place: Path, ids: pd.DataFrame) -> pd.DataFrame:
-    """var, by the names of the ids if simpleaf wrote them."""
+    """var; if simpleaf wrote the names of the gene ids, they are used."""
     for folder in (place, *list(place.resolve().parents)[:2]):
         path = folder / "gene_id_to_name.tsv"
         if path.is_file() and len(ids):

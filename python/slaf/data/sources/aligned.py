@@ -1,8 +1,7 @@
-"""Several inputs as one: cells below each other, genes aligned by what they are.
+"""Joins several inputs: their cells one after the other, their genes matched by id.
 
-The files of a study differ in their genes and in their order, so that a gene
-is never told by its position.
-"""
+The files of a study differ in their genes and in the order of genes, so a gene is never
+identified by its position."""
 
 from __future__ import annotations
 
@@ -28,11 +27,10 @@ if TYPE_CHECKING:
 
 
 def many(sources: list[Source], *, join: str = "outer", unique_cells: bool = False) -> Source:
-    """The cells of all sources, with the genes of all (`outer`) or the shared ones (`inner`).
+    """The cells of all sources, with all genes (`outer`) or the shared ones (`inner`).
 
-    Genes are the same where their `gene_ids` are, or their names if a source
-    has no such column. `unique_cells` appends `-1`, `-2` ... to the cell ids,
-    by source.
+    Genes are the same if their `gene_ids` are; if a source has no such column, if their
+    names are. `unique_cells` appends `-1`, `-2`, ... to the cell ids, by source.
     """
     if not sources:
         raise SlafError("There is no input to convert. Name one file or more.")
@@ -46,9 +44,9 @@ def many(sources: list[Source], *, join: str = "outer", unique_cells: bool = Fal
 
 
 def grown(old: Source, new: Source, *, join: str = "outer") -> Source:
-    """`old` with the cells of `new` after its own, and with the genes that only
-    `new` has after its own (`outer`) or without them (`left`). Whatever the two
-    have both is `old`'s."""
+    """`old` followed by the cells of `new`. Genes that only `new` has follow those of
+    `old` (`outer`) or are left out (`left`). If both have a value, that of `old` is
+    used."""
     together = _Together([old, new], _distinct([old.name, new.name]), join, False, grown=True)
     return _source(together, _raw([old, new], together))
 
@@ -99,7 +97,7 @@ def _distinct(names: list[str]) -> list[str]:
 
 @dataclass
 class _Together:
-    """Which cells and genes of the sources are which of the whole."""
+    """Maps the cells and genes of the sources to those of the whole."""
 
     sources: list[Source]
     names: list[str]
@@ -166,7 +164,7 @@ class _Together:
                 )
 
     def _free(self, columns: list[list[str]]) -> str:
-        """`source_file`, or, if that is a column of the inputs' own, another name."""
+        """`source_file`, or another name if the inputs already have that column."""
         ours = [source.source_column if self.grown else None for source in self.sources]
         every = zip(columns, ours, strict=True)
         theirs = {name for names, our in every for name in names if name != our}
@@ -203,7 +201,7 @@ class _Together:
         return [pd.Index(var.index, dtype=object) for var in frames]
 
     def _var(self, frames: list[pd.DataFrame]) -> pd.DataFrame:
-        """Names and columns are those of the first source that has the gene."""
+        """Names and columns come from the first source that has the gene."""
         import anndata
 
         #: Of each gene the first source that has it, and its row there.
@@ -234,8 +232,8 @@ class _Together:
         return pd.DataFrame(columns, index=unique)
 
     def parts(self) -> Parts:
-        """Sparse layers and graphs are left where they are until they are written.
-        What else there is, `anndata.concat` joins."""
+        """Sparse layers and graphs stay in their files until they are written.
+        `anndata.concat` joins everything else."""
         found = [s.rest() for s in self.sources]
         shared = self._shared([p.layers for p in found])
         layers = {key: self._layer([p.layers.get(key) for p in found]) for key in shared}
@@ -253,7 +251,7 @@ class _Together:
         )
 
     def _shared(self, found: list[Mapping[str, Any]]) -> list[str]:
-        """The names that are joined."""
+        """The names of the entries that are joined."""
         names = dict.fromkeys(name for section in found for name in section if name is not None)
         if self.join != "inner":
             return list(names)
@@ -267,7 +265,7 @@ class _Together:
         return self.stacked(_rows(layers, shapes, np.dtype(np.float64)))
 
     def _graphs(self, found: list[Mapping[str, Any]]) -> dict[str, Any]:
-        """Without edges between the inputs, as `anndata.concat` with `pairwise`."""
+        """Graphs without edges between inputs, as in `anndata.concat` with `pairwise`."""
         graphs = {}
         for key in self._shared(found):
             blocks = [section.get(key) for section in found]
@@ -315,7 +313,7 @@ class _Together:
                     parts[n].obsm[key] = frame
 
     def _labels(self, obs: list[pd.DataFrame]) -> pd.Categorical:
-        """Of each cell its file: what the inputs say, or else their names."""
+        """The file of each cell: from the inputs, or else the inputs' names."""
         pieces = []
         for source, name, frame in zip(self.sources, self.names, obs, strict=True):
             if source.source_column:
@@ -328,8 +326,8 @@ class _Together:
     def _part(
         self, number: int, found: Parts | anndata.AnnData, layers: set[str]
     ) -> anndata.AnnData:
-        """The metadata of one source, with genes that `anndata.concat` can align,
-        and with some of its layers."""
+        """The metadata of one source, with genes that `anndata.concat` can align, and
+        with some of its layers."""
         import anndata
 
         if self.grown and number and len(found.varp):
@@ -380,7 +378,7 @@ def _sparse(layer: Any) -> bool:
 
 
 def _rows(matrices: list[Any], shapes: list[tuple[int, int]], dtype: np.dtype) -> list[Matrix]:
-    """The matrices by rows, with empty ones of `dtype` for those that are not there."""
+    """The matrices by rows, with empty ones of `dtype` in place of missing ones."""
     found = []
     for x, shape in zip(matrices, shapes, strict=True):
         x = sparse.csr_matrix(shape, dtype=dtype) if x is None else x

@@ -1,4 +1,4 @@
-"""What a conversion reads: rows of X in blocks, and the rest as an AnnData."""
+"""The interface of a source: X in blocks of rows, and everything else as an AnnData."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Block = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @runtime_checkable
 class Matrix(Protocol):
-    """A matrix of cells × genes that is read once, from front to back."""
+    """A matrix of cells × genes that is read once, from beginning to end."""
 
     shape: tuple[int, int]
     #: `dtype`, by numpy's name, and `encoding`: csr, csc, dense, coo or absent.
@@ -38,14 +38,14 @@ class Matrix(Protocol):
     nnz: int | None
 
     def blocks(self, start: int = 0) -> Iterator[Block]:
-        """Blocks of whole rows, from row `start` on."""
+        """Iterates over blocks of whole rows, beginning with row `start`."""
 
 
 @dataclass
 class Parts:
-    """What :class:`anndata.AnnData` calls by the same names. What may be large
-    can stay where it is until it is written: obs as :class:`Columns`, an obsm
-    as anything that slices to rows, layers, obsp and varp as :class:`Matrix`."""
+    """The sections of an AnnData, under the same names. Large entries can stay in their
+    file until they are written: obs as :class:`Columns`, an obsm as anything with row
+    slicing, layers, obsp and varp as :class:`Matrix`."""
 
     obs: pd.DataFrame | Columns
     var: pd.DataFrame | Columns
@@ -58,7 +58,7 @@ class Parts:
 
 
 def in_memory(parts: Parts) -> anndata.AnnData:
-    """All parts, as an AnnData without X."""
+    """All parts as an AnnData without X."""
     import anndata
 
     return anndata.AnnData(
@@ -74,7 +74,7 @@ def in_memory(parts: Parts) -> anndata.AnnData:
 
 
 def whole(value: Any) -> Any:
-    """A matrix in memory; anything else as it is."""
+    """A matrix in memory; any other value is returned as it is."""
     if not isinstance(value, Matrix):
         return value
     if isinstance(value, SparseRows):
@@ -113,12 +113,12 @@ class Source:
     source_column: str | None = None
 
     def rest(self) -> Parts | anndata.AnnData:
-        """Everything but X and raw, where it is if that is possible."""
+        """Everything except X and raw, in the file where possible."""
         return self.metadata() if self.parts is None else self.parts()
 
 
 class SparseRows:
-    """A matrix in memory, or one of anndata's backed ones, by rows."""
+    """A matrix in memory, or a backed one of anndata, by rows."""
 
     def __init__(self, x: Any, shape: tuple[int, int], note: dict[str, Any] | None = None):
         self.shape = shape
@@ -145,8 +145,8 @@ class SparseRows:
 
 
 class Window:
-    """An array of zarr that is read from front to back: each chunk is decoded
-    about once, however small the ranges."""
+    """A zarr array that is read from beginning to end: each chunk is decoded about
+    once, even for small ranges."""
 
     def __init__(self, array: Any):
         self._array = array
@@ -168,7 +168,7 @@ class Window:
 
 
 class Nothing:
-    """X of an input without one."""
+    """The X of an input without one."""
 
     def __init__(self, shape: tuple[int, int]):
         self.shape = shape
@@ -184,8 +184,8 @@ class Nothing:
 def canonical(
     indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, dtype: str | None = None
 ) -> Block:
-    """The block with the columns of each row ascending. Values of one place are
-    added up, as scipy does; `dtype` is the source's, and has to hold the sum."""
+    """The block with ascending columns in each row. Repeated entries are summed, as in
+    scipy; `dtype` is the source's dtype, which must hold the sum."""
     if indices.dtype not in (np.int32, np.int64):
         indices = indices.astype(np.int64)
     descents = np.flatnonzero(indices[1:] <= indices[:-1]) + 1
@@ -211,7 +211,7 @@ def canonical(
 
 
 def _sums(data: np.ndarray, at: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Sums of what begins at each place of `at`."""
+    """The sums of the groups that begin at the positions `at`."""
     if dtype.kind == "b":
         return np.logical_or.reduceat(data, at).astype(data.dtype)
     about = np.add.reduceat(data, at, dtype=np.float64)
@@ -237,17 +237,17 @@ def _sums(data: np.ndarray, at: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def in_file(value: Any) -> bool:
-    """Whether it is an array that stays in its file."""
+    """Whether it is an array in a file."""
     return isinstance(value, Window) or type(value).__module__.startswith("h5py")
 
 
 def loaded(value: Any) -> Any:
-    """The array that is in a file; anything else as it is."""
+    """Reads an array from its file; any other value is returned as it is."""
     return value[()] if in_file(value) else value
 
 
 def fingerprint(*paths: str | Path) -> str:
-    """Of files by name, size and time of change."""
+    """The fingerprint of files: names, sizes and times of change."""
     digest = hashlib.sha256()
     for path in map(Path, paths):
         stat = path.stat()

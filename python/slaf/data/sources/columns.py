@@ -1,4 +1,4 @@
-"""Columns of the same name in several inputs, as one."""
+"""Joins columns of the same name from several inputs."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _EXACT = 2**53
 
 
 def alike(frames: list[pd.DataFrame], names: list[str], section: str) -> list[pd.DataFrame]:
-    """The frames, of which the columns of one name hold values of one kind: where
-    they do not, all are text, and a warning says so. Integers stay exact, and
-    columns without values change nothing."""
+    """The frames with one type of values per column name. If the types differ, all
+    become text, with a warning. Integers stay exact, and columns without values are
+    ignored."""
     changed: dict[str, list[pd.Series | None]] = {}
     told = []
     for column in dict.fromkeys(name for frame in frames for name in frame.columns):
@@ -59,7 +59,7 @@ def alike(frames: list[pd.DataFrame], names: list[str], section: str) -> list[pd
 
 
 def _kind(column: pd.Series) -> str | None:
-    """What the values are; None: there are none."""
+    """The type of the values; None if there are none."""
     if column.isna().all():
         return None
     if isinstance(column.dtype, pd.CategoricalDtype):
@@ -88,8 +88,9 @@ def _text(value: Any) -> str:
 
 
 def _exact(columns: list[pd.Series | None]) -> str | None:
-    """The dtype that keeps large integers, which would become floats beside gaps,
-    floats or those of another sign; None: there is no need of one."""
+    """A dtype that keeps large integers exact. They would become floats if there are
+    also missing values, floats, or integers of another signedness. None if it is not
+    needed."""
     if any(column is None for column in columns) or len({c.dtype for c in columns}) > 1:
         found = [column.dropna() for column in columns if column is not None]
         found = [column for column in found if len(column)]
@@ -103,7 +104,8 @@ def _exact(columns: list[pd.Series | None]) -> str | None:
 
 
 def _of_one_type(columns: list[pd.Series | None], exact: str | None) -> list[pd.Series | None]:
-    """All as `exact`, if that is one; columns without values as those with some."""
+    """Converts all columns to `exact`, if given; columns without values get the dtype
+    of the others."""
     first = next(c.dtype for c in columns if c is not None and c.notna().any())
     kind = first.kind if isinstance(first, np.dtype) else None
     gaps = exact or {"b": "boolean", "i": "float64", "u": "float64"}.get(kind, first)
@@ -121,8 +123,8 @@ def _of_one_type(columns: list[pd.Series | None], exact: str | None) -> list[pd.
 
 
 def below(columns: list[pd.Series | None], lengths: list[int]) -> pd.Series:
-    """Columns below each other, with gaps where there is none; categories are
-    united."""
+    """Joins columns along the rows, with missing values where there is no column;
+    categories are united."""
     from pandas.api.types import union_categoricals
 
     there = [(c, n) for c, n in zip(columns, lengths, strict=True) if c is not None]

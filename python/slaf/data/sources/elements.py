@@ -1,5 +1,4 @@
-"""Entries of anndata's files, of HDF5 or zarr: read by what they say of
-themselves, and every text as text."""
+"""Reads entries of anndata's files, in HDF5 or zarr, by the encoding that they declare."""
 
 from __future__ import annotations
 
@@ -18,12 +17,12 @@ def is_group(node: Any) -> bool:
 
 
 def is_h5(node: Any) -> bool:
-    """Whether it is of HDF5, not of zarr."""
+    """Whether it is HDF5, not zarr."""
     return type(node).__module__.startswith("h5py")
 
 
 def place_of(node: Any) -> str:
-    """The file or folder that holds `node`."""
+    """The file or folder that contains `node`."""
     return node.file.filename if is_h5(node) else str(node.store).split("://", 1)[-1]
 
 
@@ -51,24 +50,24 @@ def attribute(node: Any, name: str, default: Any = None) -> Any:
 
 
 def encoding_of(node: Any) -> tuple[str, str]:
-    """Type and version; empty where nothing is said."""
+    """Encoding type and version; empty if it declares none."""
     kind, version = (attribute(node, f"encoding-{what}", "") for what in ("type", "version"))
     return str(kind), str(version)
 
 
 def is_dict(node: Any) -> bool:
-    """Whether it is a group of entries that are read by themselves."""
+    """Whether it is a group whose entries are read one by one."""
     plain = is_group(node) and encoding_of(node)[0] in ("dict", "")
     return plain and "h5sparse_format" not in node.attrs
 
 
 def is_frame(node: Any) -> bool:
-    """Whether it is a frame whose columns are read by themselves."""
+    """Whether it is a frame whose columns are read one by one."""
     return is_group(node) and encoding_of(node) == ("dataframe", "0.2.0")
 
 
 def rows_of(frame: Any) -> int:
-    """Rows of obs or var, of a group or of a compound dataset."""
+    """Reads rows of obs or var, from a group or a compound dataset."""
     if not is_group(frame):
         return frame.shape[0]
     names = frame.get(attribute(frame, "_index", "_index"))
@@ -96,7 +95,7 @@ def column_order(frame: Any) -> list[str]:
 
 
 def left_out(name: str, skip: Collection[str]) -> bool:
-    """Whether the entry `name`, or one around it, is in `skip`."""
+    """Whether the entry `name`, or a group that contains it, is in `skip`."""
     return any(name == one or name.startswith(f"{one}/") for one in skip)
 
 
@@ -106,7 +105,7 @@ def read(node: Any, name: str, skip: Collection[str] = ()) -> Any:
     Raises
     ------
     SlafError
-        It is damaged, or holds text that is no UTF-8.
+        It is damaged, or contains text that is not UTF-8.
     """
     if is_dict(node):
         below = {key: f"{name}/{key}" for key in node.keys()}
@@ -135,14 +134,14 @@ def _read_elem(node: Any) -> Any:
 
 
 def _is_text(node: Any) -> bool:
-    """Whether it is an array of text that HDF5 reads."""
+    """Whether it is an array of text that HDF5 can read."""
     import h5py
 
     return isinstance(node, h5py.Dataset) and h5py.check_string_dtype(node.dtype) is not None
 
 
 class H5Columns:
-    """The frame `name` in the group `node`, that is read by ranges of rows."""
+    """The frame `name` in the group `node`, read in ranges of rows."""
 
     def __init__(self, node: Any, name: str, skip: Collection[str] = ()):
         self._node, self._name, self._skip = node, name, skip
@@ -152,7 +151,7 @@ class H5Columns:
         self.index_name = None if self._index == "_index" else self._index
 
     def ids(self) -> Column | pd.Series:
-        """Names are text, whatever they are in the file."""
+        """The names, as text, whatever their type in the file."""
         found = self._column(self._index)
         if isinstance(found, H5Column) and found.is_text:
             return found
@@ -192,7 +191,7 @@ def _column_of(node: Any, name: str) -> H5Column | pd.Series:
 
 
 class H5Column:
-    """The column `name` in the `node` that anndata wrote it to."""
+    """The column `name` in the `node` to which anndata wrote it."""
 
     def __init__(self, node: Any, name: str):
         self._node, self._name = node, name
@@ -238,7 +237,7 @@ class H5Column:
 
 
 class _Names:
-    """An index of anything but text, as text."""
+    """An index of another type than text, converted to text."""
 
     def __init__(self, column: H5Column):
         self._column = column
@@ -251,12 +250,12 @@ class _Names:
 
 
 def as_names(index: pd.Index | pd.Series) -> pd.Series:
-    """Names as anndata makes them of an index."""
+    """The names that anndata makes of an index."""
     return pd.Series([str(name) for name in pd.Index(index).astype(str)], dtype=object)
 
 
 def as_text(value: Any) -> Any:
-    """`value`, its bytes decoded as UTF-8."""
+    """`value`, with bytes decoded as UTF-8."""
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, np.ndarray):

@@ -1,5 +1,5 @@
-"""What an AnnData in a file consists of, by name: what can be left out, and
-what nobody can read."""
+"""The entries of an AnnData in a file, by name: which can be left out, and which cannot be
+read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Entry = tuple[str, Any]
 
 
 def entries(root: Any, prefix: str = "") -> Iterator[Entry]:
-    """All that can be left out of the AnnData in the group `root`."""
+    """All entries of the AnnData in the group `root` that can be left out."""
     if "X" in root:
         yield f"{prefix}X", root.get("X")
     for axis in ("obs", "var"):
@@ -52,7 +52,7 @@ def _inside(node: Any, name: str) -> Iterator[Entry]:
 
 
 def check(root: Any, skip: Collection[str]) -> None:
-    """Raises what cannot be read of the AnnData in the group `root`."""
+    """Raises an error for what cannot be read of the AnnData in the group `root`."""
     found = [(name, node) for name, node in entries(root) if not left_out(name, skip)]
     wrong = [name for name, node in found if not readable(name, node)]
     # What is around an entry is told by it.
@@ -65,7 +65,7 @@ def check(root: Any, skip: Collection[str]) -> None:
 
 
 def unknown(root: Any, names: list[str], *, needed: bool = False) -> SlafError:
-    """Of entries that nobody can read."""
+    """The error for entries that cannot be read."""
     told = []
     for name in names:
         told.append(f"`{name}` is {_what(name, root.get(name))}")
@@ -101,7 +101,7 @@ def readable(name: str, node: Any) -> bool:
 
 
 def _wanted(name: str) -> str | None:
-    """What an entry has to be; None: it may be a group of entries."""
+    """The type that an entry must have; None if it can be a group of entries."""
     section, *keys = name.removeprefix("raw/").split("/")
     if section == "X" or (keys and section in ("layers", "obsp", "varp")):
         return "a matrix"
@@ -111,7 +111,7 @@ def _wanted(name: str) -> str | None:
 
 
 def _is_other_group(name: str, node: Any) -> bool:
-    """Whether a group of entries is where one entry has to be."""
+    """Whether there is a group of entries where a single entry is expected."""
     wanted = _wanted(name)
     if wanted == "a column":
         return is_frame(node) or is_dict(node)
@@ -120,7 +120,7 @@ def _is_other_group(name: str, node: Any) -> bool:
 
 
 def _known(node: Any) -> bool:
-    """Whether the installed anndata reads it, and it can be stored."""
+    """Whether the installed anndata can read it, and we can store it."""
     from anndata.experimental import read_dispatched
 
     kind, _ = encoding_of(node)
@@ -134,12 +134,12 @@ def _known(node: Any) -> bool:
 
 
 def _look(read: Any, name: str, node: Any, *, iospec: Any) -> None:
-    """Reads nothing: anndata has found out how it would."""
+    """Reads nothing: anndata only looks up how it would read the entry."""
 
 
 def check_skip(skip: Collection[str], names: list[list[str]]) -> None:
-    """Raises what is to be left out of the inputs, and is in none of them.
-    `names` are those of each input."""
+    """Raises an error for names in `skip` that no input has. `names` are the entries of
+    each input."""
     known = list(dict.fromkeys(name for one in names for name in one))
     for name in skip:
         if name in known:

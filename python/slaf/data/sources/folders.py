@@ -1,4 +1,4 @@
-"""Folders of files of a matrix, its cells and its genes, by the tool that wrote them."""
+"""Folders with files for a matrix, its cells and its genes, by the tool that wrote them."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _SIGNS = {
 
 
 def folder_format(path: Path) -> str | None:
-    """The format of a folder; "10x_mtx" also of a prefix of files, or of a
-    matrix.mtx that has its cells beside it."""
+    """The format of a folder. "10x_mtx" also for a prefix of files, or for a matrix.mtx
+    with a file of cells beside it."""
     if path.is_dir():
         return next((kind for kind, is_one in _SIGNS.items() if is_one(path)), None)
     return None if matrix_at(path) is None else "10x_mtx"
 
 
 def folder_source(path: Path, kind: str) -> Source:
-    """The input at `path`, of one of the formats above."""
+    """The source for the input at `path`, in one of the formats above."""
     if path.is_file() and not (kind == "10x_mtx" and ".mtx" in path.name.lower()):
         raise SlafError(f"`{path}` is a file, and {kind} is a folder. Name the folder.")
     return _READERS[kind](path)

@@ -1,8 +1,7 @@
-"""Matrices in a group of anndata, of HDF5 or zarr, in blocks of rows.
+"""Reads matrices of anndata's files, in HDF5 or zarr, in blocks of rows.
 
-HDF5 says where the chunks of a file lie, and the engine decodes them on all
-cores. What it cannot decode, HDF5 or zarr reads.
-"""
+HDF5 tells where the chunks are in a file, and the engine decodes them on all cores.
+Chunks that it cannot decode are read through HDF5 or zarr."""
 
 from __future__ import annotations
 
@@ -72,7 +71,7 @@ class H5Rows:
             raise self._damaged("indptr", f"falls from {indptr[at]} to {indptr[at + 1]}")
 
     def _whole(self, name: str, values: np.ndarray) -> np.ndarray:
-        """Numbers that count; some tools write them as floats."""
+        """An array of integers; some tools write them as floats."""
         if values.dtype.kind != "f":
             return values
         wrong = ~(np.isfinite(values) & (values == np.floor(values)))
@@ -106,7 +105,7 @@ class H5Rows:
 
 
 class H5Transposed:
-    """The rows of a CSC matrix in a group, in bounded memory."""
+    """The rows of a CSC matrix in a group, in limited memory."""
 
     def __init__(self, root: Any, group: str, shape: tuple[int, int], note: dict[str, Any]):
         self._columns = H5Rows(root, group, (shape[1], shape[0]), note)
@@ -128,8 +127,8 @@ class H5Transposed:
 
 
 def matrix(root: Any, name: str, shape: tuple[int, int] | None = None) -> Matrix:
-    """The matrix `name` of a group, dense or sparse. `shape` is that of files
-    that do not say it."""
+    """The matrix `name` of a group, dense or sparse. `shape` is used if the file does
+    not record it."""
     node = root[name]
     values = node.get("data") if is_group(node) else node
     if not hasattr(values, "dtype"):
@@ -161,7 +160,7 @@ def _without(name: str) -> str:
 
 
 def _array(dataset: Any) -> Callable[[int, int], np.ndarray]:
-    """A function from a range to values of a 1-d dataset."""
+    """A function from a range to the values of a 1-d dataset."""
     if not is_h5(dataset):
         window = Window(dataset)
         return lambda start, end: plain(window[start:end])
@@ -173,7 +172,7 @@ def _array(dataset: Any) -> Callable[[int, int], np.ndarray]:
 
 
 def _places(dataset: h5py.Dataset) -> tuple | None:
-    """Where the engine finds the values, if it can read them by itself."""
+    """The positions of the chunks, if the engine can read them itself."""
     file, kind = dataset.file, dataset.dtype
     readable = kind.newbyteorder("=").name if kind.byteorder in "<=|" and kind.kind in "iuf" else ""
     if readable in ("", "float16", "uint64") or len(dataset.shape) != 1 or not len(dataset):

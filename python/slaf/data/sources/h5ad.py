@@ -1,8 +1,7 @@
-"""h5ad files of every generation of anndata, and the modalities of h5mu files.
+"""h5ad files of every version of anndata, and the modalities of h5mu files.
 
-X is read in blocks, obs and var by ranges of rows, and every other entry by
-what it says of itself. Files of anndata before 0.7 are read by anndata.
-"""
+X is read in blocks, obs and var in ranges of rows, and every other entry by the
+encoding that it declares. Files of anndata before 0.7 are read by anndata."""
 
 from __future__ import annotations
 
@@ -40,13 +39,13 @@ if TYPE_CHECKING:
 
 
 def h5ad_source(path: Path, *, modality: str | None = None, skip: Collection[str] = ()) -> Source:
-    """The h5ad file `path`, or a modality of an h5mu file, without the entries
-    in `skip`.
+    """A source for the h5ad file `path`, or for a modality of an h5mu file, without the
+    entries in `skip`.
 
     Raises
     ------
     SlafError
-        It is no such file, or is damaged.
+        It is not such a file, or it is damaged.
     """
     import h5py
 
@@ -68,7 +67,7 @@ def group_source(
     modality: str | None = None,
     skip: Collection[str] = (),
 ) -> Source:
-    """The AnnData in an open file of HDF5 or group of zarr, which `close` ends."""
+    """A source for the AnnData in an open HDF5 file or zarr group; `close` closes it."""
     try:
         with _told(file):
             root = chosen(file, modality)
@@ -98,7 +97,7 @@ def group_source(
 
 @contextmanager
 def _told(root: Any) -> Iterator[None]:
-    """Errors of libraries, as one sentence."""
+    """Turns errors of libraries into one sentence."""
     place = place_of(root)
     try:
         yield
@@ -167,7 +166,7 @@ def _raw(root: Any, name: str, skip: Collection[str]) -> Source | None:
 
 
 def parts(root: Any, skip: Collection[str]) -> Parts | anndata.AnnData:
-    """Everything but X and raw, what is large left in the file."""
+    """Everything except X and raw; large entries stay in the file."""
     if _is_old(root):
         return _metadata(root, skip)
     with _told(root):
@@ -199,7 +198,7 @@ def _frame(root: Any, name: str, skip: Collection[str]) -> pd.DataFrame | Column
 
 
 def _section(root: Any, section: str, skip: Collection[str]) -> Iterator[tuple[str, str, Any]]:
-    """Key, name and node of what is in a section."""
+    """The key, name and node of each entry in a section."""
     if _has(root, section, skip) and is_group(root[section]):
         for key in root[section].keys():
             if not left_out(f"{section}/{key}", skip):
@@ -241,7 +240,7 @@ def _check_shape(root: Any, name: str, found: Any, wanted: Any) -> None:
 
 
 def _metadata(root: Any, skip: Collection[str]) -> anndata.AnnData:
-    """Everything but X and raw, in memory."""
+    """Everything except X and raw, in memory."""
     import anndata
 
     if not _is_old(root):
@@ -263,7 +262,7 @@ def _metadata(root: Any, skip: Collection[str]) -> anndata.AnnData:
 
 
 def _is_old(root: Any) -> bool:
-    """Whether obs or var are laid out as anndata did before 0.7."""
+    """Whether obs or var have the layout of anndata before 0.7."""
     return any(encoding_of(root[axis])[0] != "dataframe" for axis in ("obs", "var"))
 
 
@@ -282,7 +281,7 @@ def _backed(root: Any) -> anndata.AnnData:
 
 
 def more_filters() -> None:
-    """zstd, lz4 and blosc, where the package that has them is installed."""
+    """Makes zstd, lz4 and blosc available, if their package is installed."""
     try:
         import hdf5plugin  # noqa: F401
     except ImportError:

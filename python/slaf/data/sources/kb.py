@@ -1,7 +1,7 @@
-"""What `kb count` of kb-python writes: matrices of cells × genes, with
-`.barcodes.txt`, `.genes.txt` and `.genes.names.txt` beside them, in
-`counts_unfiltered` or `counts_filtered`. The workflow `nac` has one matrix each of
-mature, nascent and ambiguous counts, which become layers.
+"""Output of `kb count` of kb-python: matrices of cells × genes with `.barcodes.txt`,
+`.genes.txt` and `.genes.names.txt` beside them, in `counts_unfiltered` or
+`counts_filtered`. The workflow `nac` has separate matrices of mature, nascent and
+ambiguous counts, which become layers.
 
 https://kallisto.readthedocs.io/en/latest/manuals/kb.html
 """
@@ -38,8 +38,8 @@ def is_kb(folder: Path) -> bool:
 
 
 def kb_source(folder: str | Path) -> Source:
-    """The matrix of a folder of counts; of kb's whole output that of the filtered
-    cells, where there are some. X of `nac` is the sum that was asked for, or the
+    """The matrix in a folder of counts. In kb's whole output, that of the filtered
+    cells, if there is one. For `nac`, X is the sum that the user asked kb for, or the
     mature counts."""
     folder = Path(folder)
     inner = [folder / name for name in _FOLDERS if _stem(folder / name)]

@@ -1,9 +1,7 @@
 """Matrix Market files of genes × cells or of cells × genes.
 
-Such a file is text, many times larger than what it says, so it is streamed: only
-a batch of its entries is in memory at a time. What is written twice is summed, as
-scipy does.
-"""
+Such a file is text, and much larger than its matrix, so it is streamed: only one batch
+of entries is in memory at a time. Repeated entries are summed, as scipy does."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ _Entries = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Names:
-    """A file that names the cells or the genes of a matrix, and how many."""
+    """A file that names the cells or genes of a matrix, and their number."""
 
     path: Path
     count: int
@@ -45,7 +43,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Header:
-    """What stands above the entries of a file."""
+    """The information above the entries of a file."""
 
     kind: str
     rows: int
@@ -59,7 +57,7 @@ class Header:
 
 
 def zipped(path: Path) -> bool:
-    """Whether a file is gzip, whatever it is called."""
+    """Whether a file is gzip, whatever its name."""
     with open(path, "rb") as file:
         return file.read(2) == b"\x1f\x8b"
 
@@ -106,10 +104,10 @@ def _kind(path: Path, line: bytes) -> str:
 
 
 class MtxRows:
-    """The cells of a file. Which of its sides they are is told by the numbers of
-    cells and genes; where those are the same, `cells_first` says it.
+    """The cells of a file. The numbers of cells and genes show which axis is which; if
+    they are equal, `cells_first` says it.
 
-    Of a file with several numbers an entry (`values`), number `take` is read.
+    If an entry has several numbers (`values`), number `take` is read.
     """
 
     def __init__(
@@ -133,7 +131,8 @@ class MtxRows:
         self.nnz: int | None = header.entries
 
     def _batches(self) -> Iterator[_Entries]:
-        """Cells and genes from 0, and values, as they are in the file."""
+        """Iterates over batches of cells and genes, from 0, and values, in the order of
+        the file."""
         seen = 0
         try:
             try:
@@ -169,7 +168,7 @@ class MtxRows:
         return ["row", "column", *(f"value {i + 1}" for i in range(values))]
 
     def _quick(self) -> Iterator[list[np.ndarray]]:
-        """The columns of the file, with one blank or tab between any two."""
+        """Reads the columns of a file with one blank or tab between any two."""
         names = self._columns
         value = pa.float64() if self._header.kind == "real" else pa.int64()
         types = {name: value if name.startswith("value") else pa.int64() for name in names}
@@ -188,7 +187,7 @@ class MtxRows:
                 yield [column.to_numpy() for column in batch.columns]
 
     def _careful(self) -> Iterator[list[np.ndarray]]:
-        """The same with any blanks, empty lines and comments, more slowly."""
+        """The same for any blanks, empty lines and comments; slower."""
         names = self._columns
         reader = pd.read_csv(
             self.path,
@@ -252,7 +251,7 @@ class MtxRows:
             yield from self._all_in_memory(max(row, start), row, read)
 
     def _ordered_blocks(self) -> Iterator[Block]:
-        """Blocks of a file that goes from cell to cell, as Cell Ranger's do."""
+        """Blocks of a file that is sorted by cell, as Cell Ranger's are."""
         row, kept = 0, None
         for part in self._batches():
             if not len(part[0]):
@@ -281,9 +280,9 @@ class MtxRows:
         return _summed(indptr, gene, value)
 
     def _all_in_memory(self, start: int, given: int, read: int) -> Iterator[Block]:
-        """The blocks from `start` on, of a file in another order.
+        """The blocks from `start` on, for a file in another order.
 
-        Of it `given` rows with `read` entries have been taken as complete.
+        `given` rows with `read` entries have already been returned as complete.
         """
         parts = zip(*self._batches(), strict=True)
         cell, gene, value = (np.concatenate(arrays) for arrays in parts)
@@ -300,7 +299,7 @@ class MtxRows:
 
 
 class _Unordered(Exception):
-    """The entries of a file do not go from cell to cell."""
+    """Raised if the entries of a file are not sorted by cell."""
 
 
 def _check_sizes(path: Path, header: Header, cells: Names, genes: Names, cells_first: bool) -> None:
@@ -329,13 +328,13 @@ def _wide(value: np.ndarray) -> np.ndarray:
 
 
 def _summed(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray) -> Block:
-    """A block in which every gene of a cell is once, and in order."""
+    """A block with sorted genes and without repeats."""
     indptr, indices, data = canonical(indptr, indices, _wide(data))
     return indptr, indices.astype(np.int32), _narrow(data)
 
 
 class RowsOf:
-    """Some rows of a matrix, by their ascending places in it."""
+    """Some rows of a matrix, by their ascending positions in it."""
 
     def __init__(self, x: Any, rows: np.ndarray):
         self.x, self.rows, self.note = x, rows, x.note
@@ -358,8 +357,8 @@ class RowsOf:
 
 
 class ColumnsOf:
-    """A matrix whose column `i` becomes `places[i]` of `width`; -1: left out. What
-    falls together is summed."""
+    """A matrix whose column `i` becomes column `places[i]` of `width`; -1 leaves it
+    out. Columns with the same place are summed."""
 
     def __init__(self, x: Any, places: np.ndarray, width: int):
         self.x, self.places, self.note = x, places, x.note

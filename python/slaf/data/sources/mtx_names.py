@@ -31,13 +31,13 @@ _FEATURE_TYPES = {
 
 
 def file_in(folder: Path, *names: str) -> Path | None:
-    """The first file of these names, plain or gzipped."""
+    """The first existing file of these names, plain or gzipped."""
     paths = (folder / f"{name}{end}" for name in names for end in ("", ".gz"))
     return next((path for path in paths if path.is_file()), None)
 
 
 def needed_in(folder: Path, *names: str, whole: str) -> Path:
-    """The same, which has to be there; `whole` is what to copy if it is not."""
+    """The same, but the file must exist; otherwise an error says to copy `whole`."""
     path = file_in(folder, *names)
     if path is None:
         raise SlafError(f"`{folder}` lacks `{names[0]}`. Copy the whole {whole}.")
@@ -45,9 +45,9 @@ def needed_in(folder: Path, *names: str, whole: str) -> Path:
 
 
 def table(path: Path, sizes: Collection[int] = (), **options: Any) -> pd.DataFrame:
-    """The lines of a file, a row each, with quotes as they stand. If there is one
-    more than the matrix has (one of `sizes`) and it is a heading, the columns are
-    called by it; else they have numbers."""
+    """The lines of a file as rows of a table, with quotes kept. If there is one line
+    more than the matrix has cells or genes (one of `sizes`) and it is a heading, it
+    gives the names of the columns; otherwise they are numbered."""
     frame = _read(path, **options)
     if not len(frame) or len(frame) in sizes or len(frame) - 1 not in sizes:
         return _unquoted(frame)
@@ -81,8 +81,8 @@ def _read(path: Path, skiprows: int = 0, **options: Any) -> pd.DataFrame:
 
 
 def _unquoted(frame: pd.DataFrame) -> pd.DataFrame:
-    """Columns without quotes where each value stands in some, as R writes text,
-    and without those that say nothing, which a tab at each line's end makes."""
+    """Removes quotes if all values of a column have them, as R writes text, and removes
+    empty columns, which a tab at the end of each line makes."""
     for place, column in enumerate(frame):
         text = frame[column]
         if text.dtype.kind not in "biuf" and len(text):
@@ -93,8 +93,8 @@ def _unquoted(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def cells_frame(cells: pd.DataFrame) -> pd.DataFrame:
-    """obs of a file of barcodes: the first column of distinct values that do not
-    only count the lines; what is beside it are columns."""
+    """obs from a file of barcodes: the index is the first column with distinct values
+    that does not just number the lines; the others become columns."""
     if not len(cells):
         return pd.DataFrame(index=pd.Index([], dtype=object))
     names = list(cells.columns)
@@ -112,8 +112,8 @@ def cells_frame(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def genes_frame(genes: pd.DataFrame, var_names: str = "gene_symbols") -> pd.DataFrame:
-    """var of a file of features: an id and a name of each gene and what kind it
-    is, or the one column that there is."""
+    """var from a file of features: an id, a name and a type for each gene, or a single
+    column."""
     if not len(genes):
         return pd.DataFrame(index=pd.Index([], dtype=object))
     columns = {i: genes.iloc[:, i] for i in range(len(genes.columns))}
@@ -145,7 +145,7 @@ def genes_frame(genes: pd.DataFrame, var_names: str = "gene_symbols") -> pd.Data
 
 
 def named_genes(ids: pd.Series, names: pd.Series) -> pd.DataFrame:
-    """var of genes with an id and a name; one without a name is called by its id."""
+    """var from the ids and names of genes; a gene without a name is called by its id."""
     ids, names = ids.astype(str), names.astype(str)
     names = names.where(names != "", ids)
     return pd.DataFrame({"gene_ids": ids.to_numpy()}, index=unique(names))

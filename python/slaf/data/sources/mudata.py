@@ -1,4 +1,4 @@
-"""MuData: several AnnData of the same cells, each a modality with its name."""
+"""MuData: several AnnData of the same cells, each of them a named modality."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def chosen(file: Any, modality: str | None) -> Any:
 
 
 def modality_of(mudata: Any, modality: str | None) -> Any:
-    """The AnnData of the named modality of an object that has modalities; any
-    other object as it is."""
+    """The AnnData of the named modality; an object without modalities is returned as it
+    is."""
     modalities = getattr(mudata, "mod", None)
     if not isinstance(modalities, Mapping):
         if modality is not None:

@@ -1,4 +1,4 @@
-"""Inputs of other software: what they are, and how they become h5ad."""
+"""Inputs of other software: how to recognise them, and how to convert them to h5ad."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ _KNOWN = {
 
 
 def elsewhere(path: str | Path) -> SlafError | None:
-    """Why a file is not read here, and what makes it readable; None: it may be
-    what it is called."""
+    """Why a file cannot be read here, and how to convert it; None if it may be
+    readable."""
     path = Path(path)
     if path.is_file() and path.stat().st_size == 0:
         return SlafError(
@@ -97,7 +97,7 @@ def elsewhere(path: str | Path) -> SlafError | None:
 
 
 def by_name(name: str) -> SlafError | None:
-    """The same, by the ending of a path or an address alone."""
+    """The same, decided by the ending of a path or URL alone."""
     endings = ((end, said) for ends, said in _KNOWN.items() for end in ends.split())
     fitting = [found for found in endings if name.lower().endswith(found[0])]
     if not fitting:
@@ -109,7 +109,7 @@ def by_name(name: str) -> SlafError | None:
 
 
 def _of_hdf5(path: Path) -> SlafError | None:
-    """What an HDF5 file is that is neither of 10x nor of anndata."""
+    """What an HDF5 file is if it is neither 10x nor anndata."""
     import h5py
 
     if not path.is_file() or not h5py.is_hdf5(path):

@@ -1,5 +1,5 @@
-"""What the pipeline of Parse Biosciences writes of a sample (`DGE_filtered` or
-`DGE_unfiltered`): a matrix of cells × genes with tables of both.
+"""Output of Parse Biosciences' pipeline for a sample (`DGE_filtered` or `DGE_unfiltered`):
+a matrix of cells × genes, with a table for each axis.
 
 https://support.parsebiosciences.com, "Scanpy Tutorial"
 """
@@ -29,7 +29,8 @@ def is_parse(folder: Path) -> bool:
 
 
 def parse_source(folder: str | Path) -> Source:
-    """Genes are called by their names, and cells by their wells (`bc_wells`)."""
+    """The source for a folder. Genes are named by their symbols, and cells by their
+    wells (`bc_wells`)."""
     folder = Path(folder)
     matrix, genes, cells = (
         needed_in(folder, *names, whole="folder of Parse's pipeline")

@@ -1,4 +1,4 @@
-"""A file on an object store or a web server, read by ranges."""
+"""A file on an object store or a web server, read in ranges."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def remote_source(
     skip: Collection[str] = (),
     options: dict[str, str] | None = None,
 ) -> Source:
-    """The HDF5 file at `uri`: h5ad, h5mu, or one of 10x.
+    """A source for the HDF5 file at `uri`: h5ad, h5mu, or one of 10x.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     SlafError
-        It is in another format, or damaged.
+        It has another format, or is damaged.
     OSError
         It cannot be reached.
     """
@@ -68,8 +68,8 @@ def remote_source(
 
 
 def _in_memory(parts: Callable[[], Parts | AnnData]) -> Callable[[], Parts | AnnData]:
-    """With frames and vectors that are read at once. The engine asks for them
-    on its own threads, on which it cannot be waited for."""
+    """The source with frames and vectors in memory. The engine requests them on its own
+    threads, where waiting for the network is not possible."""
 
     def read() -> Parts | AnnData:
         found = parts()
@@ -83,7 +83,8 @@ def _in_memory(parts: Callable[[], Parts | AnnData]) -> Callable[[], Parts | Ann
 
 
 class RemoteFile(io.RawIOBase):
-    """The file at `uri`, for what reads local files only."""
+    """The file at `uri` as a Python file object, for libraries that read local files
+    only."""
 
     def __init__(self, uri: str, options: dict[str, str] | None = None):
         self._uri, self._options, self._at = uri, options, 0
@@ -92,7 +93,7 @@ class RemoteFile(io.RawIOBase):
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
 
     def __repr__(self) -> str:
-        """HDF5 calls the file so."""
+        """HDF5 shows this as the name of the file."""
         return self._uri
 
     def readable(self) -> bool:
@@ -109,7 +110,7 @@ class RemoteFile(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """All of it, as HDF5 takes for granted, unless the file ends."""
+        """Fills the whole buffer, as HDF5 expects, unless the file ends."""
         view, done = memoryview(buffer).cast("B"), 0
         while done < len(view):
             number, offset = divmod(self._at, _BLOCK)

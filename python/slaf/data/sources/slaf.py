@@ -1,4 +1,4 @@
-"""Another SLAF dataset, or a part of one in any order, as a source."""
+"""Another SLAF dataset, or some of its cells in any order, as a source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def slaf_source(state: HandleState, *, name: str | None = None) -> Source:
-    """The cells and genes of a handle."""
+    """A source for the cells and genes of a handle."""
     raw = state.raw
     return Source(
         name=name or _name(state),
@@ -36,8 +36,8 @@ def slaf_source(state: HandleState, *, name: str | None = None) -> Source:
 
 
 def _source_column(state: HandleState) -> str | None:
-    """The column of obs that a conversion or an append has added. slafdb does not
-    note it."""
+    """The column of obs that a conversion or an append has added; slafdb does not
+    record it."""
     if state.dataset is None:
         return None
     notes = state.dataset.notes
@@ -50,7 +50,7 @@ def _name(state: HandleState) -> str:
 
 
 def _fingerprint(state: HandleState) -> str | None:
-    """Of a whole dataset as it is stored."""
+    """The fingerprint of a whole dataset as it is stored."""
     if state.dataset is None or state.is_view or not state.is_whole or state.x is None:
         return None
     engine = state.dataset.engine
@@ -60,12 +60,12 @@ def _fingerprint(state: HandleState) -> str | None:
 
 
 def metadata_of(state: HandleState) -> anndata.AnnData:
-    """Everything of a handle but X and raw."""
+    """Everything of a handle except X and raw."""
     return to_adata(state, x=False)
 
 
 class _Rows:
-    """X of a handle; from its storage, in the type that it is stored in."""
+    """X of a handle, read from storage in its stored type."""
 
     def __init__(self, state: HandleState):
         self.shape = state.shape

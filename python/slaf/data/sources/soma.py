@@ -1,9 +1,8 @@
 """TileDB-SOMA experiments.
 
-tiledbsoma's own `to_anndata` holds X in memory and supposes that cells are
-numbered without gaps, which they are not once some were deleted. So arrays are
-read here, by the `soma_joinid` of their rows; X in ranges of them.
-"""
+tiledbsoma's own `to_anndata` holds X in memory, and assumes that cells are numbered
+without gaps. That is wrong once cells were deleted. So arrays are read here by the
+`soma_joinid` of their rows, and X in ranges of them."""
 
 from __future__ import annotations
 
@@ -34,7 +33,8 @@ def is_soma(path: str | Path) -> bool:
 
 
 def soma_source(uri: str | Path, *, measurement: str = "RNA", layer: str = "data") -> Source:
-    """The X `layer` of a measurement of an experiment, and all other layers beside it."""
+    """A source for the X `layer` of a measurement in an experiment; all other layers
+    become layers."""
     uri = str(uri)
     tiledbsoma, experiment = _opened(uri)
     try:
@@ -95,7 +95,7 @@ def soma_source(uri: str | Path, *, measurement: str = "RNA", layer: str = "data
 
 
 def _opened(uri: str) -> tuple[Any, Any]:
-    """The package, and what is at `uri`."""
+    """The package, and the opened experiment at `uri`."""
     try:
         import tiledbsoma
     except ImportError:
@@ -120,7 +120,7 @@ def _pick(collection: Any, key: str, lacks: str, what: str) -> Any:
 
 
 def _fingerprint(uri: str, measurement: str, layer: str) -> str | None:
-    """Of a local experiment: TileDB writes every change as new files."""
+    """The fingerprint of a local experiment: TileDB writes every change as new files."""
     folder = Path(uri.removeprefix("file://"))
     if not folder.is_dir():
         return None
@@ -129,7 +129,7 @@ def _fingerprint(uri: str, measurement: str, layer: str) -> str | None:
 
 
 def _frame(table: Any, id_column: str) -> tuple[pd.DataFrame, np.ndarray]:
-    """obs or var as it was before SOMA, and the joinids of its rows, ascending."""
+    """obs or var as it was before SOMA, and the ascending joinids of its rows."""
     frame = table.read().concat().to_pandas()
     frame = frame.sort_values("soma_joinid", kind="stable", ignore_index=True)
     ids = frame.pop("soma_joinid").to_numpy(np.int64)
@@ -145,7 +145,7 @@ def _frame(table: Any, id_column: str) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def _places(joinids: Any, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that have `joinids`, and which of `joinids` have a row at all."""
+    """The rows of `joinids`, and which of the `joinids` have a row."""
     joinids = joinids.to_numpy()
     places = np.searchsorted(ids, joinids)
     found = places < len(ids)
@@ -156,7 +156,7 @@ def _places(joinids: Any, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _read(
     array: Any, coords: tuple, rows: np.ndarray, columns: np.ndarray | None, shape: tuple
 ) -> sparse.csr_matrix:
-    """Part of a sparse array, at the places where its joinids are."""
+    """A part of a sparse array, at the positions of its joinids."""
     table = array.read(coords=coords).tables().concat()
     row, kept = _places(table["soma_dim_0"], rows)
     column = table["soma_dim_1"].to_numpy()
@@ -168,7 +168,7 @@ def _read(
 
 
 def _array(array: Any, ids: np.ndarray, across: np.ndarray | None) -> Any:
-    """An array by cells or genes; without `across` its columns are not joinids."""
+    """An array by cells or genes; without `across`, its columns are not joinids."""
     if hasattr(array, "nnz"):
         width = array.shape[1] if across is None else len(across)
         whole = _read(array, (slice(None),), ids, across, (len(ids), width))
@@ -208,7 +208,7 @@ def _uns(collection: Any) -> dict[str, Any]:
 
 
 class _SomaRows:
-    """X of an experiment, by ranges of the cells' joinids."""
+    """X of an experiment, in ranges of the cells' joinids."""
 
     def __init__(self, uri: str, array: Any, cells: np.ndarray, genes: np.ndarray):
         self.uri, self.array, self.cells, self.genes = uri, array, cells, genes

@@ -1,4 +1,4 @@
-"""Matrices of several inputs as one, block by block."""
+"""Joins matrices of several inputs, block by block."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slaf.data.sources.base import Block, Matrix
 
 
 class Aligned:
-    """A matrix whose gene `i` is gene `positions[i]` of `width`; -1: left out."""
+    """A matrix whose gene `i` is gene `positions[i]` of `width`; -1 leaves it out."""
 
     def __init__(self, x: Matrix, positions: np.ndarray, width: int, name: str):
         self.name = name
@@ -49,7 +49,7 @@ class Aligned:
 
 
 class Below:
-    """Matrices below each other."""
+    """Matrices joined along the rows."""
 
     def __init__(self, parts: list[Matrix], width: int):
         self.parts = parts
@@ -75,8 +75,8 @@ class Below:
 
 
 class Stacked(Below):
-    """The matrices of all inputs, of which the genes of each are at `positions`
-    of `width`."""
+    """The joined matrices of all inputs; the genes of each are at `positions` of
+    `width`."""
 
     def __init__(
         self, matrices: list[Matrix], positions: list[np.ndarray], width: int, names: list[str]
@@ -94,7 +94,7 @@ class Stacked(Below):
 
 
 class Shifted:
-    """A matrix some columns to the right, among `width`."""
+    """A matrix shifted to the right by some columns, in `width` columns."""
 
     def __init__(self, x: Matrix, by: int, width: int):
         self.x, self.by = x, by
@@ -106,7 +106,7 @@ class Shifted:
 
 
 def diagonal(matrices: list[Matrix]) -> Below:
-    """Square matrices along the diagonal of one."""
+    """Square matrices joined along the diagonal."""
     ends = list(accumulate((x.shape[0] for x in matrices), initial=0))
     shifted = [Shifted(x, by, ends[-1]) for x, by in zip(matrices, ends, strict=False)]
     return Below(shifted, ends[-1])

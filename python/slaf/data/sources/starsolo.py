@@ -1,5 +1,5 @@
-"""What STARsolo writes: `Solo.out` with a folder of each kind of counts (`Gene`,
-`GeneFull` ...), in it `raw` and `filtered`, each as Cell Ranger's; and `Velocyto`
+"""Output of STARsolo: `Solo.out` with a folder for each kind of counts (`Gene`,
+`GeneFull`, ...), in which `raw` and `filtered` look like Cell Ranger's; and `Velocyto`
 with spliced, unspliced and ambiguous counts, which become layers.
 
 https://github.com/alexdobin/STAR/blob/master/docs/STARsolo.md
@@ -23,14 +23,14 @@ _CALLED = ("filtered", "raw")
 
 
 def is_starsolo(folder: Path) -> bool:
-    """Whether a folder is `Solo.out`, one of its kinds, or `Velocyto/raw`."""
+    """Whether a folder is `Solo.out`, one of its kinds of counts, or `Velocyto/raw`."""
     return _is_velocyto(folder) or _called(folder) is not None or bool(_kinds(folder))
 
 
 def starsolo_source(folder: str | Path) -> Source:
-    """X of `Gene`, or of the only kind of counts that there is, with the layers of
-    Velocyto; of Velocyto alone X is `spliced`. Called cells (`filtered`) are taken
-    where there are some."""
+    """A source whose X is `Gene`, or the only kind of counts, with the layers of
+    Velocyto. With only Velocyto, X is `spliced`. If there are called cells
+    (`filtered`), those are used."""
     folder = Path(folder)
     kinds = _kinds(folder)
     if kinds:
@@ -55,7 +55,7 @@ def starsolo_source(folder: str | Path) -> Source:
 
 
 def _kinds(folder: Path) -> list[str]:
-    """Kinds of counts in a `Solo.out`."""
+    """The kinds of counts in a `Solo.out`."""
     inside = (p for p in sorted(folder.iterdir()) if p.is_dir())
     known = (p for p in inside if p.name.startswith("Gene") or p.name == "Velocyto")
     return [path.name for path in known if _called(path) is not None]
@@ -78,7 +78,7 @@ def _chosen(folder: Path, kinds: list[str]) -> str:
 
 
 def _called(folder: Path) -> Path | None:
-    """`filtered` or `raw` in the folder of a kind, which has no other folders."""
+    """`filtered` or `raw` in the folder of a kind, which must contain no other folders."""
     inside = [path for path in folder.iterdir() if path.is_dir()]
     if any(path.name not in _CALLED for path in inside):
         return None
@@ -87,7 +87,7 @@ def _called(folder: Path) -> Path | None:
 
 
 def _name(folder: Path) -> str:
-    """The sample's: STAR puts its name before `Solo.out`."""
+    """The name of the sample: STAR puts it before `Solo.out`."""
     for path in (folder.resolve(), *folder.resolve().parents[:2]):
         if path.name.endswith("Solo.out"):
             return path.name.removesuffix("Solo.out").rstrip("_.-") or path.parent.name
@@ -99,7 +99,7 @@ def _is_velocyto(folder: Path) -> bool:
 
 
 def _together(folder: Path) -> Path | None:
-    """The matrix of STAR before 2.7.5, with three numbers an entry."""
+    """The matrix of STAR before 2.7.5, with three numbers per entry."""
     matrix = file_in(folder, "matrix.mtx")
     try:
         return matrix if matrix and len(read_header(matrix).first) == 5 else None
@@ -110,7 +110,7 @@ def _together(folder: Path) -> Path | None:
 def _velocyto(
     folder: Path,
 ) -> tuple[dict[str, Matrix], pd.DataFrame, pd.DataFrame, list[Path]]:
-    """Layers, obs and var of a folder of Velocyto, and its files."""
+    """Layers, obs and var of a Velocyto folder, and its files."""
     together = _together(folder)
     matrices = {layer: together or file_in(folder, f"{layer}.mtx") for layer in _LAYERS}
     matrices = {layer: path for layer, path in matrices.items() if path}
@@ -133,7 +133,7 @@ def _velocyto(
 def _beside(
     called: Path, obs: pd.DataFrame, var: pd.DataFrame
 ) -> tuple[dict[str, Matrix], list[Path]]:
-    """The layers of the cells of X, and the files that they are in."""
+    """The layers for the cells of X, and their files."""
     place = called.parent.parent / "Velocyto"
     parts = dict.fromkeys((called.name, *_CALLED))
     found = [place / part for part in parts if (place / part).is_dir()]

@@ -15,14 +15,14 @@ NOTE = {"dtype": "float32", "encoding": "csr"}
 
 
 def unique(names: Any) -> pd.Index:
-    """Names of which none is there twice, as scanpy makes them."""
+    """Names without repeats, made as scanpy makes them."""
     import anndata
 
     return anndata.utils.make_index_unique(pd.Index(np.asarray(names, dtype=object)))
 
 
 def damaged(path: Path, error: BaseException) -> SlafError:
-    """A file that cannot be read."""
+    """The error for a file that cannot be read."""
     return SlafError(
         f"`{path}` cannot be read ({brief(error)}): it is damaged, cut short or of another "
         "format. Copy the file anew."
@@ -30,6 +30,6 @@ def damaged(path: Path, error: BaseException) -> SlafError:
 
 
 def brief(error: BaseException) -> str:
-    """What a library says, in a line."""
+    """A library's message in one line."""
     text = " ".join(str(error).split()).rstrip(".")
     return text if len(text) <= 160 else f"{text[:157]}..."

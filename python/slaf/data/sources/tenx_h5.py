@@ -1,4 +1,4 @@
-"""HDF5 files of 10x Genomics, as scanpy reads them."""
+"""HDF5 files of 10x Genomics, read as scanpy reads them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from slaf.data.sources.tenx import NOTE, damaged, unique
 
 
 def is_tenx_h5(path: str | Path) -> bool:
-    """Whether an HDF5 file is laid out as Cell Ranger does. False for other files."""
+    """Whether an HDF5 file has the layout of Cell Ranger; False for any other file."""
     import h5py
 
     try:
@@ -32,7 +32,8 @@ def is_tenx(file: Any) -> bool:
 
 
 def h5_source(path: str | Path, *, genome: str | None = None) -> Source:
-    """A file of Cell Ranger 2, of one or several genomes, or of 3 and later."""
+    """A source for a file of Cell Ranger 2, with one or several genomes, or of Cell
+    Ranger 3 and later."""
     import h5py
 
     path = Path(path)
@@ -46,7 +47,7 @@ def h5_source(path: str | Path, *, genome: str | None = None) -> Source:
 
 
 def file_source(file: Any, path: Path | str, name: str, genome: str | None) -> Source:
-    """The open file of 10x, which is called `path` in messages."""
+    """A source for the open 10x file, which messages call `path`."""
     try:
         if _is_v3(file):
             layout = _v3
@@ -80,7 +81,7 @@ def _is_v3(file: Any) -> bool:
 
 
 def _genomes(file: Any) -> list[str]:
-    """Groups that Cell Ranger 2 has, one of each genome."""
+    """The groups of Cell Ranger 2, one per genome."""
     import h5py
 
     marks = {"gene_names", "genes", "barcodes"}
@@ -166,7 +167,8 @@ def _v2(file: Any, path: Path, genome: str | None) -> tuple[Matrix, pd.DataFrame
 
 
 def _h5_note(group: Any) -> dict[str, Any]:
-    """scanpy gives Cell Ranger's int32 as float32, and any other dtype as it is."""
+    """The dtype of X: scanpy returns Cell Ranger's int32 as float32, and any other
+    dtype unchanged."""
     dtype = np.dtype(group.data.dtype if sparse.issparse(group) else group["data"].dtype)
     if dtype == np.int32:
         return dict(NOTE)
@@ -183,7 +185,7 @@ def _need(path: Path, group: Any, name: str) -> Any:
 
 
 def _check_triple(path: Path, group: Any, genes: int) -> None:
-    """The datasets of X are there and of one shape."""
+    """Checks that the arrays of X exist and have matching shapes."""
     where = group.name.strip("/")
     shape, barcodes, indptr, indices, data = (
         _need(path, group, name) for name in ("shape", "barcodes", "indptr", "indices", "data")

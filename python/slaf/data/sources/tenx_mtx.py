@@ -1,7 +1,6 @@
-"""A matrix.mtx beside files of its cells and genes, as scanpy reads them: folders
-of Cell Ranger, and files with a name before (`GSM1_sample_matrix.mtx.gz`) as GEO
-keeps them, of which a folder may hold several.
-"""
+"""A matrix.mtx beside files of its cells and genes, read as scanpy reads them: folders of
+Cell Ranger, and files with a prefix (`GSM1_sample_matrix.mtx.gz`) as GEO stores them. A
+folder can contain several of the latter."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ _BETWEEN = "_.-"
 
 @dataclass(frozen=True)
 class Trio:
-    """The files of a matrix."""
+    """The three files of a matrix."""
 
     matrix: Path
     cells: Path
@@ -46,8 +45,8 @@ class Trio:
 
 
 def matrices(folder: str | Path) -> list[Path]:
-    """The matrix.mtx files of a folder, also those that lack a file beside them,
-    and other .mtx files that have barcodes of their name."""
+    """The matrix.mtx files of a folder, even if a file beside them is missing, and
+    other .mtx files that have barcodes with the same prefix."""
     found: dict[str, Path] = {}
     # Of a file and a zipped one the latter is last.
     for path in sorted(Path(folder).glob("*.[mM][tT][xX]*")):
@@ -59,8 +58,8 @@ def matrices(folder: str | Path) -> list[Path]:
 
 
 def matrix_at(path: str | Path) -> Path | None:
-    """The matrix of a folder with one, of a prefix, or the file itself if cells
-    are named beside it. None: there is no or more than one."""
+    """The matrix of a folder with exactly one, of a prefix, or the file itself if a
+    file beside it names the cells. None if there is none, or more than one."""
     path = Path(path)
     if path.is_dir():
         found = matrices(path)
@@ -79,8 +78,8 @@ def matrix_at(path: str | Path) -> Path | None:
 
 
 def is_tenx_folder(folder: Path) -> bool:
-    """Whether a folder holds one matrix, or is missing part of it. Files with a
-    prefix may be beside other inputs, of which they are one."""
+    """Whether a folder contains one matrix, even an incomplete one. Files with a prefix
+    can be beside other inputs."""
     matrix = matrix_at(folder)
     if matrix is None or not _prefix(matrix):
         return matrix is not None
@@ -91,7 +90,7 @@ def is_tenx_folder(folder: Path) -> bool:
 
 
 def _alone(bare: list[Path], found: list[Path]) -> bool:
-    """Whether a matrix.mtx is all that is meant: the others have no cells."""
+    """Whether a matrix.mtx is the only complete matrix: the others have no cells."""
     return bool(bare) and not any(_beside(file, _CELLS) for file in found if file not in bare)
 
 
@@ -122,8 +121,8 @@ def trio_at(path: str | Path) -> Trio:
 
 
 def mtx_source(path: str | Path, *, var_names: str = "gene_symbols") -> Source:
-    """A matrix of Cell Ranger 2 (genes.tsv) or 3 and later (features.tsv), or one
-    that is laid out as theirs, by its folder, its prefix or its name."""
+    """A source for a matrix of Cell Ranger 2 (genes.tsv), of Cell Ranger 3 and later
+    (features.tsv), or with their layout, by its folder, prefix or name."""
     if var_names not in ("gene_symbols", "gene_ids"):
         raise SlafError(
             f"Genes cannot be named by `{var_names}`. Say `gene_symbols` or `gene_ids`."
@@ -135,7 +134,7 @@ def mtx_source(path: str | Path, *, var_names: str = "gene_symbols") -> Source:
 
 
 def source_of(name: str, x: Any, parts: Parts, files: list[Path], *, counts: bool) -> Source:
-    """An input that consists of `files`."""
+    """A source for the input that consists of `files`."""
     return Source(
         name=name,
         x=x,
@@ -161,7 +160,7 @@ def _named(name: str, prefix: str, words: tuple[str, ...]) -> bool:
 
 
 def _beside(matrix: Path, words: tuple[str, ...]) -> Path | None:
-    """The file of the cells or genes of a matrix that has its prefix."""
+    """The file of cells or genes that has the prefix of a matrix."""
     found = [n for n in _files(matrix.parent) if _named(n, _prefix(matrix), words)]
     # Cell Ranger 3's is better than 2's, and what is zipped than what is not.
     order = sorted(found, key=lambda n: (words[0] not in n.lower(), not n.lower().endswith(".gz")))
@@ -169,7 +168,7 @@ def _beside(matrix: Path, words: tuple[str, ...]) -> Path | None:
 
 
 def _shared(matrix: Path) -> Path | None:
-    """The one file of genes of a folder that belongs to no other matrix."""
+    """The only file of genes in a folder that belongs to no other matrix."""
     others = {_prefix(file) for file in matrices(matrix.parent)}
     pattern = f"(.*?)(?i:{'|'.join(_GENES)}){_ENDINGS}"
     names = [(n, re.fullmatch(pattern, n, re.S)) for n in _files(matrix.parent)]

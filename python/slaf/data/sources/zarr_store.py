@@ -1,4 +1,4 @@
-"""AnnData in zarr, a folder or a zip file: laid out as in HDF5."""
+"""AnnData in zarr, a folder or a zip file, with the same layout as in HDF5."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARKS = ("zarr.json", ".zgroup")
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether it is a group of zarr."""
+    """Whether it is a zarr group."""
     if path.is_dir():
         return any((path / mark).exists() for mark in _MARKS)
     if path.suffix != ".zip":
@@ -30,13 +30,13 @@ def is_zarr(path: Path) -> bool:
 
 
 def zarr_source(path: Path, *, modality: str | None = None, skip: Collection[str] = ()) -> Source:
-    """The AnnData at `path`, or a modality of a MuData, without the entries in
-    `skip`.
+    """A source for the AnnData at `path`, or for a modality of a MuData, without the
+    entries in `skip`.
 
     Raises
     ------
     SlafError
-        It is none, is damaged, or zarr is not installed.
+        It is not an AnnData, or is damaged, or zarr is not installed.
     """
     try:
         import zarr
@@ -59,11 +59,11 @@ def zarr_source(path: Path, *, modality: str | None = None, skip: Collection[str
 
 
 def _nothing() -> None:
-    """A folder stays open."""
+    """Does nothing: a folder need not be closed."""
 
 
 def _check(path: Path, group: Any) -> None:
-    """Raises of other things that are kept in zarr."""
+    """Raises an error for other kinds of data in zarr."""
     tables = group["tables"] if "tables" in group and "obs" not in group else None
     if tables is not None and is_group(tables):
         inside = ", ".join(f"`{path / 'tables' / name}`" for name in tables.keys())

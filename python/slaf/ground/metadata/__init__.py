@@ -1,10 +1,9 @@
-"""Metadata: obs and var as Arrow columns and back, losing nothing, and the rest
-as HDF5 has it.
+"""Converts obs and var to Arrow columns and back without loss, and stores the rest as
+HDF5.
 
-Text, numbers, booleans and dates are stored as such, missing values as NULL.
-What Arrow does not say (category order, pandas dtypes, names that a table
-refuses) is written beside, in `config.json` under `slaf`.
-"""
+Text, numbers, booleans and dates keep their type, and missing values are NULL. What
+Arrow cannot express (category order, pandas dtypes, names that a table does not allow)
+is stored in `config.json` under `slaf`."""
 
 from slaf.ground.metadata.decode import TEXT, decode_column
 from slaf.ground.metadata.encode import (

@@ -1,4 +1,4 @@
-"""Columns of frames as anndata writes them to HDF5."""
+"""Columns of frames, in the form in which anndata writes them to HDF5."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ _TRIED = 64
 
 
 def h5_column(series: pd.Series, where: str, told: dict[str, str]) -> pd.Series:
-    """`series` in a dtype that anndata writes. `told` gets what changes its form.
+    """`series` in a dtype that anndata can write. `told` collects what changes its
+    form.
 
     Raises
     ------
     SlafError
-        It has no obvious form.
+        It cannot be converted.
     """
     try:
         plain = _column(series, where, told)
@@ -37,7 +38,7 @@ def h5_column(series: pd.Series, where: str, told: dict[str, str]) -> pd.Series:
 
 
 def takes(value: Any) -> bool:
-    """Whether the installed anndata writes `value`."""
+    """Whether the installed anndata can write `value`."""
     import h5py
     from anndata.io import write_elem
 
@@ -89,7 +90,7 @@ def _column(series: pd.Series, where: str, told: dict[str, str]) -> pd.Series:
 
 
 def _iso(series: pd.Series) -> pd.Series:
-    """Dates and durations as ISO 8601 writes them."""
+    """Dates and durations as ISO 8601 text."""
     known = series.dropna()
     if series.dtype.kind == "m":
         texts = [v.isoformat() for v in known]
@@ -105,7 +106,7 @@ def _iso(series: pd.Series) -> pd.Series:
 
 
 def _text(series: pd.Series) -> pd.Series:
-    """Text with gaps has no other form than categories."""
+    """Text with missing values can be written only as categories."""
     if series.isna().any():
         codes, texts = pd.factorize(series.to_numpy(object), sort=True)
         categories = pd.Index(texts, dtype=object)

@@ -1,4 +1,4 @@
-"""Stored columns as pandas series."""
+"""Converts stored columns to pandas Series."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TEXT = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
 
 
 def decode_column(column: pa.ChunkedArray, note: dict[str, Any]) -> pd.Series:
-    """A stored column as the pandas series it was, or, without a `dtype` in its
-    note, as pandas holds such a column."""
+    """A stored column as the original pandas Series. If its note has no `dtype`,
+    pandas' usual dtype is used."""
     dtype = note.get("dtype")
     if dtype is None:
         series = column.to_pandas()
@@ -49,7 +49,7 @@ def decode_column(column: pa.ChunkedArray, note: dict[str, Any]) -> pd.Series:
 
 
 def category_values(texts: list[Any], kind: pa.DataType) -> pa.Array:
-    """Categories as they stand in a note, as a column of type `kind`."""
+    """The categories in a note, as an Arrow column of type `kind`."""
     if pa.types.is_temporal(kind):
         width = pa.int32() if kind.bit_width == 32 else pa.int64()
         return pa.array(texts, width).cast(kind)
@@ -95,7 +95,7 @@ def _nullable(column: pa.ChunkedArray, dtype: Any) -> pd.Series:
 
 
 def _intervals(column: pa.ChunkedArray, dtype: pd.IntervalDtype) -> pd.Series:
-    """Of texts such as `(0.5, 1.0]`."""
+    """Parses texts such as `(0.5, 1.0]`."""
     texts = _texts(column)
     ends = texts.str.slice(1, -1).str.split(", ", expand=True).reindex(columns=[0, 1])
     left, right = (ends[n].astype(dtype.subtype) for n in (0, 1))

@@ -1,4 +1,4 @@
-"""pandas series as Arrow columns."""
+"""Converts pandas Series to Arrow columns."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _TRIED = 64
 def encode(
     frame: pd.DataFrame | Columns, axis: str, keys: Iterable[str], told: dict[str, str]
 ) -> tuple[dict[str, pa.Array | Encoded], dict[str, Any], dict[str, str]]:
-    """Arrow columns of `frame`, which is obs or var, with its index as ids; the
-    notes that :func:`decode_column` needs; and what the vectors `keys` of obsm
-    or varm are stored as beside them. `told` gets what changes its form."""
+    """Encodes obs or var. Returns its Arrow columns, with its index as ids; the notes
+    that :func:`decode_column` needs; and the names under which the vectors `keys` of
+    obsm or varm are stored in the same table. `told` collects what changes its form."""
     items = list(frame.items())
     names = text_names([name for name, _ in items], axis, told)
     vectors, stored = stored_names(keys, names)
@@ -56,7 +56,7 @@ def encode(
 
 
 class Encoded:
-    """A column in its file, as Arrow by ranges of rows."""
+    """A column that stays in its file, read as Arrow in ranges of rows."""
 
     def __init__(self, column: Column, where: str):
         self._column, self._where = column, where
@@ -85,7 +85,7 @@ _SLAFDB = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 6
 
 
 def slafdb_dtypes(notes: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """The dtypes of an encoded frame as slafdb takes them from `config.json`."""
+    """The dtypes of an encoded frame in the form that slafdb expects in `config.json`."""
     found = {}
     for note in notes["columns"]:
         of_text = note["dtype"] == "category" and note["categories_dtype"] == "str"
@@ -95,7 +95,7 @@ def slafdb_dtypes(notes: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def tried(series: pd.Series, where: str, told: dict[str, str]) -> tuple[pa.Array, dict[str, Any]]:
-    """:func:`encode_column` of what can be read back."""
+    """Like :func:`encode_column`, and checks that the result can be read back."""
     array, note = encode_column(series, where, told)
     try:
         decode_column(pa.chunked_array([array.slice(0, _TRIED)]), note)
@@ -107,13 +107,13 @@ def tried(series: pd.Series, where: str, told: dict[str, str]) -> tuple[pa.Array
 def encode_column(
     series: pd.Series, where: str | None = None, told: dict[str, str] | None = None
 ) -> tuple[pa.Array, dict[str, Any]]:
-    """A column as Arrow, and the note that :func:`decode_column` needs. `told`
-    gets what changes its form; without it, that is a warning.
+    """A column as Arrow, and the note that :func:`decode_column` needs. `told` collects
+    what changes its form; without it, there is a warning.
 
     Raises
     ------
     SlafError
-        Arrow has no place for it. The sentence names `where`.
+        Arrow cannot hold it. The message names `where`.
     """
     where = str(series.name) if where is None else where
     changed: dict[str, str] = {}
@@ -131,7 +131,7 @@ def encode_column(
 
 
 def warn_of(told: dict[str, str], stacklevel: int = 2) -> None:
-    """One warning of all that changed its form."""
+    """One warning that names everything that changed its form."""
     if told:
         entries = "; ".join(f"`{where}`: {how}" for where, how in told.items())
         warnings.warn(
@@ -208,7 +208,7 @@ def _texts(series: pd.Series) -> pa.Array:
 
 
 def as_texts(series: pd.Series) -> pd.Series:
-    """The text of each value; gaps are None."""
+    """The text of each value; None if it is missing."""
     missing = series.isna()
     values = series.astype(object)
     for value in values[~missing]:
@@ -231,7 +231,7 @@ def _arrow(series: pd.Series, note: dict[str, Any]) -> tuple[pa.Array, dict[str,
 
 
 def _stored_type(kind: pa.DataType) -> pa.DataType:
-    """A type that the engine reads for values of type `kind`."""
+    """A type that the engine can read, for values of type `kind`."""
     if pa.types.is_dictionary(kind):
         return _stored_type(kind.value_type)
     if pa.types.is_decimal(kind):
@@ -244,7 +244,7 @@ def _stored_type(kind: pa.DataType) -> pa.DataType:
 def _objects(
     series: pd.Series, where: str, told: dict[str, str]
 ) -> tuple[pa.Array, dict[str, Any]]:
-    """A column of Python objects, by what they are."""
+    """Encodes a column of Python objects by their types."""
     kind = pd.api.types.infer_dtype(series, skipna=True)
     note = {"dtype": "object"}
     if kind in ("string", "empty"):
@@ -281,7 +281,7 @@ def _kinds_as_text(values: Iterable[Any]) -> str:
 
 
 def _exact_numbers(values: list[Any], of: type) -> pa.Array | None:
-    """None if the numbers do not all fit one type."""
+    """None if no single type can hold all the numbers."""
     plain = [None if v is None else of(v) for v in values]
     if any(a != b for a, b in zip(plain, values, strict=True)):
         return None
@@ -321,8 +321,8 @@ def _categorical(
 
 
 def _in_json(values: pa.Array) -> list[Any]:
-    """Categories as their note has them. Digits of floats are
-    text: not all that read JSON take them to the last."""
+    """Categories in the form of a note. Floats are written as text, because some JSON
+    readers do not keep all digits."""
     kind = values.type
     if pa.types.is_temporal(kind):
         return values.cast(pa.int32() if kind.bit_width == 32 else pa.int64()).to_pylist()

@@ -1,4 +1,4 @@
-"""What the tables cannot hold, as bytes of a file beside them."""
+"""What the tables cannot hold, as the bytes of an HDF5 file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def h5_forms(
     told: dict[str, str],
     beside: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Sections as anndata writes them; `told` gets what changes its form. `beside`
-    has the names of each section that are kept elsewhere.
+    """Sections in the form that anndata writes. `told` collects what changes its form.
+    `beside` has the names in each section that are stored elsewhere.
 
     Raises
     ------
     SlafError
-        An entry, which is named, has no obvious form.
+        An entry cannot be converted; the message names it.
     """
     return {
         section: h5_mapping(value, section, told, beside.get(section, ()))
@@ -37,7 +37,7 @@ def h5_forms(
 
 
 def h5_bytes(extras: Mapping[str, Any]) -> bytes:
-    """An HDF5 file of what :func:`h5_forms` gave."""
+    """The bytes of an HDF5 file with the result of :func:`h5_forms`."""
     import h5py
 
     content = io.BytesIO()
@@ -48,7 +48,7 @@ def h5_bytes(extras: Mapping[str, Any]) -> bytes:
 
 
 def write(file: Any, name: str, value: Any, **settings: Any) -> None:
-    """An element, or a sentence that names it."""
+    """Writes an element; if that fails, the error names it."""
     from anndata.io import write_elem
 
     with warnings.catch_warnings():
@@ -67,7 +67,7 @@ def write(file: Any, name: str, value: Any, **settings: Any) -> None:
 
 
 def is_vector(value: Any) -> bool:
-    """Whether an obsm or varm fits a column of the table."""
+    """Whether an array of obsm or varm can be a column of the table."""
     if isinstance(value, (pd.DataFrame, np.ma.MaskedArray)) or sparse.issparse(value):
         return False
     fits = getattr(value, "ndim", 0) == 2 and value.shape[1] > 0
@@ -75,7 +75,7 @@ def is_vector(value: Any) -> bool:
 
 
 def uns_json(uns: Mapping[str, Any]) -> bytes:
-    """What JSON can say of uns."""
+    """The part of uns that JSON can hold."""
     plain = {}
     for key, value in uns.items():
         try:

@@ -1,4 +1,4 @@
-"""Frames that are still in their file, a column read at a time."""
+"""Frames that stay in their file and are read one column at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 
 class Column(Protocol):
-    """A column of a frame, in its file."""
+    """A column of a frame that stays in its file."""
 
     def __len__(self) -> int: ...
 
@@ -17,7 +17,7 @@ class Column(Protocol):
 
 
 class Columns(Protocol):
-    """A frame in its file."""
+    """A frame that stays in its file."""
 
     index_name: str | None
 
@@ -27,7 +27,7 @@ class Columns(Protocol):
 
 
 def frame_of(columns: pd.DataFrame | Columns) -> pd.DataFrame:
-    """All columns in memory."""
+    """Reads all columns into memory."""
     if isinstance(columns, pd.DataFrame):
         return columns
     frame = pd.DataFrame({name: _series_of(column) for name, column in columns.items()})

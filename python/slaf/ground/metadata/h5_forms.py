@@ -1,8 +1,6 @@
-"""What anndata writes to HDF5, made of what people put into uns and frames.
+"""Converts values of uns and frames to types that anndata can write to HDF5.
 
-What changes its form is told; what has no obvious form is refused in a sentence
-that names the entry.
-"""
+A warning names what changes its form. An error names what cannot be converted."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ _NAMES = str.maketrans({"/": "|", "\0": "_"})
 
 
 def h5_name(name: Any, taken: Any, where: str, told: dict[str, str]) -> str:
-    """`name` as HDF5 has it, and none of `taken`."""
+    """`name` in a form that HDF5 allows and that is not in `taken`."""
     plain = str(name).translate(_NAMES)
     plain = "_" if plain in ("", ".", "..") else plain
     while plain in taken:
@@ -37,7 +35,7 @@ def h5_name(name: Any, taken: Any, where: str, told: dict[str, str]) -> str:
 
 
 def h5_frame(frame: pd.DataFrame, where: str, told: dict[str, str]) -> pd.DataFrame:
-    """A frame as anndata writes it."""
+    """A frame in the form that anndata writes."""
     if isinstance(frame.index, pd.MultiIndex):
         told[where] = "levels of the index as columns"
         frame = frame.reset_index()
@@ -61,12 +59,12 @@ def h5_frame(frame: pd.DataFrame, where: str, told: dict[str, str]) -> pd.DataFr
 
 
 def h5_value(value: Any, where: str, told: dict[str, str]) -> Any:
-    """`value` as anndata writes it.
+    """`value` in the form that anndata writes.
 
     Raises
     ------
     SlafError
-        It has no obvious form.
+        It cannot be converted.
     """
     if value is None or isinstance(value, (bool, float, np.bool_, np.integer, np.inexact)):
         if not isinstance(value, np.timedelta64):
@@ -115,8 +113,8 @@ def _text(value: str, where: str) -> str:
 def h5_mapping(
     value: Mapping[Any, Any], where: str, told: dict[str, str], beside: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """A dictionary as anndata writes it; its names are none of `beside`, nor does
-    one that changes take that of another."""
+    """A dictionary in the form that anndata writes. Its names differ from those in
+    `beside`, and a changed name does not replace another."""
     found: dict[str, Any] = {}
     names = text_names(value, where, told)
     for key, name in zip(value, names, strict=True):
@@ -165,7 +163,7 @@ def _unmasked(value: np.ma.MaskedArray, where: str, told: dict[str, str]) -> Any
 
 
 def _records(value: np.ndarray, where: str, told: dict[str, str]) -> np.ndarray:
-    """Of text, what is missing is `nan`, as it is to numpy."""
+    """In records, missing text is `nan`, as in numpy."""
     fields = {}
     for name in value.dtype.names:
         field = value[name]

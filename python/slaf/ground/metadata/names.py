@@ -1,4 +1,4 @@
-"""What the columns of a table are called."""
+"""The names of columns in tables."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ _REFUSED = str.maketrans({".": "_", "`": "_", "\0": "_"})
 
 
 def fitting(name: str) -> str:
-    """`name` as a table takes it: with `_` for dots, backticks and zero bytes."""
+    """`name` in a form that a table allows: with `_` for dots, backticks and zero
+    bytes."""
     name = name.translate(_REFUSED)
     if name in ("", "*"):
         return "_"
@@ -47,7 +48,7 @@ def fitting(name: str) -> str:
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:
-    """A name for `name` that is none of `taken`, nor one of the format's."""
+    """A name similar to `name` that is not in `taken` and not used by the format."""
     taken = RESERVED | set(taken)
     free = fitting(name)
     while free in taken:
@@ -63,10 +64,10 @@ def fits_pairs(key: str) -> bool:
 def stored_names(
     keys: Iterable[str], columns: Iterable[str], taken: Iterable[str] = ()
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """What the `keys` of obsm and the `columns` of obs are stored as, in one
-    table that has the columns `taken`. A name that a table takes as it is keeps
-    it, of keys before columns; those that change take what is left, so that it
-    does not depend on their order."""
+    """The stored names of the `keys` of obsm and the `columns` of obs, in one table
+    that already has the columns `taken`. Names that a table allows are kept, keys
+    before columns. The other names are chosen afterwards, so the result does not depend
+    on the order."""
     used, found = set(taken), ({}, {})
     for exact in (True, False):
         for names, stored in zip((keys, columns), found, strict=True):
@@ -80,7 +81,7 @@ def stored_names(
 
 
 def text_names(names: Iterable[Any], where: str, told: dict[str, str]) -> list[str]:
-    """Names of columns as text: those of several levels joined by `_`.
+    """Names of columns as text; the levels of a multi-level name are joined by `_`.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Tables of datasets and handles as polars LazyFrames: what of a plan names only
-cells or only genes is decided on their metadata, and of the values only what is
-left is read, block by block."""
+"""Tables of datasets and handles as Polars LazyFrames. Filters on cells or genes alone are
+evaluated on their metadata. Values are then read, block by block, only for the
+remaining cells and genes."""
 
 from slaf.lazy.scan.source import Look, registered
 from slaf.lazy.scan.tables import source_of

@@ -20,8 +20,8 @@ from slaf.lazy.state import HandleState
 
 
 def vectors(title: str, axis: Axis, state: HandleState, section: str, key: str) -> Source:
-    """`obsm` or `varm` of a key: ids, names, and a column of arrays; of a frame,
-    its columns."""
+    """A key of `obsm` or `varm` as a table: ids, names, and a column of arrays; for a
+    frame, its columns."""
     value = state.in_memory(section, key)
     reader, rows = _unwrapped(state.held(section)[key], state.rows(section))
     if value is None and isinstance(reader, VectorReader):
@@ -40,7 +40,8 @@ def vectors(title: str, axis: Axis, state: HandleState, section: str, key: str) 
 
 
 def pairs(title: str, axis: Axis, state: HandleState, section: str, key: str) -> Source:
-    """`obsp` or `varp` of a key: the ids of both ends of an edge, and its value."""
+    """A key of `obsp` or `varp` as a table: the ids of both ends of an edge, and its
+    value."""
     value = state.in_memory(section, key)
     reader, rows = _unwrapped(state.held(section)[key], state.rows(section))
     if value is None and isinstance(reader, GraphReader):
@@ -52,7 +53,7 @@ def pairs(title: str, axis: Axis, state: HandleState, section: str, key: str) ->
 
 
 def _graph(reader: GraphReader) -> StoredPairs:
-    """A graph of a dataset as a matrix of which any part can be read."""
+    """A graph of a dataset as a matrix that can be read in parts."""
     graph = StoredPairs(reader.dataset, reader.section, reader.key)
     table = "cellsxcells" if AXES[reader.section] == 0 else "genesxgenes"
     # At most: by it blocks are measured.

@@ -1,5 +1,4 @@
-"""Cells or genes of a handle as columns of polars, which are read by name and by
-row."""
+"""Columns of the cells or genes of a handle for Polars, read by name and by row."""
 
 from __future__ import annotations
 
@@ -42,7 +41,7 @@ class OnDisk:
 
 @dataclass(frozen=True)
 class InMemory:
-    """A column that is here."""
+    """A column in memory."""
 
     series: pl.Series
 
@@ -53,7 +52,7 @@ class InMemory:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Positions in the dataset, as ids."""
+    """Integer ids: positions in the dataset."""
 
     at: axes.Positions
 
@@ -62,7 +61,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class ByRows:
-    """Some rows of what `read` gives, a vector each."""
+    """Some rows of the vectors that `read` returns."""
 
     read: Callable[[axes.Positions], np.ndarray]
     rows: axes.Positions
@@ -73,8 +72,8 @@ Column = OnDisk | InMemory | Numbers | ByRows
 
 
 class Axis:
-    """The cells (or genes) of a handle: their ids, names, and columns of obs
-    (var), as they are now."""
+    """The cells (or genes) of a handle: their ids, names, and columns of obs (var), in
+    their present state."""
 
     def __init__(self, axis: str, columns: Columns, at: axes.Positions):
         self.name = axis
@@ -92,12 +91,12 @@ class Axis:
         self.columns = [*ids, *self._labels]
 
     def require(self, name: str) -> str:
-        """`name`, which is a column that is there once.
+        """Returns `name` if exactly one column has it.
 
         Raises
         ------
         SlafError
-            It is not.
+            No column has this name, or several have it.
         """
         if name not in self.columns:
             near = nearest(str(name), self.columns)
@@ -107,15 +106,15 @@ class Axis:
         return name
 
     def only(self, names: list[str]) -> Axis:
-        """This with these columns, each of which is looked up now: what is in
-        memory is copied, and what is written later does not reach it."""
+        """This axis with only these columns. They are looked up now: columns in memory
+        are copied, so later edits do not reach them."""
         one = Axis.__new__(Axis)
         one.__dict__.update(self.__dict__, columns=names, _columns=None, _labels={})
         one._found = {name: self._column(self.require(name)) for name in names}
         return one
 
     def having(self, columns: dict[str, Column]) -> Axis:
-        """This with more columns; one that has the name of the ids gets another."""
+        """This axis with more columns; if one has the name of the ids, it is renamed."""
         more = Axis.__new__(Axis)
         more.__dict__.update(self.__dict__, _found=dict(self._found))
         taken = [*self.columns, *columns]
@@ -125,7 +124,7 @@ class Axis:
         return more
 
     def end(self, name: str) -> Axis:
-        """The ids alone, as those of the end `name` of an edge."""
+        """Only the ids, named as the end `name` of an edge."""
         one = self.only([self.id_name])
         one.id_name = f"{self.id_name}_{name}"
         one._found = {one.id_name: one._found[self.id_name]}
@@ -136,7 +135,7 @@ class Axis:
         return {name: column.dtype for name, column in self._found.items()}
 
     def frame(self, names: list[str], rows: axes.Positions | None = None) -> pl.DataFrame:
-        """Columns of some rows; those of one table are read at once."""
+        """Columns of some rows; columns of the same table are read together."""
         found: dict[str, pl.Series] = {}
         stored: dict[Any, list[str]] = {}
         for name in names:
@@ -151,7 +150,7 @@ class Axis:
         return pl.DataFrame([found[name].alias(name) for name in names])
 
     def matching(self, parts: list[pl.Expr]) -> axes.Positions:
-        """The rows that all `parts` are true of; without any, nothing is read."""
+        """The rows for which all `parts` are true; without parts, nothing is read."""
         if not parts:
             return range(self.length)
         rows = kept(self.frame(needed(parts)), parts).to_numpy().astype(np.int64)
@@ -184,7 +183,7 @@ class Axis:
 
 
 def _column(columns: Columns, name: str, rows: axes.Positions | None) -> Column:
-    """Where some rows of a column are."""
+    """The place of some rows of a column."""
     if isinstance(columns, Taken):
         return _column(columns.columns, name, columns.placed(rows))
     if isinstance(columns, Changed) and name not in columns.held:
@@ -200,7 +199,7 @@ def _column(columns: Columns, name: str, rows: axes.Positions | None) -> Column:
 
 
 def _names(columns: Columns, rows: axes.Positions | None) -> Column:
-    """The same of the names of cells or genes."""
+    """The same for the names of cells or genes."""
     if isinstance(columns, Taken):
         return _names(columns.columns, columns.placed(rows))
     if isinstance(columns, Changed) and columns.own_index is None:
@@ -220,7 +219,7 @@ def _free(name: str, taken: list[str]) -> str:
 
 
 def of_pandas(series: pd.Series, name: str) -> pl.Series:
-    """A copy, as a table of the dataset would hold it."""
+    """A copy in the type in which a table of the dataset would store it."""
     told: dict[str, str] = {}
     return pl.Series(name, pl.Series(encode_column(series.copy(), name, told)[0]))
 

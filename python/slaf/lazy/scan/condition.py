@@ -1,5 +1,5 @@
-"""What of a filter SQL can be told, so that fewer rows are read. polars filters
-again: a condition may be true of more rows, and never of fewer."""
+"""The part of a filter that SQL can evaluate, so that fewer rows are read. Polars filters
+again, so a condition may keep too many rows, but never too few."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FEW = 1000
 
 
 def where(predicate: pl.Expr, schema: Mapping[str, Any]) -> list[str]:
-    """Conditions of SQL that are true wherever `predicate` is."""
+    """SQL conditions that are true for every row for which `predicate` is true."""
     found = (_condition(part, schema) for part in conjuncts(predicate))
     return [condition for condition in found if condition is not None]
 
@@ -68,8 +68,8 @@ def _condition(part: pl.Expr, schema: Mapping[str, Any]) -> str | None:
 
 
 def _values(expression: pl.Expr, dtype: Any) -> list[str] | None:
-    """The values of a literal in SQL; None if one may not mean there what it means
-    in polars beside a column of that type."""
+    """The values of a literal in SQL; None if one could have a different meaning there
+    than in Polars, for a column of this type."""
     if expression.meta.root_names():
         return None
     try:

@@ -1,5 +1,5 @@
-"""What of a filter can be decided before values are read. Its parts stay polars
-expressions, so what they mean is what polars says."""
+"""The parts of a filter that can be evaluated before values are read. They stay Polars
+expressions, so Polars defines their meaning."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import polars as pl
 
 
 class Split:
-    """The parts of a filter, all of which must be true: those that ask only for
-    columns of cells, those only of genes, and the rest."""
+    """The parts of a filter, which must all be true: those on columns of cells alone,
+    those on columns of genes alone, and the rest."""
 
     def __init__(
         self, predicate: pl.Expr | None, cells: Collection[str], genes: Collection[str]
@@ -29,7 +29,7 @@ class Split:
 
 
 def conjuncts(predicate: pl.Expr) -> list[pl.Expr]:
-    """The parts of `a & b & …`, in their order; of anything else, itself."""
+    """The parts of `a & b & …`, in order; any other expression is its own only part."""
     found, todo = [], [predicate]
     while todo:
         part = todo.pop()
@@ -42,12 +42,12 @@ def conjuncts(predicate: pl.Expr) -> list[pl.Expr]:
 
 
 def needed(parts: list[pl.Expr]) -> list[str]:
-    """The columns that they ask for, each once."""
+    """The columns that they use, without repeats."""
     return list(dict.fromkeys(name for part in parts for name in part.meta.root_names()))
 
 
 def kept(frame: pl.DataFrame, parts: list[pl.Expr]) -> pl.Series | None:
-    """The numbers of the rows that all parts are true of; None: of all."""
+    """The numbers of the rows for which all parts are true; None for all rows."""
     if not parts:
         return None
     number = "row"
@@ -58,8 +58,8 @@ def kept(frame: pl.DataFrame, parts: list[pl.Expr]) -> pl.Series | None:
 
 
 def _sides(part: pl.Expr) -> list[pl.Expr] | None:
-    """The two sides of an AND. Whether it is one polars has no word for; that it
-    is the same as both sides joined by AND says so."""
+    """The two sides of an AND. Polars has no way to ask whether an expression is an
+    AND, so it is compared with both sides joined by AND."""
     try:
         sides = part.meta.pop()[::-1]
     except Exception:

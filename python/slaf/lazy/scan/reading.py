@@ -1,5 +1,5 @@
-"""The places and values of a matrix, block by block, and no more of them than are
-asked for."""
+"""Reads the positions and values of a matrix block by block, and only as many as are
+requested."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _VALUES_OF_GENES = 4 * BLOCK_VALUES
 
 @dataclass
 class Places:
-    """Rows and columns of a matrix, and the values there; None: nobody asked."""
+    """Rows and columns of a matrix, and the values there. Each is None if it was not
+    requested."""
 
     cell: np.ndarray
     gene: np.ndarray | None = None
@@ -41,9 +42,9 @@ class Places:
 
 
 def blocks(matrix: MatrixPlan, values: bool, genes: bool, n_rows: int | None) -> Iterator[Places]:
-    """All stored values of `matrix`, row by row; of one that is dense by now, all
-    values. Only so far as `n_rows` need, about. `values` and `genes` say whether
-    those are asked for."""
+    """All stored values of `matrix`, row by row; if it has become dense, all values.
+    Stops when about `n_rows` rows are reached. `values` and `genes` say whether those
+    are needed."""
     counts = None if values else _counts(matrix)
     if counts is not None and not genes:
         yield from _counted(counts)
@@ -55,7 +56,7 @@ def blocks(matrix: MatrixPlan, values: bool, genes: bool, n_rows: int | None) ->
 
 
 def told(matrix: MatrixPlan, values: bool, genes: bool, n_rows: int | None) -> str:
-    """What :func:`blocks` would read, in words."""
+    """A description of what :func:`blocks` would read."""
     rows, columns = matrix.shape
     if 0 in matrix.shape:
         return "nothing"
@@ -110,8 +111,8 @@ def _rows_of_a_block(matrix: MatrixPlan) -> int:
 
 
 def _of_genes(matrix: MatrixPlan) -> int | None:
-    """How many values some genes have in these cells, about; None of all genes, or
-    where that is not kept."""
+    """The approximate number of values of some genes in these cells; None for all
+    genes, or if it is not stored."""
     genes, source = matrix.in_source(1), matrix.source
     if matrix.is_dense or not isinstance(source, StoredX) or axes.is_all(genes, source.shape[1]):
         return None
@@ -120,7 +121,7 @@ def _of_genes(matrix: MatrixPlan) -> int | None:
 
 
 def _counts(matrix: MatrixPlan) -> np.ndarray | None:
-    """How many values each row has, where that is known without them."""
+    """The number of values in each row, if it is known without reading them."""
     if matrix.is_dense:
         return np.full(matrix.shape[0], matrix.shape[1])
     genes, source = matrix.in_source(1), matrix.source
@@ -138,8 +139,7 @@ def _counted(counts: np.ndarray) -> Iterator[Places]:
 
 
 def _whole_rows(matrix: MatrixPlan) -> int | None:
-    """Where the rows of `matrix` begin in the table, if they are one after the
-    other there."""
+    """The first row of `matrix` in the table, if its rows are consecutive there."""
     rows, dataset = matrix.in_source(0), matrix.dataset
     plain = isinstance(matrix.source, StoredX) and isinstance(rows, range) and rows.step == 1
     if not plain or matrix.is_dense or dataset.engine.defect() is not None:
@@ -148,7 +148,7 @@ def _whole_rows(matrix: MatrixPlan) -> int | None:
 
 
 def _gene_ids(matrix: MatrixPlan, counts: np.ndarray, first: int) -> Iterator[Places]:
-    """The places alone: the values' column is not read."""
+    """Only the positions; the column of values is not read."""
     engine = matrix.dataset.engine
     for start, end in _runs(counts):
         n = int(counts[start:end].sum())
@@ -162,7 +162,7 @@ def _gene_ids(matrix: MatrixPlan, counts: np.ndarray, first: int) -> Iterator[Pl
 
 
 def _runs(counts: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Rows that make up blocks."""
+    """Ranges of rows that form blocks."""
     ends = np.cumsum(counts)
     start = 0
     while start < len(counts):

@@ -1,4 +1,4 @@
-"""A table of a row for each cell (or gene)."""
+"""A table with one row per cell (or gene)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _BLOCK = 1 << 20
 
 
 class Rows(Source):
-    """Columns of cells (or genes). Those that a filter names are read first, and
-    the others for the rows that are left."""
+    """Columns of cells (or genes). The columns of a filter are read first, and the
+    others for the remaining rows."""
 
     def __init__(self, title: str, axis: Axis):
         self.title, self.axis, self.schema = title, axis, axis.schema()

@@ -1,6 +1,6 @@
-"""Batches that polars fetches in threads of its own. One may still be fetched when
-a plan has all the rows that it needs, and the interpreter may end meanwhile, which
-would take the process down: it waits for the batch."""
+"""Batches that Polars fetches in its own threads. A fetch can still be running when a plan
+has enough rows and the interpreter shuts down, which would crash the process. So the
+interpreter waits for the batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PATIENCE, _LAST = 10.0, 0.05
 
 
 class Batches:
-    """An iterator that is at its end when the interpreter is."""
+    """An iterator that ends when the interpreter shuts down."""
 
     def __init__(self, batches: Iterator[pl.DataFrame]):
         self._batches = batches
@@ -31,7 +31,7 @@ class Batches:
 
 
 class _Fetches:
-    """How many batches are being fetched."""
+    """Counts the batches that are being fetched."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -48,7 +48,7 @@ class _Fetches:
             self._number -= 1
 
     def end(self) -> None:
-        """No more are fetched; those that are come to their end first."""
+        """Stops new fetches, and waits for those that are running."""
         with self._lock:
             self._ending, some = True, self._number > 0
         deadline = time.monotonic() + _PATIENCE

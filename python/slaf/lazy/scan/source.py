@@ -1,4 +1,4 @@
-"""What polars asks for the rows of a table."""
+"""The interface through which Polars requests the rows of a table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OLDEST = (1, 31)
 
 
 class Source:
-    """A table: its columns, and what reads some of them."""
+    """A table: its columns, and a method that reads some of them."""
 
     #: What it is called in plans.
     title: str
@@ -29,12 +29,12 @@ class Source:
     def batches(
         self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None
     ) -> Iterator[pl.DataFrame]:
-        """`columns` of the rows that `predicate` is true of, in order; of the first
-        `n_rows`, whether it is true of them or not."""
+        """`columns` of the rows for which `predicate` is true, in order; only from the
+        first `n_rows` rows of the table, before filtering."""
         raise NotImplementedError
 
     def told(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> list[str]:
-        """What :meth:`batches` would do, in lines."""
+        """A description of what :meth:`batches` would read."""
         raise NotImplementedError
 
     def __call__(
@@ -63,14 +63,14 @@ class Source:
 
 
 class Look:
-    """A look at a plan: its sources, and what they were asked for."""
+    """An inspection of a plan: its sources, and what they were asked for."""
 
     def __init__(self) -> None:
         self.sources: list[Source] = []
         self.lines: list[str] = []
 
     def at(self, what: Callable[[], Any]) -> Any:
-        """`what`, in which sources that are copied become such that only tell."""
+        """Makes a copy of `what`, in which sources only describe what they would read."""
         token = _LOOK.set(self)
         try:
             return what()
@@ -79,7 +79,7 @@ class Look:
 
 
 class _Told:
-    """Stands in for a source, tells `look` what that would read, and has no rows."""
+    """Replaces a source: tells `look` what the source would read, and has no rows."""
 
     def __init__(self, source: Source, look: Look):
         self._source, self._look = source, look
@@ -99,12 +99,12 @@ class _Told:
 
 
 def registered(source: Source) -> pl.LazyFrame:
-    """`source` as a plan.
+    """`source` as a LazyFrame.
 
     Raises
     ------
     SlafError
-        polars is too old.
+        Polars is too old.
     """
     version = tuple(int(n) for n in pl.__version__.split(".")[:2] if n.isdigit())
     if version < _OLDEST:

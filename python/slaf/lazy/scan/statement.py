@@ -1,4 +1,4 @@
-"""The answer of a SQL statement as a polars LazyFrame."""
+"""The result of a SQL statement as a Polars LazyFrame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BATCH = 100_000
 
 
 def of_statement(text: str, ask: Callable[[str], pl.DataFrame]) -> pl.LazyFrame:
-    """The answer of `text` as a plan; `ask` runs a statement."""
+    """The result of `text` as a LazyFrame; `ask` runs a statement."""
     return registered(_Statement(text.rstrip().rstrip(";"), ask))
 
 

@@ -1,4 +1,4 @@
-"""What the names of tables stand for in a handle."""
+"""Finds the table of a handle by its name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Names = Sequence[str] | bool
 
 
 def source_of(state: HandleState, table: str, obs: Names, var: Names, layer: str | None) -> Source:
-    """What reads `table`.
+    """The source that reads `table`.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def _axes(state: HandleState) -> tuple[Axis, Axis]:
 
 
 def _section(state: HandleState, section: str, key: str) -> Any:
-    """What a handle holds under a key."""
+    """The value of a handle under a key."""
     held = state.held(section)
     if key not in held:
         near = nearest(key, list(held)) or list(held)[:4]

@@ -1,4 +1,4 @@
-"""A table of a row for each value of a matrix."""
+"""A table with one row per value of a matrix."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ VALUE = "value"
 class Values(Source):
     """The values of a matrix, row by row, with columns of its cells and genes.
 
-    What a filter says of cells alone, and of genes alone, is decided before any
-    value is read; the rest block by block."""
+    Conditions on cells alone, and on genes alone, are evaluated before any value is
+    read; the others block by block."""
 
     def __init__(self, title: str, matrix: MatrixPlan, cells: Axis, genes: Axis):
-        """`cells` and `genes` have the columns that are wanted, their ids first."""
+        """`cells` and `genes` have the wanted columns, with their ids first."""
         _check([*cells.columns, *genes.columns])
         self.title, self.matrix, self.cells, self.genes = title, matrix, cells, genes
         known = cells.schema() | genes.schema()
@@ -99,7 +99,7 @@ class Values(Source):
 
 @dataclass
 class _Plan:
-    """A part of a matrix, and what is wanted of it."""
+    """A part of a matrix, and the wanted columns of it."""
 
     split: Split
     matrix: MatrixPlan

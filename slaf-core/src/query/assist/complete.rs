@@ -1,5 +1,5 @@
-//! What may stand at a place of a statement. The statement is mostly unfinished,
-//! so that it is looked at word by word.
+//! Completions at a position in a statement. Statements are usually unfinished at
+//! that time, so they are examined word by word, without parsing.
 
 use arrow::array::AsArray;
 use arrow::compute::cast;

@@ -1,4 +1,4 @@
-//! What a name in a statement means.
+//! The meaning of a name in a statement.
 
 use arrow::datatypes::Field;
 use arrow::util::display::array_value_to_string;

@@ -1,4 +1,4 @@
-//! Help for somebody who writes a statement.
+//! Help for somebody who is writing a statement: completion and inspection.
 
 mod complete;
 mod inspect;

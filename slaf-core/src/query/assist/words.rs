@@ -1,4 +1,4 @@
-//! Words of an unfinished statement, and the tables that it names.
+//! The words of an unfinished statement, and the tables that it names.
 
 use arrow::datatypes::Field;
 use sqlparser::dialect::GenericDialect;

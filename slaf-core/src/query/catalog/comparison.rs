@@ -1,4 +1,5 @@
-//! Plain comparisons, the conditions that a frame elsewhere understands.
+//! Simple comparisons of a column with values: the conditions that other frames
+//! understand.
 
 /// A condition on one column: `=`, `<`, `<=`, `>`, `>=` one value, `in` several, or
 /// `null` or `not null`.

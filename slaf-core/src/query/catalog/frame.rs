@@ -1,4 +1,4 @@
-//! Frames of the session: in memory, read as they are asked for, or Lance tables.
+//! Frames of the session: in memory, read on demand, or Lance tables.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,7 +1,7 @@
-//! The tables a statement may name. Those of the only open dataset need no
-//! prefix; with several, the variable that holds the handle is the schema
+//! The tables that a statement can name. If only one dataset is open, its tables
+//! need no prefix. If several are, the variable that holds the handle is the schema
 //! (`pbmc.cells`), and a sliced handle shows only its slice. A frame is a table
-//! by its variable's name.
+//! under the name of its variable.
 
 use std::collections::BTreeSet;
 

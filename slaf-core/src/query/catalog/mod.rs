@@ -1,4 +1,4 @@
-//! The tables that a statement may name.
+//! The tables that a statement can name.
 
 mod comparison;
 mod frame;

@@ -1,4 +1,4 @@
-//! DataFusion as an executor: it runs what Polars does not.
+//! DataFusion as an executor: it runs the statements that Polars does not.
 
 mod running;
 mod spilled_rows;

@@ -1,4 +1,4 @@
-//! A plan as DataFusion's operators, which spill what does not fit.
+//! Runs a plan with DataFusion's operators, which spill to disk if memory runs out.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! An answer's rows: in memory, or, when they are many, in a file that is mapped
-//! and gone with the answer.
+//! The rows of an answer: in memory, or, if there are many, in a memory-mapped file
+//! that is deleted with the answer.
 
 use std::fs::File;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
-//! Arithmetic that gives DuckDB's results. Counts are stored as uint16 and ids
-//! as uint32, and DataFusion multiplies two uint16 into a uint16, wrapping: so
-//! `+`, `-`, `*` and sums of integers are done in int64. A float cast to an integer
-//! is rounded to even, not cut; the length of a list is not that of its text; and a
-//! date with an interval added has a time.
+//! Arithmetic with DuckDB's results. Counts are stored as uint16 and ids as uint32,
+//! and DataFusion multiplies two uint16 into a uint16, which overflows. So `+`,
+//! `-`, `*` and sums of integers are computed in int64. A float that is cast to an
+//! integer is rounded half to even, not truncated. The length of a list is the
+//! number of its elements, not that of its text. A date plus an interval has a
+//! time.
 
 use std::sync::Arc;
 

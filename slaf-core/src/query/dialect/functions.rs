@@ -1,4 +1,4 @@
-//! Scalar functions that this field misses in SQL.
+//! Scalar functions that DataFusion lacks.
 
 use std::sync::Arc;
 

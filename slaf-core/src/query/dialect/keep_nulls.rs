@@ -1,7 +1,7 @@
-//! Keeps NULL from becoming TRUE. DataFusion's simplifier merges
-//! `a NOT IN ('x') OR a NOT IN ('y')` into `a NOT IN ()`, and that into TRUE,
-//! where it is NULL for a NULL; in the same way `a = 1 AND a = 2` becomes FALSE
-//! below a NOT. Such pairs are written so that it does not see them.
+//! Keeps NULL from becoming TRUE. DataFusion's simplifier merges `a NOT IN ('x') OR
+//! a NOT IN ('y')` into `a NOT IN ()`, and that into TRUE; if `a` is NULL, the
+//! result should be NULL. In the same way, `a = 1 AND a = 2` becomes FALSE below a
+//! NOT. Such pairs are rewritten so that the simplifier does not merge them.
 
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;

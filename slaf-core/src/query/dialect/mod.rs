@@ -1,5 +1,5 @@
-//! What SQL means here: functions, arithmetic and NULLs, in the sessions that
-//! plan statements.
+//! The SQL dialect: functions, arithmetic and NULLs, in the DataFusion sessions
+//! that plan statements.
 
 mod arithmetic;
 mod functions;

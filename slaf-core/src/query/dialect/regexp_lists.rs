@@ -1,5 +1,6 @@
-//! Lists of the pieces of a text: `regexp_split_to_array(text, pattern)`, what is
-//! between the matches, and `regexp_extract_all(text, pattern)`, the matches.
+//! Functions that split a text into a list: `regexp_split_to_array(text, pattern)`
+//! returns the parts between the matches, and `regexp_extract_all(text, pattern)`
+//! the matches.
 
 use std::sync::Arc;
 

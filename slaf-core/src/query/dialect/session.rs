@@ -1,4 +1,4 @@
-//! DataFusion's sessions: what all have in common, and the memory of each.
+//! DataFusion's sessions: their common settings, and the memory limit of each.
 
 use std::sync::{Arc, LazyLock};
 

@@ -1,4 +1,4 @@
-//! Types in the words of SQL.
+//! The SQL names of types.
 
 use arrow::datatypes::DataType;
 

@@ -1,5 +1,6 @@
-//! `'text'[2:3]` and `'text'[1]`: the characters of a text, counted from 1, from
-//! the end if negative, both ends in, as in DuckDB. DataFusion slices lists only.
+//! `'text'[2:3]` and `'text'[1]`: characters of a text, as in DuckDB. They are
+//! counted from 1, or from the end if negative, and both ends are included.
+//! DataFusion slices only lists.
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
-//! Names and spellings, settled on the syntax tree before an engine sees it.
+//! Resolves names on the syntax tree, before an engine sees it.
 //!
-//! * A table is looked up in the catalog; a miss is an error with near misses.
-//! * An unquoted column that differs from a known one in case alone is it.
-//! * `"T cells"` that names no column is the string 'T cells', with a warning.
+//! * A table is looked up in the catalog. If it is unknown, the error suggests
+//!   similar names.
+//! * An unquoted column that differs from a known one only in case is that column.
+//! * If `"T cells"` names no column, it is the string 'T cells', with a warning.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;

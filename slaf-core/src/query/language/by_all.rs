@@ -1,4 +1,4 @@
-//! GROUP BY ALL and ORDER BY ALL, written out.
+//! Expands GROUP BY ALL and ORDER BY ALL.
 
 use std::ops::ControlFlow;
 

@@ -1,8 +1,8 @@
-//! No statement is too deep for the stack of who walks its tree.
+//! Keeps statements from overflowing the stack of functions that walk their tree.
 //!
-//! Chains of AND, OR, `||` and UNION, which filters that programs write are made
-//! of, become trees of little depth: their operators are associative. What is
-//! still nested deeper than [`DEEPEST`] is refused.
+//! Programs write filters as long chains of AND, OR, `||` and UNION. These
+//! operators are associative, so the chains are turned into trees of little depth.
+//! A statement that is still nested deeper than [`DEEPEST`] is refused.
 
 use std::ops::ControlFlow;
 

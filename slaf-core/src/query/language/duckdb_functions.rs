@@ -1,5 +1,5 @@
-//! Functions of DuckDB that DataFusion has under another name, or not at all,
-//! each as an expression of functions that it has.
+//! DuckDB functions that DataFusion has under another name, or does not have, each
+//! written as an expression of functions that it has.
 
 use std::ops::ControlFlow;
 

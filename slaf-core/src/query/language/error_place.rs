@@ -1,4 +1,4 @@
-//! The parser's complaints, with the place that they are about.
+//! The parser's errors, with their position in the statement.
 
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::ParserError;

@@ -1,9 +1,9 @@
-//! Joins with USING, and NATURAL ones, written with ON.
+//! Rewrites joins with USING, and NATURAL joins, with ON.
 //!
-//! There `k` without a table's name is the key of whichever side has the row.
-//! DataFusion takes one side's, which is NULL if only the other side has the row,
-//! and not always the same one. So `k` becomes `a.k`, `b.k` or
-//! `COALESCE(a.k, b.k)`, and `*` is written out. `a.k` stays what it is.
+//! In such a join, `k` without a table's name is the key of whichever side has the
+//! row. DataFusion takes the key of one side, and not always the same one; it is
+//! NULL if only the other side has the row. So `k` becomes `a.k`, `b.k` or
+//! `COALESCE(a.k, b.k)`, and `*` is expanded. `a.k` stays as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;

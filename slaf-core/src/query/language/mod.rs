@@ -1,5 +1,5 @@
-//! From a text to a statement whose names and values are known: parsing, names,
-//! parameters, and what is written out.
+//! From SQL text to a statement with resolved names and values: parsing, names,
+//! parameters, and rewriting.
 
 pub(crate) mod bind_names;
 mod by_all;

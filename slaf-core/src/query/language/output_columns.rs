@@ -1,5 +1,5 @@
-//! The names of the columns that a query or an item of a FROM clause gives, told
-//! from the syntax tree and the catalog.
+//! The column names of a query or of an item in a FROM clause, from the syntax tree
+//! and the catalog.
 
 use sqlparser::ast::{
     BinaryOperator, ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr,

@@ -1,5 +1,5 @@
-//! Values of the session in the place of parameters, put into the syntax tree:
-//! no text of theirs is ever parsed.
+//! Puts values of the session into the syntax tree in place of parameters. Their
+//! text is never parsed.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

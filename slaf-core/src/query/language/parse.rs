@@ -1,4 +1,4 @@
-//! Text to statements.
+//! Parses SQL text into statements.
 
 use std::ops::ControlFlow;
 

@@ -1,7 +1,7 @@
-//! Our dialect in DataFusion's words, where it would understand something else
-//! or nothing: `/` divides to a float, a backslash in a pattern is a backslash,
-//! a median of integers is not truncated. What it is known to answer wrongly is
-//! written otherwise, or refused.
+//! Rewrites our dialect into DataFusion's where DataFusion would understand
+//! something else or nothing: `/` divides to a float, a backslash in a pattern is a
+//! backslash, a median of integers is not truncated. What DataFusion is known to
+//! answer wrongly is written differently or refused.
 
 use std::ops::ControlFlow;
 

@@ -1,4 +1,4 @@
-//! A text to statements.
+//! Splits SQL text into statements.
 
 use sqlparser::dialect::GenericDialect;
 use sqlparser::tokenizer::{Token, Tokenizer};

@@ -1,4 +1,5 @@
-//! Subqueries that DataFusion answers wrongly, in words that it answers rightly.
+//! Rewrites subqueries that DataFusion answers wrongly into forms that it answers
+//! correctly.
 
 use sqlparser::ast::{BinaryOperator, Expr, Statement};
 use sqlparser::dialect::GenericDialect;

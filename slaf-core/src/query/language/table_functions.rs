@@ -1,12 +1,12 @@
-//! Table functions and PIVOT, written out as the queries that they stand for:
+//! Expands table functions and PIVOT into the queries that they stand for:
 //!
 //! * `normalized(expression, 10000)`: each value × 10000 / its cell's total
-//! * `sample(cells, 1000, 7)`: 1000 random rows, the same for the same seed
+//! * `sample(cells, 1000, 7)`: 1000 random rows; the same rows for the same seed
 //! * `knn(pbmc, 'X_pca', $v, 10, 'cosine')`: the rows nearest to a vector
-//! * `pseudobulk(expression, 'cell_type')`: sums of each gene in groups of cells,
-//!   and how many of them express it; zeros that are stored do not count
+//! * `pseudobulk(expression, 'cell_type')`: the sum of each gene in each group of
+//!   cells, and the number of cells that express it; stored zeros do not count
 //! * `read('file.parquet')`: a file as a table
-//! * `t PIVOT (SUM(x) FOR k IN ('a', 'b'))`: a column for each value of one
+//! * `t PIVOT (SUM(x) FOR k IN ('a', 'b'))`: one column per value of `k`
 
 use sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, PivotValueSource,

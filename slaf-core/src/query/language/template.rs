@@ -1,6 +1,6 @@
-//! `{{x}}` in a statement: a value of the session, never text. Each becomes a
-//! parameter of the same length, so that what the parser says of a place holds;
-//! `{{ident(x)}}` becomes a quoted name.
+//! `{{x}}` in a statement: a value of the session, never text. Each is replaced by
+//! a parameter of the same length, so that positions in the parser's errors stay
+//! correct. `{{ident(x)}}` becomes a quoted name.
 
 use crate::{Error, Result};
 

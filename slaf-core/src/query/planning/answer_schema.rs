@@ -1,4 +1,4 @@
-//! The schema of an answer, whoever computed it.
+//! The schema of an answer, the same from either executor.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What DataFusion has to say, in our words.
+//! DataFusion's errors, in our words.
 
 use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;

@@ -1,4 +1,4 @@
-//! Statements are planned, once for both executors.
+//! Plans statements, once for both executors.
 
 pub(crate) mod answer_schema;
 mod datafusion_errors;

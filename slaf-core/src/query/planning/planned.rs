@@ -1,4 +1,4 @@
-//! A statement with names, types and what is pushed down settled.
+//! A planned statement: names and types are resolved, and filters are pushed down.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

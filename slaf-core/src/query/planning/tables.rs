@@ -1,4 +1,4 @@
-//! The tables of a session, under the names that the catalog gives.
+//! The tables of a session, under their names in the catalog.
 
 use std::sync::Arc;
 

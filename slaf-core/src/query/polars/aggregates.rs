@@ -1,5 +1,5 @@
-//! Aggregate functions: what Polars computes of a group, without anything in it
-//! that keeps it from doing so in parallel, and what is made of that.
+//! Aggregate functions: what Polars computes for each group, in a form that runs in
+//! parallel, and the expression that makes the result of it.
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;

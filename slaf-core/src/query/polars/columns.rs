@@ -1,4 +1,4 @@
-//! Arrow's arrays as columns of Polars.
+//! Converts Arrow arrays to Polars columns.
 
 use std::sync::Arc;
 

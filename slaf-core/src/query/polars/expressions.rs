@@ -1,4 +1,4 @@
-//! Expressions of the plan in Polars' words.
+//! Converts expressions of the plan to Polars.
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, ScalarValue};

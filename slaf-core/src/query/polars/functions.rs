@@ -1,4 +1,4 @@
-//! Scalar functions.
+//! Converts scalar functions to Polars.
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;

@@ -1,5 +1,5 @@
-//! Joins that cannot make many rows of few: those run in Polars as a whole, and
-//! nobody could stop it.
+//! Joins in Polars, if they cannot multiply rows: Polars runs a join as a whole,
+//! and nothing can interrupt it.
 
 use datafusion::common::{JoinType, NullEquality};
 use datafusion::logical_expr::{

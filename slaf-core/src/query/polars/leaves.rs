@@ -1,6 +1,6 @@
-//! The rows that a plan in Polars begins with: tables, and what is done to the
-//! values themselves (their aggregates, and their joins with cells and genes),
-//! read by the operators that both executors share and handed over without a copy.
+//! The inputs of a plan in Polars: tables, and the results of the operators on
+//! values that both executors share (aggregates, and joins with cells and genes),
+//! passed on without a copy.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

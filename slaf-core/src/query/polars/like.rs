@@ -1,4 +1,4 @@
-//! LIKE, by what is cheapest: a comparison, a search, or a regular expression.
+//! LIKE, as the cheapest of a comparison, a search, or a regular expression.
 
 use datafusion::logical_expr::expr::Like;
 use polars::prelude::{Expr as PlExpr, lit};

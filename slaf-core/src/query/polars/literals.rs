@@ -1,4 +1,4 @@
-//! Values that stand in a statement.
+//! Converts literals of a statement to Polars.
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;

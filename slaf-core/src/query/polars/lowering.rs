@@ -1,4 +1,4 @@
-//! A plan, node by node, as a `LazyFrame`.
+//! Converts a plan to a `LazyFrame`, node by node.
 
 use std::sync::Arc;
 

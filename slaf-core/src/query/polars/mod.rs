@@ -1,10 +1,10 @@
-//! Polars as an executor: the typed plan of a statement as a `LazyFrame`.
+//! Polars as an executor: converts the typed plan of a statement to a `LazyFrame`.
 //!
-//! The plan is the one that names, types and pushdown are settled in, so that
-//! both executors are asked the same. Every node and every expression is taken
-//! apart by name: what a later release adds does not compile until somebody has
-//! decided about it. Whatever is not known to mean the same in Polars is an `Err`
-//! with the reason, and DataFusion runs the statement.
+//! Both executors receive the same plan, in which names and types are resolved and
+//! filters are pushed down. Every node and every expression is destructured with
+//! all its fields, so that a field added by a later release does not compile until
+//! somebody decides about it. If something may have a different meaning in Polars,
+//! the result is an `Err` with the reason, and DataFusion runs the statement.
 
 mod aggregates;
 mod columns;

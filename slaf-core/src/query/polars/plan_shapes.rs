@@ -1,4 +1,4 @@
-//! What plans look like: by it is chosen what is read as a whole, and who runs it.
+//! Properties of plans by which we choose the executor and what is read as a whole.
 
 use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::source_as_provider;

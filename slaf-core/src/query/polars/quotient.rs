@@ -1,4 +1,4 @@
-//! Division as SQL means it.
+//! Division as in SQL.
 
 use polars::error::polars_bail;
 use polars::prelude::arity::binary_elementwise_values;

@@ -1,4 +1,4 @@
-//! Parts of a plan as frames, and what their columns are called.
+//! Converted parts of a plan: a frame and the names of its columns.
 
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, LogicalPlan};

@@ -1,4 +1,4 @@
-//! ORDER BY.
+//! Converts ORDER BY to Polars.
 
 use datafusion::logical_expr::SortExpr;
 use polars::prelude::{LazyFrame, SortMultipleOptions};

@@ -1,4 +1,4 @@
-//! Types of the plan in Polars' words.
+//! Converts types of the plan to Polars.
 
 use datafusion::arrow::datatypes::DataType;
 use polars::prelude::DataType as PlDataType;

@@ -1,5 +1,5 @@
-//! Window functions: of whole partitions, and in an order, in which the rows are
-//! put before. Whatever order they had, SQL does not promise it.
+//! Window functions: over whole partitions, or over sorted rows. For the latter,
+//! the rows are sorted first; SQL guarantees no order of the result.
 
 use std::sync::Arc;
 

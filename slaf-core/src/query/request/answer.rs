@@ -1,4 +1,4 @@
-//! What a statement answered.
+//! The answer to a statement.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;

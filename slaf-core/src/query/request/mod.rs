@@ -1,4 +1,4 @@
-//! What a caller hands in beside a statement, and gets back.
+//! What a caller passes with a statement, and what it receives.
 
 mod answer;
 mod options;

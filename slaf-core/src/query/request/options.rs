@@ -1,4 +1,4 @@
-//! How a statement is run.
+//! Options for running a statement.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! How much a query has read of what it will: looked at from another thread.
+//! How much a query has read of what it will read. Other threads can look at it.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -1,4 +1,4 @@
-//! Questions about tables instead of rows: SHOW TABLES, DESCRIBE, SUMMARIZE.
+//! Statements about tables: SHOW TABLES, DESCRIBE, SUMMARIZE.
 
 use std::sync::Arc;
 

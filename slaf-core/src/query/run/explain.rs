@@ -1,5 +1,5 @@
-//! EXPLAIN: which engine and why, what will be read, and the plan; with ANALYZE
-//! what was read.
+//! EXPLAIN: the engine and the reason for it, what will be read, and the plan; with
+//! ANALYZE, what was read.
 
 use std::sync::Arc;
 use std::time::Instant;

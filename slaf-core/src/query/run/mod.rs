@@ -1,4 +1,4 @@
-//! Statements are run: by which executor is decided here.
+//! Runs statements, and chooses the executor.
 
 mod about_tables;
 mod explain;

@@ -1,4 +1,4 @@
-//! A query on its way: bound, planned, given to an executor, run.
+//! Prepares a query: binds and plans it, and chooses its executor.
 
 use sqlparser::ast::Statement;
 

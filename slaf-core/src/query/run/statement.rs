@@ -1,4 +1,4 @@
-//! One statement is run, whatever it asks.
+//! Runs one statement of any kind.
 
 use super::about_tables;
 use super::explain::explain;

@@ -1,5 +1,5 @@
-//! What of a filter a frame elsewhere is told, so that it gives fewer rows: plain
-//! comparisons. It may give more, as all of them are filtered here again.
+//! The part of a filter that other frames can apply to return fewer rows: simple
+//! comparisons. They may return too many rows, because we filter them again.
 
 use arrow::datatypes::Schema;
 use datafusion::logical_expr::expr::InList;

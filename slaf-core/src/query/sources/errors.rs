@@ -1,4 +1,4 @@
-//! Errors of ours among DataFusion's.
+//! Our errors inside DataFusion's.
 
 use datafusion::error::DataFusionError;
 

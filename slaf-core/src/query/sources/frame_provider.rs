@@ -1,4 +1,4 @@
-//! Frames of the session as tables that operators scan.
+//! Frames of the session as DataFusion tables.
 
 use std::fmt;
 use std::sync::Arc;

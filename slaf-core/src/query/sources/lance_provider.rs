@@ -1,5 +1,5 @@
-//! A Lance table that tells the planner how many rows it has, which chooses the
-//! side of a join that is kept in memory by it.
+//! A Lance table that reports its number of rows to the planner, which keeps the
+//! smaller side of a join in memory.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Parts of plans that have been run, as tables in their places.
+//! Replaces parts of a plan that have been run with tables of their results.
 
 use std::sync::Arc;
 

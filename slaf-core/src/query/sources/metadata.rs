@@ -1,5 +1,5 @@
-//! `cells` and `genes`: columns are read when a query first asks for them, and
-//! kept for the next one. Of a sliced handle only its rows are there.
+//! `cells` and `genes`. A column is read when a query first uses it, and kept for
+//! the next one. For a sliced handle, they contain only its rows.
 
 use std::sync::Arc;
 

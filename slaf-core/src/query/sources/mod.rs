@@ -1,6 +1,6 @@
-//! The rows that statements begin with, whoever runs them: tables in memory and on
-//! disk, and what works on the values: the star of values with their cells and
-//! genes, and sums by cells and genes.
+//! The rows that statements start from, in either executor: tables in memory and on
+//! disk, and the operators on values (values joined with their cells and genes, and
+//! sums by cells and genes).
 
 mod aggregate;
 mod comparisons;

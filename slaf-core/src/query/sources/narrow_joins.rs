@@ -1,9 +1,9 @@
-//! Small tables first: what a query joins to `expression` is read before it,
-//! so that only the rows of the cells and genes that are left are read.
+//! Runs small tables first. What a query joins to `expression` is read before it,
+//! so that only the rows of the remaining cells and genes are read.
 //!
 //! `… JOIN genes g … WHERE g.gene_id = 'CD3D'` becomes the rows of one gene.
-//! DataFusion's own dynamic filters would come too late to choose between the
-//! two orders of the table, and EXPLAIN could not tell what will be read.
+//! DataFusion's own dynamic filters would come too late to choose between the two
+//! copies of the table, and EXPLAIN could not say what will be read.
 
 use std::sync::Arc;
 

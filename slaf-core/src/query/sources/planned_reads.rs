@@ -1,4 +1,4 @@
-//! What operators will read of `expression`, before they do.
+//! What operators will read of `expression`, before they run.
 
 use std::sync::Arc;
 

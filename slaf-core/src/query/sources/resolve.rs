@@ -1,5 +1,5 @@
-//! Settles what is read: small tables are read before `expression`, sums by cells
-//! and genes are done by one operator, and groups of metadata by their codes.
+//! Decides what is read: small tables are read before `expression`, one operator
+//! computes the sums by cells and genes, and metadata is grouped by codes.
 
 use datafusion::common::tree_node::TreeNode;
 use datafusion::error::Result;

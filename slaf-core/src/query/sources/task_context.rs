@@ -1,4 +1,4 @@
-//! Where operators run.
+//! The DataFusion context in which operators run.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Aggregate functions over groups that are numbers: a slot a group.
+//! Aggregate functions over numbered groups, with one slot per group.
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, PrimitiveArray,

@@ -1,5 +1,5 @@
-//! An aggregate is computed: the values are read on all cores, each into slots of
-//! its own, and added up; or the sums that are stored are added up.
+//! Computes an aggregate. All cores read values, each into its own slots, and the
+//! slots are added up; or the stored sums are added up.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The groups of the cells, or of the genes: which group each id belongs to.
+//! The groups of cells or genes: the group of each id.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -1,10 +1,10 @@
-//! Aggregates by cells, by genes, or by what is known of them, in arrays.
+//! Aggregates by cells, by genes, or by their columns, in arrays.
 //!
-//! Cell and gene ids are dense integers, so that the group of a row is found by
-//! looking up two arrays, and a join with `cells` or `genes` is such a look-up.
-//! No hash table is built over the rows of `expression`, and memory is that of
-//! the groups. Where the sums of whole cells or genes are all that is asked for,
-//! the dataset knows them already.
+//! Cell and gene ids are dense integers. So the group of a row is found by a lookup
+//! in two arrays, and a join with `cells` or `genes` is such a lookup, too. There
+//! is no hash table over the rows of `expression`, and memory is proportional to
+//! the number of groups. If a query needs only the sums of whole cells or genes,
+//! they are read from the dataset.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Aggregate functions that the operator knows.
+//! The aggregate functions that the operator supports.
 
 use std::sync::Arc;
 

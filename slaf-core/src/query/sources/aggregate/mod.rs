@@ -1,4 +1,4 @@
-//! Aggregates by cells, by genes, or by what is known of them, as one operator.
+//! Aggregates by cells, by genes, or by their columns, as one operator.
 
 mod accumulator;
 mod aggregation;

@@ -1,4 +1,4 @@
-//! Aggregates over `expression` as tables and operators.
+//! Aggregates over `expression`, as tables and operators.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Values joined to what is known of their cells and genes: a star whose rays
-//! are looked up by id.
+//! Values joined with the columns of their cells and genes: a star join, by lookup
+//! of ids.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

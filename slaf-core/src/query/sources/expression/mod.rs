@@ -1,5 +1,5 @@
-//! The `expression` table as SQL reads it: only the rows of the cells or genes
-//! that a query asks for, from the order in which they are fewer.
+//! The table `expression` in SQL. Only the rows of the requested cells or genes are
+//! read, from the copy (by cell or by gene) in which they are fewer.
 
 mod provider;
 mod read_rows;

@@ -1,5 +1,5 @@
-//! `expression` as a table: which conditions it takes, and the operator that reads
-//! what is left.
+//! `expression` as a DataFusion table: which filters it accepts, and the operator
+//! that reads the rest.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Rows of `expression` as batches, from the order of cells or that of genes.
+//! Rows of `expression` as batches, from the table sorted by cell or by gene.
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -1,4 +1,5 @@
-//! Where the wanted rows of `expression` lie, and how they are shared out.
+//! The ranges of the wanted rows of `expression`, and how they are divided among
+//! cores.
 
 use std::ops::Range;
 use std::sync::Arc;

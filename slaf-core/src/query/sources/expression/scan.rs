@@ -1,4 +1,4 @@
-//! The operator that reads `expression`, and tells how much it will.
+//! The operator that reads `expression`, and reports how much it will read.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! The `expression` table as SQL reads it: only the rows of the cells or genes
-//! that a query asks for, from the order in which they are fewer, on all cores.
-//! `cell_integer_id` is not read where the rows tell it.
+//! The table `expression` in SQL. Only the rows of the requested cells or genes are
+//! read, on all cores, from the copy (by cell or by gene) in which they are fewer.
+//! `cell_integer_id` is not read if the row offsets give it.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The columns of `expression`, and which of its cells and genes are wanted.
+//! The columns of `expression`, and the cells and genes that a query wants.
 
 use arrow::buffer::BooleanBuffer;
 

@@ -1,0 +1,71 @@
+"""A notebook in JupyterLab, and a person's actions in it."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+from kernels import PATIENCE
+from nbformat.v4 import new_code_cell, new_notebook
+from playwright.sync_api import Page, expect
+
+expect.set_options(timeout=1000 * PATIENCE)
+
+
+class Notebook:
+    """What a person does in a notebook, and sees."""
+
+    def __init__(self, page: Page, folder: Path):
+        self.page, self.folder = page, folder
+        self.cells = page.locator(".jp-Notebook .jp-CodeCell")
+
+    def type(self, code: str) -> None:
+        """Into the last cell."""
+        self.cells.last.locator(".cm-content").click()
+        # Not key by key: the editor would indent on its own.
+        self.page.keyboard.insert_text(code)
+
+    def run(self, code: str | None = None):
+        """Runs the last cell; gives its outputs."""
+        if code is not None:
+            self.type(code)
+        at = self.cells.count() - 1
+        self.page.keyboard.press("Shift+Enter")
+        expect(self.cells).to_have_count(at + 2)
+        return self.cells.nth(at).locator(".jp-Cell-outputArea")
+
+    def answer(self, code: str) -> str:
+        output = self.run(code).locator(".jp-OutputArea-executeResult")
+        expect(output).to_be_visible()
+        return output.locator(".jp-OutputArea-output").inner_text().strip()
+
+    def picture(self, name: str) -> None:
+        self.page.screenshot(path=self.folder / f"{name}.png")
+
+
+def opened(browser, lab, path: str, kernel: str = "slaf") -> Notebook:
+    """A notebook of one empty cell, at a path of the server's."""
+    address, folder = lab
+    made = new_notebook(cells=[new_code_cell("")])
+    made.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}
+    nbformat.write(made, folder / Path(path).name.partition("?")[0])
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(1000 * PATIENCE)
+    page.goto(f"{address}/{path}")
+    expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(1)
+    return Notebook(page, folder)
+
+
+def is_connected(address: str, name: str) -> None:
+    """Waits for a notebook's kernel: before, its page calls it idle, and runs nothing."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        with urllib.request.urlopen(f"{address}/api/sessions", timeout=PATIENCE) as answer:
+            kernels = [s["kernel"] for s in json.load(answer) if s["path"].endswith(name)]
+        if any(k["connections"] and k["execution_state"] == "idle" for k in kernels):
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
