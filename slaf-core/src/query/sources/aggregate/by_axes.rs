@@ -58,8 +58,8 @@ async fn dense(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Den
         return Ok(None);
     };
     let (cells, genes) = (
-        found.axis(Side::Cells, &used)?,
-        found.axis(Side::Genes, &used)?,
+        found.axis(Side::Cells, &used).await?,
+        found.axis(Side::Genes, &used).await?,
     );
     let threads = state.config().target_partitions();
     if !fits(&cells, &genes, &measures, threads) {
@@ -158,14 +158,14 @@ impl<'a> Found<'a> {
         measures.collect()
     }
 
-    fn axis(&self, side: Side, used: &BTreeSet<String>) -> Result<Axis> {
+    async fn axis(&self, side: Side, used: &BTreeSet<String>) -> Result<Axis> {
         let by: Vec<&Expr> = self
             .by
             .iter()
             .filter(|(_, of)| *of == side)
             .map(|(key, _)| key)
             .collect();
-        Axis::of(&self.star, side, &by, used, self.state)
+        Axis::of(&self.star, side, &by, used, self.state).await
     }
 }
 

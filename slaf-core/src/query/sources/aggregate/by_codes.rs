@@ -4,26 +4,26 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{cast, take};
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
 use arrow::datatypes::Schema;
-use datafusion::common::{Column, ToDFSchema};
-use datafusion::datasource::source_as_provider;
+use datafusion::common::ToDFSchema;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan, Projection, SubqueryAlias};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
 use tokio::task::JoinSet;
 
 use super::accumulator::Accumulator;
 use super::group_states::{GroupStates, MORSEL};
+use super::key_codes::KeyCodes;
 use super::measure::{Call, Measure};
 use crate::query::sources::errors::external;
 use crate::query::sources::frame_provider::MemoryTable;
 use crate::query::sources::materialised::{numbered, provided};
 use crate::query::sources::metadata::Metadata;
-use crate::query::sources::plan_facts::{has_subquery, in_terms_of};
-use crate::table::codes::Codes;
+use crate::query::sources::metadata_rows::MetadataRows;
+use crate::query::sources::plan_facts::has_subquery;
 
 /// Bytes that the groups may take in one thread: more are slower than hashing.
 const ROOM: usize = 4 << 20;
@@ -37,7 +37,7 @@ pub(crate) async fn by_codes(aggregate: Aggregate, state: &SessionState) -> Resu
     let Some(work) = work else {
         return Ok(plan);
     };
-    let (about, keys) = (work.about(), work.keys.len());
+    let (about, keys) = (work.about(), work.keys.columns());
     let threads = state.config().target_partitions();
     let groups = Arc::new(work).groups(&plan, threads).await?;
     let table = MemoryTable {
@@ -49,62 +49,11 @@ pub(crate) async fn by_codes(aggregate: Aggregate, state: &SessionState) -> Resu
     provided(&plan, Arc::new(table))
 }
 
-/// Rows of `cells` or `genes`, some of them, with computed columns.
-struct Rows {
-    metadata: Metadata,
-    /// Each column in terms of those of the table.
-    columns: Vec<Expr>,
-    filters: Vec<Expr>,
-}
-
-impl Rows {
-    fn of(plan: &LogicalPlan) -> Result<Option<Self>> {
-        match plan {
-            LogicalPlan::TableScan(scan) => {
-                let provider = source_as_provider(&scan.source)?;
-                let schema = scan.projected_schema.as_arrow();
-                let metadata = provider.downcast_ref::<Metadata>();
-                let metadata = metadata.filter(|m| scan.fetch.is_none() && m.fits(schema));
-                let columns = schema.fields().iter();
-                let columns = columns.map(|f| Expr::Column(Column::new_unqualified(f.name())));
-                Ok(metadata.map(|metadata| Self {
-                    metadata: metadata.clone(),
-                    columns: columns.collect(),
-                    filters: vec![],
-                }))
-            }
-            LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => Self::of(input),
-            LogicalPlan::Projection(Projection { input, expr, .. }) => {
-                let Some(mut rows) = Self::of(input)? else {
-                    return Ok(None);
-                };
-                let columns = expr.iter().map(|e| rows.look_up(e, input));
-                rows.columns = columns.collect::<Result<_>>()?;
-                Ok(Some(rows))
-            }
-            LogicalPlan::Filter(Filter {
-                input, predicate, ..
-            }) => {
-                let Some(mut rows) = Self::of(input)? else {
-                    return Ok(None);
-                };
-                rows.filters.push(rows.look_up(predicate, input)?);
-                Ok(Some(rows))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn look_up(&self, expr: &Expr, plan: &LogicalPlan) -> Result<Expr> {
-        in_terms_of(&self.columns, expr, plan.schema())
-    }
-}
-
 /// An aggregate that is ready to be computed.
 struct Grouping {
     /// The names of the group columns.
     by: String,
-    keys: Vec<Arc<Codes>>,
+    keys: KeyCodes,
     /// The columns that arguments and filters are made of, all rows.
     rows: RecordBatch,
     measures: Vec<Measure>,
@@ -115,7 +64,7 @@ struct Grouping {
 impl Grouping {
     /// None: groups, functions or rows are of another kind.
     async fn of(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Self>> {
-        let Some(rows) = Rows::of(&aggregate.input)? else {
+        let Some(rows) = MetadataRows::of(&aggregate.input)? else {
             return Ok(None);
         };
         let look_up = |expr: &Expr| rows.look_up(expr, &aggregate.input);
@@ -145,7 +94,7 @@ impl Grouping {
         }
         let table = &rows.metadata.table;
         let by: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let Some(keys) = table.codes(&by).await.map_err(external)? else {
+        let Some(keys) = KeyCodes::of(table, &by).await? else {
             return Ok(None);
         };
         let columns = parts.iter().flat_map(|expr| expr.column_refs());
@@ -177,9 +126,7 @@ impl Grouping {
 
     fn fits(&self) -> bool {
         let each: usize = self.measures.iter().map(Accumulator::size).sum();
-        let sizes = self.keys.iter().map(|key| key.values.len());
-        let groups = sizes.fold(1, usize::saturating_mul);
-        groups.saturating_mul(each + size_of::<u64>()) <= ROOM
+        self.keys.groups().saturating_mul(each + size_of::<u64>()) <= ROOM
     }
 
     fn about(&self) -> String {
@@ -188,10 +135,6 @@ impl Grouping {
             "groups of {table} by {}, from the codes that are kept",
             self.by
         )
-    }
-
-    fn group_count(&self) -> usize {
-        self.keys.iter().map(|key| key.values.len()).product()
     }
 
     /// The rows of the groups, with the columns of `plan` by their numbers.
@@ -213,7 +156,7 @@ impl Grouping {
 
     /// Adds up `len` rows from the row `first` on.
     async fn add(&self, first: usize, len: usize) -> Result<GroupStates> {
-        let mut states = GroupStates::new(self.group_count(), &self.measures);
+        let mut states = GroupStates::new(self.keys.groups(), &self.measures);
         let (mut at, end) = (first, first + len);
         while at < end {
             let morsel = MORSEL.min(end - at);
@@ -228,15 +171,9 @@ impl Grouping {
     /// The group of each row; rows of a slice's other cells go to one more slot.
     fn place(&self, at: usize, rows: usize, slots: &mut Vec<u32>) {
         slots.clear();
-        slots.resize(rows, 0);
-        for key in &self.keys {
-            let values = key.values.len() as u32;
-            for (slot, code) in slots.iter_mut().zip(&key.codes[at..at + rows]) {
-                *slot = *slot * values + u32::from(*code);
-            }
-        }
+        slots.extend(self.keys.of_rows(at..at + rows));
         if let Some(wanted) = &self.metadata.wanted {
-            let no_group = self.group_count() as u32;
+            let no_group = self.keys.groups() as u32;
             for (slot, row) in slots.iter_mut().zip(at..) {
                 if !wanted.value(row) {
                     *slot = no_group;
@@ -248,16 +185,9 @@ impl Grouping {
     fn finish(&self, states: &GroupStates, plan: &LogicalPlan) -> Result<RecordBatch> {
         let kept = states.with_rows();
         let schema = numbered(plan);
-        let mut columns: Vec<ArrayRef> = vec![];
-        let mut below = self.group_count();
-        for key in &self.keys {
-            let values = key.values.len();
-            below /= values.max(1);
-            let places = kept.iter().map(|group| (group / below % values) as u32);
-            let places = UInt32Array::from_iter_values(places);
-            columns.push(take(&key.values, &places, None)?);
-        }
-        columns.extend(states.results(&kept, &schema.fields()[self.keys.len()..])?);
+        let mut columns = self.keys.values(&kept)?;
+        let fields = &schema.fields()[columns.len()..];
+        columns.extend(states.results(&kept, fields)?);
         let columns = columns.iter().zip(schema.fields());
         let columns = columns.map(|(column, field)| cast(column, field.data_type()));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;

@@ -6,6 +6,7 @@ mod axis;
 mod by_axes;
 mod by_codes;
 mod group_states;
+mod key_codes;
 mod measure;
 mod operator;
 mod star;
