@@ -110,9 +110,13 @@ impl Leaves {
             found.push(leaf.clone());
             frame(leaf.schema().as_arrow(), &[])
         })?;
+        let here: Vec<Option<Leaf>> = found.iter().map(here).collect();
+        if is_passed_on(plan) && matches!(here.as_slice(), [None]) {
+            return refuse("its rows are the answer as they are read");
+        }
         let mut leaves = vec![];
-        for leaf in &found {
-            leaves.push(match here(leaf) {
+        for (leaf, here) in found.iter().zip(here) {
+            leaves.push(match here {
                 Some(here) => here,
                 None => Leaf::Read(physical(leaf, state).await?),
             });
@@ -129,9 +133,6 @@ impl Leaves {
         let mut values = vec![];
         for subquery in asked {
             values.push(physical(&subquery.subquery, state).await?);
-        }
-        if is_passed_on(plan) && matches!(leaves.as_slice(), [Leaf::Read(_)]) {
-            return refuse("its rows are the answer as they are read");
         }
         Ok(Self {
             plan: plan.clone(),
