@@ -25,8 +25,8 @@ def current() -> Workers | None:
 
 
 @contextmanager
-def working(workers: Workers) -> Iterator[None]:
-    """Lets `workers` do what is done in the `with`."""
+def working(workers: Workers | None) -> Iterator[None]:
+    """Lets `workers` (None: this process) do what is done in the `with`."""
     token = _CURRENT.set(workers)
     try:
         yield
