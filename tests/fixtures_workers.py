@@ -24,6 +24,16 @@ HERE = str(Path(__file__).parent)
 #: Engines, and how many workers: each grows in this order.
 CROWDS = [(engine, n) for engine in ("processes", "dask", "ray") for n in (1, 2, 3)]
 
+_ENOUGH = pytest.mark.skip("two workers say it, and to start others takes long")
+
+#: For tests of `crowd` that kill workers.
+of_two = pytest.mark.parametrize(
+    "crowd",
+    [crowd if crowd[1] == 2 else pytest.param(crowd, marks=_ENOUGH) for crowd in CROWDS],
+    ids=lambda crowd: f"{crowd[0]}-{crowd[1]}",
+    indirect=True,
+)
+
 
 @pytest.fixture(scope="session")
 def _importable() -> Iterator[None]:
@@ -79,8 +89,8 @@ def _dask(request, n: int) -> Engine:
 
 def _ray(request, n: int) -> Engine:
     cluster = request.getfixturevalue("ray_cluster")
-    while len(cluster.list_all_nodes()) < n:
-        cluster.add_node(num_cpus=1)
+    while len(nodes := cluster.list_all_nodes()) != n:
+        cluster.add_node(num_cpus=1) if len(nodes) < n else cluster.remove_node(nodes[-1])
     return Ray(None, None)
 
 

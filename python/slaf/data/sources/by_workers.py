@@ -93,6 +93,8 @@ def _read(task: _Task) -> list[Block]:
         at += len(block[0]) - 1
         if at >= task.end:
             break
+    if at != task.end:
+        raise SlafError(f"`{task.opening.path}` was read to cell {at}, and not to {task.end}.")
     return blocks
 
 
