@@ -15,7 +15,7 @@ from slaf.dataset import Dataset
 from slaf.ground import axes
 from slaf.ground.axes import Positions
 from slaf.lazy import steps as todo
-from slaf.lazy.sources import Source, csc_of
+from slaf.lazy.sources import Held, Source, csc_of
 from slaf.lazy.steps import Arrays, Step
 
 #: Rows and columns.
@@ -136,6 +136,15 @@ class MatrixPlan:
         """This matrix with only the steps for which `wanted` is true."""
         return replace(self, steps=tuple(step for step in self.steps if wanted(step)))
 
+    def sent(self, rows: range, columns: range) -> MatrixPlan:
+        """A part as another process is sent it: without names, and without what is
+        known of the rest."""
+        part = self.at(rows, columns).after().named(None)
+        if not isinstance(part.source, Held):
+            return part
+        whole = range(len(rows)), range(len(columns))
+        return replace(part, source=part.source.at(*part.base), base=whole)
+
     def turned(self) -> MatrixPlan:
         """The transpose, genes × cells; it is lazy, too."""
         return MatrixPlan.of(Turned(self)).named(lambda axis: self.axis_names(1 - axis))
@@ -159,10 +168,12 @@ class MatrixPlan:
         return _compressed(sparse.csr_matrix, arrays, (rows, columns))
 
     def __getstate__(self) -> dict[str, Any]:
+        plain = replace(self, names=None)
+        if self.names is None:
+            return dict(plain.__dict__)
         # Names are asked of a handle, which is not sent along.
         names = self.axis_names(0), self.axis_names(1)
-        plain = replace(self, names=None)
-        if self.names is None or all(index is None for index in names):
+        if all(index is None for index in names):
             return dict(plain.__dict__)
         stored = plain.axis_names(0), plain.axis_names(1)
         if self.dataset is not None and all(map(pd.Index.equals, names, stored)):
