@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from slaf.pp.combat import combat
+from slaf.pp.doublets import scrublet
+from slaf.pp.downsample import downsample_counts
 from slaf.pp.graph import without_matrix
+from slaf.pp.harmony import harmony_integrate
 from slaf.pp.markers import rank_genes_groups
 from slaf.pp.principal_components import pca
 from slaf.pp.qc import calculate_qc_metrics, filter_cells, filter_genes
+from slaf.pp.regress import regress_out
+from slaf.pp.sampling import sample, subsample
 from slaf.pp.transform import (
     apply_transformations,
     clear_transformations,
@@ -14,6 +20,13 @@ from slaf.pp.transform import (
     scale,
 )
 from slaf.pp.variable_genes import highly_variable_genes
+from slaf.tl import (
+    dendrogram,
+    filter_rank_genes_groups,
+    ingest,
+    score_genes,
+    score_genes_cell_cycle,
+)
 
 __all__ = [
     "LazyPreprocessing",
@@ -37,12 +50,24 @@ class LazyPreprocessing:
     highly_variable_genes = staticmethod(highly_variable_genes)
     pca = staticmethod(pca)
     neighbors = staticmethod(without_matrix("pp", "neighbors"))
+    regress_out = staticmethod(regress_out)
+    combat = staticmethod(combat)
+    harmony_integrate = staticmethod(harmony_integrate)
+    downsample_counts = staticmethod(downsample_counts)
+    sample = staticmethod(sample)
+    subsample = staticmethod(subsample)
+    scrublet = staticmethod(scrublet)
 
 
 class LazyTools:
     """`scanpy.tl` for handles."""
 
     rank_genes_groups = staticmethod(rank_genes_groups)
+    filter_rank_genes_groups = staticmethod(filter_rank_genes_groups)
+    score_genes = staticmethod(score_genes)
+    score_genes_cell_cycle = staticmethod(score_genes_cell_cycle)
+    dendrogram = staticmethod(dendrogram)
+    ingest = staticmethod(ingest)
     pca = staticmethod(pca)
     umap = staticmethod(without_matrix("tl", "umap"))
     tsne = staticmethod(without_matrix("tl", "tsne"))

@@ -11,15 +11,26 @@ from typing import Any
 STREAMED = frozenset(
     {
         "calculate_qc_metrics",
+        "combat",
+        "dendrogram",
+        "downsample_counts",
         "filter_cells",
         "filter_genes",
+        "filter_rank_genes_groups",
         "highly_variable_genes",
+        "ingest",
         "log1p",
         "neighbors",
         "normalize_total",
         "pca",
         "rank_genes_groups",
+        "regress_out",
+        "sample",
         "scale",
+        "score_genes",
+        "score_genes_cell_cycle",
+        "scrublet",
+        "subsample",
     }
 )
 

@@ -20,9 +20,11 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 @dataclass(frozen=True)
 class Step:
     """One operation on each value: `rows` and `columns` multiply by a number of
-    the value's row or column, `per_row` and `per_column` divide, `subtract` takes
-    its column's number away (and makes the matrix dense); the others are functions
-    of numpy's names."""
+    the value's row or column, `per_row` and `per_column` divide. Some make the matrix
+    dense: `subtract` takes its column's number away, `less_product` the product of two
+    matrices (rows × k and k × columns), `less_group` the number of its column and its
+    row's group (the group of each row, and groups × columns), by which `per_group`
+    divides. The others are functions of numpy's names."""
 
     name: str
     number: Any = None
@@ -40,12 +42,15 @@ class Step:
             number = _numbers(number, rows)
         if self.name in ("columns", "per_column", "subtract", "clip_columns"):
             number = _numbers(number, columns)
+        if self.name in ("less_product", "less_group", "per_group"):
+            of_rows, of_columns = number
+            number = axes.take(of_rows, rows), axes.take(of_columns.T, columns).T
         mask = None if mask is None else axes.take(mask, rows)
         return replace(self, number=number, mask=mask)
 
     @property
     def dense(self) -> bool:
-        return self.name == "subtract"
+        return self.name in ("subtract", "less_product", "less_group", "per_group")
 
     def result(self, dtype: np.dtype) -> np.dtype:
         """float32 or float64: what it makes of values of `dtype`, as numpy does, or
@@ -95,6 +100,9 @@ _DENSE: dict[str, Callable[[np.ndarray, Any], Any]] = {
     "clip": lambda x, n: np.clip(x, -n, n, out=x),
     "clip_columns": lambda x, n: np.minimum(x, n, out=x),
     "subtract": lambda x, n: np.subtract(x, n, out=x),
+    "less_product": lambda x, n: np.subtract(x, n[0] @ n[1], out=x),
+    "less_group": lambda x, n: np.subtract(x, n[1][n[0]], out=x),
+    "per_group": lambda x, n: np.divide(x, n[1][n[0]], out=x),
 }
 
 

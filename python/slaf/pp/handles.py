@@ -38,6 +38,23 @@ def matrix_of(adata: LazyHandle, layer: str | None = None, *, use_raw: bool = Fa
     return x
 
 
+def takes_raw(handle: LazyHandle, use_raw: bool | None, layer: Any = None) -> bool:
+    """Whether scanpy would take the values from raw.
+
+    Raises
+    ------
+    ValueError
+        It is told to, and cannot.
+    """
+    if use_raw is None:
+        return layer is None and handle.raw is not None
+    if use_raw and layer is not None:
+        raise ValueError(f"Values are of raw or of a layer: `use_raw=True` excludes {layer!r}.")
+    if use_raw and handle.raw is None:
+        raise ValueError("The handle has no raw: leave out `use_raw=True`.")
+    return bool(use_raw)
+
+
 def require(adata: Any) -> None:
     if not isinstance(adata, LazyHandle):
         raise TypeError(
