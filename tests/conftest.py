@@ -28,6 +28,7 @@ pytest_plugins = [
     "fixtures_kernel",
     "fixtures_rust",
     "fixtures_s3",
+    "fixtures_scanpy",
 ]
 
 

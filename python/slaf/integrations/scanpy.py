@@ -18,6 +18,7 @@ from slaf.pp.transform import (
     log1p,
     normalize_total,
     scale,
+    sqrt,
 )
 from slaf.pp.variable_genes import highly_variable_genes
 from slaf.tl import (
@@ -46,6 +47,7 @@ class LazyPreprocessing:
     filter_genes = staticmethod(filter_genes)
     normalize_total = staticmethod(normalize_total)
     log1p = staticmethod(log1p)
+    sqrt = staticmethod(sqrt)
     scale = staticmethod(scale)
     highly_variable_genes = staticmethod(highly_variable_genes)
     pca = staticmethod(pca)
@@ -76,6 +78,10 @@ class LazyTools:
     diffmap = staticmethod(without_matrix("tl", "diffmap"))
     draw_graph = staticmethod(without_matrix("tl", "draw_graph"))
     paga = staticmethod(without_matrix("tl", "paga"))
+    paga_degrees = staticmethod(without_matrix("tl", "paga_degrees"))
+    dpt = staticmethod(without_matrix("tl", "dpt"))
+    embedding_density = staticmethod(without_matrix("tl", "embedding_density"))
+    marker_gene_overlap = staticmethod(without_matrix("tl", "marker_gene_overlap"))
 
 
 pp = LazyPreprocessing()

@@ -30,6 +30,7 @@ STREAMED = frozenset(
         "score_genes",
         "score_genes_cell_cycle",
         "scrublet",
+        "sqrt",
         "subsample",
     }
 )

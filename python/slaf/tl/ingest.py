@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from slaf.lazy import reduce
-from slaf.lazy.frame import whole
 from slaf.lazy.handle import LazyHandle
 from slaf.pp.graph import scanpy_for
 from slaf.pp.handles import matrix_of, own, require
@@ -61,7 +61,7 @@ def ingest(
     KeyError
         The reference has no such column.
     ImportError
-        scanpy is not installed.
+        scanpy is not installed, or does not work with the installed pynndescent.
     """
     from anndata import AnnData
 
@@ -79,15 +79,16 @@ def ingest(
         var=reference.var,
         obsm=_own_array(adata, reference.uns[key]["params"]),
     )
-    scanpy.tl.ingest(
-        new,
-        reference,
-        obs=labels or None,
-        embedding_method=methods,
-        labeling_method=labeling_method,
-        neighbors_key=neighbors_key,
-        **kwargs,
-    )
+    options = {"obs": labels or None, "embedding_method": methods, "neighbors_key": neighbors_key}
+    try:
+        scanpy.tl.ingest(new, reference, labeling_method=labeling_method, **options, **kwargs)
+    except TypeError as error:
+        if "make_forest" not in {frame.name for frame in extract_tb(error.__traceback__)}:
+            raise
+        raise ImportError(
+            f"scanpy {scanpy.__version__} does not ingest with this pynndescent: "
+            "`pip install 'pynndescent<0.7'`. `slaf.tl.transfer_labels` needs neither."
+        ) from None
     if not inplace:
         adata = adata.copy()
     own(adata)
@@ -139,7 +140,7 @@ def _reference(ref: LazyHandle, labels: list[str], key: str, most: int) -> AnnDa
         uns["umap"] = ref.uns["umap"]
     return AnnData(
         ref.obsm["X_pca"],
-        obs=whole(ref.obs)[labels],
+        obs=ref.obs[labels] if labels else pd.DataFrame(index=ref.obs_names),
         var=pd.DataFrame(index=[f"PC{at + 1}" for at in range(n)]),
         varm={"PCs": np.eye(n)},
         obsm={name: ref.obsm[name] for name in _arrays(ref, params)},
