@@ -13,8 +13,7 @@ from slaf.lazy.handle import LazyHandle
 from slaf.lazy.matrix import LazyExpressionMatrix
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.steps import Step
-from slaf.pp.handles import matrix_of, require, set_matrix
-from slaf.pp.regress import known
+from slaf.pp.handles import complete, matrix_of, require, set_matrix
 
 #: Relative change at which the iteration ends, as scanpy's.
 _CONVERGED = 1e-4
@@ -54,14 +53,14 @@ def combat(
     if key in names or len(names) != len(set(names)):
         raise ValueError("`covariates` are other columns than `key`, each named once.")
     matrix = matrix_of(adata)
-    batches = pd.Categorical(adata.obs[key])
-    known(adata.obs[key], key)
-    batches = batches.remove_unused_categories()
+    batches = pd.Categorical(complete(adata, key))
     sizes = np.bincount(batches.codes, minlength=len(batches.categories))
     small = np.flatnonzero(sizes < 2)
     if len(small):
         told = ", ".join(f"{batches.categories[at]!r}" for at in small)
         raise ValueError(f"A batch needs two cells, and {told} of obs[{key!r}] has fewer.")
+    if not len(sizes):
+        raise ValueError("The handle has no cells.")
     others = _columns(adata, names)
     fit = _fit(matrix, batches.codes.astype(np.int32), len(sizes), others)
     corrected = matrix.after(*_steps(fit, batches.codes, others))
@@ -75,7 +74,7 @@ def _columns(adata: LazyHandle, names: list[str]) -> np.ndarray:
     """Cells × terms; of categories, all but the first."""
     parts = [np.zeros((adata.n_obs, 0))]
     for name in names:
-        column = known(adata.obs[name], name)
+        column = complete(adata, name)
         if isinstance(column, pd.Categorical):
             parts.append(np.eye(len(column.categories))[column.codes][:, 1:])
         else:

@@ -7,6 +7,7 @@ from typing import Any
 from warnings import warn
 
 import numpy as np
+import pandas as pd
 
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.matrix import LazyExpressionMatrix
@@ -97,3 +98,27 @@ def mask_of(frame: Any, mask: Any, what: str) -> np.ndarray:
     if mask.dtype != bool or mask.shape != (len(frame),):
         raise ValueError(f"A mask of {what} is boolean and has {len(frame)} entries.")
     return mask
+
+
+def complete(adata: LazyHandle, name: str) -> np.ndarray | pd.Categorical:
+    """A column of obs as float64, or as categories if it is of text or categories.
+
+    Raises
+    ------
+    KeyError
+        There is none.
+    ValueError
+        It lacks values.
+    """
+    column = adata.obs[name]
+    lacks = column.isna().to_numpy()
+    if column.dtype.kind == "f":
+        lacks = ~np.isfinite(column.to_numpy())
+    if lacks.any():
+        raise ValueError(
+            f"obs[{name!r}] has no value for {lacks.sum():,} of {len(column):,} cells. Fill them "
+            f"in, or leave these cells out: `handle[handle.obs[{name!r}].notna()]`."
+        )
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return column.to_numpy(dtype=np.float64)
+    return pd.Categorical(column).remove_unused_categories()

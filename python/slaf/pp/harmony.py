@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from slaf.lazy.handle import LazyHandle
-from slaf.pp.handles import own, require
-from slaf.pp.regress import known
+from slaf.pp.handles import complete, own, require
 
 
 def harmony_integrate(
@@ -50,7 +49,7 @@ def harmony_integrate(
         raise ImportError("`pp.harmony_integrate` needs `pip install harmonypy`.") from None
     names = [key] if isinstance(key, str) else list(key)
     for name in names:
-        known(adata.obs[name], name)
+        complete(adata, name)
     vectors = np.asarray(adata.obsm[basis], dtype=np.float64)
     found = np.asarray(run_harmony(vectors, adata.obs[names], names, **kwargs).Z_corr)
     own(adata)

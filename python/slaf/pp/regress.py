@@ -11,7 +11,7 @@ from slaf.lazy import reduce
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.steps import Step
-from slaf.pp.handles import matrix_of, require, set_matrix
+from slaf.pp.handles import complete, matrix_of, require, set_matrix
 
 
 def regress_out(
@@ -49,7 +49,7 @@ def regress_out(
     if copy:
         adata = adata.copy()
     matrix = matrix_of(adata, layer)
-    columns = {name: known(adata.obs[name], name) for name in names}
+    columns = {name: complete(adata, name) for name in names}
     if not columns:
         raise ValueError("`keys` names no column of obs to regress out.")
     categorical = [n for n, column in columns.items() if isinstance(column, pd.Categorical)]
@@ -67,30 +67,6 @@ def regress_out(
         step = Step("less_product", fit, "regress_out", dtype)
     set_matrix(adata, layer, matrix.after(step))
     return adata if copy else None
-
-
-def known(column: pd.Series, name: str) -> np.ndarray | pd.Categorical:
-    """A column of obs as float64, or as categories if it is of text or categories.
-
-    Raises
-    ------
-    ValueError
-        It lacks values.
-    """
-    missing = int(column.isna().sum())
-    if not missing and column.dtype.kind == "f":
-        missing = int((~np.isfinite(column)).sum())
-    if missing:
-        raise ValueError(
-            f"obs[{name!r}] has no value for {missing:,} of {len(column):,} cells. Fill them in, "
-            f"or leave these cells out: `handle[handle.obs[{name!r}].notna()]`."
-        )
-    numbers = pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(
-        column.dtype
-    )
-    if numbers and not isinstance(column.dtype, pd.CategoricalDtype):
-        return column.to_numpy(dtype=np.float64)
-    return pd.Categorical(column).remove_unused_categories()
 
 
 def _least_squares(matrix: MatrixPlan, regressors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -68,13 +68,7 @@ def dendrogram(
     require(adata)
     scanpy = scanpy_for("tl.dendrogram")
     columns = [groupby] if isinstance(groupby, str) else list(groupby)
-    for name in columns:
-        if pd.api.types.is_numeric_dtype(adata.obs[name].dtype):
-            raise ValueError(
-                f"Groups are text or categories, and obs[{name!r}] is {adata.obs[name].dtype}. "
-                f"`handle.obs[{name!r}].astype(str).astype('category')` is categories."
-            )
-    groups = Grouping(adata.obs, columns)
+    groups = Grouping(_as_text(adata, columns), columns)
     if len(groups) < 2:
         raise ValueError(f"A tree needs two groups, and {' and '.join(columns)} has {len(groups)}.")
     means = _Means(adata, groups)
@@ -98,6 +92,21 @@ def dendrogram(
     own(adata)
     adata.uns[key_added or f"dendrogram_{'_'.join(columns)}"] = tree
     return None
+
+
+def _as_text(adata: LazyHandle, columns: list[str]) -> pd.DataFrame:
+    """The columns; truth values as "True" and "False"."""
+    frame = adata.obs[columns].copy()
+    for name in columns:
+        column = frame[name]
+        if pd.api.types.is_bool_dtype(column.dtype):
+            frame[name] = column.astype(str).where(column.notna())
+        elif pd.api.types.is_numeric_dtype(column.dtype):
+            raise ValueError(
+                f"Groups are text or categories, and obs[{name!r}] is {column.dtype}. "
+                f"`handle.obs[{name!r}].astype(str).astype('category')` is categories."
+            )
+    return frame
 
 
 class _Means:

@@ -150,16 +150,16 @@ def _reference(ref: LazyHandle, labels: list[str], key: str, most: int) -> AnnDa
 
 
 def _arrays(ref: LazyHandle, params: dict[str, Any]) -> list[str]:
-    wanted = ("X_pca", "X_umap", params.get("use_rep"))
-    return [name for name in dict.fromkeys(wanted) if name in ref.obsm]
+    wanted = {"X_pca", "X_umap", str(params.get("use_rep"))}
+    return [name for name in ref.obsm if name in wanted]
 
 
 def _own_array(adata: LazyHandle, params: dict[str, Any]) -> dict[str, Any]:
     """What neighbours are looked up by, if it is neither X nor its components."""
-    name = params.get("use_rep")
-    if name in adata.obsm:
+    name = str(params.get("use_rep", "X_pca"))
+    if name in adata.obsm and "use_rep" in params:
         return {name: adata.obsm[name]}
-    if name not in (None, "X_pca"):
+    if name != "X_pca":
         raise ValueError(
             f"The neighbours of the reference are those of obsm[{name!r}], and the handle has none."
         )
