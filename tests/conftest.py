@@ -31,6 +31,7 @@ pytest_plugins = [
     "fixtures_lab",
     "fixtures_rust",
     "fixtures_s3",
+    "fixtures_scanpy",
     "fixtures_workers",
 ]
 

@@ -10,16 +10,29 @@ from typing import Any
 #: Functions of scanpy that run on handles without reading the matrix whole.
 STREAMED = frozenset(
     {
+        "aggregate",
         "calculate_qc_metrics",
+        "combat",
+        "dendrogram",
+        "downsample_counts",
         "filter_cells",
         "filter_genes",
+        "filter_rank_genes_groups",
         "highly_variable_genes",
+        "ingest",
         "log1p",
         "neighbors",
         "normalize_total",
         "pca",
         "rank_genes_groups",
+        "regress_out",
+        "sample",
         "scale",
+        "score_genes",
+        "score_genes_cell_cycle",
+        "scrublet",
+        "sqrt",
+        "subsample",
     }
 )
 
@@ -64,7 +77,10 @@ def advice(called: str) -> str:
 
 #: scanpy's packages, and what its users call them. Plots are not among them:
 #: they look at single genes, which a handle gives them.
-_PARTS = {"preprocessing": "pp", "tools": "tl", "neighbors": "pp"}
+_PARTS = {"preprocessing": "pp", "tools": "tl", "neighbors": "pp", "get": "get"}
+
+#: What reads no more than it is asked for.
+_SMALL = ("get.obs_df", "get.var_df", "get.rank_genes_groups_df")
 
 
 def _scanpy_function(frame: Any) -> str | None:
@@ -81,7 +97,7 @@ def _scanpy_function(frame: Any) -> str | None:
         elif package not in _BETWEEN:
             break
         frame = frame.f_back
-    return found
+    return None if found in _SMALL else found
 
 
 #: What scanpy's functions are wrapped in, or call on their way.

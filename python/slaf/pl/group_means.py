@@ -13,8 +13,9 @@ from scipy import sparse
 
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.matrix import LazyExpressionMatrix
-from slaf.pl.gathered import Genes, check_groups, check_names, flat, genes_named, obs_of, takes_raw
+from slaf.pl.gathered import Genes, check_groups, check_names, flat, genes_named, obs_of
 from slaf.pl.with_scanpy import Given, scanpy
+from slaf.pp.handles import takes_raw
 
 #: Cells × genes that are read at once: 1M cells of 64 genes, of which a tenth is
 #: stored.
