@@ -138,7 +138,8 @@ class MatrixPlan:
 
     def turned(self) -> MatrixPlan:
         """Genes × cells, as lazy as this."""
-        return MatrixPlan.of(Turned(self)).named(lambda axis: self.axis_names(1 - axis))
+        turned = MatrixPlan.of(Turned(self.named(None)))
+        return turned.named(lambda axis: self.axis_names(1 - axis))
 
     # Reading --------------------------------------------------------------
 
@@ -159,10 +160,12 @@ class MatrixPlan:
         return _compressed(sparse.csr_matrix, arrays, (rows, columns))
 
     def __getstate__(self) -> dict[str, Any]:
+        if self.names is None:
+            return dict(self.__dict__)
         # Names are asked of a handle, which is not sent along.
         names = self.axis_names(0), self.axis_names(1)
         plain = replace(self, names=None)
-        if self.names is None or all(index is None for index in names):
+        if all(index is None for index in names):
             return dict(plain.__dict__)
         stored = plain.axis_names(0), plain.axis_names(1)
         if self.dataset is not None and all(map(pd.Index.equals, names, stored)):

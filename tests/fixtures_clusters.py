@@ -1,0 +1,61 @@
+"""A Dask and a Ray cluster on this machine, started when the first test names them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def dask_cluster() -> Iterator[object]:
+    """Two worker processes of Dask, and a client of theirs."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def dask_client(dask_cluster) -> Iterator[object]:
+    """The client as the one that counts."""
+    with dask_cluster.as_current():
+        yield dask_cluster
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory) -> Iterator[object]:
+    """Two worker processes of Ray."""
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
+    import ray
+
+    ray.init(
+        num_cpus=2,
+        object_store_memory=100 << 20,
+        include_dashboard=False,
+        log_to_driver=False,
+        # Workers find what the tests import.
+        runtime_env={"env_vars": {"PYTHONPATH": _python_path()}},
+    )
+    yield ray
+    ray.shutdown()
+
+
+def _python_path() -> str:
+    return os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+
+
+def once(flag: Path) -> bool:
+    """Whether nobody has asked before, in whichever process."""
+    try:
+        flag.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
