@@ -31,25 +31,23 @@ def dask_client(dask_cluster) -> Iterator[object]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(tmp_path_factory) -> Iterator[object]:
+def ray_cluster() -> Iterator[object]:
     """Two worker processes of Ray."""
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
     import ray
 
-    ray.init(
-        num_cpus=2,
-        object_store_memory=100 << 20,
-        include_dashboard=False,
-        log_to_driver=False,
-        # Workers find what the tests import.
-        runtime_env={"env_vars": {"PYTHONPATH": _python_path()}},
-    )
+    # Workers find what the tests import.
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        ray.init(
+            num_cpus=2,
+            object_store_memory=100 << 20,
+            include_dashboard=False,
+            log_to_driver=False,
+        )
     yield ray
     ray.shutdown()
-
-
-def _python_path() -> str:
-    return os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
 
 
 def once(flag: Path) -> bool:
