@@ -41,6 +41,7 @@ def ray_cluster() -> Iterator[object]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", os.pathsep.join(paths))
         ray.init(
+            "local",
             num_cpus=2,
             object_store_memory=100 << 20,
             include_dashboard=False,
