@@ -40,15 +40,28 @@ def ray_cluster() -> Iterator[object]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", os.pathsep.join(paths))
-        ray.init(
-            "local",
-            num_cpus=2,
-            object_store_memory=100 << 20,
-            include_dashboard=False,
-            log_to_driver=False,
-        )
+        _start(ray)
     yield ray
     ray.shutdown()
+
+
+def _start(ray) -> None:
+    """It gives itself 30 seconds to start, which a busy machine may not have: so it is
+    tried thrice."""
+    for last in (False, False, True):
+        try:
+            ray.init(
+                "local",
+                num_cpus=2,
+                object_store_memory=100 << 20,
+                include_dashboard=False,
+                log_to_driver=False,
+            )
+            return
+        except Exception:
+            ray.shutdown()
+            if last:
+                raise
 
 
 def once(flag: Path) -> bool:

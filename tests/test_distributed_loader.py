@@ -3,7 +3,6 @@ the workers."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import shutil
@@ -262,32 +261,6 @@ def test_files_of_dictionaries_are_read_here(cluster, loader_array, tmp_path):
         same(got, want)
 
 
-def test_the_signature_is_slafdbs():
-    names = list(inspect.signature(DistributedSLAFDataLoader).parameters)
-    assert names[:20] == [
-        "slaf_array",
-        "tokenizer_type",
-        "n_workers",
-        "n_scanners",
-        "cpu",
-        "memory",
-        "prefetch_batch_size",
-        "prefetch_batch_count",
-        "batch_size",
-        "max_genes",
-        "vocab_size",
-        "n_expression_bins",
-        "n_epochs",
-        "raw_mode",
-        "return_tensors",
-        "prefetch_factor",
-        "queue_timeout",
-        "seed",
-        "queue_name",
-        "modal_queue_environment",
-    ]
-
-
 def test_what_is_missing_is_told(loader_array, monkeypatch):
     for name in ("ray", "distributed"):
         monkeypatch.setitem(sys.modules, name, None)
@@ -297,4 +270,4 @@ def test_what_is_missing_is_told(loader_array, monkeypatch):
         with pytest.raises(ImportError, match=rf"pip install 'slaf-jupyter\[{extra}\]'"):
             spread(loader_array, name)
     with pytest.raises(ValueError, match='"auto", "ray" or "dask"'):
-        clusters.tasks_on("modal", 1, None)
+        clusters.tasks_on("modal", {})

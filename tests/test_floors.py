@@ -14,7 +14,7 @@ FLOORS = [
     {"ground"},
     {"dataset"},
     {"lazy", "sql"},
-    {"pp", "tl", "pl", "ml", "data"},
+    {"pp", "tl", "pl", "ml", "data", "distributed"},
     {"notebook", "rust_cells", "kernel", "explorer", "table_view"},
     {"array", "handle", "datasets", "scanpy", "core", "integrations", "ray", "cli", ""},
 ]

@@ -160,11 +160,11 @@ class MatrixPlan:
         return _compressed(sparse.csr_matrix, arrays, (rows, columns))
 
     def __getstate__(self) -> dict[str, Any]:
+        plain = replace(self, names=None)
         if self.names is None:
-            return dict(self.__dict__)
+            return dict(plain.__dict__)
         # Names are asked of a handle, which is not sent along.
         names = self.axis_names(0), self.axis_names(1)
-        plain = replace(self, names=None)
         if all(index is None for index in names):
             return dict(plain.__dict__)
         stored = plain.axis_names(0), plain.axis_names(1)

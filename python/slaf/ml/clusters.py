@@ -45,17 +45,14 @@ class Tasks(Protocol):
 
 
 class RayTasks:
-    """Tasks of an initialised Ray. Each takes `cpu` CPUs and, if it is given, `memory`
-    MiB of its node."""
+    """Tasks of an initialised Ray, with `options` of `ray.remote`."""
 
-    def __init__(self, cpu: float, memory: int | None):
+    def __init__(self, options: dict[str, Any]):
         import ray
         from ray import cloudpickle
 
         self._ray, self.pickled = ray, cloudpickle.dumps
-        self._options: dict[str, Any] = {"num_cpus": cpu, "max_retries": _RETRIES}
-        if memory is not None:
-            self._options["memory"] = memory << 20
+        self._options = {"num_cpus": 1, "max_retries": _RETRIES, **options}
 
     def share(self, content: bytes) -> Any:
         # An array is mapped by the workers, and not copied.
@@ -117,8 +114,9 @@ class DaskTasks:
             self._client.cancel(tasks)
 
 
-def tasks_on(cluster: str, cpu: float, memory: int | None) -> Tasks:
-    """Tasks on "ray", "dask" or (with "auto") the one of both that is there.
+def tasks_on(cluster: str, ray_options: dict[str, Any]) -> Tasks:
+    """Tasks on "ray", "dask" or (with "auto") the one of both that is there; `ray_options`
+    are of `ray.remote`.
 
     Raises
     ------
@@ -133,7 +131,7 @@ def tasks_on(cluster: str, cpu: float, memory: int | None) -> Tasks:
         raise ValueError(f'cluster is "auto", "ray" or "dask", not {cluster!r}.')
     ray, distributed = (_imported(name, cluster) for name in ("ray", "dask"))
     if ray is not None and ray.is_initialized():
-        return RayTasks(cpu, memory)
+        return RayTasks(ray_options)
     client = None if distributed is None else _client(distributed)
     if client is not None:
         return DaskTasks(client)

@@ -42,14 +42,11 @@ n_epochs, raw_mode, seed
         As of :class:`SLAFDataLoader`, and so are the keywords beyond those here.
     n_workers
         Tasks that run at a time, at most.
-    cpu, memory
-        CPUs and MiB that Ray reserves for a task. A task reads and tokenizes on all
-        cores that it sees.
     return_tensors
         False: numpy arrays, though torch is installed.
-    n_scanners, prefetch_batch_size, prefetch_batch_count, prefetch_factor, \
+    n_scanners, cpu, memory, prefetch_batch_size, prefetch_batch_count, prefetch_factor, \
 queue_timeout, queue_name, modal_queue_environment
-        Accepted for slafdb's sake. There is no queue that could be empty: a batch is
+        Accepted for slafdb's sake: they are of Modal's machines and queues. There is no queue that could be empty: a batch is
         waited for as long as its task lives.
     cluster
         "ray", "dask", or "auto": an initialised Ray, or else the client of
@@ -60,6 +57,9 @@ queue_timeout, queue_name, modal_queue_environment
     buffers_per_task
         Buffers of cells that a task reads; one more is read in vain, so few are
         wasteful, and many take memory.
+    ray_remote_args
+        What Ray is told of a task, by default `{"num_cpus": 1}`. A task reads and
+        tokenizes on all cores that it sees.
 
     Raises
     ------
@@ -76,8 +76,8 @@ queue_timeout, queue_name, modal_queue_environment
         tokenizer_type: str = "geneformer",
         n_workers: int = 64,
         n_scanners: int = 16,
-        cpu: float = 1,
-        memory: int | None = None,
+        cpu: float = 8,
+        memory: int = 32768,
         prefetch_batch_size: int = 16384,
         prefetch_batch_count: int = 32,
         batch_size: int = 32,
@@ -96,6 +96,7 @@ queue_timeout, queue_name, modal_queue_environment
         cluster: str = "auto",
         prefetch_bytes: int = 1 << 30,
         buffers_per_task: int = 4,
+        ray_remote_args: dict[str, Any] | None = None,
         verbose: bool = False,
         **more: Any,
     ):
@@ -120,7 +121,7 @@ queue_timeout, queue_name, modal_queue_environment
             "tokenizer_options": _without_files(more.get("tokenizer_options") or {}),
             "slaf_array": opened(slaf_array),
         }
-        self._tasks = tasks_on(cluster, cpu, memory)
+        self._tasks = tasks_on(cluster, ray_remote_args or {})
         super().__init__(**options, tensors=return_tensors, verbose=verbose)
         self._as_torch = more.get("raw_format") == "torch"
         sent = {"raw_format": "csr"} if self._as_torch else {}

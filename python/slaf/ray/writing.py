@@ -35,7 +35,7 @@ def write_slaf(rows: ray.data.Dataset, path: str | os.PathLike[str], **options: 
 class _Rows(Source):
     title = "rows of Ray Data"
 
-    def __init__(self, rows: ray.data.MaterializedDataset):
+    def __init__(self, rows: ray.data.Dataset):
         self._rows = rows
         self.schema = dict(next(self._frames(), pl.DataFrame()).schema)
 
