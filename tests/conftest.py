@@ -24,6 +24,7 @@ pytest.register_assert_rewrite(
     "sql_answers",
 )
 pytest_plugins = [
+    "fixtures_clusters",
     "fixtures_conversions",
     "fixtures_datasets",
     "fixtures_explore",

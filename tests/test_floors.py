@@ -16,7 +16,7 @@ FLOORS = [
     {"lazy", "sql"},
     {"pp", "tl", "pl", "get", "ml", "data", "distributed"},
     {"notebook", "rust_cells", "kernel", "explorer", "table_view"},
-    {"array", "handle", "datasets", "scanpy", "core", "integrations", "cli", ""},
+    {"array", "handle", "datasets", "scanpy", "core", "integrations", "ray", "cli", ""},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

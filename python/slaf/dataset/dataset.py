@@ -3,6 +3,7 @@ it."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -78,11 +79,21 @@ class Dataset:
         """The public object for this dataset; None if there is no `face`."""
         return None if self.face is None else self.face(self)
 
+    @property
+    def stamp(self) -> str:
+        """What tells this version from one of the same number of a dataset that has
+        taken its place."""
+        manifest = self.notes.get("manifest")
+        if self.version is None or manifest is None:
+            return hashlib.sha256(self.engine.config.encode()).hexdigest()
+        return manifest["at"]
+
     def __reduce__(self) -> Any:
         """Pickles its path and version; another process opens it again."""
         uri = self.engine.uri
         process = os.getpid() if uri.startswith("memory:") else None
-        return _opened, (uri, self.path, self.version, self.options, self.face, process)
+        where = (uri, self.path, self.version, self.options, self.face, process, self.stamp)
+        return _opened, where
 
     # What there is --------------------------------------------------------
 
@@ -249,10 +260,16 @@ def _opened(
     options: dict[str, str] | None,
     face: Callable[[Dataset], Any] | None,
     process: int | None,
+    stamp: str,
 ) -> Dataset:
     if process not in (None, os.getpid()):
         raise _slaf.SlafError(
             f"`{path}` is in the memory of another process. Write the dataset to a folder or an "
             "object store to open it here."
         )
-    return Dataset(_slaf.Dataset(uri, version, options), path, options, face)
+    dataset = Dataset(_slaf.Dataset(uri, version, options), path, options, face)
+    if dataset.stamp != stamp:
+        raise _slaf.SlafError(
+            f"`{path}` was written anew since it was opened elsewhere. Open it again there."
+        )
+    return dataset

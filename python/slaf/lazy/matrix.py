@@ -13,6 +13,7 @@ from slaf._slaf import SlafError
 from slaf.dataset import OverDataset, dataset_of
 from slaf.ground.picture import picture
 from slaf.lazy import reduce, steps
+from slaf.lazy.dask_arrays import dask_array
 from slaf.lazy.plan import Matrix, MatrixPlan, OverMatrix
 from slaf.lazy.sources import StoredPairs, StoredX
 from slaf.lazy.stream import blocks_of
@@ -208,6 +209,30 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
         """Iterates over `(block, start, end)`, as AnnData's `chunked_X`."""
         for start, block in self.blocks(chunk_size):
             yield block, start, start + block.shape[0]
+
+    def to_dask(self, chunks: Any = None) -> Any:
+        """A dask array of this matrix, whose blocks are scipy CSR matrices that the
+        workers read for themselves; nothing is read here. Slicing the dask array by
+        slices makes smaller reads; choose cells by names or masks before.
+
+        Parameters
+        ----------
+        chunks
+            Rows of a block, or `(rows, columns)`, or dask's tuples of sizes. By
+            default blocks are of whole rows with about two million stored values,
+            wherever the array is computed.
+
+        Returns
+        -------
+        A `dask.array.Array` of blocks as :meth:`compute` gives them: CSR, or dense
+        once something other than zero was subtracted.
+
+        Raises
+        ------
+        ImportError
+            dask is not installed.
+        """
+        return dask_array(self._plan, chunks)
 
     # Reductions -----------------------------------------------------------
 

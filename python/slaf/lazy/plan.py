@@ -147,7 +147,8 @@ class MatrixPlan:
 
     def turned(self) -> MatrixPlan:
         """The transpose, genes × cells; it is lazy, too."""
-        return MatrixPlan.of(Turned(self)).named(lambda axis: self.axis_names(1 - axis))
+        turned = MatrixPlan.of(Turned(self.named(None)))
+        return turned.named(lambda axis: self.axis_names(1 - axis))
 
     # Reading --------------------------------------------------------------
 
