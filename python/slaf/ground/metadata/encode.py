@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: Rows of a column that are read back before it is taken.
 _TRIED = 64
 
+#: Rows of a column in its file whose categories are counted at once.
+_COUNTED = 1 << 20
+
 
 def encode(
     frame: pd.DataFrame | Columns, axis: str, keys: Iterable[str], told: dict[str, str]
@@ -62,6 +65,8 @@ class Encoded:
         self._column, self._where = column, where
         first, self.note = tried(column.rows(0, _TRIED), where, {})
         self.type = first.type
+        if "counts" in self.note:
+            self.note["counts"] = self._counts()
 
     def __len__(self) -> int:
         return len(self._column)
@@ -70,6 +75,14 @@ class Encoded:
         part = self._column.rows(start, start + length)
         array = encode_column(part, self._where, {})[0]
         return array if array.type == self.type else array.cast(self.type)
+
+    def _counts(self) -> list[int]:
+        """Rows of each category."""
+        counts = np.zeros(len(self.note["categories"]), dtype=np.int64)
+        for start in range(0, len(self), _COUNTED):
+            part = self._column.rows(start, min(start + _COUNTED, len(self)))
+            counts += _categorical(part, self._where, {})[1]["counts"]
+        return counts.tolist()
 
 
 def _names(ids: pd.Index | pd.Series) -> pa.Array:
@@ -314,6 +327,8 @@ def _categorical(
         "categories": _in_json(values),
         "categories_dtype": "str" if plain else of["dtype"],
         "ordered": bool(series.cat.ordered),
+        # For displays, which read nothing.
+        "counts": np.bincount(codes[codes >= 0], minlength=len(values)).tolist(),
     }
     if not plain and (len(of) > 1 or of["dtype"] == "object"):
         note["of"] = of
