@@ -47,8 +47,10 @@ pub struct Entry {
     /// dtype or type.
     pub kind: String,
     pub note: String,
-    /// `in memory`, `set here`, or what it costs to read.
+    /// Such as `in memory` or `set here`.
     pub state: String,
+    /// What it takes to read it.
+    pub cost: String,
     /// The commonest values.
     pub values: Vec<Value>,
     /// Rows that have a value, shown or not.
@@ -109,9 +111,10 @@ impl Card {
 
     fn drawn(&self, room: Room) -> String {
         let mut out = format!(
-            "<div class=\"slaf\">{STYLE}<div class=\"top\"><b>{}</b> {}",
-            escape(&self.kind),
-            escape(&self.title)
+            "<div class=\"slaf\">{STYLE}<div class=\"top\">\
+             <b role=\"heading\" aria-level=\"4\">{}</b> {}",
+            escape(&clipped(&self.kind, 60)),
+            escape(&clipped(&self.title, 200))
         );
         if !self.place.is_empty() {
             let place = escape(&clipped(&self.place, 400)).into_owned();
@@ -179,7 +182,7 @@ impl Section {
         let open = if self.open { " open" } else { "" };
         let _ = write!(
             out,
-            "<details{open}><summary><b>{}</b> <span class=\"dim\">{}</span></summary>",
+            "<details{open}><summary><b role=\"heading\" aria-level=\"5\">{}</b> <span class=\"dim\">{}</span></summary>",
             escape(&clipped(&self.name, 60)),
             escape(&clipped(&self.note, 200))
         );
@@ -266,7 +269,7 @@ impl Entry {
     fn draw_row(&self, out: &mut String, room: Room) {
         let _ = write!(
             out,
-            "<tr><th scope=\"row\" class=\"text\">{}</th><td class=\"text dim\">{}</td>\
+            "<tr><th scope=\"row\" class=\"text\">{}</th><td class=\"text dim kind\">{}</td>\
              <td class=\"text wrap\">",
             cut(&self.name, 60, room.width),
             escape(&clipped(&self.kind, 60))
@@ -275,16 +278,30 @@ impl Entry {
         if !counted.is_empty() {
             let _ = write!(out, "{} ", shares(&counted, self.total));
         }
-        out.push_str(&cut(&self.note, room.width.min(120), room.width));
+        if !self.note.is_empty() {
+            let note = cut(&self.note, room.width.min(120), room.width);
+            let _ = write!(out, "<span class=\"note\">{note}</span>");
+        }
         for value in self.values.iter().take(room.inside) {
             out.push(' ');
             out.push_str(&category(&value.name, value.count, value.colour.as_deref()));
         }
-        let _ = write!(
-            out,
-            "</td><td>{}</td></tr>",
-            escape(&clipped(&self.state, 60))
-        );
+        out.push_str("</td><td>");
+        if !self.state.is_empty() {
+            let _ = write!(
+                out,
+                "<span class=\"mark\">{}</span>",
+                escape(&clipped(&self.state, 40))
+            );
+        }
+        if !self.cost.is_empty() {
+            let _ = write!(
+                out,
+                "<span class=\"dim\">{}</span>",
+                escape(&clipped(&self.cost, 40))
+            );
+        }
+        out.push_str("</td></tr>");
     }
 }
 

@@ -139,23 +139,24 @@ pub(crate) const STYLE: &str = "<style>\
 --slaf-soft:var(--jp-layout-color2,var(--vscode-textBlockQuote-background,rgba(128,128,128,.1)));\
 font-size:13px;line-height:1.5;max-width:100%;overflow-x:auto;font-variant-numeric:tabular-nums}\
 .slaf.slaf table{border-collapse:collapse;margin:2px 0 4px;border:0;font-size:inherit;table-layout:auto}\
-.slaf.slaf tr{background:none}.slaf.slaf tbody tr:hover{background:var(--slaf-soft)}\
+.slaf.slaf tbody tr{background:none}.slaf.slaf tbody tr:hover{background:var(--slaf-soft)}\
 .slaf.slaf th,.slaf.slaf td{padding:2px 10px 2px 0;text-align:right;vertical-align:top;border:0;\
 border-bottom:1px solid var(--slaf-line);white-space:nowrap;max-width:none;font-weight:400;background:none}\
 .slaf.slaf thead th{font-weight:600;vertical-align:bottom;border-bottom-width:2px}\
 .slaf.slaf tbody th{font-weight:600}\
-.slaf.slaf .text{text-align:left}.slaf.slaf .wrap{white-space:normal;min-width:16em;max-width:52em}\
+.slaf.slaf .text{text-align:left}.slaf.slaf .wrap{white-space:normal;max-width:52em}.slaf.slaf details .wrap{width:100%}\
 .slaf.slaf .dim{color:var(--slaf-dim);font-weight:400}\
 .slaf.slaf .warn{border-left:3px solid #d08700;padding-left:8px;margin:2px 0}\
 .slaf .mark{border:1px solid var(--slaf-line);border-radius:3px;padding:0 4px;white-space:nowrap}\
 .slaf .top b{font-size:15px}.slaf .top{margin-bottom:2px}\
 .slaf svg{fill:var(--slaf-ink);vertical-align:middle;overflow:visible}\
-.slaf .cat{white-space:nowrap;margin-right:10px}\
+.slaf .cat,.slaf .note{margin-right:10px}.slaf .cat{white-space:nowrap}\
 .slaf .dot{display:inline-block;width:9px;height:9px;border-radius:2px;margin-right:4px;\
 outline:1px solid var(--slaf-line)}\
 .slaf details details{margin-left:18px}.slaf summary{cursor:pointer;padding:1px 0}\
-.slaf details>table{margin-left:18px}\
-.slaf pre{margin:2px 0;font-size:12px;line-height:1.4;white-space:pre;overflow-x:auto;background:none}\
+.slaf.slaf details>table{margin-left:18px;min-width:560px}\
+.slaf.slaf details th{min-width:130px}.slaf.slaf .kind{min-width:70px}\
+.slaf.slaf pre{margin:2px 0;font-size:12px;line-height:1.4;white-space:pre;overflow-x:auto;background:none}\
 @media print{.slaf details::details-content{content-visibility:visible;height:auto}}\
 </style>";
 

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::grid::Grid;
 use crate::html::{STYLE, bytes, clipped, cut, escape, fitting, grouped, percent, visible};
 use crate::spark::{BINS, histogram};
-use crate::values::rounded;
+use crate::values::{brief, rounded};
 
 /// The three arrays of a compressed matrix.
 #[derive(Debug, Clone, Copy)]
@@ -123,12 +123,7 @@ impl SparseView<'_> {
             let place = (x / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0).max(f64::MIN_POSITIVE);
             bins[((place * BINS as f64) as usize).min(BINS - 1)] += 1;
         }
-        let words = format!(
-            "{} … {}{odd}{}",
-            rounded(low),
-            rounded(high),
-            self.sampled()
-        );
+        let words = format!("{} … {}{odd}{}", brief(low), brief(high), self.sampled());
         (bins, words)
     }
 

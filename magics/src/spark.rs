@@ -43,7 +43,7 @@ pub(crate) struct Share<'a> {
 
 /// Shares of `total` side by side; what is left stays empty.
 pub(crate) fn shares(shares: &[Share<'_>], total: u64) -> String {
-    let mut rects = String::new();
+    let mut rects = format!("<rect width=\"{SHARES}\" height=\"10\" opacity=\"0.15\"/>");
     let (mut x, total) = (0.0, total.max(1) as f64);
     for (at, share) in shares.iter().enumerate() {
         let width = SHARES * share.count as f64 / total;

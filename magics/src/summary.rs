@@ -10,10 +10,10 @@ use arrow::datatypes::{DataType, Float64Type};
 
 use crate::html::{counted, grouped, percent};
 use crate::spark::{BINS, Share, histogram, shares};
-use crate::values::cell;
+use crate::values::{brief, cell};
 
 /// Rows that are looked at, evenly spread: a display is drawn in milliseconds.
-pub(crate) const LOOKED_AT: usize = 8192;
+const LOOKED_AT: usize = 8192;
 /// Values of a bar.
 const BARS: usize = 5;
 
@@ -107,6 +107,11 @@ impl Summary {
     }
 }
 
+/// How many of `rows` are looked at.
+pub(crate) fn looked_at(rows: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(LOOKED_AT).max(1))
+}
+
 /// At most `LOOKED_AT` rows of a column.
 fn sample(batches: &[RecordBatch], column: usize) -> Option<ArrayRef> {
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
@@ -165,7 +170,10 @@ fn range(rows: &ArrayRef, numbers: &Result<ArrayRef, arrow::error::ArrowError>) 
         let place = (x / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0).max(f64::MIN_POSITIVE);
         bins[((place * BINS as f64) as usize).min(BINS - 1)] += 1;
     }
-    let shown = |at| cell(rows, at).unwrap_or_default();
+    let shown = |at: usize| match rows.data_type().is_floating() {
+        true => brief(numbers.value(at)),
+        false => cell(rows, at).unwrap_or_default(),
+    };
     Spread::Range {
         bins,
         low: shown(at_low),
@@ -185,7 +193,8 @@ fn values(rows: &ArrayRef) -> Spread {
     let total: u64 = counts.values().sum();
     let distinct = counts.len();
     // Names of rows have no common ones.
-    if distinct == 0 || (distinct > 20 && distinct as u64 > total / 2) {
+    let are_names = distinct as u64 == total || (distinct > 20 && distinct as u64 > total / 2);
+    if are_names {
         return Spread::Unknown;
     }
     let mut common: Vec<(&str, u64)> = counts.into_iter().collect();

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use crate::html::{STYLE, clipped, counted, cut, escape, fitting, grouped, visible};
-use crate::summary::{LOOKED_AT, Summary};
+use crate::summary::{Summary, looked_at};
 use crate::values::{at_the_point, cell, is_number, short};
 
 /// Rows and columns shown, and characters of a value.
@@ -231,11 +231,11 @@ impl TableView<'_> {
         if hidden > 0 {
             let _ = write!(out, " ({hidden} not shown)");
         }
-        if rows > LOOKED_AT && self.whole.is_none() {
+        if looked_at(rows) < rows && self.whole.is_none() {
             let _ = write!(
                 out,
                 " · pictures of {} of the rows",
-                grouped(LOOKED_AT as u64)
+                grouped(looked_at(rows) as u64)
             );
         }
         if !self.note.is_empty() {

@@ -68,6 +68,22 @@ pub(crate) fn rounded(number: f64) -> String {
     }
 }
 
+/// Three significant digits, where a picture says the rest.
+pub(crate) fn brief(number: f64) -> String {
+    match number.abs() {
+        size if size == 0.0 || !number.is_finite() => number.to_string(),
+        size if (1e-3..1e6).contains(&size) => {
+            let decimals = (2 - size.log10().floor() as i64).clamp(0, 5) as usize;
+            let text = format!("{number:.decimals$}");
+            match text.contains('.') {
+                true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+                false => text,
+            }
+        }
+        _ => format!("{number:.2e}"),
+    }
+}
+
 /// Numbers with their points below each other: what is missing behind one is
 /// filled with spaces as wide as digits.
 pub(crate) fn at_the_point(column: &mut [Option<String>]) {
@@ -141,6 +157,22 @@ mod tests {
                 "NaN"
             ]
         );
+    }
+
+    #[test]
+    fn ends_are_brief() {
+        let shown = [0.0, 1001.0, 0.00484171, -0.8168, 28.408, 1.0, 3.2e9, 5e-324].map(brief);
+        let told = [
+            "0",
+            "1001",
+            "0.00484",
+            "-0.817",
+            "28.4",
+            "1",
+            "3.20e9",
+            "4.94e-324",
+        ];
+        assert_eq!(shown, told);
     }
 
     #[test]

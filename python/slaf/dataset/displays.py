@@ -31,7 +31,7 @@ def _drawn(dataset: Dataset, checked: bool) -> tuple[str, str]:
         facts=_facts(dataset),
         warnings=[f"repaired: {defect}; rows are read by their own ids instead"] if defect else [],
         sections=_sections(dataset),
-        hint="`slaf.read_slaf(path)` opens it as a lazy AnnData.",
+        hint="slaf.read_slaf(path) opens it as a lazy AnnData.",
     )
 
 
@@ -69,7 +69,9 @@ def _sections(dataset: Dataset) -> Iterator[dict[str, Any]]:
             _column(dataset, axis, note, costs, colours) for note in notes[: cards.DESCRIBED]
         ]
         described = [note["name"] for note in notes[cards.DESCRIBED :]]
-        yield cards.section(axis, _counted(len(notes), "column"), entries, described)
+        yield cards.section(
+            axis, _counted(len(notes), "column"), entries, described, open=len(notes) <= 40
+        )
     found = {
         "obsm": dataset.vector_columns("cells"),
         "varm": dataset.vector_columns("genes"),
@@ -99,7 +101,9 @@ def _column(
         counts = note.get("counts") if dataset.version is not None else None
         names = [str(name) for name in note["categories"]]
         said = cards.categories(names, counts, colours.get(note["name"]))
-    return cards.entry(note["name"], dtype, state=size(costs.get(note["stored"], 0)), **said)
+    elif "ends" in note and dataset.version is not None:
+        said = {"note": cards.ends(*note["ends"])}
+    return cards.entry(note["name"], dtype, cost=size(costs.get(note["stored"], 0)), **said)
 
 
 def _matrix(dataset: Dataset, section: str, key: str) -> dict[str, Any]:
@@ -107,16 +111,16 @@ def _matrix(dataset: Dataset, section: str, key: str) -> dict[str, Any]:
         table = "cells" if section == "obsm" else "genes"
         dtype, width = dataset.vectors(table, key)
         cost = dataset.column_bytes[table].get(key, 0)
-        return cards.entry(key, dtype, f"vectors of {width:,}", size(cost))
+        return cards.entry(key, dtype, f"vectors of {width:,}", cost=size(cost))
     stored = dataset.stored_pairs(section, key)
     note = "" if stored is None else f"{stored:,} stored"
     cost = dataset.pair_bytes(section, key) or 0
-    return cards.entry(key, str(dataset.matrix_dtype(section, key)), note, size(cost))
+    return cards.entry(key, str(dataset.matrix_dtype(section, key)), note, cost=size(cost))
 
 
 def _table(dataset: Dataset, name: str, rows: int, columns: list[Any]) -> dict[str, Any]:
     note = f"{rows:,} rows, {_counted(len(columns), 'column')}"
-    return cards.entry(name, "", note, size(dataset.engine.table_bytes(name)))
+    return cards.entry(name, "", note, cost=size(dataset.engine.table_bytes(name)))
 
 
 def _counted(number: int, what: str) -> str:

@@ -48,12 +48,10 @@ def section(
     return told | {"others": names, "more": len(others)}
 
 
-def entry(
-    name: Any, kind: str = "", note: str = "", state: str = "", **more: Any
-) -> dict[str, Any]:
-    """`more`: `values` (each with `name`, `count` and `colour`), how many rows have one
+def entry(name: Any, kind: str = "", note: str = "", **more: Any) -> dict[str, Any]:
+    """`more`: its `state`, what it takes to read it (`cost`), `values` (each with `name`, `count` and `colour`), how many rows have one
     (`total`), `entries` inside, and how many `more` there are."""
-    return {"name": str(name), "kind": kind, "note": note, "state": state, **more}
+    return {"name": str(name), "kind": kind, "note": note, **more}
 
 
 def categories(
@@ -75,6 +73,16 @@ def categories(
     ]
     note = f"{len(names):,} " + ("category" if len(names) == 1 else "categories")
     return {"note": note, "values": values, "total": sum(counts or [0])}
+
+
+def ends(low: Any, high: Any, missing: int) -> str:
+    """Where numbers lie, and how many are missing."""
+    gaps = [f"{missing:,} missing"] if missing else []
+    if low is None:
+        return ", ".join(gaps)
+    number = lambda x: f"{x:,}" if isinstance(x, (int, np.integer)) else f"{x:.4g}"  # noqa: E731
+    there = f"all {number(low)}" if low == high else f"{number(low)} … {number(high)}"
+    return ", ".join([there, *gaps])
 
 
 def palettes(uns: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -39,6 +39,8 @@ class Known:
     #: Its categories as texts, and how many rows have each, where that is stored.
     categories: list[str] | None = None
     counts: list[int] | None = None
+    #: The least and the greatest number, and how many rows are missing, likewise.
+    ends: list[Any] | None = None
     #: Its values, if they are in memory.
     series: pd.Series | None = None
     #: Whether it was set, or handed out to who may have written into it; and what it
@@ -48,7 +50,9 @@ class Known:
 
     @classmethod
     def of(cls, series: pd.Series, **more: Any) -> Known:
-        return cls(str(series.dtype), series=series, **more)
+        named = isinstance(series.dtype, pd.CategoricalDtype)
+        categories = [*map(str, series.dtype.categories)] if named else None
+        return cls(str(series.dtype), categories, series=series, **more)
 
     @property
     def changed(self) -> bool:
@@ -138,12 +142,11 @@ class Stored:
         if name in self._kept:
             return Known.of(self._kept[name])
         dtype = note.get("dtype") or self.dataset.columns[self.table][note["stored"]].lower()
-        if dtype != "category":
-            return Known(dtype)
-        counts = note.get("counts")
         # Another writer knows nothing of our notes.
-        if self.dataset.version is None or sum(counts or [0]) > len(self):
-            counts = None
+        ours = self.dataset.version is not None
+        if dtype != "category":
+            return Known(dtype, ends=note.get("ends") if ours else None)
+        counts = note.get("counts") if ours else None
         return Known(dtype, list(map(str, note["categories"])), counts)
 
     def changed(self, name: str | None) -> bool:
@@ -195,8 +198,11 @@ class Taken:
         whole = self.columns.known(name)
         if axes.is_all(self.rows, len(self.columns)):
             return whole
-        series = None if whole.series is None else _trimmed(axes.take(whole.series, self.rows))
-        return Known(whole.dtype, whole.categories, series=series)
+        if whole.series is None:
+            return Known(whole.dtype, whole.categories)
+        series = _trimmed(axes.take(whole.series, self.rows))
+        # A palette in uns is of all categories.
+        return replace(Known.of(series), categories=whole.categories)
 
     def changed(self, name: str | None) -> bool:
         return self.columns.changed(name)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from slaf.ground import cards
 from slaf.ground.cards import categories, entry
 from slaf.ground.sizes import size
 from slaf.lazy.columns import Known
@@ -22,36 +23,43 @@ def column_entry(
     """`cost` is what it takes to read it, in bytes; `colours` are those of the
     categories, in their order."""
     dtype = f"{known.dtype} ordered" if _is_ordered(known.series) else known.dtype
-    return entry(name, dtype, **_content(known, colours), state=_state(known, cost))
+    return entry(name, dtype, **_content(known, colours), **_state(known, cost))
 
 
-def _state(known: Known, cost: int | None) -> str:
+def _state(known: Known, cost: int | None) -> dict[str, str]:
     if known.held and known.otherwise is None:
-        return "set here"
+        return {"state": "set here"}
     if known.changed:
-        return "changed here"
+        return {"state": "changed here"}
     if known.series is not None:
-        return "in memory"
-    return "" if cost is None else size(cost)
+        return {"state": "in memory"}
+    return {} if cost is None else {"cost": size(cost)}
 
 
 def _content(known: Known, colours: Sequence[str] | None) -> dict[str, Any]:
     series = known.series
     if series is None:
         if known.categories is None:
-            return {}
+            return {} if known.ends is None else {"note": cards.ends(*known.ends)}
         return categories(known.categories, known.counts, colours)
     if isinstance(series.dtype, pd.CategoricalDtype):
         names, counts = [str(c) for c in series.cat.categories], None
         if len(series) <= _LOOKED_AT:
             codes = series.cat.codes.to_numpy()
             counts = np.bincount(codes[codes >= 0], minlength=len(names)).tolist()
-        # Of a part that has lost categories, the palette is that of the whole.
-        if colours is not None and known.categories and len(colours) == len(known.categories):
-            by_name = dict(zip(known.categories, colours, strict=True))
-            colours = [by_name.get(name, "") for name in names]
-        return categories(names, counts, colours)
+        return categories(names, counts, _palette(known, names, colours))
     return {"note": _numbers(series)}
+
+
+def _palette(known: Known, names: list[str], colours: Sequence[str] | None) -> Sequence[str] | None:
+    """The colours of `names`. Of a part that has lost categories, those in uns are
+    of the whole's."""
+    before = [known.categories, known.otherwise and known.otherwise.categories]
+    for whole in before:
+        if colours is not None and whole and len(names) < len(whole) == len(colours):
+            by_name = dict(zip(whole, colours, strict=True))
+            return [by_name.get(name, "") for name in names]
+    return colours
 
 
 def _numbers(series: pd.Series) -> str:
@@ -59,12 +67,12 @@ def _numbers(series: pd.Series) -> str:
     if len(series) > _LOOKED_AT or series.dtype.kind not in "biuf":
         return ""
     missing = int(series.isna().sum())
-    gaps = [f"{missing:,} missing"] if missing else []
     there = series.dropna() if missing else series
     if series.dtype.kind == "b":
-        return ", ".join([f"{int(there.sum()):,} true", *gaps])
-    ends = [f"{there.min():g} … {there.max():g}"] if len(there) else []
-    return ", ".join(ends + gaps)
+        gaps = f", {missing:,} missing" if missing else ""
+        return f"{int(there.sum()):,} true{gaps}"
+    low, high = (there.min(), there.max()) if len(there) else (None, None)
+    return cards.ends(low, high, missing)
 
 
 def _is_ordered(series: pd.Series | None) -> bool:

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from slaf import _slaf
-from slaf.ground import axes, metadata
+from slaf.ground import axes, cards, metadata
 from slaf.lazy.columns import Columns, Known
 
 #: Rows from the beginning and the end, and columns.
@@ -23,8 +23,8 @@ def frame_html(columns: Columns, index_column: str) -> str:
     ids = pa.array([str(name) for name in index], pa.string())
     arrays, heads = {str(index.name or index_column): ids}, [("index", "")]
     for name in names:
-        arrays[_free(str(name), arrays)] = _shown(columns.read(name, rows))
         known = columns.known(name)
+        arrays[_free(str(name), arrays)] = _shown(columns.read(name, rows))
         heads.append((known.dtype, _said(known)))
     whole = len(columns), len(columns.names) + 1, heads
     return _slaf.draw_table(pa.table(arrays), "", whole=whole)[0]
@@ -51,9 +51,6 @@ def _shown(series: pd.Series) -> pa.Array:
 
 
 def _said(known: Known) -> str:
-    categories = known.categories
-    if categories is None and known.series is not None:
-        dtype = known.series.dtype
-        if isinstance(dtype, pd.CategoricalDtype):
-            categories = list(dtype.categories)
-    return "" if categories is None else f"{len(categories):,} categories"
+    if known.categories is not None:
+        return f"{len(known.categories):,} categories"
+    return "" if known.ends is None else cards.ends(*known.ends)

@@ -38,9 +38,9 @@ def matrix_entry(name: str, matrix: MatrixPlan, settled: bool) -> dict[str, Any]
     if steps := pending(matrix):
         note += f" · pending {steps}"
     if not settled and isinstance(matrix.source, Held):
-        return cards.entry(name, str(matrix.dtype), note, "set here")
+        return cards.entry(name, str(matrix.dtype), note, state="set here")
     cost = matrix_cost(matrix)
-    return cards.entry(name, str(matrix.dtype), note, "" if cost is None else size(cost))
+    return cards.entry(name, str(matrix.dtype), note, cost="" if cost is None else size(cost))
 
 
 def matrix_stored(matrix: MatrixPlan) -> str:

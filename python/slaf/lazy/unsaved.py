@@ -81,10 +81,14 @@ def _alike(a: Any, b: Any) -> bool:
     """Whether two values are alike; large ones are if their shapes are."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in a)
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        if a.shape != b.shape or a.dtype.names != b.dtype.names or a.size > _COMPARED:
+            return a.shape == b.shape and a.dtype.names == b.dtype.names
+        if a.dtype.names is not None:
+            return all(_alike(a[name], b[name]) for name in a.dtype.names)
+        return [*map(str, a.ravel())] == [*map(str, b.ravel())]
     if hasattr(a, "shape") and hasattr(b, "shape"):
-        if a.shape != b.shape or a.size > _COMPARED or not isinstance(a, np.ndarray):
-            return a.shape == b.shape
-        return bool(np.array_equal(a.astype(str), np.asarray(b).astype(str)))
+        return a.shape == b.shape
     try:
         return bool(a == b) or bool(a != a and b != b)
     except Exception:
