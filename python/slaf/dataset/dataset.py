@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -119,6 +120,12 @@ class Dataset:
     def vector_columns(self, table: str) -> list[str]:
         return [n for n, kind in self.columns[table].items() if "FixedSizeList" in kind]
 
+    def vectors(self, table: str, key: str) -> tuple[str, int]:
+        """The dtype and the length of a column of vectors."""
+        kind = self.columns[table][key]
+        width = re.search(r"\d+(?= x )", kind)
+        return "float64" if "Float64" in kind else "float32", int(width[0]) if width else 0
+
     def column_notes(self, axis: str) -> list[dict[str, Any]]:
         """For each column of obs or var, its `name` and the name as which it is
         `stored`. They are equal for columns that slafdb has added."""
@@ -132,6 +139,27 @@ class Dataset:
         """Keys of `layers`, `obsp` or `varp`."""
         ids = ("cell_integer_id", "gene_integer_id")
         return [c for c in self.columns.get(_PAIRS[section], {}) if not c.startswith(ids)]
+
+    # What it would take -----------------------------------------------------
+
+    @cached_property
+    def column_bytes(self) -> dict[str, dict[str, int]]:
+        """Stored bytes of the columns of the metadata and coordinate tables: table →
+        column → bytes. The ends of their files are read for it."""
+        tables = [name for name in self.columns if name != "expression"]
+        return {name: dict(self.engine.column_bytes(name)) for name in tables}
+
+    def pair_bytes(self, section: str, key: str) -> int | None:
+        """Stored bytes of a matrix of `layers`, `obsp` or `varp` with its coordinates."""
+        found = self.column_bytes.get(_PAIRS[section], {})
+        places = sum(size for name, size in found.items() if name not in self.keys(section))
+        return found[key] + places if key in found else None
+
+    def stored_pairs(self, section: str, key: str) -> int | None:
+        """Stored values of such a matrix, where its table is of no other."""
+        if self.keys(section) != [key]:
+            return None
+        return next(rows for name, rows, _ in self.engine.tables() if name == _PAIRS[section])
 
     # Reading --------------------------------------------------------------
 

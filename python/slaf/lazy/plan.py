@@ -23,6 +23,9 @@ Part = tuple[Positions, Positions]
 #: Gives the names of an axis, 0 or 1.
 Names = Callable[[int], "pd.Index | None"]
 
+#: Rows whose names are read for a display.
+_NAMED = 1_000_000
+
 Matrix: TypeAlias = sparse.csr_matrix | sparse.csc_matrix | np.ndarray
 
 
@@ -101,6 +104,14 @@ class MatrixPlan:
             return None
         names = self.dataset.obs_names if axis == 0 else self.dataset.var_names
         return axes.take(names, self.in_source(axis))
+
+    def first_names(self, axis: int, first: int) -> list[str]:
+        """The first names of an axis; none of so many that reading them takes long."""
+        if self.shape[axis] > _NAMED:
+            return []
+        rows, columns = (range(min(first, n)) for n in self.shape)
+        found = self.at(rows, columns).axis_names(axis)
+        return [] if found is None else [str(name) for name in found]
 
     # What can be made of it -----------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from slaf import _slaf
 from slaf.dataset import Dataset
@@ -61,8 +62,16 @@ class Neighbours:
             columns = {"query": queries[found], **columns}
         return pd.DataFrame(columns)
 
+    def __repr__(self) -> str:
+        return self._drawn()[1]
+
     def _repr_html_(self) -> str:
-        return self.frame._repr_html_()
+        return self._drawn()[0]
+
+    def _drawn(self) -> tuple[str, str]:
+        found = pa.Table.from_pandas(self.frame, preserve_index=False)
+        note = "all vectors looked at" if self.exact else "found through the index"
+        return _slaf.draw_table(found, f"nearest first · {note}")
 
 
 def search(

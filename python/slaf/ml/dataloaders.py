@@ -12,6 +12,7 @@ import numpy as np
 from slaf import _slaf
 from slaf.dataset import Dataset
 from slaf.ml.batches import content_of
+from slaf.ml.loader_display import loader_html
 from slaf.ml.loader_inputs import joined, parts_of
 from slaf.ml.ranks import rank_and_world_size
 from slaf.ml.tensors import as_tensor, torch
@@ -357,6 +358,23 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
         if self.n_epochs > 1:
             batch["epoch"] = epoch
         return batch
+
+    def _repr_html_(self) -> str:
+        """What an epoch of this process is. Nothing is read for it."""
+        order, tokenizer = self._fingerprint, self.tokenizer
+        return loader_html(
+            f"{self._loader.batches:,} batches of {self.batch_size:,} an epoch",
+            {
+                "cells": f"{self.n_cells:,} an epoch in this process",
+                "epochs": f"{self.n_epochs:,}",
+                "batches are": "raw" if tokenizer is None else repr(tokenizer),
+                "order": f"shuffled, seed {order['seed']}" if order["shuffle"] else "as stored",
+                "process": f"{self.rank} of {self.world_size}" if self.world_size > 1 else None,
+            },
+            self._parts,
+            self._labels,
+            self.categories,
+        )
 
     def __repr__(self) -> str:
         each = (

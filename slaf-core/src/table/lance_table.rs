@@ -178,8 +178,17 @@ impl Table {
         Ok(columns.collect())
     }
 
+    /// Bytes of its files, as its manifest has them: nothing is read. Files of
+    /// which it does not say are left out.
+    pub fn bytes(&self) -> u64 {
+        let files = self.lance.fragments().iter().flat_map(|f| &f.files);
+        files
+            .filter_map(|file| Some(file.file_size_bytes.get()?.get()))
+            .sum()
+    }
+
     /// Bytes of each column on disk.
-    pub(crate) async fn column_bytes(&self) -> Result<Vec<(String, u64)>> {
+    pub async fn column_bytes(&self) -> Result<Vec<(String, u64)>> {
         let told = self.lance.calculate_data_stats().await;
         let told = told.map_err(|e| self.unreadable(&e))?;
         let fields = told.fields.into_iter().filter_map(|field| {
