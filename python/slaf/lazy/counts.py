@@ -11,6 +11,7 @@ from slaf.ground import axes
 from slaf.lazy import reduce
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.sources import StoredX
+from slaf.lazy.stream import COLUMN_VALUES
 
 #: Values that may be read, as a share of those of the matrix: reading all of them in
 #: one pass is quicker than more.
@@ -53,9 +54,19 @@ def known_counts(matrix: MatrixPlan, axis: int) -> Counts | None:
         return None
     others = matrix.in_source(1 - axis)
     part = (left_out, others) if axis == 0 else (others, left_out)
-    out = reduce.moments(MatrixPlan.of(source).at(*part), axis)
-    total = axes.take(stored["total"], others) - out.sum()
-    return Counts(total, axes.take(stored["nnz"], others).astype(np.int64) - out.nonzero())
+    out = _read(MatrixPlan.of(source).at(*part), axis, values[left_out].sum())
+    total = axes.take(stored["total"], others) - out.total
+    return Counts(total, axes.take(stored["nnz"], others).astype(np.int64) - out.nonzero)
+
+
+def _read(matrix: MatrixPlan, axis: int, n_values: int) -> Counts:
+    if n_values > COLUMN_VALUES:
+        moments = reduce.moments(matrix, axis)
+        return Counts(moments.sum(), moments.nonzero())
+    # At once: a few genes of all cells lie together.
+    block = matrix.compute()
+    total = np.asarray(block.sum(axis=axis, dtype=np.float64)).ravel()
+    return Counts(total, np.asarray((block != 0).sum(axis=axis)).ravel().astype(np.int64))
 
 
 def _complement(selected: axes.Positions, length: int) -> np.ndarray | None:

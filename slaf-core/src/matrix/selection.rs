@@ -127,6 +127,17 @@ impl OutputPlaces {
         Self { first, places }
     }
 
+    /// The output index of each position, -1 if it is not selected; none: one is
+    /// selected several times.
+    pub(crate) fn once(&self) -> Option<Vec<i32>> {
+        let places = self.first.windows(2).map(|ends| match ends[1] - ends[0] {
+            0 => Some(-1),
+            1 => Some(self.places[ends[0] as usize]),
+            _ => None,
+        });
+        places.collect()
+    }
+
     /// The output indices of a position, which can be outside the axis.
     pub(crate) fn get(&self, index: i64) -> Option<&[i32]> {
         let index = usize::try_from(index).ok()?;

@@ -9,13 +9,21 @@ use crate::matrix::values::Value;
 pub(super) struct CsrAssembly<T> {
     /// The number of rows that each cell will get.
     lengths: Vec<usize>,
-    columns: Option<OutputPlaces>,
+    columns: Option<Columns>,
     /// The current cell, and how many of its rows are still missing.
     cell: usize,
     left: usize,
     indptr: Vec<i64>,
     indices: Vec<i32>,
     data: Vec<T>,
+}
+
+/// The selected columns.
+enum Columns {
+    /// The place of each gene; -1: it is not selected.
+    Once(Vec<i32>),
+    /// Some genes are selected several times.
+    Repeated(OutputPlaces),
 }
 
 impl<T: Value> CsrAssembly<T> {
@@ -29,6 +37,10 @@ impl<T: Value> CsrAssembly<T> {
         };
         let mut indptr = Vec::with_capacity(lengths.len() + 1);
         indptr.push(0);
+        let columns = columns.map(|columns| match columns.once() {
+            Some(places) => Columns::Once(places),
+            None => Columns::Repeated(columns),
+        });
         Self {
             left: lengths.first().copied().unwrap_or(0),
             lengths,
@@ -59,10 +71,29 @@ impl<T: Value> CsrAssembly<T> {
             self.data.extend_from_slice(values);
             return;
         };
-        for (&gene, &value) in genes.iter().zip(values) {
-            for &column in columns.of(gene as usize) {
-                self.indices.push(column);
-                self.data.push(value);
+        match columns {
+            Columns::Once(places) => {
+                // Every value is written, and the next one over it if its gene is not
+                // selected: a branch for each would be mispredicted.
+                let mut end = self.indices.len();
+                self.indices.resize(end + genes.len(), 0);
+                self.data.resize(end + genes.len(), T::default());
+                for (&gene, &value) in genes.iter().zip(values) {
+                    let place = places[gene as usize];
+                    self.indices[end] = place;
+                    self.data[end] = value;
+                    end += usize::from(place >= 0);
+                }
+                self.indices.truncate(end);
+                self.data.truncate(end);
+            }
+            Columns::Repeated(places) => {
+                for (&gene, &value) in genes.iter().zip(values) {
+                    for &column in places.of(gene as usize) {
+                        self.indices.push(column);
+                        self.data.push(value);
+                    }
+                }
             }
         }
     }

@@ -4,6 +4,8 @@
 //! Squares are summed about the mean of each block and combined as in Chan, Golub
 //! and LeVeque (1979), so that values far from zero lose no precision.
 
+use std::ops::Range;
+
 use super::block::{Block, Visit, visit, wrong_length};
 use crate::Result;
 use crate::matrix::values::Value;
@@ -14,12 +16,28 @@ pub struct Moments {
     width: usize,
     /// Rows of each group so far.
     rows: Vec<u64>,
-    /// Group-major, like the rest.
-    nonzero: Vec<u64>,
-    total: Vec<f64>,
-    squares: Vec<f64>,
-    min: Vec<f64>,
-    max: Vec<f64>,
+    /// Of each group and column, group-major. What is known of one column lies
+    /// together: columns come in any order, and each is one line of the cache.
+    columns: Vec<OfColumn>,
+    /// The sums of one block, zero between blocks.
+    block: Vec<OfBlock>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OfColumn {
+    nonzero: u64,
+    total: f64,
+    squares: f64,
+    min: f64,
+    max: f64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct OfBlock {
+    nonzero: u64,
+    total: f64,
+    mean: f64,
+    squares: f64,
 }
 
 /// One entry per row, or per group and column.
@@ -35,15 +53,18 @@ pub struct Summary {
 
 impl Moments {
     pub fn new(groups: usize, width: usize) -> Self {
-        let n = groups * width;
+        let none = OfColumn {
+            nonzero: 0,
+            total: 0.0,
+            squares: 0.0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+        };
         Self {
             width,
             rows: vec![0; groups],
-            nonzero: vec![0; n],
-            total: vec![0.0; n],
-            squares: vec![0.0; n],
-            min: vec![f64::INFINITY; n],
-            max: vec![f64::NEG_INFINITY; n],
+            columns: vec![none; groups * width],
+            block: vec![OfBlock::default(); groups * width],
         }
     }
 
@@ -70,12 +91,13 @@ impl Moments {
     }
 
     pub fn finish(&self) -> Summary {
+        let of = |what: fn(&OfColumn) -> f64| self.columns.iter().map(what).collect();
         let mut found = Summary {
-            nonzero: self.nonzero.clone(),
-            total: self.total.clone(),
-            squares: self.squares.clone(),
-            min: self.min.clone(),
-            max: self.max.clone(),
+            nonzero: self.columns.iter().map(|c| c.nonzero).collect(),
+            total: of(|c| c.total),
+            squares: of(|c| c.squares),
+            min: of(|c| c.min),
+            max: of(|c| c.max),
         };
         for at in 0..found.total.len() {
             found.with_zeros(at, self.rows[at / self.width]);
@@ -119,53 +141,71 @@ impl Visit for Add<'_, '_> {
     fn visit<T: Value>(self, block: &Block<'_>, data: &[T]) {
         let Self(all, groups) = self;
         let group_of = |row: usize| groups.map_or(Some(0), |g| usize::try_from(g[row]).ok());
-        let n = all.total.len();
         let mut rows = vec![0u64; all.rows.len()];
-        let mut nonzero = vec![0u64; n];
-        let mut total = vec![0f64; n];
         for row in 0..block.rows() {
             let Some(group) = group_of(row) else { continue };
             rows[group] += 1;
-            let first = group * all.width;
+            let places = group * all.width..(group + 1) * all.width;
+            let columns = &mut all.columns[places.clone()];
+            let sums = &mut all.block[places];
             for at in block.span(row) {
-                let (place, value) = (first + block.indices[at] as usize, data[at].to_f64());
-                total[place] += value;
+                let (column, value) = (block.indices[at] as usize, data[at].to_f64());
                 if value != 0.0 {
-                    nonzero[place] += 1;
-                    all.min[place] = lower(all.min[place], value);
-                    all.max[place] = higher(all.max[place], value);
+                    let (sums, column) = (&mut sums[column], &mut columns[column]);
+                    sums.nonzero += 1;
+                    sums.total += value;
+                    column.min = lower(column.min, value);
+                    column.max = higher(column.max, value);
                 }
             }
         }
-        let count = |place: usize| rows[place / all.width] as f64;
-        let means: Vec<f64> = (0..n)
-            .map(|place| total[place] / count(place).max(1.0))
-            .collect();
-        let mut squares: Vec<f64> = (0..n)
-            .map(|place| (count(place) - nonzero[place] as f64) * means[place] * means[place])
-            .collect();
+        for (group, count) in all.groups_of(&rows) {
+            for sums in &mut all.block[group] {
+                sums.mean = sums.total / count;
+                sums.squares = (count - sums.nonzero as f64) * sums.mean * sums.mean;
+            }
+        }
         for row in 0..block.rows() {
             let Some(group) = group_of(row) else { continue };
-            let first = group * all.width;
+            let sums = &mut all.block[group * all.width..(group + 1) * all.width];
             for at in block.span(row) {
-                let (place, value) = (first + block.indices[at] as usize, data[at].to_f64());
+                let value = data[at].to_f64();
                 if value != 0.0 {
-                    let deviation = value - means[place];
-                    squares[place] += deviation * deviation;
+                    let sums = &mut sums[block.indices[at] as usize];
+                    let deviation = value - sums.mean;
+                    sums.squares += deviation * deviation;
                 }
             }
         }
-        for place in 0..n {
-            let (before, more) = (all.rows[place / all.width] as f64, count(place));
-            if before > 0.0 && more > 0.0 {
-                let apart = means[place] - all.total[place] / before;
-                squares[place] += apart * apart * before * more / (before + more);
+        all.join(&rows);
+    }
+}
+
+impl Moments {
+    /// The places of the groups that have rows, and how many.
+    fn groups_of(&self, rows: &[u64]) -> Vec<(Range<usize>, f64)> {
+        let groups = rows.iter().enumerate().filter(|(_, rows)| **rows > 0);
+        let places = |group: usize| group * self.width..(group + 1) * self.width;
+        groups.map(|(g, rows)| (places(g), *rows as f64)).collect()
+    }
+
+    /// Combines the sums of a block with those of the blocks before.
+    fn join(&mut self, rows: &[u64]) {
+        for (places, more) in self.groups_of(rows) {
+            let before = self.rows[places.start / self.width.max(1)] as f64;
+            let columns = &mut self.columns[places.clone()];
+            for (column, sums) in columns.iter_mut().zip(&mut self.block[places]) {
+                let sums = std::mem::take(sums);
+                if before > 0.0 {
+                    let apart = sums.mean - column.total / before;
+                    column.squares += apart * apart * before * more / (before + more);
+                }
+                column.squares += sums.squares;
+                column.total += sums.total;
+                column.nonzero += sums.nonzero;
             }
-            all.squares[place] += squares[place];
-            all.total[place] += total[place];
-            all.nonzero[place] += nonzero[place];
         }
-        for (all, more) in all.rows.iter_mut().zip(rows) {
+        for (all, more) in self.rows.iter_mut().zip(rows) {
             *all += more;
         }
     }
