@@ -75,19 +75,20 @@ def pca(
     n_comps = _number(n_comps, part.shape, zero_center)
     if svd_solver == "auto":
         svd_solver = "covariance" if width <= _COVARIANCE else "randomized"
-    found = reduce.moments(part, 0, squares=True)
-    mean = found.mean() if zero_center else np.zeros(width)
-    total = found.var(ddof=1).sum() if zero_center else None
     if svd_solver == "covariance":
-        vectors, values = _of_covariance(part, mean, n_comps)
+        mean, total, vectors, values = _of_covariance(part, zero_center, n_comps)
     else:
+        found = reduce.moments(part, 0, squares=True)
+        mean = found.mean() if zero_center else np.zeros(width)
+        total = found.var(ddof=1).sum()
         vectors, values = _randomized(part, mean, n_comps, n_iter, random_state)
     signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(n_comps)])
     vectors *= signs
     scores = np.concatenate(list(states(part, _Scores(vectors, mean @ vectors, dtype))))
-    if total is None:
+    if not zero_center:
         # scikit-learn's TruncatedSVD explains the variance of the scores.
-        values, total = scores.var(axis=0, dtype=np.float64), found.var().sum()
+        rows = part.shape[0]
+        values, total = scores.var(axis=0, dtype=np.float64), total * (rows - 1) / rows
     own(adata)
     loadings = np.zeros((adata.n_vars, n_comps))
     loadings[genes] = vectors
@@ -120,15 +121,26 @@ def _number(asked: int | None, shape: tuple[int, int], zero_center: bool) -> int
     return n_comps
 
 
-def _of_covariance(part: MatrixPlan, mean: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvectors of the covariance as columns, and eigenvalues, greatest first."""
+def _of_covariance(
+    part: MatrixPlan, zero_center: bool, n: int
+) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
+    """The means (zeros if they are not subtracted), the sum of the variances, and the
+    eigenvectors as columns with their eigenvalues, greatest first; in one pass."""
     from scipy.linalg import eigh
 
     rows, width = part.shape
-    gram = _gram(part)
+    sums, gram = functools.reduce(_sum, states(part, _Gram(width)))
+    mean = sums / rows
+    total = (np.trace(gram) - rows * mean @ mean) / (rows - 1)
+    if not zero_center:
+        mean = np.zeros(width)
     covariance = (gram - rows * np.outer(mean, mean)) / (rows - 1)
     values, vectors = eigh(covariance, subset_by_index=[width - n, width - 1])
-    return vectors[:, ::-1].copy(), np.maximum(values[::-1], 0)
+    return mean, total, vectors[:, ::-1].copy(), np.maximum(values[::-1], 0)
+
+
+def _sum(a: tuple[np.ndarray, ...], b: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    return tuple(map(np.add, a, b))
 
 
 @dataclass(frozen=True)
@@ -145,19 +157,17 @@ class _Scores(OfAllRows):
         return np.concatenate(parts)
 
 
-def _gram(part: MatrixPlan) -> np.ndarray:
-    return functools.reduce(np.add, states(part, _Gram(part.shape[1])))
-
-
 @dataclass(frozen=True)
 class _Gram(OfAllRows):
-    """XᵀX of some cells."""
+    """The column sums and XᵀX of some cells."""
 
     width: int
 
-    def __call__(self, blocks: Blocks) -> np.ndarray:
+    def __call__(self, blocks: Blocks) -> tuple[np.ndarray, np.ndarray]:
         sparse_sums, dense_sums = _slaf.Gram(self.width), None
+        sums = np.zeros(self.width)
         for _, block in blocks:
+            sums += np.asarray(block.sum(axis=0, dtype=np.float64)).ravel()
             dense = isinstance(block, np.ndarray)
             share = 1.0 if dense else block.nnz / max(1, np.prod(block.shape))
             if share < _DENSE:
@@ -167,7 +177,7 @@ class _Gram(OfAllRows):
             product = x.T @ x
             dense_sums = product if dense_sums is None else dense_sums + product
         gram = sparse_sums.finish().reshape(self.width, self.width)
-        return gram if dense_sums is None else gram + dense_sums
+        return sums, gram if dense_sums is None else gram + dense_sums
 
 
 def _randomized(
