@@ -83,26 +83,27 @@ impl Rows<'_> {
     /// Adds their products column by column: a row of the sums stays in the cache
     /// while the values are added that belong there.
     fn add(&self, gram: &mut Gram) {
-        let (starts, places) = self.by_column(gram.width);
-        let mut work = vec![0; gram.width + 1];
-        for column in 0..gram.width {
+        let width = gram.width;
+        let (starts, places) = self.by_column(width);
+        let mut work = vec![0; width + 1];
+        for column in 0..width {
             let products = places[starts[column]..starts[column + 1]].iter();
             let products: usize = products.map(|(at, end)| (end - at) as usize).sum();
             work[column + 1] = work[column] + products;
         }
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        let share = work[gram.width].div_ceil(threads).max(1);
+        let share = work[width].div_ceil(threads).max(1);
         thread::scope(|scope| {
             let mut left = gram.sums.as_mut_slice();
             let mut first = 0;
             for thread in 1..=threads {
                 let end = work.partition_point(|w| *w <= thread * share) - 1;
-                let end = if thread == threads { gram.width } else { end };
-                let (sums, others) = left.split_at_mut((end - first) * gram.width);
+                let end = if thread == threads { width } else { end };
+                let (sums, others) = left.split_at_mut((end - first) * width);
                 left = others;
                 let (columns, starts, places) = (first..end, &starts, &places);
                 let sum = move || {
-                    for (column, sums) in columns.zip(sums.chunks_mut(gram.width.max(1))) {
+                    for (column, sums) in columns.zip(sums.chunks_mut(width.max(1))) {
                         self.add_column(&places[starts[column]..starts[column + 1]], sums);
                     }
                 };
