@@ -1,10 +1,13 @@
-"""Reads a lazy matrix block by block: in limited memory, with the next block read while
+"""Reads a lazy matrix block by block: in limited memory, with the next blocks read while
 one is processed, progress in a notebook, and prompt interrupts."""
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 from slaf.ground.progress import in_notebook
@@ -14,6 +17,8 @@ from slaf.lazy.plan import MatrixPlan
 BLOCK_VALUES = 2 << 20
 #: Values of columns that are looked at together, about.
 COLUMN_VALUES = 32 << 20
+#: Blocks that are read while one is processed.
+_AHEAD = min(4, os.cpu_count() or 1)
 #: What a row counts for at least: its place in the row offsets.
 _ROW = 8
 
@@ -51,13 +56,13 @@ def blocks_of(matrix: MatrixPlan, rows: int | None = None) -> Iterator[tuple[int
         range(start, min(start + rows, height)), range(matrix.shape[1])
     ).compute()
     progress = in_notebook()
-    ahead = ThreadPoolExecutor(1, thread_name_prefix="slaf-block")
+    ahead = ThreadPoolExecutor(_AHEAD, thread_name_prefix="slaf-block")
+    left = iter(starts)
     try:
-        coming = ahead.submit(read, 0)
+        coming = deque(ahead.submit(read, start) for start in islice(left, _AHEAD))
         for start in starts:
-            block = coming.result()
-            if start + rows < height:
-                coming = ahead.submit(read, start + rows)
+            block = coming.popleft().result()
+            coming.extend(ahead.submit(read, further) for further in islice(left, 1))
             yield start, block
             if progress is not None:
                 progress("cells", min(start + rows, height), height)

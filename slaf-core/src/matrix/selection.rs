@@ -127,6 +127,16 @@ impl OutputPlaces {
         Self { first, places }
     }
 
+    /// The length of the axis.
+    pub(crate) fn len(&self) -> usize {
+        self.first.len() - 1
+    }
+
+    /// How many positions are selected.
+    pub(crate) fn selected(&self) -> usize {
+        self.places.len()
+    }
+
     /// The output index of each position, -1 if it is not selected; none: one is
     /// selected several times.
     pub(crate) fn once(&self) -> Option<Vec<i32>> {

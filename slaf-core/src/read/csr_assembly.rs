@@ -28,13 +28,12 @@ enum Columns {
 
 impl<T: Value> CsrAssembly<T> {
     pub(super) fn new(lengths: Vec<usize>, columns: Option<OutputPlaces>) -> Self {
-        // Without a selection of genes the size is known; with one, nearly
-        // everything is thrown away.
-        let capacity = if columns.is_none() {
-            lengths.iter().sum()
-        } else {
-            0
-        };
+        let values: usize = lengths.iter().sum();
+        // Genes that are selected have more values than others, as a rule. Room that
+        // is not used takes no memory.
+        let capacity = columns.as_ref().map_or(values, |columns| {
+            values.min(values.saturating_mul(4 * columns.selected()) / columns.len().max(1))
+        });
         let mut indptr = Vec::with_capacity(lengths.len() + 1);
         indptr.push(0);
         let columns = columns.map(|columns| match columns.once() {

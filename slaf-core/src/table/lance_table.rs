@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::TryStreamExt;
@@ -143,6 +143,24 @@ impl Table {
                 near: nearest(column, self.column_names()),
             }),
         }
+    }
+
+    /// Columns of the table, some rows of them.
+    pub(crate) fn batch(
+        &self,
+        names: &[&str],
+        columns: Vec<ArrayRef>,
+        rows: usize,
+    ) -> Result<RecordBatch> {
+        self.check(names)?;
+        let fields = names
+            .iter()
+            .filter_map(|name| self.schema.field_with_name(name).ok());
+        let schema = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(
+            schema, columns, &options,
+        )?)
     }
 
     /// Whole columns, which are kept for who asks next.

@@ -1,10 +1,17 @@
 //! Parts of plans that are rows of `cells` or `genes`, as their table has them.
 
-use datafusion::common::Column;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::buffer::BooleanBuffer;
+use datafusion::common::{Column, ToDFSchema};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::Result;
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection, SubqueryAlias};
 
+use super::errors::external;
+use super::expression::{Mask, both};
 use super::metadata::Metadata;
 use super::plan_facts::in_terms_of;
 
@@ -68,5 +75,73 @@ impl MetadataRows {
         });
         let whole = self.filters.is_empty() && self.metadata.wanted.is_none();
         names.collect::<Option<_>>().filter(|_| whole)
+    }
+
+    /// The rows of the table that are left; none: all.
+    pub(crate) async fn left(&self, state: &SessionState) -> Result<Mask> {
+        let mut left = self.metadata.wanted.clone();
+        for filter in &self.filters {
+            let kept = match self.kept_of_codes(filter, state).await? {
+                Some(kept) => kept,
+                None => {
+                    let columns = filter.column_refs().into_iter();
+                    let names: Vec<&str> = columns.map(|c| c.name.as_str()).collect();
+                    let columns = self.metadata.table.cached(&names).await;
+                    let rows = self.metadata.table.rows as usize;
+                    self.kept(filter, &names, columns.map_err(external)?, rows, state)?
+                }
+            };
+            left = both(&left, &Some(kept));
+        }
+        Ok(left)
+    }
+
+    /// The rows that `filter` keeps, from the codes of the only column that it is of.
+    async fn kept_of_codes(
+        &self,
+        filter: &Expr,
+        state: &SessionState,
+    ) -> Result<Option<BooleanBuffer>> {
+        let columns: Vec<&Column> = filter.column_refs().into_iter().collect();
+        let [column] = columns.as_slice() else {
+            return Ok(None);
+        };
+        let (name, table) = (column.name.as_str(), &self.metadata.table);
+        if !table.schema.field_with_name(name)?.data_type().is_string() {
+            return Ok(None);
+        }
+        let codes = table.codes(&[name]).await.map_err(external)?;
+        let Some(codes) = codes.as_ref().and_then(|codes| codes.first()) else {
+            return Ok(None);
+        };
+        let values = Arc::clone(&codes.values);
+        let rows = values.len();
+        let kept = self.kept(filter, &[name], vec![values], rows, state)?;
+        let of_rows = codes
+            .codes
+            .iter()
+            .map(|code| kept.value(usize::from(*code)));
+        Ok(Some(of_rows.collect()))
+    }
+
+    /// The rows of `columns` that `filter` keeps.
+    fn kept(
+        &self,
+        filter: &Expr,
+        names: &[&str],
+        columns: Vec<ArrayRef>,
+        rows: usize,
+        state: &SessionState,
+    ) -> Result<BooleanBuffer> {
+        let batch = self.metadata.table.batch(names, columns, rows);
+        let batch = batch.map_err(external)?;
+        let names = batch.schema().to_dfschema()?;
+        let filter = state.create_physical_expr(filter.clone(), &names)?;
+        let kept = filter.evaluate(&batch)?.into_array(rows)?;
+        let kept = kept.as_boolean();
+        Ok(match kept.nulls() {
+            Some(known) => kept.values() & known.inner(),
+            None => kept.values().clone(),
+        })
     }
 }

@@ -4,24 +4,23 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::RecordBatch;
 use arrow::compute::cast;
-use arrow::datatypes::Schema;
 use datafusion::common::ToDFSchema;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
-use datafusion::physical_expr::PhysicalExpr;
 use tokio::task::JoinSet;
 
 use super::accumulator::Accumulator;
 use super::group_states::{GroupStates, MORSEL};
 use super::key_codes::KeyCodes;
 use super::measure::{Call, Measure};
+use crate::Table;
 use crate::query::sources::errors::external;
+use crate::query::sources::expression::Mask;
 use crate::query::sources::frame_provider::MemoryTable;
 use crate::query::sources::materialised::{numbered, provided};
-use crate::query::sources::metadata::Metadata;
 use crate::query::sources::metadata_rows::MetadataRows;
 use crate::query::sources::plan_facts::has_subquery;
 
@@ -54,11 +53,12 @@ struct Grouping {
     /// The names of the group columns.
     by: String,
     keys: KeyCodes,
-    /// The columns that arguments and filters are made of, all rows.
+    table: Table,
+    /// The columns that arguments are made of, all rows.
     rows: RecordBatch,
+    /// The rows that count; none: all.
+    left: Mask,
     measures: Vec<Measure>,
-    filters: Vec<Arc<dyn PhysicalExpr>>,
-    metadata: Metadata,
 }
 
 impl Grouping {
@@ -87,9 +87,9 @@ impl Grouping {
         let arguments = calls
             .iter()
             .flat_map(|c| c.argument.iter().chain(&c.filter));
-        let parts: Vec<&Expr> = arguments.chain(&rows.filters).collect();
-        let another = |expr: &&&Expr| has_subquery(expr) || expr.is_volatile();
-        if keys.is_empty() || parts.iter().any(|expr| another(&expr)) {
+        let arguments: Vec<&Expr> = arguments.collect();
+        let mut parts = arguments.iter().copied().chain(&rows.filters);
+        if keys.is_empty() || parts.any(|expr| has_subquery(expr) || expr.is_volatile()) {
             return Ok(None);
         }
         let table = &rows.metadata.table;
@@ -97,29 +97,24 @@ impl Grouping {
         let Some(keys) = KeyCodes::of(table, &by).await? else {
             return Ok(None);
         };
-        let columns = parts.iter().flat_map(|expr| expr.column_refs());
+        let columns = arguments.iter().flat_map(|expr| expr.column_refs());
         let used: BTreeSet<&str> = columns.map(|column| column.name.as_str()).collect();
         let used: Vec<&str> = used.into_iter().collect();
         let columns = table.cached(&used).await.map_err(external)?;
-        let fields = used
-            .iter()
-            .map(|name| table.schema.field_with_name(name).cloned());
-        let schema = Arc::new(Schema::new(fields.collect::<Result<Vec<_>, _>>()?));
-        let names = Arc::clone(&schema).to_dfschema()?;
+        let batch = table.batch(&used, columns, table.rows as usize);
+        let batch = batch.map_err(external)?;
+        let names = batch.schema().to_dfschema()?;
         let measures = calls.iter().map(|call| call.measure(&names, state));
         let Some(measures) = measures.collect::<Result<Option<Vec<_>>>>()? else {
             return Ok(None);
         };
-        let filters = rows.filters.iter();
-        let filters = filters.map(|filter| state.create_physical_expr(filter.clone(), &names));
-        let options = RecordBatchOptions::new().with_row_count(Some(table.rows as usize));
         let found = Self {
             by: by.join(", "),
             keys,
-            rows: RecordBatch::try_new_with_options(schema, columns, &options)?,
+            table: table.clone(),
+            rows: batch,
+            left: rows.left(state).await?,
             measures,
-            filters: filters.collect::<Result<_>>()?,
-            metadata: rows.metadata,
         };
         Ok(found.fits().then_some(found))
     }
@@ -130,7 +125,7 @@ impl Grouping {
     }
 
     fn about(&self) -> String {
-        let table = &self.metadata.table.name;
+        let table = &self.table.name;
         format!(
             "groups of {table} by {}, from the codes that are kept",
             self.by
@@ -161,21 +156,21 @@ impl Grouping {
         while at < end {
             let morsel = MORSEL.min(end - at);
             self.place(at, morsel, &mut states.slots);
-            states.add(&self.rows.slice(at, morsel), &self.filters, &self.measures)?;
+            states.add(&self.rows.slice(at, morsel), &[], &self.measures)?;
             at += morsel;
             tokio::task::yield_now().await;
         }
         Ok(states)
     }
 
-    /// The group of each row; rows of a slice's other cells go to one more slot.
+    /// The group of each row; rows that do not count go to one more slot.
     fn place(&self, at: usize, rows: usize, slots: &mut Vec<u32>) {
         slots.clear();
         slots.extend(self.keys.of_rows(at..at + rows));
-        if let Some(wanted) = &self.metadata.wanted {
+        if let Some(left) = &self.left {
             let no_group = self.keys.groups() as u32;
             for (slot, row) in slots.iter_mut().zip(at..) {
-                if !wanted.value(row) {
+                if !left.value(row) {
                     *slot = no_group;
                 }
             }

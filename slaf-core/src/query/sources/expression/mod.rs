@@ -10,4 +10,4 @@ mod wanted;
 
 pub(crate) use self::scan::ExpressionScan;
 pub(crate) use self::source::Expression;
-pub(crate) use self::wanted::{CELL, GENE, Mask, VALUE, Wanted};
+pub(crate) use self::wanted::{CELL, GENE, Mask, VALUE, Wanted, both};

@@ -41,7 +41,7 @@ impl Wanted {
     }
 }
 
-pub(super) fn both(a: &Mask, b: &Mask) -> Mask {
+pub(crate) fn both(a: &Mask, b: &Mask) -> Mask {
     match (a, b) {
         (Some(a), Some(b)) => Some(a & b),
         (one, None) | (None, one) => one.clone(),
