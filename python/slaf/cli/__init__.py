@@ -21,7 +21,8 @@ from slaf.cli import (
     validate,
 )
 
-#: In the order of `slaf --help`. Each has `SUMMARY`, `EPILOG`, `add_arguments` and `run`.
+#: The subcommands, in the order of `slaf --help`. Each has `SUMMARY`, `EPILOG`,
+#: `add_arguments` and `run`.
 _VERBS = (
     convert,
     append,

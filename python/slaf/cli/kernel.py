@@ -11,7 +11,7 @@ examples:
   slaf kernel remove --name atlas
   slaf kernel doctor
 """
-#: Each of its own commands sets what runs.
+#: Each subcommand sets the function to run.
 run = None
 
 

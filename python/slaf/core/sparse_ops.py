@@ -12,7 +12,7 @@ from scipy import sparse
 class LazySparseMixin:
     """Reductions for a class that has a `shape` and a method :meth:`blocks`."""
 
-    #: The dataset that the matrix is of, where there is one.
+    #: The dataset of the matrix, if there is one.
     slaf_array: Any
 
     def __init__(self) -> None:

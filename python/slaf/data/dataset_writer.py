@@ -18,10 +18,10 @@ from slaf.ground.progress import Progress
 if TYPE_CHECKING:
     import anndata
 
-#: What values are stored as, from narrow to wide.
+#: The types in which values are stored, from narrow to wide.
 _VALUE_TYPES = ("uint16", "float32", "float64")
 
-#: Values from which on an input's own fragment ends with it.
+#: An input with at least this many values gets its own fragments.
 _OWN_FRAGMENT = 1 << 20
 
 

@@ -23,7 +23,7 @@ from slaf.lazy.stream import blocks_of
 if TYPE_CHECKING:
     import h5py
 
-#: Elements of a chunk of the file.
+#: Elements per chunk of the file.
 _CHUNK = 1 << 16
 
 

@@ -19,7 +19,7 @@ from slaf.ground.metadata import Encoded
 if TYPE_CHECKING:
     import anndata
 
-#: Bytes of the vectors of one batch of obs, about.
+#: Approximate number of bytes of vectors in a batch of obs.
 _BATCH_BYTES = 4 << 20
 
 
@@ -32,7 +32,7 @@ class PartsWriter:
         self._config: dict[str, Any] = {}
         self._extras: dict[str, Any] = {}
         self.notes: dict[str, Any] = {"writer": f"slaf-jupyter {_slaf.__version__}"}
-        #: What is stored in another form than it came in.
+        #: What is stored in a different form.
         self.told: dict[str, str] = {}
 
     def of(self, parts: Parts | anndata.AnnData) -> tuple[Axis, Axis, dict[str, Any]]:

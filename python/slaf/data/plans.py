@@ -20,7 +20,7 @@ from slaf.sql import Prepared
 
 __all__ = ["SlafNamespace", "lazy_table", "scan", "sink", "sql_plan"]
 
-#: Columns of obs or var: one, several, or (True) all.
+#: Columns of obs or var: one, several, or True for all.
 Names = str | Sequence[str] | bool
 
 

@@ -13,7 +13,7 @@ from slaf.ground import metadata
 if TYPE_CHECKING:
     import anndata
 
-#: Rows of a column that are tried, where its dtype says what it holds.
+#: Rows of a column that are tried, if its dtype determines its values.
 _ROWS = 64
 
 

@@ -28,22 +28,23 @@ if TYPE_CHECKING:
 # 1,000 genes, of chromosome 1) and, for depth and dispersion, also to a set in
 # Cell Ranger 3's format (1,107 human cells, the 507 genes of chromosome 21).
 
-#: Log of a gene's mean count: parts, means and deviations of a mixture of two
-#: normals. The first part is transcripts hardly any cell has. Undetected genes
-#: are 28.5 % of the file.
+#: Log of a gene's mean count: weights, means and standard deviations of a mixture of
+#: two normals. The first part are transcripts that hardly any cell has. 28.5 % of the
+#: genes are undetected.
 _UNDETECTED = 0.285
 _MEAN_PARTS, _MEAN_LOG, _MEAN_SD = (0.381, 0.619), (-7.69, -2.37), (1.24, 1.56)
 
-#: Deviation of the log of a cell's depth: 0.63 of the neurons, which have a tail
-#: of poor cells, and 0.55 of the other set, the variance of sampling taken off.
+#: Standard deviation of the log of a cell's depth, without the variance of sampling:
+#: 0.63 in the neurons, which have a tail of poor cells, and 0.55 in the other dataset.
 _DEPTH_SD = 0.55
 
-#: Dispersion φ of variance = μ + φμ², of genes with a mean over 0.2: the
-#: median, and the deviation of the log by the upper quartile.
+#: Dispersion φ of variance = μ + φμ², for genes with a mean above 0.2: the median, and
+#: the deviation of the log at the upper quartile.
 _DISPERSION, _DISPERSION_SD = 0.15, 1.7
 
-#: The neurons have 69 stored values per 1,000 genes. This scale of the means
-#: gives 48: 1,200 per cell of 25,000 genes, as shallower public sets have.
+#: The neurons have 69 stored values per 1,000 genes. With this factor on the means
+#: there are 48, which is 1,200 per cell with 25,000 genes, as in shallower public
+#: datasets.
 _SCALE = 0.47
 
 # What the two files cannot tell, chosen as is usual: 5 % of a cell's counts
@@ -61,7 +62,7 @@ _RIBOSOMAL = [
     *("RPS2", "RPS3", "RPS4X", "RPS6", "RPS8", "RPS12", "RPS14", "RPS18", "RPS24", "RPS27"),
 ]
 
-#: Cells drawn from one seed: changing this changes the data.
+#: Cells per random seed; changing this changes the data.
 _BLOCK = 2048
 
 

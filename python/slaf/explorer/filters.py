@@ -13,9 +13,9 @@ from slaf._slaf import nearest
 from slaf.explorer.colours import as_number, as_numbers, coded, is_numeric
 from slaf.ground.hints import did_you_mean
 
-#: Bars of a histogram.
+#: Number of bins in a histogram.
 BINS = 40
-#: What cells without a category are called.
+#: The name for cells without a category.
 MISSING = "(missing)"
 
 

@@ -11,10 +11,10 @@ from slaf.explorer.density import density
 from slaf.explorer.embedding import Embedding
 from slaf.explorer.state import State
 
-#: Above so many cells pixels are coloured, and no dots drawn.
+#: With more cells than this, pixels are coloured instead of drawing dots.
 _DOTS = 20_000
 _SIDE = 400
-#: Lines of a legend.
+#: Number of lines in a legend.
 _LINES = 24
 
 

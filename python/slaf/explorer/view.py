@@ -15,7 +15,7 @@ from slaf.explorer.scatter import LegendWidget, Panel, fill_legend, on_legend
 from slaf.explorer.selections import ComparePane, SelectionPane
 from slaf.explorer.state import State
 
-#: Up to so many cells are sent as points.
+#: Maximum number of cells that are sent as points.
 MOST_POINTS = 2_000_000
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 

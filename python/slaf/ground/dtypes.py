@@ -6,7 +6,7 @@ import numpy as np
 
 from slaf._slaf import SlafError
 
-#: What the engine computes with, narrow ones first.
+#: The engine's dtypes, narrow ones first.
 _ENGINE = ("uint16", "int32", "int64", "float32", "float64")
 
 

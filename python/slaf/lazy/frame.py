@@ -17,14 +17,14 @@ from slaf.ground import axes, metadata
 from slaf.ground.hints import did_you_mean
 from slaf.lazy.columns import Changed, Columns, Framed, Place, as_column, as_names
 
-#: Rows up to which a frame is shown by pandas, which reads all of them.
+#: Up to this many rows, pandas displays a frame, which reads all of them.
 _SHOWN = 100_000
 
 
 class LazyFrame(pd.DataFrame):
     """A frame over :class:`~slaf.lazy.columns.Columns`."""
 
-    #: What it is of the handle, and what its index is called as a column.
+    #: Its name in the handle, and the name of its index as a column.
     _called, _index_column = "The frame", "name"
 
     def __reduce__(self) -> Any:

@@ -18,7 +18,7 @@ class LazyHandle(Exports):
     """The part of a lazy AnnData that needs only its dataset: slicing, copying and
     reading. `slaf.integrations.LazyAnnData` adds writing."""
 
-    #: Accepted for slafdb's sake.
+    #: Exists for compatibility with slafdb.
     backend: str = "auto"
 
     def _like(self, state: HandleState) -> Any:

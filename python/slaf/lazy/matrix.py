@@ -17,7 +17,7 @@ from slaf.lazy.plan import Matrix, MatrixPlan, OverMatrix
 from slaf.lazy.sources import StoredPairs, StoredX
 from slaf.lazy.stream import blocks_of
 
-#: Rows read for a matrix's picture, at most.
+#: Maximum number of rows that are read for a matrix's picture.
 _SAMPLE = 1024
 
 

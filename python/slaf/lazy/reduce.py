@@ -17,8 +17,9 @@ from slaf.lazy.sources import StoredX
 from slaf.lazy.steps import Arrays, Step
 from slaf.lazy.stream import blocks_of
 
-#: Below this share of the sum of squares, the stored one has lost too many
-#: digits to the mean for a variance; it is computed from the values then.
+#: If the squared deviations are a smaller fraction of the sum of squares than this, the
+#: stored sum has lost too much precision for a variance, which is then computed from
+#: the values.
 _LOST = 1e-4
 
 
@@ -27,11 +28,11 @@ class Moments:
     """Moments of each column, of each row, or of everything; all arrays have the same
     shape."""
 
-    #: Values that each entry is of.
+    #: Number of values behind each entry.
     count: int | np.ndarray
     nnz: np.ndarray
     total: np.ndarray
-    #: Squared deviations from the mean, summed.
+    #: Sum of squared deviations from the mean.
     squares: np.ndarray
     least: np.ndarray
     greatest: np.ndarray

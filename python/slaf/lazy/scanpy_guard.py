@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-#: Functions of scanpy that run on handles without reading the matrix whole.
+#: scanpy functions that run on handles without reading the whole matrix.
 STREAMED = frozenset(
     {
         "calculate_qc_metrics",
@@ -62,8 +62,8 @@ def advice(called: str) -> str:
     )
 
 
-#: scanpy's packages, and what its users call them. Plots are not among them:
-#: they look at single genes, which a handle gives them.
+#: scanpy's packages, and their usual names. Plots are not included: they use single
+#: genes, which a handle provides.
 _PARTS = {"preprocessing": "pp", "tools": "tl", "neighbors": "pp"}
 
 
@@ -84,5 +84,5 @@ def _scanpy_function(frame: Any) -> str | None:
     return found
 
 
-#: What scanpy's functions are wrapped in, or call on their way.
+#: Packages around scanpy's functions in a traceback.
 _BETWEEN = ("scanpy", "anndata", "functools", "legacy_api_wrap", "abc", "sklearn", "numba", "scipy")

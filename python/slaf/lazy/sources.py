@@ -20,9 +20,9 @@ class Source(Protocol):
     """A matrix of which any part can be read."""
 
     shape: tuple[int, int]
-    #: What its values are handed out as.
+    #: The dtype in which its values are returned.
     dtype: np.dtype
-    #: Stored values, or None where that is not known.
+    #: Number of stored values; None if it is not known.
     nnz: int | None
 
     def csr(self, rows: axes.Positions, columns: axes.Positions) -> Arrays: ...

@@ -21,7 +21,8 @@ from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.readers import AXES, SQUARE, InMemory, Reader, apart
 from slaf.lazy.stored_content import content_of
 
-#: Stores one change at once: the state, the section, and the key (None: all of it).
+#: Stores one change at once: the state, the section, and the key (None for the whole
+#: section).
 Saver = Callable[["HandleState", str, "str | None"], None]
 
 

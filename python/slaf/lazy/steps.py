@@ -25,11 +25,11 @@ class Step:
 
     name: str
     number: Any = None
-    #: The preprocessing function that it belongs to.
+    #: The preprocessing function that made the step.
     of: str = ""
-    #: What it gives, if that does not follow from what it is given.
+    #: The dtype of the result, if it does not follow from the input's.
     dtype: np.dtype | None = None
-    #: A mask of the rows that it is done to; None: all.
+    #: A mask of the rows to which the step is applied; None for all.
     mask: np.ndarray | None = None
 
     def take(self, rows: axes.Positions, columns: axes.Positions) -> Step:
@@ -79,7 +79,7 @@ def apply_sparse(arrays: Arrays, width: int, steps: list[Step], dtype: np.dtype)
     return values
 
 
-#: The same on dense rows, in place.
+#: The same for dense rows, in place.
 _DENSE: dict[str, Callable[[np.ndarray, Any], Any]] = {
     "rows": lambda x, n: np.multiply(x, n[:, None], out=x),
     "columns": lambda x, n: np.multiply(x, n, out=x),

@@ -10,9 +10,9 @@ from typing import Any
 from slaf.ground.progress import in_notebook
 from slaf.lazy.plan import MatrixPlan
 
-#: Values of a block, about.
+#: Approximate number of values per block.
 BLOCK_VALUES = 2 << 20
-#: What a row counts for at least: its place in the row offsets.
+#: The minimum size of a row in values, for its place in the row offsets.
 _ROW = 8
 
 

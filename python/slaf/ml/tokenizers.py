@@ -24,7 +24,8 @@ from slaf.ml.vocabulary import (
     special_tokens_of,
 )
 
-#: Below this part of a dataset's genes, a vocabulary is likely to be the wrong one.
+#: If a vocabulary has a smaller fraction of a dataset's genes, it is probably the wrong
+#: one.
 _FEW = 0.2
 
 _ENSEMBL = ("ensembl_id", "ensembl_ids", "gene_ids", "feature_id")

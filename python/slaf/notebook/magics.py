@@ -252,7 +252,7 @@ class _Silent:
         pass
 
 
-#: The magic of a cell of ours, and comments of Python before it.
+#: The magic of one of our cells, after any Python comments.
 _MAGIC = re.compile(r"(?:\s*#[^\n]*\n)*\s*(%%?sql)(?!\w)")
 _COMMENTED = re.compile(r"(?:\s*#[^\n]*\n)+\s*(?=%%(?:sql|rust)\b)")
 

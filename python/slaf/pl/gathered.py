@@ -81,7 +81,7 @@ class Genes:
             raise KeyError(f"{where} has no column {symbols!r} of gene symbols.{near}")
         self.symbols = None if symbols is None else pd.Index(self.holder.var[symbols])
         both = [self.names, self.symbols]
-        #: What genes go by.
+        #: The names by which genes are found.
         self.labels = both[:1] if symbols is None else both[1:] if alone else both
 
     def positions(self, wanted: Collection[Any]) -> np.ndarray:

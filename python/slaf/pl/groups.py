@@ -15,9 +15,10 @@ from slaf.pl.gathered import Genes, cells, check_groups, check_names, flat, gene
 from slaf.pl.group_means import Grouped, check_order, grouped, grouping_columns, groups_of
 from slaf.pl.with_scanpy import Given, drawn, finish, lent, scanpy
 
-#: Cells up to which each is drawn by itself.
+#: Up to this many cells, every cell is drawn.
 MAX_CELLS = 200_000
-#: Parameters that scanpy is not given again: what they ask for is done to its values.
+#: Parameters that are not passed to scanpy again, because its values already reflect
+#: them.
 _DONE = ("use_raw", "layer", "gene_symbols", "log", "num_categories", "mean_only_expressed")
 
 

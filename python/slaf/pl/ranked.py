@@ -14,7 +14,7 @@ from slaf.pl import groups
 from slaf.pl.gathered import bare, cells, flat
 from slaf.pl.with_scanpy import Given, drawn, lent, scanpy
 
-#: What can be shown in place of means.
+#: What can be shown instead of means.
 _VALUES = ("scores", "logfoldchanges", "pvals", "pvals_adj", "log10_pvals", "log10_pvals_adj")
 
 

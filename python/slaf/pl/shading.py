@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-#: Cells above which points are shaded.
+#: With more cells than this, points are shaded.
 SHADED_FROM = 500_000
 
 

@@ -16,7 +16,7 @@ from slaf.ground.hints import did_you_mean
 from slaf.sql.names import quoted
 from slaf.sql.session import ask
 
-#: As they are written before a value, and in SQL; longer ones first.
+#: Operators before a value, and their SQL; longer ones first.
 _OPERATORS = {">=": ">=", "<=": "<=", "!=": "<>", "==": "=", ">": ">", "<": "<", "=": "="}
 _LISTS = (list, tuple, set, frozenset, range, np.ndarray, pd.Series, pd.Index, pl.Series)
 

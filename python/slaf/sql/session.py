@@ -20,7 +20,7 @@ from slaf.sql.tables import may_be_table, scan_file, table_of
 
 #: A handle: `(variable, dataset, cells, genes)`.
 Handle = tuple[str, Any, Any, Any]
-#: Open handles, and the place of the one whose tables need no prefix.
+#: Open handles, and the index of the one whose tables need no prefix.
 Handles = tuple[list[Handle], int | None]
 
 

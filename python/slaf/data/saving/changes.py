@@ -123,7 +123,7 @@ def _of_uns(state: HandleState) -> Change:
     return change
 
 
-#: What in uns tells of X.
+#: The key of uns that describes X.
 LOG = "log1p"
 
 

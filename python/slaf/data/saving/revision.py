@@ -40,9 +40,9 @@ class Revision:
         self._extras = dict(self._dataset.extras)
         self._extras_changed = False
         self._told: dict[str, str] = {}
-        #: The axes of whose columns all are noted.
+        #: The axes for which the notes of all columns are complete.
         self._complete: set[str] = set()
-        #: What is done once all is known to be in order.
+        #: What to do once everything has been checked.
         self._writes: list[Callable[[], None]] = []
 
     def of(self, found: dict[str, Change]) -> int:

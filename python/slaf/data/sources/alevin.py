@@ -34,9 +34,9 @@ from slaf.data.sources.tenx_mtx import source_of
 _WHOLE = "folder `alevin`"
 
 _NAME = "quants_mat"
-#: alevin-fry's notes of a run, by its version.
+#: Files with alevin-fry's metadata of a run, by version.
 _NOTES = ("quant.json", "meta_info.json")
-#: In the order in which they are side by side.
+#: The counts, in the order in which they are side by side.
 _LAYERS = ("spliced", "unspliced", "ambiguous")
 
 

@@ -19,10 +19,11 @@ from slaf.ground.metadata.frames import Columns, frame_of
 if TYPE_CHECKING:
     import anndata
 
-#: Stored values of a block, about: what is sorted at once fits a core's cache.
+#: Approximate number of stored values per block, so that a block fits into a core's
+#: cache.
 BLOCK_VALUES = 1 << 19
 
-#: indptr (int64; differences count), indices (int32 or int64, ascending in a
+#: indptr (int64; only differences matter), indices (int32 or int64, ascending within a
 #: row) and data (a real dtype) of consecutive rows.
 Block = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -34,7 +35,7 @@ class Matrix(Protocol):
     shape: tuple[int, int]
     #: `dtype`, by numpy's name, and `encoding`: csr, csc, dense, coo or absent.
     note: dict[str, Any]
-    #: Stored values at most, where that is known without reading them.
+    #: Upper limit on the number of stored values, if it is known without reading them.
     nnz: int | None
 
     def blocks(self, start: int = 0) -> Iterator[Block]:
@@ -93,23 +94,23 @@ class Source:
     x: Matrix
     #: obs, var, obsm, varm, layers, obsp, varp and uns, without X.
     metadata: Callable[[], anndata.AnnData]
-    #: The same, to be read as it is written; None: nothing is worth it.
+    #: The same, to be read while they are written; None if nothing is large.
     parts: Callable[[], Parts] | None = None
-    #: Changes with the input. Without one a conversion cannot be resumed.
+    #: Changes when the input changes. Without it, a conversion cannot be continued.
     fingerprint: str | None = None
     #: Whether the input claims to hold counts.
     counts: bool = False
     raw: Source | None = None
     close: Callable[[], None] = lambda: None
-    #: Raises what is known to go wrong, before anything large is read.
+    #: Raises errors that are known before anything large is read.
     check: Callable[[], None] = lambda: None
-    #: Names such as `obsm/X_pca` of what can be left out.
+    #: Names of the entries that can be left out, such as `obsm/X_pca`.
     entries: Callable[[], list[str]] = list
-    #: As `parts`, but of some cells, where reading all would take long.
+    #: Like `parts`, but for some cells, if reading all of them would take long.
     first: Callable[[], Parts | anndata.AnnData] | None = None
-    #: What it is joined of, where it is.
+    #: The inputs that were joined, if any.
     inputs: list[Source] = field(default_factory=list)
-    #: The column of obs that says which input a cell is from.
+    #: The column of obs that records the input of each cell.
     source_column: str | None = None
 
     def rest(self) -> Parts | anndata.AnnData:

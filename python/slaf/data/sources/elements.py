@@ -205,7 +205,7 @@ class H5Column:
         masked = self._kind in ("nullable-integer", "nullable-boolean")
         if masked and node["mask"].shape != self._values.shape:
             raise ValueError("its mask has another length than its values")
-        #: Whether `rows` understands it.
+        #: Whether `rows` can read it.
         self.known = self._kind in (*values, "array", "string-array") and self._values.ndim == 1
         self.is_text = _is_text(self._values)
         if self._kind == "categorical":

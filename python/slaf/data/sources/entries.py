@@ -20,7 +20,7 @@ from slaf.data.sources.elements import (
 
 _SECTIONS = ("obsm", "varm", "layers", "obsp", "varp")
 
-#: (name, node); the node is None where a name leads to nothing.
+#: (name, node); the node is None if the name points to nothing.
 Entry = tuple[str, Any]
 
 

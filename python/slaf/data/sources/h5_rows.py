@@ -26,7 +26,7 @@ from slaf.data.sources.elements import attribute, encoding_of, is_group, is_h5, 
 if TYPE_CHECKING:
     import h5py
 
-#: HDF5's numbers of the filters that the engine decodes.
+#: HDF5's ids of the filters that the engine can decode.
 _FILTERS = {1: "gzip", 2: "shuffle", 32015: "zstd"}
 
 

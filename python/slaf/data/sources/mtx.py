@@ -22,10 +22,10 @@ from slaf._slaf import SlafError
 from slaf.data.sources.base import Block, SparseRows, canonical, whole
 from slaf.data.sources.tenx import NOTE, brief, damaged
 
-#: pyarrow reads some batches ahead. Of 30 million entries, batches of 16 MiB took
-#: 3.3 s and 740 MB, and those of 4 MiB 2.8 s and 300 MB.
+#: pyarrow reads a few batches ahead. For 30 million entries, batches of 16 MiB took 3.3
+#: s and 740 MB, and batches of 4 MiB 2.8 s and 300 MB.
 _BATCH_BYTES = 4 << 20
-#: Lines at a time of files that pyarrow does not read.
+#: Lines per batch for files that pyarrow cannot read.
 _BATCH_LINES = 1 << 19
 
 _KINDS = ("integer", "unsigned-integer", "real", "pattern")
@@ -49,9 +49,9 @@ class Header:
     rows: int
     columns: int
     entries: int
-    #: Lines above the first entry.
+    #: Number of lines above the first entry.
     skip: int
-    #: The first entry, in its numbers.
+    #: The numbers of the first entry.
     first: tuple[str, ...]
     tabs: bool
 

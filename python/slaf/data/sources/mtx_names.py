@@ -15,7 +15,7 @@ from slaf._slaf import SlafError
 from slaf.data.sources.mtx import zipped
 from slaf.data.sources.tenx import damaged, unique
 
-#: What a first line begins with that is no cell or gene but says what they are.
+#: First words of a heading, which is not a cell or gene.
 _HEADINGS = frozenset(
     "barcode barcodes cell cells cell_id cellid cell_barcode cell_barcodes barcode_id cellkey "
     "cell_name bc_wells gene genes gene_id gene_ids geneid gene_name gene_names gene_symbol "
@@ -23,7 +23,7 @@ _HEADINGS = frozenset(
     "ensembl ensembl_id id name names index x v1".split()
 )
 
-#: What 10x calls kinds of features. A gene is not called so.
+#: 10x's types of features, which are not names of genes.
 _FEATURE_TYPES = {
     "Gene Expression", "Antibody Capture", "CRISPR Guide Capture", "Multiplexing Capture",
     "Peaks", "Custom", "Antigen Capture",

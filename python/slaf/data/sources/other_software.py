@@ -15,8 +15,8 @@ _SEURAT = (
 _COUNTS = "convert `filtered_feature_bc_matrix.h5` of the same run"
 _T = "`, with `.T` before `.write_h5ad` if its rows are genes"
 
-#: Endings, what such a file is, and how it becomes something that is read here.
-#: `$path` is the file, `$stem` its path without the ending.
+#: Endings, what such a file is, and how to convert it to a supported format. `$path` is
+#: the file, `$stem` its path without the ending.
 _KNOWN = {
     ".rds": ("an object of R", "in R: `anndataR::write_h5ad(readRDS('$path'), '$stem.h5ad')`"),
     ".rda .rdata": (

@@ -21,7 +21,7 @@ from slaf.data.sources.base import BLOCK_VALUES, Block, Source, fingerprint, pla
 if TYPE_CHECKING:
     import anndata
 
-#: How an original index is noted beside a table, and how kinds of `uns` are.
+#: Metadata keys for the original index of a table and for the types in `uns`.
 _INDEX_NOTE = "soma_dataframe_original_index_name"
 _UNS_NOTE = "soma_uns_outgest_hint"
 

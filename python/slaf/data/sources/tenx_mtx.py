@@ -19,7 +19,7 @@ from slaf.data.sources.mtx_names import cells_frame, genes_frame, table
 _MATRIX = re.compile(r"(?P<prefix>.*?)(?P<word>matrix)?\.mtx(?:\.gz)?", re.I | re.S)
 _CELLS, _GENES = ("barcodes", "cells"), ("features", "genes")
 _ENDINGS = r"\.(?:tsv|txt|csv)(?:\.gz)?"
-#: What stands between a prefix and the name of a file.
+#: Characters between a prefix and the name of a file.
 _BETWEEN = "_.-"
 
 

@@ -12,7 +12,7 @@ from slaf.data.sources.base import Source
 from slaf.data.sources.elements import is_group
 from slaf.data.sources.h5ad import group_source
 
-#: Of versions 3 and 2 of the format.
+#: Files by which versions 3 and 2 of zarr are recognised.
 _MARKS = ("zarr.json", ".zgroup")
 
 

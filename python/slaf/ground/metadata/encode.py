@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from slaf.ground.metadata.frames import Column, Columns
 
-#: Rows of a column that are read back before it is taken.
+#: Rows of a column that are read back as a check.
 _TRIED = 64
 
 
@@ -76,7 +76,7 @@ def _names(ids: pd.Index | pd.Series) -> pa.Array:
     return pa.array([str(name) for name in ids], type=pa.string())
 
 
-#: What slafdb has a type for.
+#: The dtypes for which slafdb has a type.
 _SLAFDB = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
     "float32",
     "float64",

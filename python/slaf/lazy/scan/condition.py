@@ -21,7 +21,7 @@ _COMPARED = {
     ">=": lambda a, b: a >= b,
 }
 _TURNED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
-#: Longer lists would make the statement long.
+#: Maximum length of lists in a statement.
 _FEW = 1000
 
 

@@ -16,8 +16,8 @@ from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.sources import StoredX
 from slaf.lazy.stream import BLOCK_VALUES, blocks_of, rows_of_a_block
 
-#: Values of some genes that are read at once. More than of whole cells: each block
-#: reads these genes anew.
+#: Number of values per block when only some genes are read. It is larger than for whole
+#: cells, because each block reads these genes again.
 _VALUES_OF_GENES = 4 * BLOCK_VALUES
 
 

@@ -18,7 +18,7 @@ from slaf.lazy.scan.predicate import Split, kept, needed
 from slaf.lazy.scan.reading import Places
 from slaf.lazy.scan.source import Source
 
-#: What the values are called.
+#: The name of the column of values.
 VALUE = "value"
 
 
@@ -106,7 +106,7 @@ class _Plan:
     rows: axes.Positions
     genes: axes.Positions
     needed: list[str]
-    #: Whether the values, and the genes that they are of, are needed.
+    #: Whether the values, and their genes, are needed.
     values: bool
     by_gene: bool
 
