@@ -153,7 +153,7 @@ class FragmentProcessor:
             whole = self._block(cells, range(self._source.shape[1]))
             total = sums(whole, 1)
             block = whole[:, np.asarray(self._genes, dtype=np.int64)].tocoo()
-            # A cell of zeros keeps them.
+            # A cell that has only zeros keeps them.
             values = block.data * (target_sum / np.where(total == 0, 1, total))[block.row]
         else:
             block = self._block(cells, self._genes).tocoo()

@@ -81,7 +81,7 @@ def sums(block: Any, axis: int) -> np.ndarray:
     """Sums of each column (0) or row (1) of a matrix in memory, in float64."""
     if not sparse.issparse(block):
         return np.asarray(block).sum(axis=axis, dtype=np.float64)
-    # scipy adds float32 up in float32.
+    # scipy sums float32 in float32.
     coo = block.tocoo()
     place = coo.col if axis == 0 else coo.row
     found = np.bincount(place, weights=coo.data, minlength=block.shape[1 - axis])

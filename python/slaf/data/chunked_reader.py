@@ -329,7 +329,7 @@ def create_chunked_reader(
         )
     if kind == "slaf":
         raise SlafError(f"`{file_path}` is a dataset of SLAF already: open it as `SLAFArray`.")
-    # Of formats that slafdb does not read.
+    # For formats that slafdb does not read.
     return _SourceReader(file_path, "auto" if value_type == "uint16" else value_type)
 
 

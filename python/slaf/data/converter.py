@@ -346,7 +346,7 @@ def _memory_source(adata: anndata.AnnData) -> Source:
     import anndata
 
     def metadata() -> anndata.AnnData:
-        # To anndata 0.13 X is the layer without a name.
+        # In anndata 0.13, X is the layer without a name.
         layers = {k: v for k, v in adata.layers.items() if k is not None}
         return anndata.AnnData(
             obs=adata.obs,
@@ -380,7 +380,7 @@ def _memory_matrix(adata: anndata.AnnData | anndata.Raw) -> Matrix:
     again."""
     try:
         x = adata.X
-    except KeyError:  # what anndata raises of a file without X
+    except KeyError:  # anndata's error for a file without X
         x = None
     return Nothing(adata.shape) if x is None else SparseRows(_by_rows(x), adata.shape, _note(x))
 

@@ -66,5 +66,5 @@ def _try(parts: Parts | anndata.AnnData) -> None:
 def _some(column: Any) -> pd.Series:
     if not isinstance(column, pd.Series):
         return column.rows(0, _ROWS)
-    # What objects are is known only when all have been looked at.
+    # The type of objects is known only when all have been checked.
     return column if column.dtype == object else column.iloc[:_ROWS]

@@ -54,7 +54,7 @@ class Without:
     def mask(self, column: pd.Series) -> np.ndarray:
         codes, categories = coded(str(column.name), column)
         shown = np.array([name not in self.hidden for name in [*categories, MISSING]])
-        # A missing cell's code is -1: the last.
+        # The code of a missing category is -1, which selects the last entry.
         return shown[codes]
 
 

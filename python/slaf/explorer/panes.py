@@ -166,7 +166,7 @@ class FilterPane:
         )
 
         def moved(change: Any) -> None:
-            # The ends of the scale are no limits: what lies there is shown whole.
+            # The ends of the slider are open, so cells outside of them are shown, too.
             ends = zip(change.new, (low, high), strict=True)
             self._set(column, tuple(None if np.isclose(end, edge) else end for end, edge in ends))
 

@@ -128,7 +128,7 @@ class View:
             update_display(self._bundle(), raw=True, display_id=self._picture_id)
 
     def _bundle(self) -> dict[str, Any]:
-        # A widget without an id is hidden by those who can show widgets; the others
-        # take the picture.
+        # Front ends that show widgets hide a widget without an id; the others show the
+        # picture.
         empty = {"version_major": 2, "version_minor": 0, "model_id": ""}
         return {_WIDGET: empty, "image/png": png(self.state), "text/plain": repr(self.state)}

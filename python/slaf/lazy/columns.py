@@ -268,7 +268,7 @@ def taken(columns: Columns, rows: axes.Positions) -> Columns:
 
 
 def _trimmed(series: pd.Series) -> pd.Series:
-    # As AnnData, which drops the categories that a view has none of.
+    # As in AnnData, which drops categories that a view does not use.
     categorical = isinstance(series.dtype, pd.CategoricalDtype)
     return series.cat.remove_unused_categories() if categorical else series
 

@@ -103,7 +103,7 @@ class Content:
         return turned
 
     def __getstate__(self) -> dict[str, Any]:
-        # Names are the frames'; they are not sent again with each matrix.
+        # The frames have the names; they are not pickled again with each matrix.
         nameless = lambda m: None if m is None else m.named(None)  # noqa: E731
         state = dict(self.__dict__, x=nameless(self.x))
         state["layers"] = {key: nameless(layer) for key, layer in self.layers.items()}

@@ -51,7 +51,7 @@ class LazyFrame(pd.DataFrame):
         frame.columns = pd.Index(names, dtype=None if names else object)
         return frame
 
-    # pandas keeps the data of a frame in `_mgr`: who asks for it wants all.
+    # pandas keeps a frame's data in `_mgr`; code that uses it needs all columns.
     @property
     def _mgr(self) -> Any:
         state = self.__dict__
@@ -89,7 +89,7 @@ class LazyFrame(pd.DataFrame):
         if lazy is None:
             return pd.DataFrame.index.__get__(self, type(self))
         if lazy.own_index is None:
-            # An object of its own, whose `name` can be set.
+            # A separate object, whose `name` can be set.
             lazy = lazy.named(lazy.index().view())
             self.__dict__["_columns_read"] = lazy
         return lazy.own_index

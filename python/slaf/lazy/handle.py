@@ -93,7 +93,7 @@ class LazyHandle(Exports):
 
     @property  # type: ignore[misc]  # nobody sets it
     def __class__(self) -> type:
-        # scanpy asks for the class of what is no AnnData, and goes wrong later.
+        # scanpy checks the class of objects other than AnnData, and fails later.
         refuse_scanpy()
         return type(self)
 

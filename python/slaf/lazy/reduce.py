@@ -39,7 +39,7 @@ class Moments:
     whole: bool = False
 
     def sum(self) -> Any:
-        # Of no values, the engine's sum is -0.0.
+        # Without values, the engine's sum is -0.0.
         return self._given(self.total + 0.0)
 
     def mean(self) -> Any:
@@ -190,7 +190,7 @@ def kept(matrix: MatrixPlan, axis: int, *, squares: bool) -> Moments | None:
     least = np.where(zeros, np.minimum(here["min"], 0), here["min"])
     greatest = np.where(zeros, np.maximum(here["max"], 0), here["max"])
     if np.isnan(total).any():
-        # Of NaN, or of infinities of both signs: the values tell.
+        # NaN, or infinities of both signs: decided from the values.
         return None
     if count == 0:
         least, greatest = (np.full(len(total), np.nan) for _ in range(2))

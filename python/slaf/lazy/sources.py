@@ -100,7 +100,7 @@ class Held:
         part = axes.take(self.matrix, rows)
         if not axes.is_all(columns, self.shape[1]):
             part = part[:, np.asarray(columns, dtype=np.int64)]
-        # What is computed may be written to; what is held stays.
+        # The result may be written to; the stored matrix must not change.
         part = sparse.csr_matrix(part, copy=part is self.matrix)
         part.sort_indices()
         return part.indptr, part.indices.astype(np.int32, copy=False), part.data

@@ -124,7 +124,7 @@ def _dtype(name: str, operands: list[Any], dtype: np.dtype) -> np.dtype:
     try:
         found = getattr(np, name)(*inputs).dtype
     except TypeError:
-        # numpy has no sign of booleans.
+        # numpy has no sign function for booleans.
         found = np.result_type(dtype, np.float32)
     return np.dtype("float32" if found.kind == "f" and found.itemsize <= 4 else "float64")
 

@@ -28,7 +28,7 @@ def add_dendrogram(handle: LazyHandle, groupby: str | list[str], key: bool | str
     if key in handle.uns:
         return
     check_groups(handle, groupby)
-    # A view has no categories that no cell is of.
+    # A view has only categories with cells.
     obs = grouping_columns(obs_of(handle[:], groupby), groupby)
     part = AnnData(obs=obs, obsm={"X": _representation(handle)})
     scanpy.tl.dendrogram(part, groupby, use_rep="X", key_added=key)

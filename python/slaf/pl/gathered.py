@@ -192,7 +192,7 @@ def cells(
         places = [Genes(handle, True, _symbols_of(gene_symbols, handle.raw, handle)), own]
     check_names(wanted, handle.obs, *places)
     found = own.positions(wanted)
-    # scanpy falls back to X for the genes that raw lacks.
+    # scanpy uses X for genes that raw does not have.
     read = own.positions(set(wanted) - places[0].found(wanted)) if raw else found
     var = own.var(found, wanted)
     part = AnnData(
@@ -205,7 +205,7 @@ def cells(
         shape=None if None in layers or "X" in layers else (handle.n_obs, len(var)),
     )
     if raw:
-        # An embedding is coloured by the gene of raw that goes by a symbol in var.
+        # For embeddings, scanpy takes values from raw by the symbols in var.
         there = places[0].positions([*wanted, *var.index])
         part.raw = AnnData(
             _values(places[0], None, there, there),

@@ -121,7 +121,7 @@ def groups_of(obs: pd.DataFrame, groupby: list[str], num_categories: int) -> pd.
     keys = [obs.index if name == obs.index.name else obs[name] for name in groupby]
     kind = obs.groupby(keys, observed=True, sort=False).ngroup().fillna(-1).to_numpy(np.int64)
     first = np.unique(kind, return_index=True)[1][int((kind < 0).any()) :]
-    # One cell of each kind is enough for scanpy to tell.
+    # For scanpy's grouping, one cell of each kind is enough.
     told = AnnData(obs=obs.iloc[first])
     categories = scanpy.pl.MatrixPlot(
         told, [], groupby, num_categories=num_categories, values_df=pd.DataFrame()

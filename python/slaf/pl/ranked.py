@@ -164,6 +164,6 @@ class _Ranked:
         values = tables.pivot(index="names", columns="group", values=column).fillna(1)
         if shown != column:
             values = -np.log10(values)
-        # The reference was not compared with itself.
+        # The reference is not compared with itself.
         categories = self.handle[:].obs[self.groupby].astype("category").cat.categories
         return values.loc[names].T.reindex(categories)

@@ -199,7 +199,7 @@ class Prepared:
 
 def _evaluated(expression: str, scope: Mapping[str, Any]) -> Any:
     try:
-        # The author's own code, as in a cell of Python.
+        # The user's own code, as in a Python cell.
         return eval(expression, dict(scope))
     except NameError as error:
         name = error.name or expression

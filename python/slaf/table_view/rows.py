@@ -33,7 +33,7 @@ class Rows:
     def count(self, state: State, watch: Watch | None = None) -> int:
         """Number of rows that remain after filtering."""
         key = _filtered(state)
-        # The notebook's thread may ask beside the table's own.
+        # The notebook's thread may call this at the same time as the table's own.
         count = self._counts.get(key)
         if count is None:
             text, values = self.statement("COUNT(*) AS n", state)
@@ -121,7 +121,7 @@ class Rows:
         if kept is None or kept[0] != key:
             row = quoted(self._source.row)
             text, values = self.statement(row, state, f"ORDER BY {', '.join([*state.by(), row])}")
-            # DataFusion spills, and can be stopped.
+            # DataFusion spills to disk, and can be interrupted.
             found = self._source.frame(text, values, watch=watch, engine="datafusion")
             self._sorted = kept = key, found.to_series()
         return kept[1]

@@ -136,7 +136,7 @@ class Summaries:
         self, select: str, state: State, more: str = "", also: str = "", *, watch: Watch | None
     ) -> Any:
         text, values = self._rows.statement(select, state, more, also)
-        # DataFusion counts groups in half of Polars' time, and can be stopped.
+        # DataFusion counts groups in half of Polars' time, and can be interrupted.
         return self._source.frame(text, values, watch=watch, engine="datafusion")
 
 

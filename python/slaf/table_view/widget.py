@@ -152,7 +152,7 @@ class Table(anywidget.AnyWidget):
         except Superseded:
             raise
         except Exception as error:
-            # Whatever the engine, or a frame that is read for it, says.
+            # Any error of the engine, or of a frame that it reads.
             if self._state is asked[0]:
                 self._state = self._good
             self._refuse(error, said)

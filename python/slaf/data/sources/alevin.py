@@ -104,7 +104,7 @@ def _usa(place: Path, genes: int, sizes: set[int], cells: int) -> bool:
                 return bool(json.loads(path.read_text()).get("usa_mode", False))
             except ValueError:
                 break
-    # Without a note, by names that are there once for three columns.
+    # Without metadata: there are three columns of counts per name of a gene.
     return 3 * genes in sizes and genes not in sizes - {cells}
 
 

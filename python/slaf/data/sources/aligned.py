@@ -262,7 +262,7 @@ class _Together:
         if not all(layer is None or _sparse(layer) for layer in layers):
             return None
         shapes = [(s.x.shape[0], len(p)) for s, p in zip(self.sources, self.positions, strict=True)]
-        # anndata fills with float64.
+        # anndata fills missing values with float64.
         return self.stacked(_rows(layers, shapes, np.dtype(np.float64)))
 
     def _graphs(self, found: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -289,11 +289,11 @@ class _Together:
         join = "inner" if self.join == "inner" else "outer"
         merge = {"merge": "first", "uns_merge": "first"} if self.grown else _SAME
         merged = anndata.concat(parts, join=join, **merge, **label)
-        # The genes go by their places in the whole until here.
+        # Until here, genes are named by their positions in the whole.
         if not merged.var_names.is_monotonic_increasing:
             merged = merged[:, np.argsort(merged.var_names)].copy()
         merged.var = self.var.copy()
-        if self.join == "inner":  # of genes: no cell's column is left out
+        if self.join == "inner":  # of genes: no column of cells is left out
             merged.obs = anndata.concat(
                 [anndata.AnnData(obs=part.obs) for part in parts], join="outer", **label
             ).obs
@@ -355,7 +355,7 @@ class _Together:
             var=pd.DataFrame(index=genes),
             obsm={k: named(loaded(v), cells) for k, v in found.obsm.items()},
             varm={k: named(loaded(v)[kept], genes) for k, v in found.varm.items()},
-            # Those of the cells' first version stay where they are.
+            # Those of the existing cells stay in place.
             varp={} if self.grown else {k: whole(v)[kept][:, kept] for k, v in found.varp.items()},
             layers={k: whole(v)[:, kept] for k, v in found.layers.items() if k in layers},
             uns=dict(found.uns),

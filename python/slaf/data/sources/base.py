@@ -191,12 +191,12 @@ def canonical(
         indices = indices.astype(np.int64)
     descents = np.flatnonzero(indices[1:] <= indices[:-1]) + 1
     starts = indptr - indptr[0]
-    # Between two rows the columns may descend; within one they may not.
+    # Columns can descend from one row to the next, but not within a row.
     if not len(descents) or np.isin(descents, starts).all():
         return indptr, indices, data
     counts = np.diff(starts)
     if (counts < 0).any() or starts[-1] != len(indices):
-        return indptr, indices, data  # damaged: the writer says so
+        return indptr, indices, data  # damaged: the writer reports it
     width = int(indices.max()) + 1
     rows = sparse.csr_matrix((data, indices, starts), shape=(len(counts), width), copy=True)
     rows.sort_indices()
@@ -220,7 +220,7 @@ def _sums(data: np.ndarray, at: np.ndarray, dtype: np.dtype) -> np.ndarray:
         with np.errstate(over="ignore"):
             sums = about.astype(dtype)
         wrong = np.isinf(sums) & np.isfinite(about)
-    elif data.dtype.kind == "f":  # integers beyond 2^63, each of which float64 holds
+    elif data.dtype.kind == "f":  # integers above 2^63, all of which float64 can hold
         sums = about
         wrong = (np.diff(at, append=len(data)) > 1) & (np.abs(about) >= 2.0**53)
     else:

@@ -103,7 +103,7 @@ def by_name(name: str) -> SlafError | None:
     if not fitting:
         return None
     end, said = max(fitting, key=lambda found: len(found[0]))
-    # A copy of what is elsewhere is turned.
+    # For a remote file, the advice is to convert a copy.
     path = name.rsplit("/", 1)[-1] if "://" in name else name
     return _sentence(path, *said, stem=path[: -len(end)].rstrip("/") or "unpacked")
 

@@ -51,7 +51,7 @@ def zarr_source(path: Path, *, modality: str | None = None, skip: Collection[str
             store = zarr.storage.ZipStore(str(path), mode="r")
             close = store.close
         group = zarr.open_group(store, mode="r")
-    except Exception as error:  # zarr has no class of its own for it
+    except Exception as error:  # zarr has no class for it
         close()
         raise SlafError(f"`{path}` is no group of zarr, or is damaged: {error}.") from None
     _check(path, group)

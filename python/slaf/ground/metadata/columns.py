@@ -163,7 +163,7 @@ def _categorical(series: pd.Series, where: str, told: dict[str, str]) -> pd.Seri
     if after is before:
         return series
     told.update({key: f"categories: {how}" for key, how in changed.items()})
-    # Two that are one text are one category.
+    # Categories with the same text become one category.
     codes, categories = pd.factorize(after)
     places = np.append(codes, -1)[series.cat.codes.to_numpy()]
     values = pd.Categorical.from_codes(

@@ -188,7 +188,7 @@ def _numbers(series: pd.Series, note: dict[str, Any]) -> tuple[pa.Array, dict[st
         if not (narrow == values)[values == values].all():
             raise ValueError("it has more digits than a float64")
         values = narrow
-    # A missing float is missing as all else is.
+    # A missing float is stored like any other missing value.
     return pa.array(values, from_pandas=True), note
 
 
@@ -196,7 +196,7 @@ def _zoned(series: pd.Series, dtype: pd.DatetimeTZDtype) -> tuple[pa.Array, dict
     array = pa.array(series, from_pandas=True)
     note = {"dtype": f"datetime64[{dtype.unit}, {array.type.tz}]"}
     if array.type.tz[0] in "+-":
-        # Of zones without a name, SQL knows whole hours only.
+        # For zones without a name, SQL supports only whole hours.
         array = array.cast(pa.timestamp(dtype.unit, "UTC"))
     return array, note
 
@@ -302,7 +302,7 @@ def _categorical(
     categories = pd.Series(series.cat.categories, name=series.name)
     values, of = _encoded(categories, where, found)
     if found:
-        # Two that are one text are one category.
+        # Categories with the same text become one category.
         texts = values.to_pylist()
         told[where] = f"categories: {found[where]}"
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}

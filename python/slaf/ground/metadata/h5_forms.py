@@ -51,7 +51,7 @@ def h5_frame(frame: pd.DataFrame, where: str, told: dict[str, str]) -> pd.DataFr
     if index_name is not None:
         name = h5_name(index_name, ("_index",), f"{where}: its index", told)
         if name in columns and not pd.Series(index).equals(columns[name]):
-            # anndata has one place for both.
+            # anndata stores both in the same place.
             told[f"{where}: its index"] = f"without its name {name!r}, which is a column's, too"
         else:
             plain.index.name = name

@@ -90,8 +90,8 @@ def _read(matrix: MatrixPlan, n_rows: int | None) -> Iterator[tuple[int, Any]]:
     full = _rows_of_a_block(matrix)
     done = 0
     if n_rows is not None:
-        # Few rows first, then more and more, as it is not known how many values
-        # the first cells have.
+        # Few rows at first, then more and more, because the number of values in the first
+        # cells is not known.
         rows = max(1, int(n_rows * full / BLOCK_VALUES))
         while rows < full and done < height:
             end = min(done + rows, height)

@@ -46,7 +46,7 @@ class Source:
     ) -> Iterator[pl.DataFrame]:
         batches = self.batches(self._wanted(columns), predicate, n_rows)
         if columns == []:
-            # Rows are numbered or counted: `drop` keeps their number, `select` not.
+            # Rows may be numbered or counted: `drop` keeps their number, `select` does not.
             batches = (batch.drop(batch.columns) for batch in batches)
         return running.Batches(batches)
 

@@ -67,7 +67,7 @@ class Values(Source):
     def _plan(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> _Plan:
         split = Split(predicate, self.cells.columns, self.genes.columns)
         if n_rows is not None:
-            # Rows are counted before a filter, so it may leave none out beforehand.
+            # Rows are counted before a filter, so they cannot be filtered while reading.
             split.rest = [*split.cells, *split.genes, *split.rest]
             split.cells, split.genes = [], []
         rows, genes = self.cells.matching(split.cells), self.genes.matching(split.genes)
