@@ -20,8 +20,7 @@ pub(super) struct CsrAssembly<T> {
 
 impl<T: Value> CsrAssembly<T> {
     pub(super) fn new(lengths: Vec<usize>, columns: Option<OutputPlaces>) -> Self {
-        // Without a selection of genes the size is known; with one, nearly
-        // everything is thrown away.
+        // Without a selection of genes, the size is known; with one, most rows are skipped.
         let capacity = if columns.is_none() {
             lengths.iter().sum()
         } else {
