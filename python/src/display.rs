@@ -1,4 +1,4 @@
-//! Displays that Python code requests.
+//! Displays that Python asks for by hand.
 
 use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;

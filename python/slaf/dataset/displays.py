@@ -1,4 +1,4 @@
-"""The text display of a dataset."""
+"""A dataset in words."""
 
 from __future__ import annotations
 

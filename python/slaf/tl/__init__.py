@@ -1,4 +1,4 @@
-"""Tools for lazy handles."""
+"""Tools on lazy handles."""
 
 from slaf.tl.labels import transfer_labels
 
