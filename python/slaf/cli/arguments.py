@@ -9,15 +9,15 @@ def input_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options for reading inputs."""
     from slaf.data.sources import FORMATS
 
-    parser.add_argument("--format", choices=FORMATS, default="auto", help="of the input")
-    parser.add_argument("--genome", help="the one of a 10x h5 file with several")
-    parser.add_argument("--modality", metavar="NAME", help="the one of a MuData file, such as rna")
+    parser.add_argument("--format", choices=FORMATS, default="auto", help="format of the input")
+    parser.add_argument("--genome", help="the genome, if a 10x h5 file has several")
+    parser.add_argument("--modality", metavar="NAME", help="modality of a MuData file, such as rna")
     parser.add_argument(
         "--skip",
         action="append",
         default=[],
         metavar="ENTRY",
-        help="leave out an entry, such as obsm/airr; repeatable",
+        help="leave out an entry, such as obsm/airr; can be repeated",
     )
     parser.add_argument(
         "--unique-cells",
@@ -43,4 +43,4 @@ def how_inputs_are_read(options: argparse.Namespace) -> dict[str, object]:
 
 def version_option(parser: argparse.ArgumentParser) -> None:
     """Adds the option for the version of a dataset."""
-    parser.add_argument("--version", type=int, metavar="N", help="an earlier version")
+    parser.add_argument("--version", type=int, metavar="N", help="open an earlier version")
