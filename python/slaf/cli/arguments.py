@@ -42,5 +42,5 @@ def how_inputs_are_read(options: argparse.Namespace) -> dict[str, object]:
 
 
 def version_option(parser: argparse.ArgumentParser) -> None:
-    """Which version of a dataset is opened."""
-    parser.add_argument("--version", type=int, metavar="N", help="an earlier version")
+    """Adds the option for the version of a dataset."""
+    parser.add_argument("--version", type=int, metavar="N", help="open an earlier version")
