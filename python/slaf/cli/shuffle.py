@@ -8,7 +8,7 @@ from slaf.cli.job import Job
 
 SUMMARY = "copy a dataset with its cells in random order"
 EPILOG = """\
-Reading the copy in stored order is then a full shuffle.
+Reading the copy in order is a true shuffle.
 
 examples:
   slaf shuffle atlas.slaf shuffled.slaf --seed 1

@@ -62,8 +62,8 @@ def advice(called: str) -> str:
     )
 
 
-#: scanpy's packages, and what its users call them. Plots are not among them:
-#: they look at single genes, which a handle gives them.
+#: scanpy's packages, and their usual names. Plots are not included: they use single
+#: genes, which a handle provides.
 _PARTS = {"preprocessing": "pp", "tools": "tl", "neighbors": "pp"}
 
 

@@ -1,5 +1,5 @@
-"""Trees of groups of cells, from their means of principal components or, of up to
-50 genes, of X: as scanpy's `tl.dendrogram`, whose results they are."""
+"""Dendrograms of groups of cells, from their mean principal components or, with up to 50
+genes, from X. The results are those of scanpy's `tl.dendrogram`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add_dendrogram(handle: LazyHandle, groupby: str | list[str], key: bool | str
     if key in handle.uns:
         return
     check_groups(handle, groupby)
-    # A view has no categories that no cell is of.
+    # A view has only categories with cells.
     obs = grouping_columns(obs_of(handle[:], groupby), groupby)
     part = AnnData(obs=obs, obsm={"X": _representation(handle)})
     scanpy.tl.dendrogram(part, groupby, use_rep="X", key_added=key)

@@ -95,7 +95,7 @@ def slafdb_dtypes(notes: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def tried(series: pd.Series, where: str, told: dict[str, str]) -> tuple[pa.Array, dict[str, Any]]:
-    """:func:`encode_column` of what can be read back."""
+    """Like :func:`encode_column`, and checks that the result can be read back."""
     array, note = encode_column(series, where, told)
     try:
         decode_column(pa.chunked_array([array.slice(0, _TRIED)]), note)
