@@ -1,8 +1,8 @@
-//! What all displays share: escaping, and a style that works in both themes.
+//! What all displays share: escaping, and a style for light and dark themes.
 
 use std::borrow::Cow;
 
-/// Text that cannot become markup.
+/// Escapes text, so that it cannot become markup.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(['&', '<', '>', '"', '\'']) {
         return Cow::Borrowed(text);
@@ -21,7 +21,8 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Colours are the page's own, thinned, so that light and dark both work.
+/// Colours are the page's own with reduced opacity, so that they fit light and
+/// dark themes.
 pub(crate) const STYLE: &str = "<style>\
 .slaf{font-size:13px;line-height:1.45;max-width:100%;overflow-x:auto}\
 .slaf table{border-collapse:collapse}\

@@ -1,5 +1,5 @@
-//! Where a sparse matrix has its values: the share of stored values in each
-//! cell of a small grid, as SVG and as shaded characters.
+//! A picture of a sparse matrix: the share of stored values in each square of a
+//! small grid, as SVG and as shaded characters.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! The answer of a statement as a table: the first and last rows, the columns'
-//! types, and a line that says how much there is and what ran it.
+//! The result of a statement as a table: the first and last rows, the types of the
+//! columns, and a line that says how many rows there are and which engine ran.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-"""`slaf.scanpy.pp`, `.tl` and `.pl`: scanpy's names on lazy handles."""
+"""`slaf.scanpy.pp`, `.tl` and `.pl`: scanpy's functions for lazy handles."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ impl Dataset {
         self.inner.tables().map(describe).collect()
     }
 
-    /// Columns of a table as an Arrow table: whole, or some of their rows.
+    /// Columns of a table as an Arrow table, for all rows or some.
     #[pyo3(signature = (table, columns, rows=None))]
     fn read(
         &self,

@@ -1,4 +1,4 @@
-//! Displays that Python asks for by hand.
+//! Displays that Python code requests.
 
 use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;

@@ -28,7 +28,7 @@ use crate::wait::{wait, wait_watching};
 pub(crate) struct Answer {
     inner: engine::Answer,
     milliseconds: f64,
-    /// Rows of expression that were read.
+    /// Number of rows of expression that were read.
     read: u64,
 }
 

@@ -1,4 +1,4 @@
-"""A dataset in words."""
+"""The text display of a dataset."""
 
 from __future__ import annotations
 

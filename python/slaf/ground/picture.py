@@ -1,4 +1,4 @@
-"""A sparse matrix as a picture of where its values are."""
+"""A picture of where a sparse matrix has its values."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from slaf import _slaf
 def picture(
     csr: sparse.csr_matrix, shape: tuple[int, int], nnz: int | None, note: str
 ) -> tuple[str, str]:
-    """HTML and text. `csr` is what is drawn, of a matrix of `shape` with `nnz` values
-    (None: unknown)."""
+    """A picture as HTML and text. `csr` is drawn; it can be a sample of a matrix with
+    `shape` and `nnz` values (None: unknown)."""
     return _slaf.picture(
         csr.indptr.astype(np.int64, copy=False),
         csr.indices.astype(np.int32, copy=False),

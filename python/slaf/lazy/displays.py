@@ -1,4 +1,4 @@
-"""HTML and text of handles. Static, and everything from data is escaped."""
+"""HTML and text displays of handles. They are static, and everything from data is escaped."""
 
 from __future__ import annotations
 

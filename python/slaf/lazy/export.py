@@ -22,8 +22,7 @@ class Exports(Sections):
     """The methods that convert a lazy handle to other objects."""
 
     def to_adata(self) -> anndata.AnnData:
-        """Reads everything of this handle into a real AnnData. X and layers are
-        CSR."""
+        """Reads all of this handle into an AnnData in memory. X and layers are CSR."""
         return to_adata(self._state)
 
     compute = to_adata
@@ -84,8 +83,8 @@ class Exports(Sections):
 
 
 def to_adata(state: HandleState, *, x: bool = True, layers: bool = True) -> anndata.AnnData:
-    """A real AnnData of what a handle shows; `x` and `layers` say whether those are
-    read too, and then raw is."""
+    """An AnnData in memory of what a handle shows. `x` and `layers` say whether to read
+    X (and raw) and the layers."""
     import anndata
 
     matrix = state.x if x else None

@@ -17,7 +17,7 @@ from slaf.lazy.plan import Matrix, MatrixPlan, OverMatrix
 from slaf.lazy.sources import StoredPairs, StoredX
 from slaf.lazy.stream import blocks_of
 
-#: Rows read for a matrix's picture, at most.
+#: Maximum number of rows that are read for a matrix's picture.
 _SAMPLE = 1024
 
 
@@ -292,7 +292,7 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
         return f"LazyExpressionMatrix of {rows} × {columns}, {self.dtype}; compute() reads it"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        """A picture of where it has its values, drawn from at most `_SAMPLE` rows."""
+        """A picture of where the matrix has values, drawn from at most `_SAMPLE` rows."""
         rows, columns = self.shape
         sampled = rows > _SAMPLE
         part = self[np.linspace(0, rows - 1, _SAMPLE).astype(np.int64)] if sampled else self

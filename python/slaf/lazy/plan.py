@@ -138,7 +138,7 @@ class MatrixPlan:
         return replace(self, steps=tuple(step for step in self.steps if wanted(step)))
 
     def turned(self) -> MatrixPlan:
-        """Genes × cells, as lazy as this."""
+        """The transpose, genes × cells; it is lazy, too."""
         return MatrixPlan.of(Turned(self)).named(lambda axis: self.axis_names(1 - axis))
 
     # Reading --------------------------------------------------------------
@@ -160,7 +160,7 @@ class MatrixPlan:
         return _compressed(sparse.csr_matrix, arrays, (rows, columns))
 
     def __getstate__(self) -> dict[str, Any]:
-        # Names are asked of a handle, which is not sent along.
+        # The names come from a handle, which is not pickled.
         names = self.axis_names(0), self.axis_names(1)
         plain = replace(self, names=None)
         if self.names is None or all(index is None for index in names):

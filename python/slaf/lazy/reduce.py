@@ -86,8 +86,8 @@ def moments(matrix: MatrixPlan, axis: int | None, *, squares: bool = False) -> M
 
 
 def grouped(matrix: MatrixPlan, groups: np.ndarray | None, n_groups: int) -> Moments:
-    """Of the columns, for each group of rows (-1: none): groups × columns, or
-    flat without groups."""
+    """Moments of the columns for each group of rows (-1: none): groups × columns, or
+    1-d without groups."""
     width = matrix.shape[1]
     sums = _slaf.Moments(width, n_groups)
     for start, arrays in _arrays(matrix):
@@ -137,7 +137,7 @@ def _of_rows(matrix: MatrixPlan) -> Moments:
 
 
 def joined(parts: list[Any], width: int) -> Moments:
-    """Moments of rows that came in parts."""
+    """Combines the moments of rows that came in parts."""
     if not parts:
         parts = [_slaf.row_moments((np.zeros(1, "i4"), np.zeros(0, "i4"), np.zeros(0)), 0)]
     return Moments(width, *(np.concatenate(same) for same in zip(*parts, strict=True)))

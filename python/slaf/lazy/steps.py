@@ -19,10 +19,9 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Step:
-    """One operation on each value: `rows` and `columns` multiply by a number of
-    the value's row or column, `per_row` and `per_column` divide, `subtract` takes
-    its column's number away (and makes the matrix dense); the others are functions
-    of numpy's names."""
+    """One operation on each value. `rows` and `columns` multiply by one number per row
+    or column; `per_row` and `per_column` divide. `subtract` subtracts one number per
+    column, and makes the matrix dense. The others are numpy functions of that name."""
 
     name: str
     number: Any = None

@@ -52,7 +52,7 @@ def arrays_of(dataset: Dataset) -> dict[str, dict[str, Reader]]:
 
 
 def uns_of(dataset: Dataset) -> dict[str, Any]:
-    """uns of a dataset, anew."""
+    """uns of a dataset, read each time."""
     if "uns" in dataset.extras:
         return deepcopy(dict(dataset.extras["uns"]))
     content = dataset.engine.file("uns.json")

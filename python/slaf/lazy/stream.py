@@ -12,7 +12,7 @@ from slaf.lazy.plan import MatrixPlan
 
 #: Approximate number of values per block.
 BLOCK_VALUES = 2 << 20
-#: What a row counts for at least: its place in the row offsets.
+#: The minimum size of a row in values, for its place in the row offsets.
 _ROW = 8
 
 

@@ -48,7 +48,7 @@ def takes_raw(handle: LazyHandle, use_raw: bool | None, layer: Any = None) -> bo
     Raises
     ------
     ValueError
-        It is told to, and cannot.
+        raw is requested, but does not exist.
     """
     if use_raw is None:
         return layer is None and handle.raw is not None

@@ -1,4 +1,4 @@
-"""Tools on lazy handles."""
+"""Tools for lazy handles."""
 
 from slaf.tl.labels import transfer_labels
 
