@@ -24,6 +24,7 @@ pytest.register_assert_rewrite(
     "sql_answers",
 )
 pytest_plugins = [
+    "fixtures_clusters",
     "fixtures_conversions",
     "fixtures_datasets",
     "fixtures_explore",
@@ -31,6 +32,8 @@ pytest_plugins = [
     "fixtures_lab",
     "fixtures_rust",
     "fixtures_s3",
+    "fixtures_scanpy",
+    "fixtures_workers",
 ]
 
 

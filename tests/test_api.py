@@ -33,6 +33,7 @@ MODULES = [
     "ml.aggregators",
     "ml.dataloaders",
     "ml.datasets",
+    "ml.distributed",
     "ml.samplers",
     "ml.tokenizers",
 ]
@@ -43,7 +44,6 @@ ABSENT_MODULES = {
     "cli",
     "data.dataset",
     "distributed",
-    "ml.distributed",
     "ml.tiledb_dataloaders",
 }
 ABSENT = {
@@ -54,7 +54,9 @@ ABSENT = {
     "TileDBDataLoader",
     "TileDBIterableDataset",
     "TokenizedPrefetchBatch",
+    "create_app",
     "create_window",
+    "deploy_dataloader_app",
     "print_completion",
     "print_epoch_transition",
     "print_prefetch",
@@ -301,3 +303,37 @@ def test_lazy_import_helpers():
     assert kinds("scgpt") is kinds.SCGPT
     assert type(shuffle("random")).__name__ == "RandomShuffle"
     assert slaf.get_converter() is importlib.import_module("slaf.data").SLAFConverter
+
+
+def test_slafdbs_pieces_of_distributed_loading_do_what_they_did(rows):
+    from slaf.core import SLAF_LANCE_COO_SCHEMA as schema
+    from slaf.distributed import loading
+
+    got, want = (
+        module.Window().apply(rows, schema, 4).sort("cell_integer_id")
+        for module in (loading, theirs("distributed.window"))
+    )
+    assert_frame_equal(got, want)
+    got, want = (
+        module.Shuffle().apply(rows, schema, 7)
+        for module in (loading, theirs("distributed.shuffle"))
+    )
+    assert_frame_equal(got, want)
+
+    class Source(loading.DataSource):
+        def get_partition_count(self):
+            return 23
+
+        def create_reader(self, partition_index, batch_size):
+            return iter([])
+
+    got, want = (
+        module.Coordinator(Source(), 5).assign_partitions()
+        for module in (loading, theirs("distributed.coordinator"))
+    )
+    assert {name: one.partition_indices for name, one in got.items()} == {
+        name: one.partition_indices for name, one in want.items()
+    }
+    for name in ("BatchProcessor", "DistributedDataLoader", "GroupBoundaryHandler"):
+        with pytest.raises(ImportError, match=f"There is no `{name}` here: .*\\.$"):
+            getattr(loading, name)

@@ -14,14 +14,15 @@ FLOORS = [
     {"ground"},
     {"dataset"},
     {"lazy", "sql"},
-    {"pp", "tl", "pl", "ml", "data"},
+    {"pp", "tl", "pl", "get", "ml", "data", "distributed"},
     {"notebook", "rust_cells", "kernel", "explorer", "table_view"},
-    {"array", "handle", "datasets", "scanpy", "core", "integrations", "cli", ""},
+    {"array", "handle", "datasets", "scanpy", "core", "integrations", "ray", "cli", ""},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 #: Underscore attributes of other libraries' classes, without which it does not work.
 FOREIGN = {
+    "_exit",  # os: at once, whatever other threads do
     "_df",  # polars: whether a frame's columns share buffers
     "_getframe",
     "_instance",  # traitlets: the shell of the process

@@ -329,8 +329,12 @@ def test_scanpys_own_functions_are_answered(both):
         (lambda: sc.pp.pca(handle), "slaf.scanpy.pp.pca(handle)"),
         (lambda: sc.pp.normalize_total(handle), "slaf.scanpy.pp.normalize_total(handle)"),
         (lambda: sc.pp.log1p(handle), "slaf.scanpy.pp.log1p(handle)"),
-        (lambda: sc.pp.combat(handle, key="phase"), "handle.to_adata()"),
-        (lambda: sc.tl.score_genes(handle, list(handle.var_names[:5])), "handle.to_adata()"),
+        (lambda: sc.pp.combat(handle, key="phase"), "slaf.scanpy.pp.combat(handle)"),
+        (
+            lambda: sc.tl.score_genes(handle, list(handle.var_names[:5])),
+            "slaf.scanpy.tl.score_genes(handle)",
+        ),
+        (lambda: sc.pp.recipe_zheng17(handle), "handle.to_adata()"),
         (lambda: sc.tl.umap(handle), "neighbors"),
     ):
         with pytest.raises(Exception) as told:

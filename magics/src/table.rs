@@ -1,57 +1,109 @@
-//! The result of a statement as a table: the first and last rows, the types of the
-//! columns, and a line that says how many rows there are and which engine ran.
+//! The answer of a statement, or a frame, as a table: the columns' types and how
+//! they are spread, the first and last rows, and a line that says how much there is
+//! and what ran it.
 
 use std::fmt::Write;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 
-use crate::html::{STYLE, escape, grouped};
+use crate::html::{STYLE, clipped, counted, cut, escape, fitting, grouped, visible};
+use crate::summary::{Summary, looked_at};
+use crate::values::{at_the_point, cell, is_number, short};
 
 /// Rows and columns shown, and characters of a value.
-const ROWS: usize = 20;
-const COLUMNS: usize = 24;
-const WIDTH: usize = 60;
+#[derive(Clone, Copy)]
+struct Room {
+    rows: usize,
+    columns: usize,
+    width: usize,
+    /// Characters of a value's tooltip.
+    whole: usize,
+}
+
+const ROOM: Room = Room {
+    rows: 20,
+    columns: 24,
+    width: 60,
+    whole: 1000,
+};
+/// What is tried until all fits.
+const ROOMS: [Room; 4] = [
+    ROOM,
+    Room {
+        width: 40,
+        whole: 200,
+        ..ROOM
+    },
+    Room {
+        rows: 14,
+        columns: 16,
+        width: 24,
+        whole: 50,
+    },
+    Room {
+        rows: 8,
+        columns: 10,
+        width: 12,
+        whole: 0,
+    },
+];
+/// Of the rows shown, those from the end.
+const LAST: usize = 5;
 
 /// A table with its footer.
 pub struct TableView<'a> {
     pub schema: &'a SchemaRef,
     pub batches: &'a [RecordBatch],
-    /// Such as `datafusion, 12 ms`.
+    /// Such as `datafusion · 12 ms`.
     pub note: &'a str,
     pub warnings: &'a [String],
+    /// Of what `batches` are the first and the last rows, if they are not all.
+    pub whole: Option<Whole>,
+}
+
+/// What is known of a table of which not all is here.
+pub struct Whole {
+    pub rows: usize,
+    pub columns: usize,
+    /// Of each column here: its type, and what is known of its values.
+    pub heads: Vec<(String, String)>,
 }
 
 impl TableView<'_> {
     pub fn html(&self) -> String {
+        fitting(&ROOMS, |room| self.drawn(room))
+    }
+
+    fn drawn(&self, room: Room) -> String {
+        let columns = self.columns(room);
         let mut out = format!("<div class=\"slaf\">{STYLE}<table><thead><tr>");
-        let columns = self.columns();
         for &column in &columns {
-            let field = self.schema.field(column);
-            let (name, kind) = (escape(field.name()), short(field.data_type()));
-            let class = class(field.data_type());
-            let _ = write!(
-                out,
-                "<th{class}>{name}<br><span class=\"dim\">{}</span></th>",
-                escape(&kind)
-            );
+            out.push_str(&self.head(column, room));
         }
         out.push_str("</tr></thead><tbody>");
-        for row in self.shown() {
+        let rows = self.shown(room);
+        let cells: Vec<Vec<Option<String>>> = columns
+            .iter()
+            .map(|&column| self.aligned(&rows, column))
+            .collect();
+        for (at, &row) in rows.iter().enumerate() {
             out.push_str("<tr>");
-            for (&column, cell) in columns.iter().zip(self.cells(row, &columns)) {
-                let class = class(self.schema.field(column).data_type());
-                let _ = match cell {
-                    Some(text) => write!(out, "<td{class}>{}</td>", escape(&text)),
+            for (cells, &column) in cells.iter().zip(&columns) {
+                let class = self.class(column);
+                let _ = match &cells[at] {
+                    Some(text) => {
+                        write!(out, "<td{class}>{}</td>", cut(text, room.width, room.whole))
+                    }
                     None => write!(out, "<td{class}><span class=\"dim\">NULL</span></td>"),
                 };
             }
             out.push_str("</tr>");
-            if self.cut_after(row) {
+            if self.cut_after(row, room) {
+                let hidden = grouped((self.rows() - rows.len()) as u64);
                 let _ = write!(
                     out,
-                    "<tr><td class=\"text dim\" colspan=\"{}\">…</td></tr>",
+                    "<tr><td class=\"text dim\" colspan=\"{}\">… {hidden} more …</td></tr>",
                     columns.len()
                 );
             }
@@ -59,192 +111,202 @@ impl TableView<'_> {
         let _ = write!(
             out,
             "</tbody></table><div class=\"dim\">{}</div>",
-            escape(&self.footer())
+            escape(&self.footer(room))
         );
         for warning in self.warnings {
-            let _ = write!(out, "<div class=\"warn\">{}</div>", escape(warning));
+            let _ = write!(
+                out,
+                "<div class=\"warn\">{}</div>",
+                escape(&clipped(warning, 600))
+            );
         }
         out.push_str("</div>");
         out
     }
 
+    /// Name, type, missing values and a picture of a column.
+    fn head(&self, column: usize, room: Room) -> String {
+        let field = self.schema.field(column);
+        if let Some(whole) = &self.whole {
+            let (kind, known) = &whole.heads[column];
+            return format!(
+                "<th scope=\"col\"{}>{}<br><span class=\"dim\">{}<br>{}</span></th>",
+                self.class(column),
+                cut(field.name(), room.width, room.whole),
+                escape(&clipped(kind, 40)),
+                cut(known, room.width / 2, room.whole)
+            );
+        }
+        let summary = Summary::of(self.batches, column);
+        let mut out = format!(
+            "<th scope=\"col\"{}>{}<br><span class=\"dim\">{}",
+            self.class(column),
+            cut(field.name(), room.width, room.whole),
+            escape(&short(field.data_type()))
+        );
+        if summary.nulls > 0 {
+            let _ = write!(out, " · {}", counted(summary.nulls, "null"));
+        }
+        out.push_str("</span>");
+        // One row needs no statistics.
+        if self.rows() > 1 {
+            let (picture, words) = summary.html();
+            if !picture.is_empty() {
+                let words = cut(&words, room.width / 2, room.whole);
+                let _ = write!(out, "<br>{picture}<br><span class=\"dim\">{words}</span>");
+            }
+        }
+        out.push_str("</th>");
+        out
+    }
+
     pub fn text(&self) -> String {
-        let columns = self.columns();
+        let columns = self.columns(ROOM);
         let mut lines: Vec<Vec<String>> = vec![
             columns
                 .iter()
-                .map(|&c| self.schema.field(c).name().clone())
+                .map(|&c| plain(self.schema.field(c).name()))
                 .collect(),
         ];
-        for row in self.shown() {
-            let cells = self.cells(row, &columns).into_iter();
+        for row in self.shown(ROOM) {
+            let cells = columns.iter().map(|&column| self.cell(row, column));
             lines.push(
                 cells
-                    .map(|cell| cell.unwrap_or_else(|| "NULL".into()))
+                    .map(|cell| cell.map_or_else(|| "NULL".into(), |text| plain(&text)))
                     .collect(),
             );
-            if self.cut_after(row) {
+            if self.cut_after(row, ROOM) {
                 lines.push(vec!["…".into(); columns.len()]);
             }
         }
-        let widths: Vec<usize> = (0..columns.len())
-            .map(|c| {
-                lines
-                    .iter()
-                    .map(|line| line[c].chars().count())
-                    .max()
-                    .unwrap_or(0)
-            })
-            .collect();
-        let mut out = String::new();
-        for line in lines {
-            let cells =
-                line.iter().zip(&widths).zip(&columns).map(
-                    |((cell, &width), &column)| match is_text(self.schema.field(column).data_type())
-                    {
-                        true => format!("{cell:<width$}"),
-                        false => format!("{cell:>width$}"),
-                    },
-                );
-            let line = cells.collect::<Vec<_>>().join("  ");
-            out.push_str(line.trim_end());
-            out.push('\n');
-        }
-        out.push_str(&self.footer());
+        let mut out = self.justified(&lines, &columns);
+        out.push_str(&self.footer(ROOM));
         for warning in self.warnings {
-            let _ = write!(out, "\n{warning}");
+            let _ = write!(out, "\n{}", visible(warning));
         }
         out
     }
 
+    fn justified(&self, lines: &[Vec<String>], columns: &[usize]) -> String {
+        let width = |c: usize| lines.iter().map(|line| line[c].chars().count()).max();
+        let widths: Vec<usize> = (0..columns.len()).map(|c| width(c).unwrap_or(0)).collect();
+        let mut out = String::new();
+        for line in lines {
+            let cells = line
+                .iter()
+                .zip(&widths)
+                .zip(columns)
+                .map(|((cell, &width), &column)| {
+                    match is_number(self.schema.field(column).data_type()) {
+                        false => format!("{cell:<width$}"),
+                        true => format!("{cell:>width$}"),
+                    }
+                });
+            let line = cells.collect::<Vec<_>>().join("  ");
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+        out
+    }
+
+    /// Rows of the whole.
     fn rows(&self) -> usize {
+        self.whole.as_ref().map_or_else(|| self.here(), |w| w.rows)
+    }
+
+    fn here(&self) -> usize {
         self.batches.iter().map(RecordBatch::num_rows).sum()
     }
 
-    fn footer(&self) -> String {
-        let (rows, columns) = (self.rows() as u64, self.schema.fields().len());
-        let plural =
-            |n: u64, what: &str| format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" });
-        let hidden = columns.saturating_sub(COLUMNS);
-        let hidden = if hidden > 0 {
-            format!(" ({hidden} not shown)")
-        } else {
-            String::new()
-        };
-        format!(
-            "{} × {}{hidden} · {}",
-            plural(rows, "row"),
-            plural(columns as u64, "column"),
-            self.note
-        )
+    fn footer(&self, room: Room) -> String {
+        let rows = self.rows();
+        let fields = self.schema.fields().len();
+        let columns = self.whole.as_ref().map_or(fields, |w| w.columns);
+        let mut out = format!(
+            "{} × {}",
+            counted(rows as u64, "row"),
+            counted(columns as u64, "column")
+        );
+        let hidden = columns - fields.min(room.columns);
+        if hidden > 0 {
+            let _ = write!(out, " ({hidden} not shown)");
+        }
+        if looked_at(rows) < rows && self.whole.is_none() {
+            let _ = write!(
+                out,
+                " · pictures of {} of the rows",
+                grouped(looked_at(rows) as u64)
+            );
+        }
+        if !self.note.is_empty() {
+            let _ = write!(out, " · {}", self.note);
+        }
+        out
     }
 
-    fn columns(&self) -> Vec<usize> {
-        (0..self.schema.fields().len().min(COLUMNS)).collect()
+    fn class(&self, column: usize) -> &'static str {
+        match is_number(self.schema.field(column).data_type()) {
+            true => "",
+            false => " class=\"text\"",
+        }
+    }
+
+    fn columns(&self, room: Room) -> Vec<usize> {
+        (0..self.schema.fields().len().min(room.columns)).collect()
     }
 
     /// The first rows, and the last ones when not all fit.
-    fn shown(&self) -> Vec<usize> {
-        let rows = self.rows();
-        if rows <= ROWS {
-            return (0..rows).collect();
+    fn shown(&self, room: Room) -> Vec<usize> {
+        let here = self.here();
+        if here <= room.rows {
+            return (0..here).collect();
         }
-        (0..ROWS - 5).chain(rows - 5..rows).collect()
+        (0..room.rows - LAST).chain(here - LAST..here).collect()
     }
 
-    fn cut_after(&self, row: usize) -> bool {
-        self.rows() > ROWS && row == ROWS - 6
+    /// Whether rows are left out after this one.
+    fn cut_after(&self, row: usize, room: Room) -> bool {
+        let shown = self.here().min(room.rows);
+        self.rows() > shown && row + 1 == shown.saturating_sub(LAST)
     }
 
-    /// The values of a row as text; `None` is NULL.
-    fn cells(&self, mut row: usize, columns: &[usize]) -> Vec<Option<String>> {
+    /// The values of a column, numbers with their points below each other.
+    fn aligned(&self, rows: &[usize], column: usize) -> Vec<Option<String>> {
+        let mut cells: Vec<_> = rows.iter().map(|&row| self.cell(row, column)).collect();
+        if self.schema.field(column).data_type().is_floating() {
+            at_the_point(&mut cells);
+        }
+        cells
+    }
+
+    /// A value as text; `None` is NULL.
+    fn cell(&self, mut row: usize, column: usize) -> Option<String> {
         for batch in self.batches {
             if row < batch.num_rows() {
-                return columns
-                    .iter()
-                    .map(|&c| cell(batch.column(c), row))
-                    .collect();
+                return cell(batch.column(column), row);
             }
             row -= batch.num_rows();
         }
-        vec![None; columns.len()]
+        None
     }
 }
 
-fn cell(array: &dyn Array, row: usize) -> Option<String> {
-    if array.is_null(row) {
-        return None;
-    }
-    let number = match array.data_type() {
-        DataType::Float64 => Some(array.as_primitive::<Float64Type>().value(row)),
-        DataType::Float32 => Some(f64::from(array.as_primitive::<Float32Type>().value(row))),
-        _ => None,
-    };
-    if let Some(number) = number {
-        return Some(rounded(number));
-    }
-    let options = FormatOptions::default();
-    let text = match ArrayFormatter::try_new(array, &options) {
-        Ok(formatter) => formatter.value(row).to_string(),
-        Err(_) => format!("<{}>", array.data_type()),
-    };
-    if text.chars().count() > WIDTH {
-        return Some(text.chars().take(WIDTH - 1).chain(['…']).collect());
-    }
-    Some(text)
-}
-
-/// Six significant digits, as numpy and pandas show.
-fn rounded(number: f64) -> String {
-    let size = number.abs();
-    if size == 0.0 || !number.is_finite() {
-        return number.to_string();
-    }
-    if !(1e-4..1e9).contains(&size) {
-        return format!("{number:.5e}");
-    }
-    let decimals = (5 - size.log10().floor() as i64).clamp(0, 9) as usize;
-    let text = format!("{number:.decimals$}");
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
-    }
-}
-
-fn is_text(dtype: &DataType) -> bool {
-    !dtype.is_numeric()
-}
-
-fn class(dtype: &DataType) -> &'static str {
-    if is_text(dtype) {
-        " class=\"text\""
-    } else {
-        ""
-    }
-}
-
-/// A type's name as a user of SQL knows it.
-fn short(dtype: &DataType) -> String {
-    match dtype {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".into(),
-        DataType::FixedSizeList(inner, n) => format!("{}[{n}]", short(inner.data_type())),
-        other => other.to_string().to_lowercase(),
-    }
+/// A text that takes a line, and little of it.
+fn plain(text: &str) -> String {
+    clipped(&visible(text), ROOM.width).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Int64Array, StringArray};
-    use arrow::datatypes::{Field, Schema};
+    use arrow::array::{Array, Float64Array, Int64Array, StringArray};
+    use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
+    use crate::html::LIMIT;
 
-    fn view(
-        names: Vec<Option<&str>>,
-        note: &'static str,
-    ) -> (SchemaRef, RecordBatch, &'static str) {
+    fn batch(names: Vec<Option<&str>>) -> (SchemaRef, RecordBatch) {
         let counts = Int64Array::from_iter_values(0..names.len() as i64);
         let schema = Arc::new(Schema::new(vec![
             Field::new("cell_type", DataType::Utf8, true),
@@ -255,64 +317,83 @@ mod tests {
         (
             Arc::clone(&schema),
             RecordBatch::try_new(schema, columns).unwrap(),
-            note,
         )
+    }
+
+    fn view<'a>(schema: &'a SchemaRef, batches: &'a [RecordBatch]) -> TableView<'a> {
+        TableView {
+            schema,
+            batches,
+            note: "polars",
+            warnings: &[],
+            whole: None,
+        }
     }
 
     #[test]
     fn text_aligns_and_shows_null() {
-        let (schema, batch, note) = view(vec![Some("T cells"), None], "polars");
-        let view = TableView {
-            schema: &schema,
-            batches: &[batch],
-            note,
-            warnings: &[],
-        };
+        let (schema, batch) = batch(vec![Some("T cells"), None]);
         assert_eq!(
-            view.text(),
+            view(&schema, &[batch]).text(),
             "cell_type  n\nT cells    0\nNULL       1\n2 rows × 2 columns · polars"
         );
     }
 
     #[test]
-    fn floats_show_six_digits() {
-        let shown = [
-            0.0,
-            1.0,
-            -4432.076923,
-            0.1 + 0.2,
-            1.5e-7,
-            123456789.0,
-            f64::NAN,
-        ]
-        .map(rounded);
-        assert_eq!(
-            shown,
-            [
-                "0",
-                "1",
-                "-4432.08",
-                "0.3",
-                "1.50000e-7",
-                "123456789",
-                "NaN"
-            ]
+    fn html_escapes_and_cuts_the_middle() {
+        let (schema, batch) = batch(vec![Some("<b>"); 40]);
+        let warnings = ["\"x\"".to_owned()];
+        let html = TableView {
+            warnings: &warnings,
+            ..view(&schema, &[batch])
+        }
+        .html();
+        assert_eq!(html.matches("<td class=\"text\">&lt;b&gt;").count(), 20);
+        assert!(!html.contains("<b>"));
+        assert!(html.contains("… 20 more …") && html.contains("40 rows × 2 columns"));
+        assert!(html.contains("&quot;x&quot;"));
+    }
+
+    #[test]
+    fn of_a_part_the_whole_is_told() {
+        let (schema, batch) = batch(vec![Some("B"); 20]);
+        let heads = vec![
+            ("category".into(), "2 values".into()),
+            ("int64".into(), String::new()),
+        ];
+        let part = TableView {
+            whole: Some(Whole {
+                rows: 1000,
+                columns: 9,
+                heads,
+            }),
+            ..view(&schema, std::slice::from_ref(&batch))
+        };
+        let html = part.html();
+        assert!(html.contains("category<br>2 values") && html.contains("… 980 more …"));
+        assert!(html.contains("1,000 rows × 9 columns (7 not shown) · polars"));
+        assert!(
+            part.text()
+                .contains("\nB          14\n…           …\nB          15\n")
         );
     }
 
     #[test]
-    fn html_escapes_and_cuts_the_middle() {
-        let (schema, batch, note) = view(vec![Some("<b>"); 40], "polars");
-        let view = TableView {
-            schema: &schema,
-            batches: &[batch],
-            note,
-            warnings: &["\"x\"".into()],
-        };
-        let html = view.html();
-        assert_eq!(html.matches("&lt;b&gt;").count(), 20);
-        assert!(!html.contains("<b>"));
-        assert!(html.contains("40 rows × 2 columns"));
-        assert!(html.contains("&quot;x&quot;"));
+    fn the_worst_table_is_not_too_long() {
+        let nasty = "\"".repeat(10_000);
+        let columns: Vec<(String, Arc<dyn Array>)> = (0..1500)
+            .map(|at| {
+                let column: Arc<dyn Array> = match at % 2 {
+                    0 => Arc::new(StringArray::from(vec![nasty.as_str(); 300])),
+                    _ => Arc::new(Float64Array::from_iter_values((0..300).map(f64::from))),
+                };
+                (format!("{nasty}{at}"), column)
+            })
+            .collect();
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let schema = batch.schema();
+        let html = view(&schema, &[batch]).html();
+        assert!(html.len() <= LIMIT, "{} bytes", html.len());
+        assert!(html.contains("300 rows × 1,500 columns"));
     }
 }

@@ -66,7 +66,7 @@ def __getattr__(name: str) -> Any:
         from slaf.table_view import table
 
         return table
-    if name in ("ml", "pl", "tl"):
+    if name in ("distributed", "get", "ml", "pl", "ray", "tl"):
         from importlib import import_module
 
         return import_module(f"slaf.{name}")

@@ -1,15 +1,16 @@
-"""`slaf.scanpy.pp`, `.tl` and `.pl`: scanpy's functions for lazy handles."""
+"""`slaf.scanpy.pp`, `.tl`, `.pl` and `.get`: scanpy's functions for lazy handles."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from slaf import get
 from slaf.integrations.scanpy import pp, tl
 
 if TYPE_CHECKING:
     from slaf import pl
 
-__all__ = ["pl", "pp", "tl"]
+__all__ = ["get", "pl", "pp", "tl"]
 
 
 def __getattr__(name: str) -> Any:

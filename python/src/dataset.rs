@@ -127,7 +127,22 @@ impl Dataset {
         self.inner.tables().map(describe).collect()
     }
 
-    /// Columns of a table as an Arrow table, for all rows or some.
+    /// Bytes of a table's files, without reading any.
+    fn table_bytes(&self, table: &str) -> PyResult<u64> {
+        let table = self.inner.table(table).map_err(to_python)?;
+        Ok(table.bytes())
+    }
+
+    /// Stored bytes of each column of a table, read from the files' ends.
+    fn column_bytes(&self, py: Python<'_>, table: String) -> PyResult<Vec<(String, u64)>> {
+        let dataset = self.inner.clone();
+        wait(
+            py,
+            async move { dataset.table(&table)?.column_bytes().await },
+        )
+    }
+
+    /// Columns of a table as an Arrow table: whole, or some of their rows.
     #[pyo3(signature = (table, columns, rows=None))]
     fn read(
         &self,

@@ -1,30 +1,101 @@
-//! Displays that Python code requests.
+//! Displays that Python asks for by hand: `(html, text)` each.
 
 use numpy::PyReadonlyArray1;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use slaf_magics::{Facts, Picture};
+use pyo3_arrow::PyTable;
+use slaf_magics::{Card, Compressed, PlanView, SparseView, TableView, Whole};
 
-/// `(html, text)` of where a CSR matrix has its values. `shape`, `nnz` and
-/// `dtype` describe the whole matrix, of which this may be a sample.
+/// Of a thing that is described as JSON: see `Card` of the crate `slaf-magics`.
 #[pyfunction]
-#[pyo3(signature = (indptr, indices, width, shape, nnz, dtype, note=""))]
-pub(crate) fn picture(
-    indptr: PyReadonlyArray1<'_, i64>,
-    indices: PyReadonlyArray1<'_, i32>,
-    width: usize,
+pub(crate) fn draw_card(description: &str) -> PyResult<(String, String)> {
+    let card: Card =
+        serde_json::from_str(description).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    Ok((card.html(), card.text()))
+}
+
+/// Of the lines of EXPLAIN.
+#[pyfunction]
+pub(crate) fn draw_plan(lines: Vec<String>) -> (String, String) {
+    let view = PlanView { lines: &lines };
+    (view.html(), view.text())
+}
+
+/// The three arrays of a compressed matrix.
+type PyCompressed<'py> = (
+    PyReadonlyArray1<'py, i64>,
+    PyReadonlyArray1<'py, i32>,
+    PyReadonlyArray1<'py, f64>,
+);
+
+/// Of a CSR matrix, or (`turned`) a CSC one, of which `drawn` has some lines, evenly
+/// spread, and `corner` (of `corner_shape`) the first rows and columns. `names` are
+/// those of the corner.
+#[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+#[pyo3(signature = (drawn, corner, *, turned, shape, corner_shape, nnz, dtype, bytes, names))]
+pub(crate) fn draw_sparse(
+    drawn: PyCompressed<'_>,
+    corner: PyCompressed<'_>,
+    turned: bool,
     shape: (usize, usize),
-    nnz: Option<u64>,
+    corner_shape: (usize, usize),
+    nnz: u64,
     dtype: &str,
-    note: &str,
+    bytes: u64,
+    names: (Vec<String>, Vec<String>),
 ) -> PyResult<(String, String)> {
-    let facts = Facts {
+    let view = SparseView {
+        drawn: compressed(&drawn)?,
+        corner: compressed(&corner)?,
+        turned,
         shape,
+        corner_shape,
         nnz,
         dtype,
-        note,
+        bytes,
+        names: [names.0, names.1],
     };
-    let picture = Picture::new(indptr.as_slice()?, indices.as_slice()?, width, &facts);
-    Ok((picture.html(), picture.text()))
+    Ok((view.html(), view.text()))
+}
+
+fn compressed<'a>((indptr, indices, values): &'a PyCompressed<'_>) -> PyResult<Compressed<'a>> {
+    Ok(Compressed {
+        indptr: indptr.as_slice()?,
+        indices: indices.as_slice()?,
+        values: values.as_slice()?,
+    })
+}
+
+/// Of an Arrow table, or, of one of so many rows and columns, the first and last rows
+/// and the first columns, each with its type and what is known of it.
+#[pyfunction]
+#[pyo3(signature = (table, note, *, whole=None))]
+pub(crate) fn draw_table(
+    table: PyTable,
+    note: &str,
+    whole: Option<(usize, usize, Vec<(String, String)>)>,
+) -> PyResult<(String, String)> {
+    let (batches, schema) = table.into_inner();
+    let whole = whole.map(|(rows, columns, heads)| Whole {
+        rows,
+        columns,
+        heads,
+    });
+    if whole
+        .as_ref()
+        .is_some_and(|w| w.heads.len() != schema.fields().len())
+    {
+        return Err(PyValueError::new_err("each column here needs a head"));
+    }
+    let view = TableView {
+        schema: &schema,
+        batches: &batches,
+        note,
+        warnings: &[],
+        whole,
+    };
+    Ok((view.html(), view.text()))
 }
 
 /// Names that a misspelt one may have meant.

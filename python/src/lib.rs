@@ -97,7 +97,10 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(stats::row_moments, m)?)?;
     m.add_function(wrap_pyfunction!(stats::to_csc, m)?)?;
     m.add_function(wrap_pyfunction!(stats::top_sums, m)?)?;
-    m.add_function(wrap_pyfunction!(display::picture, m)?)?;
+    m.add_function(wrap_pyfunction!(display::draw_card, m)?)?;
+    m.add_function(wrap_pyfunction!(display::draw_plan, m)?)?;
+    m.add_function(wrap_pyfunction!(display::draw_sparse, m)?)?;
+    m.add_function(wrap_pyfunction!(display::draw_table, m)?)?;
     m.add_function(wrap_pyfunction!(display::nearest, m)?)?;
     m.add_function(wrap_pyfunction!(share::open_shared, m)?)?;
     m.add_function(wrap_pyfunction!(share::shared_bytes, m)?)?;

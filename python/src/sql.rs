@@ -28,8 +28,9 @@ use crate::wait::{wait, wait_watching};
 pub(crate) struct Answer {
     inner: engine::Answer,
     milliseconds: f64,
-    /// Number of rows of expression that were read.
+    /// Rows of expression that were read, and their bytes in memory.
     read: u64,
+    bytes: u64,
 }
 
 /// `(variable, dataset, cells, genes)`.
@@ -167,6 +168,7 @@ pub(crate) fn query(
         inner,
         milliseconds: begun.elapsed().as_secs_f64() * 1e3,
         read: reading.rows().0,
+        bytes: reading.bytes(),
     })
 }
 
@@ -266,12 +268,17 @@ impl Answer {
 impl Answer {
     fn view(&self, draw: impl Fn(&TableView<'_>) -> String) -> String {
         let (engine, milliseconds) = (self.inner.engine.name(), self.milliseconds);
-        let note = format!("{engine} · {milliseconds:.0} ms");
+        let mut note = format!("{engine} · {milliseconds:.0} ms");
+        if self.read > 0 {
+            let (rows, megabytes) = (self.read, self.bytes as f64 / 1e6);
+            note += &format!(" · {rows} rows of expression read ({megabytes:.1} MB)");
+        }
         draw(&TableView {
             schema: &self.inner.schema,
             batches: &self.inner.batches,
             note: &note,
             warnings: &self.inner.warnings,
+            whole: None,
         })
     }
 }

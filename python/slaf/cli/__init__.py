@@ -17,6 +17,7 @@ from slaf.cli import (
     query,
     repair,
     shuffle,
+    tokens,
     vacuum,
     validate,
 )
@@ -31,6 +32,7 @@ _VERBS = (
     validate,
     index,
     shuffle,
+    tokens,
     repair,
     history,
     vacuum,
@@ -61,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     try:
         code = options.run(options)
-    except (OSError, ValueError, IndexError) as error:
+    except (ImportError, OSError, ValueError, IndexError) as error:
         print(f"slaf: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 
 def input_options(parser: argparse.ArgumentParser) -> None:
@@ -43,4 +45,28 @@ def how_inputs_are_read(options: argparse.Namespace) -> dict[str, object]:
 
 def version_option(parser: argparse.ArgumentParser) -> None:
     """Adds the option for the version of a dataset."""
-    parser.add_argument("--version", type=int, metavar="N", help="open an earlier version")
+    parser.add_argument("--version", type=int, metavar="N", help="an earlier version")
+
+
+def worker_options(parser: argparse.ArgumentParser) -> None:
+    """Who does the work."""
+    parser.add_argument(
+        "--workers", choices=["processes", "dask", "ray"], help="share the work among these"
+    )
+    parser.add_argument(
+        "--address", help="of a Dask scheduler or a Ray cluster; by default a local one"
+    )
+    parser.add_argument(
+        "--n-workers", type=int, metavar="N", help="of local ones (default: a worker a processor)"
+    )
+
+
+def workers(options: argparse.Namespace) -> AbstractContextManager[Any]:
+    """Those of :func:`worker_options`, for a `with`."""
+    if options.workers is None:
+        if options.address is not None or options.n_workers is not None:
+            raise ValueError("--address and --n-workers need --workers dask, ray or processes.")
+        return nullcontext()
+    from slaf.distributed import executor
+
+    return executor(options.workers, options.address, n_workers=options.n_workers)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from slaf.cli.arguments import how_inputs_are_read, input_options, inputs
+from slaf.cli.arguments import (
+    how_inputs_are_read,
+    input_options,
+    inputs,
+    worker_options,
+    workers,
+)
 from slaf.cli.job import Job
 
 SUMMARY = "convert files to a dataset"
@@ -27,6 +33,7 @@ examples:
   slaf convert runs/ all.slaf --join inner --unique-cells
   slaf convert all.slaf t_cells.slaf --cells "cell_type = 'T cell'"
   slaf convert all.slaf shuffled.slaf --shuffle 0
+  slaf convert donors/ all.slaf --workers dask --address tcp://head:8786
 """
 
 
@@ -58,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="of a dataset, cells in random order with this seed",
     )
+    worker_options(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -66,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
     from slaf.dataset import Dataset
 
     written = {"overwrite": options.overwrite, "gene_index": not options.no_gene_index}
-    with Job() as job:
+    with workers(options), Job() as job:
         if options.cells is not None or options.shuffle is not None:
             if len(options.input) != 1:
                 raise ValueError("--cells and --shuffle take one SLAF dataset as input.")

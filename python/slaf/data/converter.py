@@ -15,11 +15,13 @@ from slaf.data import dataset_writer
 from slaf.data.sources import detect, inputs_in, open_source
 from slaf.data.sources.aligned import grown, many
 from slaf.data.sources.base import Matrix, Nothing, Source, SparseRows
+from slaf.data.sources.by_workers import Opening, read_by_workers
 from slaf.data.sources.entries import check_skip
 from slaf.data.sources.mudata import modality_of
 from slaf.data.sources.slaf import slaf_source
 from slaf.dataset import Dataset
 from slaf.ground.progress import Progress, in_notebook
+from slaf.ground.workers import current
 from slaf.lazy.state import HandleState, OverState, state_of
 
 if TYPE_CHECKING:
@@ -282,7 +284,13 @@ class SLAFConverter:
         sources = []
         try:
             for path in paths:
-                sources.append(open_source(path, input_format, skip=skip, **options, **self._soma))
+                opening = {"skip": tuple(skip), **options, **self._soma}
+                source = open_source(path, input_format, **opening)
+                if current() is not None:
+                    del opening["options"]
+                    how = Opening(os.fspath(path), input_format, tuple(opening.items()))
+                    source = read_by_workers(source, how)
+                sources.append(source)
             if skip:
                 check_skip(skip, [source.entries() for source in sources])
             for source in sources:

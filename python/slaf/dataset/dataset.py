@@ -3,9 +3,11 @@ it."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -78,11 +80,21 @@ class Dataset:
         """The public object for this dataset; None if there is no `face`."""
         return None if self.face is None else self.face(self)
 
+    @property
+    def stamp(self) -> str:
+        """What tells this version from one of the same number of a dataset that has
+        taken its place."""
+        manifest = self.notes.get("manifest")
+        if self.version is None or manifest is None:
+            return hashlib.sha256(self.engine.config.encode()).hexdigest()
+        return manifest["at"]
+
     def __reduce__(self) -> Any:
         """Pickles its path and version; another process opens it again."""
         uri = self.engine.uri
         process = os.getpid() if uri.startswith("memory:") else None
-        return _opened, (uri, self.path, self.version, self.options, self.face, process)
+        where = (uri, self.path, self.version, self.options, self.face, process, self.stamp)
+        return _opened, where
 
     # What there is --------------------------------------------------------
 
@@ -108,6 +120,12 @@ class Dataset:
     def vector_columns(self, table: str) -> list[str]:
         return [n for n, kind in self.columns[table].items() if "FixedSizeList" in kind]
 
+    def vectors(self, table: str, key: str) -> tuple[str, int]:
+        """The dtype and the length of a column of vectors."""
+        kind = self.columns[table][key]
+        width = re.search(r"\d+(?= x )", kind)
+        return "float64" if "Float64" in kind else "float32", int(width[0]) if width else 0
+
     def column_notes(self, axis: str) -> list[dict[str, Any]]:
         """For each column of obs or var, its `name` and the name as which it is
         `stored`. They are equal for columns that slafdb has added."""
@@ -121,6 +139,27 @@ class Dataset:
         """Keys of `layers`, `obsp` or `varp`."""
         ids = ("cell_integer_id", "gene_integer_id")
         return [c for c in self.columns.get(_PAIRS[section], {}) if not c.startswith(ids)]
+
+    # What it would take -----------------------------------------------------
+
+    @cached_property
+    def column_bytes(self) -> dict[str, dict[str, int]]:
+        """Stored bytes of the columns of the metadata and coordinate tables: table →
+        column → bytes. The ends of their files are read for it."""
+        tables = [name for name in self.columns if name != "expression"]
+        return {name: dict(self.engine.column_bytes(name)) for name in tables}
+
+    def pair_bytes(self, section: str, key: str) -> int | None:
+        """Stored bytes of a matrix of `layers`, `obsp` or `varp` with its coordinates."""
+        found = self.column_bytes.get(_PAIRS[section], {})
+        places = sum(size for name, size in found.items() if name not in self.keys(section))
+        return found[key] + places if key in found else None
+
+    def stored_pairs(self, section: str, key: str) -> int | None:
+        """Stored values of such a matrix, where its table is of no other."""
+        if self.keys(section) != [key]:
+            return None
+        return next(rows for name, rows, _ in self.engine.tables() if name == _PAIRS[section])
 
     # Reading --------------------------------------------------------------
 
@@ -249,10 +288,16 @@ def _opened(
     options: dict[str, str] | None,
     face: Callable[[Dataset], Any] | None,
     process: int | None,
+    stamp: str,
 ) -> Dataset:
     if process not in (None, os.getpid()):
         raise _slaf.SlafError(
             f"`{path}` is in the memory of another process. Write the dataset to a folder or an "
             "object store to open it here."
         )
-    return Dataset(_slaf.Dataset(uri, version, options), path, options, face)
+    dataset = Dataset(_slaf.Dataset(uri, version, options), path, options, face)
+    if dataset.stamp != stamp:
+        raise _slaf.SlafError(
+            f"`{path}` was written anew since it was opened elsewhere. Open it again there."
+        )
+    return dataset

@@ -1,37 +1,55 @@
-"""The text display of a dataset."""
+"""A dataset in words: its tables, and what is noted beside them. Nothing of X is
+read."""
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Iterator
+from typing import Any
 
 from slaf.dataset.dataset import Dataset
+from slaf.ground import cards
+from slaf.ground.sizes import share, size
 
 
 def dataset_html(dataset: Dataset) -> str:
-    return f"<pre>{escape(dataset_text(dataset))}</pre>"
+    # Only another writer leaves offsets that are wrong.
+    return _drawn(dataset, checked=dataset.version is None)[0]
 
 
 def dataset_text(dataset: Dataset) -> str:
     """What a dataset holds, a line each."""
+    return _drawn(dataset, checked=True)[1]
+
+
+def _drawn(dataset: Dataset, checked: bool) -> tuple[str, str]:
     cells, genes = dataset.shape
-    nnz = dataset.engine.nnz
-    density = 100 * nnz / (cells * genes) if cells * genes else 0.0
-    names = lambda axis: [note["name"] for note in dataset.column_notes(axis)]  # noqa: E731
-    lines = [
-        f"SLAF dataset  {dataset.path}",
-        f"  shape       {cells:,} cells × {genes:,} genes",
-        f"  expression  {nnz:,} values, {density:.2f} % dense, read as {dataset.x_dtype}",
-        f"  obs         {', '.join(names('obs')) or '-'}",
-        f"  var         {', '.join(names('var')) or '-'}",
-        f"  obsm        {', '.join(dataset.vector_columns('cells')) or '-'}",
-        f"  layers      {', '.join(dataset.keys('layers')) or '-'}",
-        f"  format      {dataset.config.get('format_version', 'unknown')}",
-        f"  version     {dataset.version or '-'}",
-        f"  by gene     {_by_gene(dataset)}",
-    ]
-    if defect := dataset.engine.defect():
-        lines.append(f"  repaired    {defect}; rows are read by their own ids instead")
-    return "\n".join(lines)
+    defect = dataset.engine.defect() if checked else None
+    return cards.drawn(
+        "SLAF dataset",
+        f"{cells:,} cells × {genes:,} genes",
+        place=dataset.path,
+        facts=_facts(dataset),
+        warnings=[f"repaired: {defect}; rows are read by their own ids instead"] if defect else [],
+        sections=_sections(dataset),
+        hint="slaf.read_slaf(path) opens it as a lazy AnnData.",
+    )
+
+
+def _facts(dataset: Dataset) -> dict[str, str | None]:
+    cells, genes = dataset.shape
+    nnz, manifest = dataset.engine.nnz, dataset.notes.get("manifest")
+    version = None
+    if manifest is not None and dataset.version is not None:
+        at = manifest["at"][:16].replace("T", " ")
+        version = f"{manifest['version']}, by {manifest['operation']}, {at} UTC"
+    return {
+        "expression": f"{nnz:,} values, {share(nnz, cells * genes)} dense, "
+        f"read as {dataset.x_dtype}",
+        "stored": size(sum(dataset.engine.table_bytes(name) for name in dataset.columns)),
+        "version": version or "none",
+        "format": str(dataset.config.get("format_version", "unknown")),
+        "by gene": _by_gene(dataset),
+    }
 
 
 def _by_gene(dataset: Dataset) -> str:
@@ -40,3 +58,70 @@ def _by_gene(dataset: Dataset) -> str:
         return "yes"
     stale = "companions" in dataset.notes
     return "stale; `slaf index` makes it anew" if stale else "no; `slaf index` makes it"
+
+
+def _sections(dataset: Dataset) -> Iterator[dict[str, Any]]:
+    colours = cards.palettes(dataset.extras.get("uns", {}))
+    for axis in ("obs", "var"):
+        notes = dataset.column_notes(axis)
+        costs = dataset.column_bytes["cells" if axis == "obs" else "genes"]
+        entries = [
+            _column(dataset, axis, note, costs, colours) for note in notes[: cards.DESCRIBED]
+        ]
+        described = [note["name"] for note in notes[cards.DESCRIBED :]]
+        yield cards.section(
+            axis, _counted(len(notes), "column"), entries, described, open=len(notes) <= 40
+        )
+    found = {
+        "obsm": dataset.vector_columns("cells"),
+        "varm": dataset.vector_columns("genes"),
+        **{section: dataset.keys(section) for section in ("layers", "obsp", "varp")},
+    }
+    for section, keys in found.items():
+        if keys:
+            entries = [_matrix(dataset, section, key) for key in keys[: cards.DESCRIBED]]
+            named = keys[cards.DESCRIBED :]
+            yield cards.section(section, _counted(len(keys), "key"), entries, named)
+    yield cards.section(
+        "tables", "of Lance", [_table(dataset, *t) for t in dataset.engine.tables()]
+    )
+
+
+def _column(
+    dataset: Dataset,
+    axis: str,
+    note: dict[str, Any],
+    costs: dict[str, int],
+    colours: dict[str, list[str]],
+) -> dict[str, Any]:
+    table = "cells" if axis == "obs" else "genes"
+    dtype = note.get("dtype") or dataset.columns[table][note["stored"]].lower()
+    said: dict[str, Any] = {}
+    if "categories" in note:
+        counts = note.get("counts") if dataset.version is not None else None
+        names = [str(name) for name in note["categories"]]
+        said = cards.categories(names, counts, colours.get(note["name"]))
+    elif "ends" in note and dataset.version is not None:
+        said = {"note": cards.ends(*note["ends"])}
+    return cards.entry(note["name"], dtype, cost=size(costs.get(note["stored"], 0)), **said)
+
+
+def _matrix(dataset: Dataset, section: str, key: str) -> dict[str, Any]:
+    if section in ("obsm", "varm"):
+        table = "cells" if section == "obsm" else "genes"
+        dtype, width = dataset.vectors(table, key)
+        cost = dataset.column_bytes[table].get(key, 0)
+        return cards.entry(key, dtype, f"vectors of {width:,}", cost=size(cost))
+    stored = dataset.stored_pairs(section, key)
+    note = "" if stored is None else f"{stored:,} stored"
+    cost = dataset.pair_bytes(section, key) or 0
+    return cards.entry(key, str(dataset.matrix_dtype(section, key)), note, cost=size(cost))
+
+
+def _table(dataset: Dataset, name: str, rows: int, columns: list[Any]) -> dict[str, Any]:
+    note = f"{rows:,} rows, {_counted(len(columns), 'column')}"
+    return cards.entry(name, "", note, cost=size(dataset.engine.table_bytes(name)))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -18,6 +18,7 @@ _STAGES = {
     "genes": ("X by gene", "value"),
     "download": ("download", "B"),
     "expression": ("expression", "row"),
+    "tasks": ("tasks", "task"),
 }
 #: Seconds between two lines of a log, and before a bar appears in a notebook.
 _PAUSE, _DELAY = 5.0, 1.0

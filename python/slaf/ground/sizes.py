@@ -12,3 +12,25 @@ def bytes_of(text: str) -> int:
         return int(float(number) * units[unit])
     except (ValueError, KeyError):
         raise ValueError(f"`{text}` is no amount of memory. Write it as `2 GB`.") from None
+
+
+def size(number: float) -> str:
+    """Bytes in the unit that fits, of thousands: `2.1 MB`."""
+    units = ["TB", "GB", "MB", "kB", "bytes"]
+    while number >= 999.5 and len(units) > 1:
+        number /= 1000
+        units.pop()
+    digits = 0 if units[-1] == "bytes" or number >= 9.95 else 1
+    return f"{number:.{digits}f} {units[-1]}"
+
+
+def share(part: float, of: float) -> str:
+    """What part is there: `12.3 %`; a little is not nothing, and nearly all not all."""
+    if not of:
+        return "0 %"
+    percent = 100 * part / of
+    if 0 < percent < 0.01:
+        return "< 0.01 %"
+    if part < of and percent >= 99.95:
+        return f"{min(percent, 99.99):.2f} %"
+    return f"{percent:.3g} %"

@@ -31,6 +31,44 @@ class Place:
         return pa.table(self.dataset.engine.read(self.table, names, place))
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of a column without reading it."""
+
+    dtype: str
+    #: Its categories as texts, and how many rows have each, where that is stored.
+    categories: list[str] | None = None
+    counts: list[int] | None = None
+    #: The least and the greatest number, and how many rows are missing, likewise.
+    ends: list[Any] | None = None
+    #: Its values, if they are in memory.
+    series: pd.Series | None = None
+    #: Whether it was set, or handed out to who may have written into it; and what it
+    #: would be otherwise.
+    held: bool = False
+    otherwise: Known | None = None
+
+    @classmethod
+    def of(cls, series: pd.Series, **more: Any) -> Known:
+        named = isinstance(series.dtype, pd.CategoricalDtype)
+        categories = [*map(str, series.dtype.categories)] if named else None
+        return cls(str(series.dtype), categories, series=series, **more)
+
+    @property
+    def changed(self) -> bool:
+        """Whether it is another than it would be; what takes long to find out is not
+        looked for."""
+        if not self.held or self.otherwise is None:
+            return self.held
+        before = self.otherwise.series
+        quick = self.series.dtype != object or len(self.series) <= _COMPARED
+        return before is not None and quick and not self.series.equals(before)
+
+
+#: Values of objects that are compared for a display.
+_COMPARED = 100_000
+
+
 class Columns(Protocol):
     """Named columns of the same length."""
 
@@ -43,6 +81,10 @@ class Columns(Protocol):
     def read(self, name: str, rows: axes.Positions | None = None) -> pd.Series:
         """A column, or some of its rows, with a plain index. It may be shared, so a
         caller that passes it to the user passes a copy."""
+        ...
+
+    def known(self, name: str) -> Known:
+        """What is known of a column; nothing is read."""
         ...
 
     def changed(self, name: str | None) -> bool:
@@ -92,6 +134,20 @@ class Stored:
         whole = self._kept[name]
         return whole if rows is None else axes.take(whole, rows)
 
+    def known(self, name: str) -> Known:
+        if name not in self.notes:
+            return Known.of(self._extra[name])
+        note = self.notes[name]
+        if name in self._kept:
+            return Known.of(self._kept[name])
+        dtype = note.get("dtype") or self.dataset.columns[self.table][note["stored"]].lower()
+        # Another writer knows nothing of our notes.
+        ours = self.dataset.version is not None
+        if dtype != "category":
+            return Known(dtype, ends=note.get("ends") if ours else None)
+        counts = note.get("counts") if ours else None
+        return Known(dtype, list(map(str, note["categories"])), counts)
+
     def changed(self, name: str | None) -> bool:
         return False
 
@@ -137,6 +193,16 @@ class Taken:
     def read(self, name: str, rows: axes.Positions | None = None) -> pd.Series:
         return _trimmed(self.columns.read(name, self.placed(rows)))
 
+    def known(self, name: str) -> Known:
+        whole = self.columns.known(name)
+        if axes.is_all(self.rows, len(self.columns)):
+            return whole
+        if whole.series is None:
+            return Known(whole.dtype, whole.categories)
+        series = _trimmed(axes.take(whole.series, self.rows))
+        # A palette in uns is of all categories.
+        return replace(Known.of(series), categories=whole.categories)
+
     def changed(self, name: str | None) -> bool:
         return self.columns.changed(name)
 
@@ -179,6 +245,12 @@ class Changed:
     def arrow(self, name: str) -> pa.ChunkedArray | None:
         stored = getattr(self.columns, "arrow", None) if name not in self.held else None
         return None if stored is None else stored(name)
+
+    def known(self, name: str) -> Known:
+        otherwise = self.columns.known(name) if name in self.columns.names else None
+        if name not in self.held:
+            return otherwise
+        return Known.of(self.held[name], held=True, otherwise=otherwise)
 
     def changed(self, name: str | None) -> bool:
         own = self.own_index is not None if name is None else name in self.held
@@ -245,6 +317,9 @@ class Framed:
     def read(self, name: str, rows: axes.Positions | None = None) -> pd.Series:
         series = self.frame[name]
         return (series if rows is None else axes.take(series, rows)).reset_index(drop=True)
+
+    def known(self, name: str) -> Known:
+        return Known.of(self.frame[name], held=True)
 
     def changed(self, name: str | None) -> bool:
         return True

@@ -269,7 +269,8 @@ def _matrix(
         if matrix is None:
             matrix = MatrixPlan.of(Held(sparse.csr_matrix((state.shape[0], 0))))
             places = np.full(len(places), -1)
-        parts.append(matrix)
+        # Names are the whole's.
+        parts.append(matrix.named(None))
         columns.append(places)
     stacked = Stacked(parts, columns, sample.dtype, fill)
     joined = MatrixPlan.of(stacked, content.names)

@@ -1,44 +1,183 @@
-"""HTML and text displays of handles. They are static, and everything from data is escaped."""
+"""HTML and text of handles: AnnData's tree. Nothing of X is read, and of all else
+no more than what is in memory or stored about it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
+from typing import Any
 
+from slaf.ground import cards
+from slaf.ground.sizes import size
+from slaf.lazy.readers import AXES
+from slaf.lazy.shown_columns import column_entry
+from slaf.lazy.shown_matrices import matrix_cost, matrix_entry, matrix_stored, pending
+from slaf.lazy.shown_values import array_entry, value_entry
 from slaf.lazy.state import HandleState
+from slaf.lazy.unsaved import in_another_form, unsaved
+
+#: Names of a section in the text twin.
+_NAMES = 100
 
 
 def handle_text(state: HandleState) -> str:
-    """AnnData's own layout, with the source it would be read from."""
+    """AnnData's own layout, and what is pending and unsaved."""
     cells, genes = state.shape
     lines = [f"LazyAnnData object with n_obs × n_vars = {cells} × {genes}"]
-    for name, keys in _sections(state):
+    for name, keys in _names(state):
         if keys:
-            lines.append(f"    {name}: {', '.join(repr(k) for k in keys)}")
+            more = f", … {len(keys) - _NAMES:,} more" if len(keys) > _NAMES else ""
+            lines.append(f"    {name}: {', '.join(repr(k) for k in keys[:_NAMES])}{more}")
+    if state.x is not None and (steps := pending(state.x)):
+        lines.append(f"    pending: {steps}")
+    if changes := _unsaved(state):
+        lines.append(f"    unsaved: {changes}")
     return "\n".join(lines)
+
+
+def _names(state: HandleState) -> Iterator[tuple[str, list[str]]]:
+    for axis in ("obs", "var"):
+        yield axis, [str(name) for name in state.columns(axis).names]
+    yield "uns", [str(key) for key in state.known_uns]
+    for name in ("obsm", "varm", "layers", "obsp", "varp"):
+        yield name, [str(key) for key in state.held(name)]
 
 
 def handle_html(state: HandleState) -> str:
     cells, genes = state.shape
-    rows = "".join(
-        f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>"
-        + ", ".join(f"<code>{escape(k)}</code>" for k in keys)
-        + "</td></tr>"
-        for name, keys in _sections(state)
-        if keys
+    html, _ = cards.drawn(
+        "LazyAnnData",
+        f"{cells:,} cells × {genes:,} genes",
+        place="several datasets" if state.dataset is None else state.dataset.path,
+        facts=_facts(state),
+        warnings=_warnings(state),
+        sections=_sections(state),
     )
-    part = "" if state.is_whole else "a part of "
-    source = state.dataset.path if state.dataset is not None else "several datasets"
+    return html
+
+
+def _facts(state: HandleState) -> dict[str, str | None]:
+    x = state.x
+    return {
+        "X": None if x is None else _matrix(x),
+        "pending": None if x is None or not pending(x) else f"{pending(x)}; done when X is read",
+        "part of": _part(state),
+        "version": _version(state),
+        "unsaved": _unsaved(state),
+    }
+
+
+def _matrix(matrix: Any) -> str:
+    cost = matrix_cost(matrix)
+    reading = "in memory" if cost is None else f"{size(cost)} to read"
+    return f"{matrix.dtype}{matrix_stored(matrix)} · {reading}"
+
+
+def _part(state: HandleState) -> str | None:
+    if state.is_whole or state.dataset is None:
+        return None
+    cells, genes = state.dataset.shape
+    kind = "; a view, which is copied when it is written to" if state.is_view else ""
+    return f"{cells:,} cells × {genes:,} genes{kind}"
+
+
+def _version(state: HandleState) -> str | None:
+    if state.dataset is None:
+        return None
+    manifest = state.dataset.notes.get("manifest")
+    if state.dataset.version is None or manifest is None:
+        return "none: another writer changed the dataset last"
+    at = manifest["at"][:16].replace("T", " ")
+    return f"{manifest['version']}, by {manifest['operation']}, {at} UTC"
+
+
+def _unsaved(state: HandleState) -> str | None:
+    told = [
+        section
+        if section == "X"
+        else f"{section}: {', '.join(names[:8])}"
+        + (f", … {len(names) - 8:,} more" if len(names) > 8 else "")
+        for section, names in unsaved(state).items()
+    ]
+    return "; ".join(told) or None
+
+
+def _warnings(state: HandleState) -> list[str]:
+    told = in_another_form(state).items()
+    return [f"An export has no place for {where} as it is: {how}." for where, how in told]
+
+
+# Sections -----------------------------------------------------------------------
+
+
+def _sections(state: HandleState) -> Iterator[dict[str, Any]]:
+    yield _frame(state, "obs")
+    yield _frame(state, "var")
+    yield from filter(None, (_arrays(state, "obsm"), _layers(state)))
+    if uns := state.known_uns:
+        keys = list(uns)
+        entries = [value_entry(key, uns[key]) for key in keys[: cards.DESCRIBED]]
+        yield cards.section("uns", _keys(keys), entries, keys[cards.DESCRIBED :])
+    yield from filter(None, (_arrays(state, name) for name in ("varm", "obsp", "varp")))
+    if state.content.raw is not None:
+        yield _raw(state.content.raw)
+
+
+def _frame(state: HandleState, axis: str) -> dict[str, Any]:
+    columns = state.columns(axis)
+    names = [*columns.names]
+    colours, costs = cards.palettes(state.known_uns), _costs(state, axis)
+    entries = [
+        column_entry(name, columns.known(name), costs.get(name), colours.get(name))
+        for name in names[: cards.DESCRIBED]
+    ]
+    note = f"{len(names):,} " + ("column" if len(names) == 1 else "columns")
+    if costs:
+        note += f", {size(sum(costs.values()))} stored"
+    described = names[cards.DESCRIBED :]
+    return cards.section(axis, note, entries, described, open=0 < len(names) <= 40)
+
+
+def _costs(state: HandleState, axis: str) -> dict[str, int]:
+    """Stored bytes of each column, of a part about its share of them."""
+    dataset = state.dataset
+    if dataset is None:
+        return {}
+    at = 0 if axis == "obs" else 1
+    part = state.shape[at] / max(1, dataset.shape[at])
+    stored = dataset.column_bytes["cells" if at == 0 else "genes"]
+    return {
+        note["name"]: round(stored.get(note["stored"], 0) * part)
+        for note in dataset.column_notes(axis)
+    }
+
+
+def _arrays(state: HandleState, section: str) -> dict[str, Any] | None:
+    keys = list(state.held(section))
+    entries = [array_entry(state, section, key) for key in keys[: cards.DESCRIBED]]
+    described = keys[cards.DESCRIBED :]
+    opened = section in AXES and section == "obsm"
+    return cards.section(section, _keys(keys), entries, described, open=opened) if keys else None
+
+
+def _layers(state: HandleState) -> dict[str, Any] | None:
+    content = state.content
+    entries = [
+        matrix_entry(key, layer.at(*state.part), content.settled.get(key) is layer)
+        for key, layer in list(content.layers.items())[: cards.DESCRIBED]
+    ]
+    keys = list(content.layers)
+    note = _keys(keys)
     return (
-        "<div style='font-size:13px'>"
-        f"<b>LazyAnnData</b> {cells:,} cells × {genes:,} genes "
-        f"<span style='opacity:.6'>{part}{escape(source)}</span>"
-        f"<table>{rows}</table></div>"
+        cards.section("layers", note, entries, keys[cards.DESCRIBED :], open=True) if keys else None
     )
 
 
-def _sections(state: HandleState) -> Iterator[tuple[str, list[str]]]:
-    for axis in ("obs", "var"):
-        yield axis, [str(name) for name in state.frame(axis).columns]
-    for name in ("uns", "obsm", "varm", "layers", "obsp", "varp"):
-        yield name, [str(key) for key in state.held(name)]
+def _raw(raw: Any) -> dict[str, Any]:
+    if callable(raw):
+        return cards.section("raw", "stored; opened when it is asked for", [])
+    cells, genes = raw.shape
+    return cards.section("raw", f"{cells:,} cells × {genes:,} genes", [])
+
+
+def _keys(keys: list[Any]) -> str:
+    return f"{len(keys):,} " + ("key" if len(keys) == 1 else "keys")

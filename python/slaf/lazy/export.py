@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from slaf.lazy.dask_arrays import dask_array
 from slaf.lazy.frame import whole
+from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.sections import Sections
 from slaf.lazy.state import HandleState
 
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 class Exports(Sections):
     """The methods that convert a lazy handle to other objects."""
 
-    def to_adata(self) -> anndata.AnnData:
-        """Reads all of this handle into an AnnData in memory. X and layers are CSR."""
-        return to_adata(self._state)
+    def to_adata(self, *, dask: bool = False) -> anndata.AnnData:
+        """Reads all of this handle into an AnnData in memory. X and layers are CSR; with
+        `dask`, they are dask arrays of CSR blocks, read when they are computed, as
+        :meth:`LazyExpressionMatrix.to_dask` makes them."""
+        return to_adata(self._state, dask=dask)
 
     compute = to_adata
 
@@ -82,11 +86,14 @@ class Exports(Sections):
         return csr_matrix(self._matrix(layer).compute())
 
 
-def to_adata(state: HandleState, *, x: bool = True, layers: bool = True) -> anndata.AnnData:
+def to_adata(
+    state: HandleState, *, x: bool = True, layers: bool = True, dask: bool = False
+) -> anndata.AnnData:
     """An AnnData in memory of what a handle shows. `x` and `layers` say whether to read
-    X (and raw) and the layers."""
+    X (and raw) and the layers; `dask`, whether these become dask arrays."""
     import anndata
 
+    read = dask_array if dask else MatrixPlan.compute
     matrix = state.x if x else None
     arrays = {
         section: {key: state.copied_value(section, key) for key in state.held(section)}
@@ -94,14 +101,14 @@ def to_adata(state: HandleState, *, x: bool = True, layers: bool = True) -> annd
     }
     found = state.held("layers").items() if layers else ()
     adata = anndata.AnnData(
-        X=None if matrix is None else matrix.compute(),
+        X=None if matrix is None else read(matrix),
         obs=whole(state.frame("obs")),
         var=whole(state.frame("var")),
-        layers={key: layer.at(*state.part).compute() for key, layer in found},
+        layers={key: read(layer.at(*state.part)) for key, layer in found},
         uns=deepcopy(dict(state.uns)),
         shape=state.shape if matrix is None else None,
         **arrays,
     )
     if x and layers and (raw := state.raw) is not None:
-        adata.raw = to_adata(raw)
+        adata.raw = to_adata(raw, dask=dask)
     return adata

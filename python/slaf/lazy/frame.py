@@ -16,6 +16,7 @@ from slaf._slaf import nearest
 from slaf.ground import axes, metadata
 from slaf.ground.hints import did_you_mean
 from slaf.lazy.columns import Changed, Columns, Framed, Place, as_column, as_names
+from slaf.lazy.shown_frames import frame_html
 
 #: Up to this many rows, pandas displays a frame, which reads all of them.
 _SHOWN = 100_000
@@ -208,20 +209,14 @@ class LazyFrame(pd.DataFrame):
         return pl.from_arrow(self.to_arrow())
 
     def __repr__(self) -> str:
-        return self._shown("__repr__")
-
-    def _repr_html_(self) -> str:
-        return self._shown("_repr_html_")
-
-    def _shown(self, how: str) -> str:
         lazy = self._lazy
         if lazy is None or len(lazy) <= _SHOWN:
-            frame = pd.DataFrame(self) if lazy is None else whole(self)
-            return getattr(frame, how)()
-        ends = pd.concat([self.head(), self.tail()])
+            return repr(pd.DataFrame(self) if lazy is None else whole(self))
         note = f"[{len(lazy):,} rows × {len(lazy.names)} columns, the first and the last 5]"
-        shown = getattr(ends, how)()
-        return f"{shown}<p>{note}</p>" if how == "_repr_html_" else f"{shown}\n\n{note}"
+        return f"{pd.concat([self.head(), self.tail()])!r}\n\n{note}"
+
+    def _repr_html_(self) -> str:
+        return frame_html(snapshot(self), self._index_column)
 
 
 class LazyObsView(LazyFrame):

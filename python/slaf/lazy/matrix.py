@@ -11,14 +11,13 @@ from scipy import sparse
 
 from slaf._slaf import SlafError
 from slaf.dataset import OverDataset, dataset_of
-from slaf.ground.picture import picture
+from slaf.ground.sparse_display import remember_names
 from slaf.lazy import reduce, steps
+from slaf.lazy.dask_arrays import dask_array
 from slaf.lazy.plan import Matrix, MatrixPlan, OverMatrix
+from slaf.lazy.shown_matrices import matrix_html
 from slaf.lazy.sources import StoredPairs, StoredX
 from slaf.lazy.stream import blocks_of
-
-#: Maximum number of rows that are read for a matrix's picture.
-_SAMPLE = 1024
 
 
 class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
@@ -150,7 +149,10 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
         """
         if format not in ("csr", "csc"):
             raise ValueError(f"`format` is 'csr' or 'csc', not {format!r}.")
-        return self._plan.compute(format)
+        matrix = self._plan.compute(format)
+        if sparse.issparse(matrix):
+            remember_names(matrix, self._plan.first_names)
+        return matrix
 
     def toarray(self) -> np.ndarray:
         """Reads the matrix as a dense array."""
@@ -208,6 +210,30 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
         """Iterates over `(block, start, end)`, as AnnData's `chunked_X`."""
         for start, block in self.blocks(chunk_size):
             yield block, start, start + block.shape[0]
+
+    def to_dask(self, chunks: Any = None) -> Any:
+        """A dask array of this matrix, whose blocks are scipy CSR matrices that the
+        workers read for themselves; nothing is read here. Slicing the dask array by
+        slices makes smaller reads; choose cells by names or masks before.
+
+        Parameters
+        ----------
+        chunks
+            Rows of a block, or `(rows, columns)`, or dask's tuples of sizes. By
+            default blocks are of whole rows with about two million stored values,
+            wherever the array is computed.
+
+        Returns
+        -------
+        A `dask.array.Array` of blocks as :meth:`compute` gives them: CSR, or dense
+        once something other than zero was subtracted.
+
+        Raises
+        ------
+        ImportError
+            dask is not installed.
+        """
+        return dask_array(self._plan, chunks)
 
     # Reductions -----------------------------------------------------------
 
@@ -291,16 +317,9 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
         rows, columns = self.shape
         return f"LazyExpressionMatrix of {rows} × {columns}, {self.dtype}; compute() reads it"
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        """A picture of where the matrix has values, drawn from at most `_SAMPLE` rows."""
-        rows, columns = self.shape
-        sampled = rows > _SAMPLE
-        part = self[np.linspace(0, rows - 1, _SAMPLE).astype(np.int64)] if sampled else self
-        csr = part.tocsr()
-        nnz = self._plan.stored if sampled else csr.nnz
-        note = f"lazy, drawn from {_SAMPLE:,} of its rows" if sampled else "lazy"
-        html, text = picture(csr, (rows, columns), nnz, note)
-        return {"text/html": html, "text/plain": text}
+    def _repr_html_(self) -> str:
+        """What it is and what it costs to read. Nothing is read for it."""
+        return matrix_html(self._plan)
 
 
 _REDUCTIONS = {

@@ -15,13 +15,16 @@ from slaf.dataset import Dataset
 from slaf.ground import axes
 from slaf.ground.axes import Positions
 from slaf.lazy import steps as todo
-from slaf.lazy.sources import Source, csc_of
+from slaf.lazy.sources import Held, Source, csc_of
 from slaf.lazy.steps import Arrays, Step
 
 #: Rows and columns.
 Part = tuple[Positions, Positions]
 #: Returns the names of an axis, 0 or 1.
 Names = Callable[[int], "pd.Index | None"]
+
+#: Rows whose names are read for a display.
+_NAMED = 1_000_000
 
 Matrix: TypeAlias = sparse.csr_matrix | sparse.csc_matrix | np.ndarray
 
@@ -103,6 +106,14 @@ class MatrixPlan:
         names = self.dataset.obs_names if axis == 0 else self.dataset.var_names
         return axes.take(names, self.in_source(axis))
 
+    def first_names(self, axis: int, first: int) -> list[str]:
+        """The first names of an axis; none of so many that reading them takes long."""
+        if self.shape[axis] > _NAMED:
+            return []
+        rows, columns = (range(min(first, n)) for n in self.shape)
+        found = self.at(rows, columns).axis_names(axis)
+        return [] if found is None else [str(name) for name in found]
+
     # What can be made of it -----------------------------------------------
 
     def __getitem__(self, key: Any) -> MatrixPlan:
@@ -137,9 +148,19 @@ class MatrixPlan:
         """This matrix with only the steps for which `wanted` is true."""
         return replace(self, steps=tuple(step for step in self.steps if wanted(step)))
 
+    def sent(self, rows: range, columns: range) -> MatrixPlan:
+        """A part as another process is sent it: without names, and without what is
+        known of the rest."""
+        part = self.at(rows, columns).after().named(None)
+        if not isinstance(part.source, Held):
+            return part
+        whole = range(len(rows)), range(len(columns))
+        return replace(part, source=part.source.at(*part.base), base=whole)
+
     def turned(self) -> MatrixPlan:
         """The transpose, genes × cells; it is lazy, too."""
-        return MatrixPlan.of(Turned(self)).named(lambda axis: self.axis_names(1 - axis))
+        turned = MatrixPlan.of(Turned(self.named(None)))
+        return turned.named(lambda axis: self.axis_names(1 - axis))
 
     # Reading --------------------------------------------------------------
 
@@ -160,10 +181,12 @@ class MatrixPlan:
         return _compressed(sparse.csr_matrix, arrays, (rows, columns))
 
     def __getstate__(self) -> dict[str, Any]:
-        # The names come from a handle, which is not pickled.
-        names = self.axis_names(0), self.axis_names(1)
         plain = replace(self, names=None)
-        if self.names is None or all(index is None for index in names):
+        if self.names is None:
+            return dict(plain.__dict__)
+        # Names are asked of a handle, which is not sent along.
+        names = self.axis_names(0), self.axis_names(1)
+        if all(index is None for index in names):
             return dict(plain.__dict__)
         stored = plain.axis_names(0), plain.axis_names(1)
         if self.dataset is not None and all(map(pd.Index.equals, names, stored)):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from slaf.lazy.plan import MatrixPlan, OverMatrix, plan_of
 from slaf.lazy.sources import StoredX
 from slaf.lazy.steps import Arrays, Step
 from slaf.lazy.stream import blocks_of
+from slaf.lazy.tasks import Blocks, OfAllRows, states
 
 #: If the squared deviations are a smaller fraction of the sum of squares than this, the
 #: stored sum has lost too much precision for a variance, which is then computed from
@@ -59,6 +61,11 @@ class Moments:
     def nonzero(self) -> Any:
         return self._given(self.nnz.astype(np.int64))
 
+    def flat(self) -> Moments:
+        """Of one group of rows, without the axis of groups."""
+        values = (self.nnz, self.total, self.squares, self.least, self.greatest)
+        return Moments(np.asarray(self.count).item(), *(x[0] for x in values))
+
     def _given(self, values: np.ndarray) -> Any:
         return values[0].item() if self.whole else values
 
@@ -86,19 +93,58 @@ def moments(matrix: MatrixPlan, axis: int | None, *, squares: bool = False) -> M
 
 
 def grouped(matrix: MatrixPlan, groups: np.ndarray | None, n_groups: int) -> Moments:
-    """Moments of the columns for each group of rows (-1: none): groups × columns, or
-    1-d without groups."""
-    width = matrix.shape[1]
-    sums = _slaf.Moments(width, n_groups)
-    for start, arrays in _arrays(matrix):
-        rows = len(arrays[0]) - 1
-        part = None if groups is None else np.ascontiguousarray(groups[start : start + rows], "i4")
-        sums.add(arrays, part)
+    """Of the columns, for each group of rows (-1: none): groups × columns, or
+    flat without groups."""
+    found = merged(states(matrix, _OfColumns(matrix.shape[1], groups, n_groups)))
+    return found.flat() if groups is None else found
+
+
+@dataclass(frozen=True)
+class _OfColumns:
+    """Moments of the columns, groups × columns."""
+
+    width: int
+    groups: np.ndarray | None
+    n_groups: int
+
+    def of_rows(self, rows: range) -> _OfColumns:
+        if self.groups is None:
+            return self
+        return replace(self, groups=self.groups[rows.start : rows.stop])
+
+    def __call__(self, blocks: Blocks) -> Moments:
+        sums = _slaf.Moments(self.width, self.n_groups)
+        for start, block in blocks:
+            part = None
+            if self.groups is not None:
+                part = np.ascontiguousarray(self.groups[start : start + block.shape[0]], "i4")
+            sums.add(csr_arrays(block), part)
+        return finished(sums, self.width)
+
+
+def finished(sums: Any, width: int) -> Moments:
+    """What the engine has summed of columns: groups × columns."""
     counts = np.asarray(sums.rows(), dtype=np.int64)
-    if groups is None:
-        return Moments(int(counts[0]), *sums.finish())
-    shaped = (values.reshape(n_groups, width) for values in sums.finish())
-    return Moments(counts[:, None], *shaped)
+    return Moments(counts[:, None], *(x.reshape(len(counts), width) for x in sums.finish()))
+
+
+def merged(parts: Iterable[Moments]) -> Moments:
+    """Moments of columns of consecutive rows as those of all, first to last."""
+    return functools.reduce(_joined, parts)
+
+
+def _joined(a: Moments, b: Moments) -> Moments:
+    """Of the rows of both, after Chan, Golub and LeVeque (1979)."""
+    n, m = np.asarray(a.count), np.asarray(b.count)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        apart = b.total / m - a.total / n
+        between = np.where((n > 0) & (m > 0), apart * apart * n * m / (n + m), 0.0)
+    least, greatest = (
+        np.where(n == 0, y, np.where(m == 0, x, extreme(x, y)))
+        for extreme, x, y in ((np.minimum, a.least, b.least), (np.maximum, a.greatest, b.greatest))
+    )
+    squares = a.squares + (b.squares + between)
+    return Moments(n + m, a.nnz + b.nnz, a.total + b.total, squares, least, greatest)
 
 
 def above_zero(
@@ -112,17 +158,6 @@ def above_zero(
     return (found.nonzero() + signs.astype(np.int64)) // 2
 
 
-def fold(matrix: MatrixPlan, take: Callable[[int, Arrays], None]) -> None:
-    """Calls `take(first row, CSR arrays)` for each block."""
-    for start, arrays in _arrays(matrix):
-        take(start, arrays)
-
-
-def _arrays(matrix: MatrixPlan) -> Iterator[tuple[int, Arrays]]:
-    for start, block in blocks_of(matrix):
-        yield start, csr_arrays(block)
-
-
 def csr_arrays(block: Any) -> Arrays:
     """The CSR arrays of any block, in dtypes that the engine accepts."""
     block = sparse.csr_matrix(block)
@@ -131,16 +166,29 @@ def csr_arrays(block: Any) -> Arrays:
 
 
 def _of_rows(matrix: MatrixPlan) -> Moments:
-    parts: list[Any] = []
-    fold(matrix, lambda _, arrays: parts.append(_slaf.row_moments(arrays, matrix.shape[1])))
-    return joined(parts, matrix.shape[1])
+    return joined(states(matrix, _OfRows(matrix.shape[1])), matrix.shape[1])
 
 
-def joined(parts: list[Any], width: int) -> Moments:
-    """Combines the moments of rows that came in parts."""
+@dataclass(frozen=True)
+class _OfRows(OfAllRows):
+    """Moments of each row."""
+
+    width: int
+
+    def __call__(self, blocks: Blocks) -> tuple[np.ndarray, ...]:
+        return stacked([_slaf.row_moments(csr_arrays(block), self.width) for _, block in blocks])
+
+
+def stacked(parts: list[Any]) -> tuple[np.ndarray, ...]:
+    """The engine's moments of rows that came in parts."""
     if not parts:
         parts = [_slaf.row_moments((np.zeros(1, "i4"), np.zeros(0, "i4"), np.zeros(0)), 0)]
-    return Moments(width, *(np.concatenate(same) for same in zip(*parts, strict=True)))
+    return tuple(np.concatenate(same) for same in zip(*parts, strict=True))
+
+
+def joined(parts: Iterable[Any], width: int) -> Moments:
+    """Moments of rows that came in parts."""
+    return Moments(width, *stacked(list(parts)))
 
 
 def block_of(arrays: Arrays, width: int) -> sparse.csr_matrix:

@@ -10,16 +10,29 @@ from typing import Any
 #: scanpy functions that run on handles without reading the whole matrix.
 STREAMED = frozenset(
     {
+        "aggregate",
         "calculate_qc_metrics",
+        "combat",
+        "dendrogram",
+        "downsample_counts",
         "filter_cells",
         "filter_genes",
+        "filter_rank_genes_groups",
         "highly_variable_genes",
+        "ingest",
         "log1p",
         "neighbors",
         "normalize_total",
         "pca",
         "rank_genes_groups",
+        "regress_out",
+        "sample",
         "scale",
+        "score_genes",
+        "score_genes_cell_cycle",
+        "scrublet",
+        "sqrt",
+        "subsample",
     }
 )
 
@@ -62,9 +75,12 @@ def advice(called: str) -> str:
     )
 
 
-#: scanpy's packages, and their usual names. Plots are not included: they use single
-#: genes, which a handle provides.
-_PARTS = {"preprocessing": "pp", "tools": "tl", "neighbors": "pp"}
+#: scanpy's packages, and what its users call them. Plots are not among them:
+#: they look at single genes, which a handle gives them.
+_PARTS = {"preprocessing": "pp", "tools": "tl", "neighbors": "pp", "get": "get"}
+
+#: What reads no more than it is asked for.
+_SMALL = ("get.obs_df", "get.var_df", "get.rank_genes_groups_df")
 
 
 def _scanpy_function(frame: Any) -> str | None:
@@ -81,7 +97,7 @@ def _scanpy_function(frame: Any) -> str | None:
         elif package not in _BETWEEN:
             break
         frame = frame.f_back
-    return found
+    return None if found in _SMALL else found
 
 
 #: Packages around scanpy's functions in a traceback.

@@ -8,15 +8,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from slaf import _slaf
+from slaf.dataset import Dataset
 from slaf.ground import axes
+from slaf.ground.workers import current, each
 from slaf.lazy.readers import AXES, InMemory, VectorReader
 from slaf.lazy.state import HandleState
 from slaf.sql.filters import rows_where
 
 #: With fewer vectors than this, an exact search is fast enough, and no index is used.
 EXACT_BELOW = 200_000
+
+#: Numbers of the vectors that a task looks at: 16 MB.
+_VALUES_OF_A_TASK = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,16 @@ class Neighbours:
             columns = {"query": queries[found], **columns}
         return pd.DataFrame(columns)
 
+    def __repr__(self) -> str:
+        return self._drawn()[1]
+
     def _repr_html_(self) -> str:
-        return self.frame._repr_html_()
+        return self._drawn()[0]
+
+    def _drawn(self) -> tuple[str, str]:
+        found = pa.Table.from_pandas(self.frame, preserve_index=False)
+        note = "all vectors looked at" if self.exact else "found through the index"
+        return _slaf.draw_table(found, f"nearest first · {note}")
 
 
 def search(
@@ -97,10 +111,63 @@ def search(
         chosen[places if mask is None else places[mask]] = True
         back[places] = np.arange(n)
         mask = chosen
-    rows, distances = _slaf.nearest_rows(engine, *stored, queries, k, metric, mask, visited)
+    if visited is None and current() is not None:
+        rows, distances = _by_tasks(state.dataset, stored, queries, k, metric, mask)
+    else:
+        rows, distances = _slaf.nearest_rows(engine, *stored, queries, k, metric, mask, visited)
     if back is not None:
         rows = np.where(rows >= 0, back[rows], -1)
     return _neighbours(rows, distances, names, single, visited is None)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A search among some rows of a column of vectors."""
+
+    dataset: Dataset
+    table: str
+    column: str
+    rows: range
+    queries: np.ndarray
+    k: int
+    metric: str
+    mask: np.ndarray | None
+
+
+def _nearest(task: _Task) -> tuple[np.ndarray, np.ndarray]:
+    vectors = np.ascontiguousarray(task.dataset.vector(task.table, task.column, task.rows))
+    rows, distances = _slaf.nearest_of(vectors, task.queries, task.k, task.metric, task.mask)
+    return np.where(rows >= 0, rows + task.rows.start, -1), distances
+
+
+def _by_tasks(
+    dataset: Dataset,
+    stored: tuple[str, str],
+    queries: np.ndarray,
+    k: int,
+    metric: str,
+    mask: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and distances, queries × k: the nearest among those of all tasks."""
+    height = dataset.shape[0 if stored[0] == "cells" else 1]
+    step = max(1, _VALUES_OF_A_TASK // max(1, queries.shape[1]))
+    tasks = [
+        _Task(
+            dataset,
+            *stored,
+            rows,
+            queries,
+            k,
+            metric,
+            axes.take(mask, rows) if mask is not None else None,
+        )
+        for rows in (range(at, min(at + step, height)) for at in range(0, height, step))
+    ]
+    found = [np.concatenate(parts, axis=1) for parts in zip(*each(_nearest, tasks), strict=True)]
+    rows, distances = found
+    # As the engine orders them: -0.0 before 0.0, and the first of equals.
+    order = np.lexsort((rows, ~np.signbit(distances), distances), axis=1)[:, :k]
+    return np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1)
 
 
 def _source(state: HandleState, section: str, key: str) -> VectorReader | None:

@@ -96,6 +96,12 @@ class Held:
         self.dtype = matrix.dtype
         self.was_dense = not sparse.issparse(matrix)
 
+    def at(self, rows: axes.Positions, columns: axes.Positions) -> Held:
+        """A part alone."""
+        indptr, indices, data = self.csr(rows, columns)
+        shape = len(rows), len(columns)
+        return Held(sparse.csr_matrix((data, indices, indptr), shape=shape, copy=False))
+
     def csr(self, rows: axes.Positions, columns: axes.Positions) -> Arrays:
         part = axes.take(self.matrix, rows)
         if not axes.is_all(columns, self.shape[1]):

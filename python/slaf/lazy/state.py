@@ -19,7 +19,7 @@ from slaf.lazy.content import Content, uns_of_part
 from slaf.lazy.frame import LazyFrame, detach, frame_of, snapshot, watch, whole
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.readers import AXES, SQUARE, InMemory, Reader, apart
-from slaf.lazy.stored_content import content_of
+from slaf.lazy.stored_content import content_of, stored_uns
 
 #: Stores one change at once: the state, the section, and the key (None for the whole
 #: section).
@@ -198,6 +198,16 @@ class HandleState:
             uns, of = self._uns_base
             self._view_uns = uns_of_part(uns, of, part)
         return self._view_uns
+
+    @property
+    def known_uns(self) -> dict[str, Any]:
+        """uns to look at only: of what was not handed out yet, the dataset's."""
+        uns = self._view_uns if self.is_view else self.content.lazy_uns
+        if uns is None:
+            uns = self._uns_base[0]
+        if callable(uns):
+            return {} if self.dataset is None else stored_uns(self.dataset)
+        return uns
 
     @property
     def raw(self) -> HandleState | None:

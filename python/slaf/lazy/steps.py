@@ -20,8 +20,11 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 @dataclass(frozen=True)
 class Step:
     """One operation on each value. `rows` and `columns` multiply by one number per row
-    or column; `per_row` and `per_column` divide. `subtract` subtracts one number per
-    column, and makes the matrix dense. The others are numpy functions of that name."""
+    or column; `per_row` and `per_column` divide. Some make the matrix dense: `subtract`
+    subtracts one number per column, `less_product` the product of two matrices
+    (rows × k and k × columns), and `less_group` the number of its column in the group
+    of its row, by which `per_group` divides. The others are numpy functions of that
+    name."""
 
     name: str
     number: Any = None
@@ -39,12 +42,15 @@ class Step:
             number = _numbers(number, rows)
         if self.name in ("columns", "per_column", "subtract", "clip_columns"):
             number = _numbers(number, columns)
+        if self.name in ("less_product", "less_group", "per_group"):
+            of_rows, of_columns = number
+            number = axes.take(of_rows, rows), axes.take(of_columns.T, columns).T
         mask = None if mask is None else axes.take(mask, rows)
         return replace(self, number=number, mask=mask)
 
     @property
     def dense(self) -> bool:
-        return self.name == "subtract"
+        return self.name in ("subtract", "less_product", "less_group", "per_group")
 
     def result(self, dtype: np.dtype) -> np.dtype:
         """The dtype of the result for values of `dtype`, float32 or float64, as in
@@ -94,6 +100,9 @@ _DENSE: dict[str, Callable[[np.ndarray, Any], Any]] = {
     "clip": lambda x, n: np.clip(x, -n, n, out=x),
     "clip_columns": lambda x, n: np.minimum(x, n, out=x),
     "subtract": lambda x, n: np.subtract(x, n, out=x),
+    "less_product": lambda x, n: np.subtract(x, n[0] @ n[1], out=x),
+    "less_group": lambda x, n: np.subtract(x, n[1][n[0]], out=x),
+    "per_group": lambda x, n: np.divide(x, n[1][n[0]], out=x),
 }
 
 

@@ -52,8 +52,13 @@ def arrays_of(dataset: Dataset) -> dict[str, dict[str, Reader]]:
 
 
 def uns_of(dataset: Dataset) -> dict[str, Any]:
-    """uns of a dataset, read each time."""
+    """uns of a dataset, anew."""
+    return deepcopy(stored_uns(dataset))
+
+
+def stored_uns(dataset: Dataset) -> dict[str, Any]:
+    """uns of a dataset, to look at only: it is shared."""
     if "uns" in dataset.extras:
-        return deepcopy(dict(dataset.extras["uns"]))
+        return dict(dataset.extras["uns"])
     content = dataset.engine.file("uns.json")
     return {} if content is None else json.loads(content)

@@ -12,7 +12,9 @@ from slaf.lazy.plan import MatrixPlan
 
 #: Approximate number of values per block.
 BLOCK_VALUES = 2 << 20
-#: The minimum size of a row in values, for its place in the row offsets.
+#: Values of columns that are looked at together, about.
+COLUMN_VALUES = 32 << 20
+#: What a row counts for at least: its place in the row offsets.
 _ROW = 8
 
 
@@ -26,6 +28,13 @@ def rows_of_a_block(matrix: MatrixPlan, values: int = BLOCK_VALUES) -> int:
     else:
         a_row = known / max(1, rows) * (width / max(1, columns))
     return max(1, int(values / max(_ROW, a_row)))
+
+
+def columns_of_a_block(matrix: MatrixPlan, values: int = COLUMN_VALUES) -> int:
+    """So many columns that all rows of them hold about `values` values."""
+    rows, width = matrix.shape
+    a_row = values / max(1, rows_of_a_block(matrix, values))
+    return max(1, int(width * values / max(1.0, rows * a_row)))
 
 
 def blocks_of(matrix: MatrixPlan, rows: int | None = None) -> Iterator[tuple[int, Any]]:

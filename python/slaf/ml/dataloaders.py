@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import islice
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from slaf import _slaf
 from slaf.dataset import Dataset
 from slaf.ml.batches import content_of
+from slaf.ml.loader_display import loader_html
 from slaf.ml.loader_inputs import joined, parts_of
 from slaf.ml.ranks import rank_and_world_size
 from slaf.ml.tensors import as_tensor, torch
 from slaf.ml.weights import drawn_by
+
+#: An epoch, the number of a batch in it, and the batch.
+Numbered: TypeAlias = tuple[int, int, dict[str, Any]]
 
 
 def get_optimal_device() -> Any | None:
@@ -306,14 +312,31 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
     def __iter__(self) -> Iterator[dict[str, Any]]:
         first, skipped, epochs = self._next
         self._next = (first + epochs, 0, self.n_epochs)
-        return self._run(self._loader.start(first, skipped, epochs), first + epochs)
+        return self._run(self._begin(first, skipped, epochs), first + epochs)
 
-    def _run(self, batches: _slaf.Batches, end: int) -> Iterator[dict[str, Any]]:
-        of_epoch = self._loader.batches
+    def part(self, epoch: int, first: int, count: int) -> Iterator[dict[str, Any]]:
+        """`count` batches of an epoch, from the batch `first` on; fewer if it ends before.
+        Where the iteration is stays as it is."""
+        with closing(self._begin(epoch, first, 1)) as batches:
+            for _, _, batch in islice(batches, count):
+                yield batch
+
+    def _begin(self, epoch: int, skipped: int, epochs: int) -> Generator[Numbered, None, None]:
+        """The batches of `epochs` epochs, without the first `skipped`: they are made
+        from now on."""
+        return self._made(self._loader.start(epoch, skipped, epochs))
+
+    def _made(self, batches: _slaf.Batches) -> Generator[Numbered, None, None]:
         try:
             while (parts := batches.next()) is not None:
-                epoch, index = parts[:2]
-                batch = self._batch(*parts)
+                yield parts[0], parts[1], self._batch(*parts)
+        finally:
+            batches.stop()
+
+    def _run(self, batches: Generator[Numbered, None, None], end: int) -> Iterator[dict[str, Any]]:
+        of_epoch = self._loader.batches
+        with closing(batches):
+            for epoch, index, batch in batches:
                 done = index + 1 == of_epoch
                 self._position = (
                     (epoch + 1, 0, (end - epoch - 1) or self.n_epochs)
@@ -321,8 +344,6 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
                     else (epoch, index + 1, end - epoch)
                 )
                 yield batch
-        finally:
-            batches.stop()
 
     def _batch(
         self, epoch: int, index: int, positions: np.ndarray, cells: np.ndarray, tokens, rows
@@ -338,6 +359,23 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
             batch["epoch"] = epoch
         return batch
 
+    def _repr_html_(self) -> str:
+        """What an epoch of this process is. Nothing is read for it."""
+        order, tokenizer = self._fingerprint, self.tokenizer
+        return loader_html(
+            f"{self._loader.batches:,} batches of {self.batch_size:,} an epoch",
+            {
+                "cells": f"{self.n_cells:,} an epoch in this process",
+                "epochs": f"{self.n_epochs:,}",
+                "batches are": "raw" if tokenizer is None else repr(tokenizer),
+                "order": f"shuffled, seed {order['seed']}" if order["shuffle"] else "as stored",
+                "process": f"{self.rank} of {self.world_size}" if self.world_size > 1 else None,
+            },
+            self._parts,
+            self._labels,
+            self.categories,
+        )
+
     def __repr__(self) -> str:
         each = (
             f"{len(self._parts)} datasets"
@@ -345,7 +383,7 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
             else _described(self._parts[0].dataset)
         )
         return (
-            f"SLAFDataLoader: {self._loader.batches:,} batches of {self.batch_size} an epoch, "
+            f"{type(self).__name__}: {self._loader.batches:,} batches of {self.batch_size} an epoch, "
             f"from {each}"
         )
 

@@ -55,6 +55,15 @@ class Part:
         return axes.take(obs[name], self.rows)
 
 
+def opened(given: Any) -> Any:
+    """`given` with its paths opened: at the version that each has now."""
+    if isinstance(given, str) or hasattr(given, "__fspath__"):
+        return Dataset.open(given)
+    if isinstance(given, Sequence):
+        return [opened(one) for one in given]
+    return given
+
+
 def parts_of(given: Any, cells: Any) -> list[Part]:
     """One or several datasets, handles or paths, with a selection of their cells.
 
@@ -101,7 +110,7 @@ def _part(given: Any, cells: Any) -> Part:
 
 
 def _state(given: Any) -> HandleState:
-    if isinstance(given, OverDataset):
+    if isinstance(given, (Dataset, OverDataset)):
         return HandleState.of_dataset(dataset_of(given))
     if isinstance(given, OverState):
         if state_of(given).dataset is None:

@@ -12,6 +12,7 @@ import numpy as np
 from slaf import _slaf
 from slaf.dataset import Dataset, OverDataset, dataset_of
 from slaf.ground.dtypes import engine_values
+from slaf.ml.cell_tokens import CellTokens, cell_tokens
 from slaf.ml.count_matrices import canonical, matrix_of
 from slaf.ml.geneformer_scale import own_medians, totals
 from slaf.ml.tensors import as_tensor
@@ -181,6 +182,12 @@ class SLAFTokenizer:
             "vocabulary": self.vocabulary,
             "missing_genes": len(self.coverage.missing),
         }
+
+    def tokens_of(self, cell: str | int) -> CellTokens:
+        """What a model is given of a cell, by its name or number, to look at. KeyError or
+        IndexError if there is none."""
+        dataset = dataset_of(self.slaf_array)
+        return cell_tokens(dataset, cell, self.encode, self.tokens, self.special_tokens)
 
     def decode_tokens(self, tokens: list[int]) -> dict[str, Any]:
         """The gene ids and the special tokens among `tokens`, in order."""

@@ -43,8 +43,9 @@ def load(shell) -> None:
     shell.configurables.append(sessions.config)
     shell.slaf_sessions = sessions
     formatter = shell.display_formatter.formatters["text/html"]
-    for module, name in (("scipy.sparse._csr", "csr_matrix"), ("scipy.sparse._csr", "csr_array")):
-        formatter.for_type_by_name(module, name, _csr_html)
+    for kind in ("csr", "csc"):
+        for name in (f"{kind}_matrix", f"{kind}_array"):
+            formatter.for_type_by_name(f"scipy.sparse._{kind}", name, _sparse_html)
     variables.load(shell, sessions, rust_cells.load(shell))
 
 
@@ -188,7 +189,8 @@ def _run(
     if cell.explain:
         import polars as pl
 
-        print("\n".join(pl.DataFrame(answer)["plan"]))
+        html, text = _slaf.draw_plan(pl.DataFrame(answer)["plan"].to_list())
+        shell.display_pub.publish({"text/html": html, "text/plain": text})
         return None
     if cell.target is None:
         return answer
@@ -307,7 +309,7 @@ def _asked(sessions: Sessions, code: str, cursor: int) -> completion.Candidates 
     return start, cursor, matches
 
 
-def _csr_html(matrix: Any) -> str:
-    from slaf.ground.picture import picture
+def _sparse_html(matrix: Any) -> str | None:
+    from slaf.ground.sparse_display import sparse_display
 
-    return picture(matrix, matrix.shape, matrix.nnz, "in memory")[0]
+    return sparse_display(matrix)[0] if matrix.ndim == 2 else None

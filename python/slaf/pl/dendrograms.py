@@ -1,18 +1,11 @@
-"""Dendrograms of groups of cells, from their mean principal components or, with up to 50
-genes, from X. The results are those of scanpy's `tl.dendrogram`."""
+"""Dendrograms of groups of cells, which determine the order in plots."""
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
-from anndata import AnnData
-from scipy import sparse
-
 from slaf.lazy.handle import LazyHandle
-from slaf.pl.gathered import check_groups, flat, obs_of
-from slaf.pl.group_means import grouping_columns
-from slaf.pl.with_scanpy import Given, keep, scanpy
-from slaf.pp.principal_components import pca
+from slaf.pl.gathered import check_groups, flat
+from slaf.pl.with_scanpy import Given, keep
+from slaf.tl.dendrograms import dendrogram
 
 
 def add_dendrogram(handle: LazyHandle, groupby: str | list[str], key: bool | str | None) -> None:
@@ -28,20 +21,7 @@ def add_dendrogram(handle: LazyHandle, groupby: str | list[str], key: bool | str
     if key in handle.uns:
         return
     check_groups(handle, groupby)
-    # A view has only categories with cells.
-    obs = grouping_columns(obs_of(handle[:], groupby), groupby)
-    part = AnnData(obs=obs, obsm={"X": _representation(handle)})
-    scanpy.tl.dendrogram(part, groupby, use_rep="X", key_added=key)
-    keep(handle, key, {**part.uns[key], "use_rep": None})
-
-
-def _representation(handle: LazyHandle) -> np.ndarray | pd.DataFrame:
-    if handle.n_vars <= scanpy.settings.N_PCS:
-        x = handle.X.compute()
-        return x.toarray() if sparse.issparse(x) else x
-    if "X_pca" not in handle.obsm:
-        pca(handle)
-    return handle.obsm["X_pca"]
+    keep(handle, key, dendrogram(handle, groupby, inplace=False))
 
 
 def with_dendrogram(handle: LazyHandle, given: Given, *, default: bool | None = False) -> None:

@@ -14,6 +14,7 @@ from slaf import _slaf
 from slaf.ground.hints import did_you_mean
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.pp.handles import takes_raw
 
 
 def flat(names: Any) -> list[Any]:
@@ -40,23 +41,6 @@ def genes_named(given: Mapping[str, Any]) -> list[Any]:
     if not names:
         raise ValueError("`var_names` names no gene.")
     return names
-
-
-def takes_raw(handle: LazyHandle, use_raw: bool | None, layer: Any = None) -> bool:
-    """Whether scanpy would take the values from raw.
-
-    Raises
-    ------
-    ValueError
-        raw is requested, but does not exist.
-    """
-    if use_raw is None:
-        return layer is None and handle.raw is not None
-    if use_raw and layer is not None:
-        raise ValueError(f"Values are of raw or of a layer: `use_raw=True` excludes {layer!r}.")
-    if use_raw and handle.raw is None:
-        raise ValueError("The handle has no raw: leave out `use_raw=True`.")
-    return bool(use_raw)
 
 
 class Genes:

@@ -13,8 +13,9 @@ from scipy import sparse
 
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.matrix import LazyExpressionMatrix
-from slaf.pl.gathered import Genes, check_groups, check_names, flat, genes_named, obs_of, takes_raw
+from slaf.pl.gathered import Genes, check_groups, check_names, flat, genes_named, obs_of
 from slaf.pl.with_scanpy import Given, scanpy
+from slaf.pp.handles import takes_raw
 
 #: Size of the matrix cells × genes that is read at a time: 1 million cells with 64
 #: genes, a tenth of them stored.

@@ -11,9 +11,10 @@ from anndata import AnnData
 
 from slaf.lazy.handle import LazyHandle
 from slaf.pl.dendrograms import with_dendrogram
-from slaf.pl.gathered import Genes, cells, check_groups, check_names, flat, genes_named, takes_raw
+from slaf.pl.gathered import Genes, cells, check_groups, check_names, flat, genes_named
 from slaf.pl.group_means import Grouped, check_order, grouped, grouping_columns, groups_of
 from slaf.pl.with_scanpy import Given, drawn, finish, lent, scanpy
+from slaf.pp.handles import takes_raw
 
 #: Up to this many cells, every cell is drawn.
 MAX_CELLS = 200_000

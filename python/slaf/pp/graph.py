@@ -16,7 +16,7 @@ def without_matrix(part: str, name: str) -> Callable[..., Any]:
 
     def call(adata: LazyHandle, *args: Any, copy: bool = False, **kwargs: Any) -> Any:
         require(adata)
-        function = getattr(getattr(_scanpy(f"{part}.{name}"), part), name)
+        function = getattr(getattr(scanpy_for(f"{part}.{name}"), part), name)
         if copy:
             adata = adata.copy()
         own(adata)
@@ -57,7 +57,14 @@ def _bare(adata: LazyHandle) -> Any:
     )
 
 
-def _scanpy(called: str) -> Any:
+def scanpy_for(called: str) -> Any:
+    """scanpy, of which a function needs `called`.
+
+    Raises
+    ------
+    ImportError
+        It is not installed.
+    """
     try:
         import scanpy
     except ImportError:

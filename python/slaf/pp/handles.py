@@ -7,6 +7,7 @@ from typing import Any
 from warnings import warn
 
 import numpy as np
+import pandas as pd
 
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.matrix import LazyExpressionMatrix
@@ -36,6 +37,23 @@ def matrix_of(adata: LazyHandle, layer: str | None = None, *, use_raw: bool = Fa
     if x is None:
         raise KeyError("The handle has no X; name a layer: `layer=...`.")
     return x
+
+
+def takes_raw(handle: LazyHandle, use_raw: bool | None, layer: Any = None) -> bool:
+    """Whether scanpy would take the values from raw.
+
+    Raises
+    ------
+    ValueError
+        It is told to, and cannot.
+    """
+    if use_raw is None:
+        return layer is None and handle.raw is not None
+    if use_raw and layer is not None:
+        raise ValueError(f"Values are of raw or of a layer: `use_raw=True` excludes {layer!r}.")
+    if use_raw and handle.raw is None:
+        raise ValueError("The handle has no raw: leave out `use_raw=True`.")
+    return bool(use_raw)
 
 
 def require(adata: Any) -> None:
@@ -80,3 +98,27 @@ def mask_of(frame: Any, mask: Any, what: str) -> np.ndarray:
     if mask.dtype != bool or mask.shape != (len(frame),):
         raise ValueError(f"A mask of {what} is boolean and has {len(frame)} entries.")
     return mask
+
+
+def complete(adata: LazyHandle, name: str) -> np.ndarray | pd.Categorical:
+    """A column of obs as float64, or as categories if it is of text or categories.
+
+    Raises
+    ------
+    KeyError
+        There is none.
+    ValueError
+        It lacks values.
+    """
+    column = adata.obs[name]
+    lacks = column.isna().to_numpy()
+    if column.dtype.kind == "f":
+        lacks = ~np.isfinite(column.to_numpy())
+    if lacks.any():
+        raise ValueError(
+            f"obs[{name!r}] has no value for {lacks.sum():,} of {len(column):,} cells. Fill them "
+            f"in, or leave these cells out: `handle[handle.obs[{name!r}].notna()]`."
+        )
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return column.to_numpy(dtype=np.float64)
+    return pd.Categorical(column).remove_unused_categories()

@@ -4,6 +4,7 @@ variances, rank-sum tests on a few hundred genes at a time."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from slaf import _slaf
 from slaf._slaf import SlafError
 from slaf.ground.dtypes import engine_values
 from slaf.ground.hints import did_you_mean
+from slaf.ground.workers import each
 from slaf.lazy import reduce
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.plan import MatrixPlan
@@ -270,16 +272,32 @@ class _Statistics:
         rows, width = self.matrix.shape
         a_row = _GENES_AT_ONCE / max(1, rows_of_a_block(self.matrix, _GENES_AT_ONCE))
         step = max(1, int(width * _GENES_AT_ONCE / max(1.0, rows * a_row)))
-        sums, ties = np.zeros((width, n)), np.zeros(width)
-        for start in range(0, width, step):
-            part = self.matrix[:, start : start + step]
-            columns = sparse.csc_matrix(part.compute("csc"))
-            data = engine_values(columns.data)
-            arrays = columns.indptr, columns.indices.astype(np.int32, copy=False), data
-            found, tied = _slaf.rank_sums(arrays, codes, n)
-            sums[start : start + step] = found.reshape(-1, n)
-            ties[start : start + step] = tied
-        return sums, ties
+        genes = [range(start, min(start + step, width)) for start in range(0, width, step)]
+        found = list(each(_ranked, [_Ranks(self.matrix, part, codes, n) for part in genes]))
+        return tuple(map(np.concatenate, zip(*found, strict=True)))
+
+
+@dataclass(frozen=True)
+class _Ranks:
+    """Of which genes of all cells rank sums are wanted, for which groups."""
+
+    matrix: MatrixPlan
+    genes: range
+    codes: np.ndarray
+    n: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is sent is of these genes alone.
+        part = self.matrix.sent(range(self.matrix.shape[0]), self.genes)
+        return {**self.__dict__, "matrix": part, "genes": range(len(self.genes))}
+
+
+def _ranked(task: _Ranks) -> tuple[np.ndarray, np.ndarray]:
+    """Rank sums, genes × groups, and ties."""
+    columns = sparse.csc_matrix(task.matrix[:, task.genes.start : task.genes.stop].compute("csc"))
+    indices, data = columns.indices.astype(np.int32, copy=False), engine_values(columns.data)
+    sums, ties = _slaf.rank_sums((columns.indptr, indices, data), task.codes, task.n)
+    return sums.reshape(-1, task.n), ties
 
 
 def _top(scores: np.ndarray, n: int) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from slaf._slaf import SlafError
 from slaf.lazy import reduce
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.plan import MatrixPlan
-from slaf.lazy.stream import blocks_of
+from slaf.lazy.tasks import Blocks, OfAllRows, states
 from slaf.pp.handles import mask_of, matrix_of, own
 
 #: Genes up to which the covariance matrix is made; its eigenvectors take a
@@ -69,7 +71,7 @@ def pca(
     if mask is not None and mask is not False:
         genes = np.flatnonzero(mask_of(adata.var, mask, "var"))
     part = matrix[:, genes]
-    rows, width = part.shape
+    width = part.shape[1]
     n_comps = _number(n_comps, part.shape, zero_center)
     if svd_solver == "auto":
         svd_solver = "covariance" if width <= _COVARIANCE else "randomized"
@@ -82,10 +84,7 @@ def pca(
         vectors, values = _randomized(part, mean, n_comps, n_iter, random_state)
     signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(n_comps)])
     vectors *= signs
-    scores = np.empty((rows, n_comps), dtype=dtype)
-    shift = mean @ vectors
-    for start, block in blocks_of(part):
-        scores[start : start + block.shape[0]] = block @ vectors - shift
+    scores = np.concatenate(list(states(part, _Scores(vectors, mean @ vectors, dtype))))
     if total is None:
         # scikit-learn's TruncatedSVD explains the variance of the scores.
         values, total = scores.var(axis=0, dtype=np.float64), found.var().sum()
@@ -132,20 +131,43 @@ def _of_covariance(part: MatrixPlan, mean: np.ndarray, n: int) -> tuple[np.ndarr
     return vectors[:, ::-1].copy(), np.maximum(values[::-1], 0)
 
 
+@dataclass(frozen=True)
+class _Scores(OfAllRows):
+    """Cells × components."""
+
+    #: Genes × components.
+    vectors: np.ndarray
+    shift: np.ndarray
+    dtype: str
+
+    def __call__(self, blocks: Blocks) -> np.ndarray:
+        parts = [(block @ self.vectors - self.shift).astype(self.dtype) for _, block in blocks]
+        return np.concatenate(parts)
+
+
 def _gram(part: MatrixPlan) -> np.ndarray:
-    width = part.shape[1]
-    sparse_sums, dense_sums = _slaf.Gram(width), None
-    for _, block in blocks_of(part):
-        share = 1.0 if isinstance(block, np.ndarray) else block.nnz / max(1, np.prod(block.shape))
-        if share < _DENSE:
-            sparse_sums.add(reduce.csr_arrays(block))
-            continue
-        x = block if isinstance(block, np.ndarray) else block.toarray()
-        x = x.astype(np.float64, copy=False)
-        product = x.T @ x
-        dense_sums = product if dense_sums is None else dense_sums + product
-    gram = sparse_sums.finish().reshape(width, width)
-    return gram if dense_sums is None else gram + dense_sums
+    return functools.reduce(np.add, states(part, _Gram(part.shape[1])))
+
+
+@dataclass(frozen=True)
+class _Gram(OfAllRows):
+    """XᵀX of some cells."""
+
+    width: int
+
+    def __call__(self, blocks: Blocks) -> np.ndarray:
+        sparse_sums, dense_sums = _slaf.Gram(self.width), None
+        for _, block in blocks:
+            dense = isinstance(block, np.ndarray)
+            share = 1.0 if dense else block.nnz / max(1, np.prod(block.shape))
+            if share < _DENSE:
+                sparse_sums.add(reduce.csr_arrays(block))
+                continue
+            x = (block if dense else block.toarray()).astype(np.float64, copy=False)
+            product = x.T @ x
+            dense_sums = product if dense_sums is None else dense_sums + product
+        gram = sparse_sums.finish().reshape(self.width, self.width)
+        return gram if dense_sums is None else gram + dense_sums
 
 
 def _randomized(
@@ -167,11 +189,23 @@ def _randomized(
 
 def _both(part: MatrixPlan, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """(X - mean)ᵀ (X - mean) basis, in one pass."""
-    out = np.zeros_like(basis)
-    shift = mean @ basis
-    column_sum = np.zeros(basis.shape[1])
-    for _, block in blocks_of(part):
-        scores = block @ basis - shift
-        out += block.T @ scores
-        column_sum += scores.sum(axis=0)
-    return out - np.outer(mean, column_sum)
+    sums = [0.0, 0.0]
+    for found in states(part, _Both(basis, mean @ basis)):
+        sums = [before + more for before, more in zip(sums, found, strict=True)]
+    return sums[0] - np.outer(mean, sums[1])
+
+
+@dataclass(frozen=True)
+class _Both(OfAllRows):
+    """Xᵀ (X basis - shift) of some cells, and the sums of what is in brackets."""
+
+    basis: np.ndarray
+    shift: np.ndarray
+
+    def __call__(self, blocks: Blocks) -> tuple[np.ndarray, np.ndarray]:
+        out, sums = np.zeros_like(self.basis), np.zeros(self.basis.shape[1])
+        for _, block in blocks:
+            scores = block @ self.basis - self.shift
+            out += block.T @ scores
+            sums += scores.sum(axis=0)
+        return out, sums

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from slaf.lazy import reduce
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.state import state_of
-from slaf.lazy.steps import Arrays
+from slaf.lazy.tasks import Blocks, OfAllRows, states
 from slaf.pp.handles import mask_of, matrix_of, own
 
 
@@ -73,26 +74,40 @@ class _Pass:
     def __init__(self, matrix: MatrixPlan, tops: list[int], masks: np.ndarray):
         kept = [reduce.kept(matrix, axis, squares=False) for axis in (1, 0)]
         self.height, self.width = matrix.shape
-        self.tops = np.zeros((self.height, len(tops)))
-        self.masked = np.zeros((self.height, len(masks)))
         if not tops and not len(masks) and None not in kept:
             self.rows, self.columns = kept
             return
-        columns, parts = _slaf.Moments(self.width), []
-        weights = masks.T.astype(np.float64)
+        weights = masks.reshape(len(masks), self.width).T.astype(np.float64)
+        counts = _Counts(self.width, tops, weights)
+        rows, columns, top_sums, masked = zip(*states(matrix, counts), strict=True)
+        self.rows = reduce.joined(rows, self.width)
+        self.columns = reduce.merged(columns).flat()
+        self.tops, self.masked = np.concatenate(top_sums), np.concatenate(masked)
 
-        def take(start: int, arrays: Arrays) -> None:
-            rows = slice(start, start + len(arrays[0]) - 1)
-            parts.append(_slaf.row_moments(arrays, self.width))
+
+@dataclass(frozen=True)
+class _Counts(OfAllRows):
+    """Of some cells: moments of the cells and of the genes, sums of each cell's
+    greatest values, and of the genes of masks."""
+
+    width: int
+    tops: list[int]
+    #: genes × masks
+    weights: np.ndarray
+
+    def __call__(self, blocks: Blocks) -> tuple:
+        columns, rows = _slaf.Moments(self.width), []
+        tops = [np.zeros((0, len(self.tops)))]
+        masked = [np.zeros((0, self.weights.shape[1]))]
+        for _, block in blocks:
+            arrays = reduce.csr_arrays(block)
             columns.add(arrays)
-            if tops:
-                self.tops[rows] = _slaf.top_sums(arrays, self.width, tops).reshape(-1, len(tops))
-            if len(masks):
-                self.masked[rows] = reduce.block_of(arrays, self.width) @ weights
-
-        reduce.fold(matrix, take)
-        self.rows = reduce.joined(parts, self.width)
-        self.columns = reduce.Moments(self.height, *columns.finish())
+            rows.append(_slaf.row_moments(arrays, self.width))
+            found = _slaf.top_sums(arrays, self.width, self.tops)
+            tops.append(found.reshape(len(arrays[0]) - 1, len(self.tops)))
+            masked.append(reduce.block_of(arrays, self.width) @ self.weights)
+        found = reduce.finished(columns, self.width)
+        return reduce.stacked(rows), found, np.concatenate(tops), np.concatenate(masked)
 
 
 def _describe_obs(

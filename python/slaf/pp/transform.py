@@ -98,6 +98,15 @@ def log1p(
     return adata if copy or not inplace else None
 
 
+def sqrt(adata: LazyHandle, *, copy: bool = False) -> LazyHandle | None:
+    """The square root of X. Reads nothing."""
+    require(adata)
+    if copy:
+        adata = adata.copy()
+    set_matrix(adata, None, matrix_of(adata).after(Step("power", 0.5, "sqrt")))
+    return adata if copy else None
+
+
 def scale(
     adata: LazyHandle,
     zero_center: bool = True,

@@ -19,7 +19,8 @@ from slaf.lazy import reduce
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.state import state_of
-from slaf.lazy.steps import Arrays, Step
+from slaf.lazy.steps import Step
+from slaf.lazy.tasks import Blocks, OfAllRows, states
 from slaf.pp.handles import cells_of, matrix_of, own, warn_of_skipped
 
 _FLAVORS = ("seurat", "cell_ranger", "seurat_v3", "seurat_v3_paper")
@@ -358,12 +359,15 @@ def _trend(mean: np.ndarray, variance: np.ndarray, span: float) -> np.ndarray:
 
 def _counts(matrix: MatrixPlan) -> bool:
     """Whether all values count something."""
-    fractions = []
+    return all(states(matrix, _Whole()))
 
-    def take(_: int, arrays: Arrays) -> None:
-        data = arrays[2]
-        if data.dtype.kind == "f":
-            fractions.append(bool((data % 1 != 0).any() or (data < 0).any()))
 
-    reduce.fold(matrix, take)
-    return not any(fractions)
+class _Whole(OfAllRows):
+    """Whether the values of some cells are counts."""
+
+    def __call__(self, blocks: Blocks) -> bool:
+        return all(_are_counts(reduce.csr_arrays(block)[2]) for _, block in blocks)
+
+
+def _are_counts(values: np.ndarray) -> bool:
+    return values.dtype.kind != "f" or not ((values % 1 != 0).any() or (values < 0).any())

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use arrow::array::{Array, ArrayRef};
 use polars::prelude::Column;
 
+use super::codes::Codes;
 use crate::Result;
 use crate::ground::arrow_polars::plain_to_polars;
 
@@ -21,6 +22,8 @@ pub(super) struct CachedColumn {
     pub(super) array: ArrayRef,
     /// The same for Polars, once it has asked.
     series: Arc<OnceLock<Column>>,
+    /// Its codes, if it has any, once something has been grouped by it.
+    codes: Arc<OnceLock<Option<Arc<Codes>>>>,
 }
 
 impl CachedColumn {
@@ -30,6 +33,14 @@ impl CachedColumn {
         }
         let new = plain_to_polars(name, &self.array)?;
         Ok(self.series.get_or_init(|| new).clone())
+    }
+
+    pub(super) fn codes(&self) -> Result<Option<Arc<Codes>>> {
+        if let Some(known) = self.codes.get() {
+            return Ok(known.clone());
+        }
+        let new = Codes::of(&self.array)?.map(Arc::new);
+        Ok(self.codes.get_or_init(|| new).clone())
     }
 }
 
@@ -54,6 +65,7 @@ impl ColumnCache {
                 let column = CachedColumn {
                     array: Arc::clone(array),
                     series: Arc::default(),
+                    codes: Arc::default(),
                 };
                 ((*name).to_owned(), column)
             })

@@ -15,6 +15,7 @@ use lance::io::RecordBatchStream;
 use polars::prelude::Column;
 use tokio::sync::OnceCell;
 
+use super::codes::Codes;
 use super::column_cache::{CachedColumn, ColumnCache};
 use super::stretches::Stretches;
 use crate::ground::error::{first_line, is_storage_failure};
@@ -159,6 +160,12 @@ impl Table {
             .collect()
     }
 
+    /// The codes of whole columns, which are kept, too; none: one has no codes.
+    pub(crate) async fn codes(&self, columns: &[&str]) -> Result<Option<Vec<Arc<Codes>>>> {
+        let cached = self.cache(columns).await?;
+        cached.iter().map(CachedColumn::codes).collect()
+    }
+
     async fn cache(&self, columns: &[&str]) -> Result<Vec<CachedColumn>> {
         let mut found = self.cache.columns();
         let unknown = |column: &&&str| !found.contains_key(**column);
@@ -171,8 +178,17 @@ impl Table {
         Ok(columns.collect())
     }
 
+    /// Bytes of its files, as its manifest has them: nothing is read. Files of
+    /// which it does not say are left out.
+    pub fn bytes(&self) -> u64 {
+        let files = self.lance.fragments().iter().flat_map(|f| &f.files);
+        files
+            .filter_map(|file| Some(file.file_size_bytes.get()?.get()))
+            .sum()
+    }
+
     /// Bytes of each column on disk.
-    pub(crate) async fn column_bytes(&self) -> Result<Vec<(String, u64)>> {
+    pub async fn column_bytes(&self) -> Result<Vec<(String, u64)>> {
         let told = self.lance.calculate_data_stats().await;
         let told = told.map_err(|e| self.unreadable(&e))?;
         let fields = told.fields.into_iter().filter_map(|field| {

@@ -1,5 +1,6 @@
 //! One Lance table: whole columns, ranges of rows, and as a `LazyFrame`.
 
+pub(crate) mod codes;
 mod column_cache;
 mod lance_table;
 mod lazy_frame;

@@ -132,12 +132,19 @@ class SparseRows:
         self.x = x
         self.nnz = int(x.nnz) if sparse.issparse(x) else None
 
-    def blocks(self, start: int = 0) -> Iterator[Block]:
+    def block_ends(self, start: int = 0) -> Iterator[int]:
+        """The rows that blocks from row `start` on end before."""
         height, width = self.shape
         a_row = width if self.nnz is None else self.nnz // max(1, height)
         step = max(1, BLOCK_VALUES // max(1, a_row))
         for row in range(start, height, step):
-            block = self.x[row : min(row + step, height)]
+            yield min(row + step, height)
+
+    def blocks(self, start: int = 0) -> Iterator[Block]:
+        row = start
+        for end in self.block_ends(start):
+            block = self.x[row:end]
+            row = end
             if not sparse.issparse(block):
                 block = plain(np.atleast_2d(np.asarray(block)))
             block = sparse.csr_matrix(block)

@@ -92,14 +92,20 @@ class H5Rows:
             "write it again."
         )
 
-    def blocks(self, start: int = 0) -> Iterator[Block]:
+    def block_ends(self, start: int = 0) -> Iterator[int]:
+        """The rows that blocks from row `start` on end before."""
         height, at = self.shape[0], start
         while at < height:
-            begin = self._indptr[at]
-            end = int(np.searchsorted(self._indptr, begin + BLOCK_VALUES, side="right")) - 1
-            end = min(max(end, at + 1), height)
+            most = self._indptr[at] + BLOCK_VALUES
+            end = int(np.searchsorted(self._indptr, most, side="right")) - 1
+            at = min(max(end, at + 1), height)
+            yield at
+
+    def blocks(self, start: int = 0) -> Iterator[Block]:
+        at = start
+        for end in self.block_ends(start):
             indptr = self._indptr[at : end + 1]
-            span = int(begin), int(indptr[-1])
+            span = int(indptr[0]), int(indptr[-1])
             yield canonical(indptr, self._within(*span), self._data(*span), self.note["dtype"])
             at = end
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: Rows of a column that are read back as a check.
 _TRIED = 64
 
+#: Rows of a column in its file whose categories are counted at once.
+_COUNTED = 1 << 20
+
 
 def encode(
     frame: pd.DataFrame | Columns, axis: str, keys: Iterable[str], told: dict[str, str]
@@ -62,6 +65,8 @@ class Encoded:
         self._column, self._where = column, where
         first, self.note = tried(column.rows(0, _TRIED), where, {})
         self.type = first.type
+        if "counts" in self.note or "ends" in self.note:
+            self.note |= self._known()
 
     def __len__(self) -> int:
         return len(self._column)
@@ -70,6 +75,38 @@ class Encoded:
         part = self._column.rows(start, start + length)
         array = encode_column(part, self._where, {})[0]
         return array if array.type == self.type else array.cast(self.type)
+
+    def _known(self) -> dict[str, Any]:
+        """What :func:`tried` notes, of all rows."""
+        counts, ends = np.zeros(len(self.note.get("categories", ())), dtype=np.int64), []
+        for start in range(0, len(self), _COUNTED):
+            part = self._column.rows(start, min(start + _COUNTED, len(self)))
+            array, note = encode_column(part, self._where, {})
+            if "counts" in note:
+                counts += note["counts"]
+            else:
+                ends.append(_ends(array))
+        return _noted(ends) if "ends" in self.note else {"counts": counts.tolist()}
+
+
+def _ends(array: pa.Array) -> tuple[Any, Any, int]:
+    """The least and the greatest number, None if there is none, and how many are
+    missing."""
+    found = pc.min_max(array)
+    return found["min"].as_py(), found["max"].as_py(), array.null_count
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _noted(ends: list[tuple[Any, Any, int]]) -> dict[str, Any]:
+    """The ends of all parts for displays. JSON has no infinite numbers."""
+    low = min((low for low, _, _ in ends if low is not None), default=None)
+    high = max((high for _, high, _ in ends if high is not None), default=None)
+    finite = low is not None and bool(np.isfinite([low, high]).all())
+    missing = sum(missing for _, _, missing in ends)
+    return {"ends": [low, high, missing] if finite else [None, None, missing]}
 
 
 def _names(ids: pd.Index | pd.Series) -> pa.Array:
@@ -95,8 +132,11 @@ def slafdb_dtypes(notes: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def tried(series: pd.Series, where: str, told: dict[str, str]) -> tuple[pa.Array, dict[str, Any]]:
-    """Like :func:`encode_column`, and checks that the result can be read back."""
+    """:func:`encode_column` of what can be read back; the note has the ends of numbers,
+    too."""
     array, note = encode_column(series, where, told)
+    if "categories" not in note and _is_number(array.type):
+        note |= _noted([_ends(array)])
     try:
         decode_column(pa.chunked_array([array.slice(0, _TRIED)]), note)
     except Exception as error:
@@ -314,6 +354,8 @@ def _categorical(
         "categories": _in_json(values),
         "categories_dtype": "str" if plain else of["dtype"],
         "ordered": bool(series.cat.ordered),
+        # For displays, which read nothing.
+        "counts": np.bincount(codes[codes >= 0], minlength=len(values)).tolist(),
     }
     if not plain and (len(of) > 1 or of["dtype"] == "object"):
         note["of"] = of

@@ -6,5 +6,6 @@ mod functions;
 mod keep_nulls;
 mod regexp_lists;
 pub(crate) mod session;
+mod signed_zeros;
 pub(crate) mod sql_type;
 mod text_slices;

@@ -17,6 +17,7 @@ use super::arithmetic::OurArithmetic;
 use super::functions;
 use super::keep_nulls::KeepNulls;
 use super::regexp_lists;
+use super::signed_zeros::SignedZeros;
 use super::text_slices::SliceTexts;
 
 pub(crate) const CATALOG: &str = "slaf";
@@ -34,8 +35,11 @@ static BASE: LazyLock<SessionState> = LazyLock::new(|| {
     // The side of metadata is built once, and the values are not shuffled.
     options.optimizer.hash_join_single_partition_threshold = 256 << 20;
     options.optimizer.hash_join_single_partition_threshold_rows = 20 << 20;
-    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-        vec![Arc::new(OurArithmetic), Arc::new(KeepNulls)];
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(OurArithmetic),
+        Arc::new(SignedZeros),
+        Arc::new(KeepNulls),
+    ];
     rules.extend(Analyzer::new().rules);
     let mut state = SessionStateBuilder::new()
         .with_config(config)

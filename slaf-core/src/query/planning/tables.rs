@@ -124,9 +124,6 @@ fn restrict(
         Arc::clone(&schema),
         vec![Arc::new(UInt64Array::from_iter_values(selection.iter()))],
     )?;
-    let ids = context.read_table(Arc::new(MemoryTable {
-        schema,
-        batches: vec![ids],
-    }))?;
+    let ids = context.read_table(Arc::new(MemoryTable::of(schema, vec![ids])))?;
     frame.join(ids, JoinType::LeftSemi, &[column], &["_selected"], None)
 }

@@ -7,7 +7,7 @@ use datafusion::logical_expr::{
 };
 use polars::prelude::{JoinArgs, JoinCoalesce, JoinType as PlJoinType, LazyFrame, PlSmallStr, col};
 
-use super::plan_shapes::is_id_of;
+use super::plan_shapes::tells_rows_apart;
 use super::refusal::{Lowered, refuse};
 use super::scope::{FreshNames, Part, Scope};
 use super::types::is_float;
@@ -146,10 +146,7 @@ fn has_unique(plan: &LogicalPlan, places: &[usize]) -> bool {
         LogicalPlan::Distinct(Distinct::All(input)) => {
             (0..input.schema().fields().len()).all(|key| places.contains(&key))
         }
-        LogicalPlan::TableScan(scan) => places.iter().any(|place| {
-            let name = scan.projected_schema.field(*place).name();
-            is_id_of(scan, name)
-        }),
+        LogicalPlan::TableScan(scan) => tells_rows_apart(scan, places),
         _ => false,
     }
 }

@@ -50,8 +50,8 @@ pub(crate) struct Leaves {
 enum Leaf {
     /// Whole columns of cells or genes, which stay in memory as they are.
     Cached(Metadata, Vec<String>),
-    /// Rows that are in memory.
-    InMemory(Vec<RecordBatch>),
+    /// Rows that are in memory, and what they are.
+    InMemory(Vec<RecordBatch>, String),
     Read(Arc<dyn ExecutionPlan>),
 }
 
@@ -60,7 +60,7 @@ impl Leaf {
     fn rows(&self) -> usize {
         match self {
             Self::Cached(metadata, _) => metadata.table.rows as usize,
-            Self::InMemory(batches) => batches.iter().map(RecordBatch::num_rows).sum(),
+            Self::InMemory(batches, _) => batches.iter().map(RecordBatch::num_rows).sum(),
             Self::Read(physical) => values_of(physical),
         }
     }
@@ -75,7 +75,7 @@ impl Leaf {
                 let whole = DataFrame::new(metadata.table.rows as usize, columns);
                 whole.map_err(|e| e.to_string())
             }
-            Self::InMemory(batches) => frame(&batches[0].schema(), batches),
+            Self::InMemory(batches, _) => frame(&batches[0].schema(), batches),
             Self::Read(physical) => {
                 let mut stream = execute_stream(Arc::clone(physical), task_context(state))?;
                 let (mut batches, mut rows, mut bytes) = (vec![], 0, 0);
@@ -110,9 +110,13 @@ impl Leaves {
             found.push(leaf.clone());
             frame(leaf.schema().as_arrow(), &[])
         })?;
+        let here: Vec<Option<Leaf>> = found.iter().map(here).collect();
+        if is_passed_on(plan) && matches!(here.as_slice(), [None]) {
+            return refuse("its rows are the answer as they are read");
+        }
         let mut leaves = vec![];
-        for leaf in &found {
-            leaves.push(match here(leaf) {
+        for (leaf, here) in found.iter().zip(here) {
+            leaves.push(match here {
                 Some(here) => here,
                 None => Leaf::Read(physical(leaf, state).await?),
             });
@@ -130,9 +134,6 @@ impl Leaves {
         for subquery in asked {
             values.push(physical(&subquery.subquery, state).await?);
         }
-        if is_passed_on(plan) && matches!(leaves.as_slice(), [Leaf::Read(_)]) {
-            return refuse("its rows are the answer as they are read");
-        }
         Ok(Self {
             plan: plan.clone(),
             leaves,
@@ -149,7 +150,7 @@ impl Leaves {
     pub(crate) fn scans(&self) -> impl Iterator<Item = &Arc<dyn ExecutionPlan>> {
         let leaves = self.leaves.iter();
         let read = leaves.filter_map(|leaf| match leaf {
-            Leaf::Cached(..) | Leaf::InMemory(_) => None,
+            Leaf::Cached(..) | Leaf::InMemory(..) => None,
             Leaf::Read(physical) => Some(physical),
         });
         read.chain(&self.values)
@@ -237,7 +238,7 @@ impl Leaves {
                 Leaf::Cached(metadata, names) => {
                     format!("{}, kept: {}", metadata.table.name, names.join(", "))
                 }
-                Leaf::InMemory(_) => "rows in memory".to_owned(),
+                Leaf::InMemory(_, about) => about.clone(),
                 Leaf::Read(physical) => displayable(&**physical).indent(false).to_string(),
             };
             text += &format!("\nframe {}: {}", number + 1, told.trim_end());
@@ -293,7 +294,7 @@ fn here(leaf: &LogicalPlan) -> Option<Leaf> {
         None => Ok(batch.clone()),
     });
     let batches = batches.collect::<Result<Vec<_>, _>>().ok()?;
-    (!batches.is_empty()).then_some(Leaf::InMemory(batches))
+    (!batches.is_empty()).then(|| Leaf::InMemory(batches, held.about.clone()))
 }
 
 async fn physical(plan: &LogicalPlan, state: &SessionState) -> Lowered<Arc<dyn ExecutionPlan>> {

@@ -6,6 +6,7 @@ use datafusion::logical_expr::{Filter, LogicalPlan, Projection, Sort, SubqueryAl
 
 use super::scope::is_column;
 use crate::query::sources::expression::{CELL, GENE};
+use crate::query::sources::frame_provider::MemoryTable;
 use crate::query::sources::materialised::RESOLVED;
 use crate::query::sources::metadata::Metadata;
 use crate::query::sources::plan_facts::expression_of;
@@ -60,9 +61,16 @@ pub(super) fn is_of_first_rows(plan: &LogicalPlan) -> bool {
     found.unwrap_or(false)
 }
 
-/// Whether each row of a scan has another value of that column.
-pub(super) fn is_id_of(scan: &TableScan, name: &str) -> bool {
-    let metadata = source_as_provider(&scan.source);
-    let metadata = metadata.is_ok_and(|provider| provider.is::<Metadata>());
-    metadata && (name == CELL || name == GENE)
+/// Whether no two rows of a scan are alike in the columns at `places`.
+pub(super) fn tells_rows_apart(scan: &TableScan, places: &[usize]) -> bool {
+    let Ok(provider) = source_as_provider(&scan.source) else {
+        return false;
+    };
+    let columns = scan.projected_schema.as_arrow();
+    let names: Vec<&String> = places.iter().map(|p| columns.field(*p).name()).collect();
+    if let Some(held) = provider.downcast_ref::<MemoryTable>() {
+        let mut keys = held.schema.fields()[..held.keys].iter();
+        return held.keys > 0 && keys.all(|key| names.contains(&key.name()));
+    }
+    provider.is::<Metadata>() && names.iter().any(|name| *name == CELL || *name == GENE)
 }

@@ -2,10 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use arrow::array::{Array, RecordBatch};
+
 #[derive(Debug, Default)]
 pub struct ReadProgress {
     done: AtomicU64,
     total: AtomicU64,
+    bytes: AtomicU64,
 }
 
 impl ReadProgress {
@@ -14,11 +17,21 @@ impl ReadProgress {
         (self.done.load(Relaxed), self.total.load(Relaxed))
     }
 
+    /// Bytes of those read, as they are in memory.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
     pub(crate) fn expect_rows(&self, rows: u64) {
         self.total.fetch_add(rows, Relaxed);
     }
 
-    pub(crate) fn add_rows(&self, rows: u64) {
-        self.done.fetch_add(rows, Relaxed);
+    pub(crate) fn add(&self, batch: &RecordBatch) {
+        let columns = batch.columns().iter();
+        let bytes: usize = columns
+            .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
+            .sum();
+        self.done.fetch_add(batch.num_rows() as u64, Relaxed);
+        self.bytes.fetch_add(bytes as u64, Relaxed);
     }
 }

@@ -25,10 +25,9 @@ use crate::query::catalog::{Comparison, Frame, FrameRows, Open};
 /// The table of a frame.
 pub(crate) fn provider(frame: &Frame) -> Arc<dyn TableProvider> {
     match &frame.rows {
-        FrameRows::InMemory(batches) => Arc::new(MemoryTable {
-            schema: Arc::clone(&frame.schema),
-            batches: batches.clone(),
-        }),
+        FrameRows::InMemory(batches) => {
+            Arc::new(MemoryTable::of(Arc::clone(&frame.schema), batches.clone()))
+        }
         FrameRows::Elsewhere(open) => Arc::new(Elsewhere {
             schema: Arc::clone(&frame.schema),
             first: frame.schema.fields().first().map(|f| f.name().clone()),
@@ -50,6 +49,21 @@ pub(crate) fn provider(frame: &Frame) -> Arc<dyn TableProvider> {
 pub(crate) struct MemoryTable {
     pub(crate) schema: SchemaRef,
     pub(crate) batches: Vec<RecordBatch>,
+    /// What EXPLAIN says of it.
+    pub(crate) about: String,
+    /// So many columns from the first on tell its rows apart; 0: nobody knows.
+    pub(crate) keys: usize,
+}
+
+impl MemoryTable {
+    pub(crate) fn of(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        Self {
+            schema,
+            batches,
+            about: "rows in memory".to_owned(),
+            keys: 0,
+        }
+    }
 }
 
 #[async_trait]

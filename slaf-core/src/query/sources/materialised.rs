@@ -8,7 +8,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
-use datafusion::datasource::provider_as_source;
+use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, TableScan};
@@ -28,6 +28,12 @@ pub(crate) struct Materialised {
 
 impl Materialised {
     pub(crate) async fn of(plan: &LogicalPlan, state: &SessionState) -> Result<Self> {
+        if let Some(batches) = held(plan) {
+            return Ok(Self {
+                batches,
+                plan: plan.clone(),
+            });
+        }
         let planner = state.query_planner();
         let physical = planner.create_physical_plan(plan, state).await?;
         Ok(Self {
@@ -75,7 +81,7 @@ fn table(plan: &LogicalPlan, batches: &[RecordBatch]) -> Result<LogicalPlan> {
         RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)
     });
     let batches = batches.collect::<Result<Vec<_>, _>>()?;
-    provided(plan, Arc::new(MemoryTable { schema, batches }))
+    provided(plan, Arc::new(MemoryTable::of(schema, batches)))
 }
 
 /// The columns of `plan` under their numbers: names may be twice there.
@@ -104,4 +110,17 @@ pub(crate) fn provided(
         Arc::new(LogicalPlan::TableScan(scan)),
         Arc::clone(plan.schema()),
     )?))
+}
+
+/// The rows of a plan that [`provided`] made of rows in memory.
+pub(crate) fn held(plan: &LogicalPlan) -> Option<Vec<RecordBatch>> {
+    let LogicalPlan::Projection(Projection { input, .. }) = plan else {
+        return None;
+    };
+    let LogicalPlan::TableScan(scan) = &**input else {
+        return None;
+    };
+    let provider = source_as_provider(&scan.source).ok()?;
+    let table = provider.downcast_ref::<MemoryTable>()?;
+    (scan.table_name.table() == RESOLVED).then(|| table.batches.clone())
 }

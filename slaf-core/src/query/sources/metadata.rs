@@ -45,7 +45,12 @@ impl Metadata {
 
     /// Whether whole columns are read and kept, also for another executor.
     pub(crate) fn is_cached(&self, schema: &Schema) -> bool {
-        self.wanted.is_none() && self.size(schema) <= KEPT
+        self.wanted.is_none() && self.fits(schema)
+    }
+
+    /// Whether columns are read and kept as wholes.
+    pub(crate) fn fits(&self, schema: &Schema) -> bool {
+        self.size(schema) <= KEPT
     }
 
     fn size(&self, schema: &Schema) -> usize {
@@ -129,7 +134,7 @@ impl TableProvider for Metadata {
             Some(columns) => Arc::new(self.table.schema.project(columns)?),
             None => self.schema(),
         };
-        if self.wanted.is_none() && self.size(&schema) > KEPT {
+        if self.wanted.is_none() && !self.fits(&schema) {
             let lance = Arc::clone(&self.table.lance);
             let lance = LanceTableProvider::new_with_ordering(lance, false, false, false);
             let sure: Vec<Expr> = filters

@@ -10,6 +10,7 @@ pub(crate) mod frame_provider;
 pub(crate) mod lance_provider;
 pub(crate) mod materialised;
 pub(crate) mod metadata;
+mod metadata_rows;
 mod narrow_joins;
 pub(crate) mod plan_facts;
 pub(crate) mod planned_reads;

@@ -17,8 +17,7 @@ use datafusion::logical_expr::{
 };
 
 use super::expression::{CELL, Expression, GENE, Wanted};
-use super::frame_provider::MemoryTable;
-use super::materialised::{Materialised, RESOLVED};
+use super::materialised::{Materialised, held};
 use super::metadata::Metadata;
 use super::plan_facts::{expression_of, is_small, mentions_expression, plain_column};
 
@@ -43,7 +42,7 @@ pub(super) async fn narrow(join: Join, state: &SessionState) -> Result<LogicalPl
         if !matched || !mentions_expression(big) || !is_small(small) {
             continue;
         }
-        if is_whole_axis(small) || is_materialised(small) {
+        if is_whole_axis(small) || held(small).is_some() {
             continue;
         }
         let keys: Vec<(Expr, Column)> = join
@@ -185,16 +184,4 @@ fn is_whole_axis(plan: &LogicalPlan) -> bool {
         }
         _ => false,
     }
-}
-
-/// Whether `plan` is what [`Materialised::scan`] made.
-fn is_materialised(plan: &LogicalPlan) -> bool {
-    let LogicalPlan::Projection(Projection { input, .. }) = plan else {
-        return false;
-    };
-    let LogicalPlan::TableScan(scan) = &**input else {
-        return false;
-    };
-    let held = source_as_provider(&scan.source).is_ok_and(|p| p.is::<MemoryTable>());
-    held && scan.table_name.table() == RESOLVED
 }

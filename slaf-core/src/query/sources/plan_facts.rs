@@ -1,8 +1,9 @@
 //! What a logical plan reads.
 
-use datafusion::common::Column;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema};
 use datafusion::datasource::source_as_provider;
+use datafusion::error::Result;
 use datafusion::logical_expr::{Cast, Expr, LogicalPlan, TableScan};
 
 use super::expression::Expression;
@@ -59,4 +60,26 @@ pub(crate) fn is_small(plan: &LogicalPlan) -> bool {
         Ok(TreeNodeRecursion::Continue)
     });
     fits.is_ok() && rows <= SMALL
+}
+
+/// `expr`, whose columns are those of `schema`, in terms of what `columns` says
+/// each of them is.
+pub(crate) fn in_terms_of(columns: &[Expr], expr: &Expr, schema: &DFSchema) -> Result<Expr> {
+    let translated = expr.clone().transform(|expr| {
+        Ok(match expr {
+            Expr::Column(column) => {
+                Transformed::yes(columns[schema.index_of_column(&column)?].clone())
+            }
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(translated.data.unalias_nested().data)
+}
+
+pub(crate) fn has_subquery(expr: &Expr) -> bool {
+    let found = expr.exists(|expr| {
+        let set = matches!(expr, Expr::SetComparison(_) | Expr::InSubquery(_));
+        Ok(set || matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_)))
+    });
+    found.unwrap_or(true)
 }

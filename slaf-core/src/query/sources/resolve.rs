@@ -1,30 +1,32 @@
-//! Decides what is read of `expression`: small tables are read first, and one
-//! operator computes the sums by cells and genes.
+//! Decides what is read: small tables are read before `expression`, one operator
+//! computes the sums by cells and genes, and metadata is grouped by codes.
 
+use datafusion::common::tree_node::TreeNode;
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::aggregate::by_axes;
+use super::aggregate::{by_axes, by_codes};
 use super::narrow_joins::narrow;
 use super::plan_facts::mentions_expression;
 
 /// The optimized `plan` with its scans of `expression` narrowed, and aggregates
-/// by cells and genes done by one operator.
+/// by cells, by genes or by columns of few values done in arrays.
 pub(crate) fn resolve(
     plan: LogicalPlan,
     state: &SessionState,
 ) -> BoxFuture<'_, Result<LogicalPlan>> {
     async move {
-        if !mentions_expression(&plan) {
+        let of_values = mentions_expression(&plan);
+        if !of_values && !aggregates(&plan) {
             return Ok(plan);
         }
         // From above, so that less is read below an aggregate; and again, when
         // what was aggregated below has become small.
         let plan = match plan {
-            LogicalPlan::Join(join) => narrow(join, state).await?,
+            LogicalPlan::Join(join) if of_values => narrow(join, state).await?,
             other => other,
         };
         let mut inputs = vec![];
@@ -37,10 +39,16 @@ pub(crate) fn resolve(
             plan.with_new_exprs(plan.expressions(), inputs)?
         };
         match plan {
-            LogicalPlan::Join(join) => narrow(join, state).await,
-            LogicalPlan::Aggregate(aggregate) => by_axes(aggregate, state).await,
+            LogicalPlan::Join(join) if of_values => narrow(join, state).await,
+            LogicalPlan::Aggregate(aggregate) if of_values => by_axes(aggregate, state).await,
+            LogicalPlan::Aggregate(aggregate) => by_codes(aggregate, state).await,
             other => Ok(other),
         }
     }
     .boxed()
+}
+
+fn aggregates(plan: &LogicalPlan) -> bool {
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::Aggregate(_))))
+        .unwrap_or(true)
 }

@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array,
-};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, SchemaRef, UInt32Type};
 use datafusion::error::{DataFusionError, Result};
@@ -15,14 +13,11 @@ use futures::StreamExt;
 use tokio::task::JoinSet;
 
 use super::axis::Axis;
-use super::group_states::GroupStates;
+use super::group_states::{GroupStates, MORSEL};
 use super::measure::Measure;
 use super::star::Side;
 use super::stored_sums::Sums;
 use crate::query::sources::expression::{CELL, Expression, ExpressionScan, GENE, VALUE};
-
-/// Rows that are taken at once: they and their groups stay in a core's cache.
-const MORSEL: usize = 1 << 14;
 
 #[derive(Debug)]
 pub(super) struct Aggregation {
@@ -123,30 +118,8 @@ impl Aggregation {
         let mut slots = std::mem::take(&mut groups.slots);
         self.place(cells.as_ref(), genes.as_ref(), rows, &mut slots);
         let arguments = self.arguments(batch, cells.as_ref(), genes.as_ref())?;
-        for filter in &self.filters {
-            let kept = filter.evaluate(&arguments)?.into_array(rows)?;
-            let kept = kept.as_boolean();
-            for (row, slot) in slots.iter_mut().enumerate() {
-                if !(kept.is_valid(row) && kept.value(row)) {
-                    *slot = self.groups() as u32;
-                }
-            }
-        }
-        for slot in &slots {
-            groups.rows[*slot as usize] += 1;
-        }
-        for (measure, accumulator) in self.measures.iter().zip(&mut groups.measures) {
-            let values = measure.argument.as_ref();
-            let values = values.map(|v| v.evaluate(&arguments)?.into_array(rows));
-            let values = values.transpose()?;
-            let kept = measure.filter.as_ref();
-            let kept = kept.map(|f| f.evaluate(&arguments)?.into_array(rows));
-            let kept = kept.transpose()?;
-            let kept: Option<&BooleanArray> = kept.as_ref().map(|kept| kept.as_boolean());
-            accumulator.update(&slots, values.as_ref(), kept)?;
-        }
         groups.slots = slots;
-        Ok(())
+        groups.add(&arguments, &self.filters, &self.measures)
     }
 
     /// The group of each row; rows of none go to one more slot.
@@ -230,9 +203,10 @@ impl Aggregation {
 
     fn finish(&self, groups: &GroupStates) -> Result<RecordBatch> {
         // Without GROUP BY there is one row, of nothing if need be.
-        let kept: Vec<usize> = (0..self.groups())
-            .filter(|g| self.sides.is_empty() || groups.rows[*g] > 0)
-            .collect();
+        let kept = match self.sides.is_empty() {
+            true => vec![0],
+            false => groups.with_rows(),
+        };
         let width = self.genes.groups;
         let of_side = |side: Side| {
             let group = |g: &usize| match side {
@@ -253,10 +227,8 @@ impl Aggregation {
                 keys.ok_or_else(|| DataFusionError::Internal("a group has no key".into()))?;
             columns.push(take(keys, &of_side(*side), None)?);
         }
-        for (place, measure) in groups.measures.iter().enumerate() {
-            let field = self.schema.field(self.sides.len() + place);
-            columns.push(measure.finish(&kept, field.data_type())?);
-        }
+        let fields = &self.schema.fields()[self.sides.len()..];
+        columns.extend(groups.results(&kept, fields)?);
         let columns = columns.iter().zip(self.schema.fields());
         let columns = columns.map(|(column, field)| cast(column, field.data_type()));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;

@@ -14,6 +14,9 @@ use datafusion::logical_expr::Expr;
 
 use super::star::{NAMES, Side, Star};
 
+/// Groups that are not too many if some of them have no row.
+const MOST: usize = 1 << 12;
+
 /// What a scan needs to know of one axis.
 #[derive(Debug)]
 pub(crate) struct Axis {
@@ -29,7 +32,7 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    pub(super) fn of(
+    pub(super) async fn of(
         star: &Star,
         side: Side,
         by: &[&Expr],
@@ -45,12 +48,12 @@ impl Axis {
             .clone()
             .unwrap_or_else(|| BooleanBuffer::new_set(len));
         for dimension in star.dimensions.iter().filter(|d| d.side == side) {
-            if let Some(rows) = dimension.row_of.nulls() {
+            if let Some(rows) = dimension.row_of.as_ref().and_then(|rows| rows.nulls()) {
                 alive = &alive & rows.inner();
             }
         }
         let all = alive.count_set_bits() == len;
-        let (codes, firsts) = codes(star, side, by, &alive, state)?;
+        let (codes, firsts) = codes(star, side, by, &alive, state).await?;
         let columns = used
             .iter()
             .filter(|name| star.side(&Column::new_unqualified(name.as_str())) == Some(side));
@@ -76,7 +79,7 @@ impl Axis {
 }
 
 /// The group of each id, and the keys of each group; none: all are in one.
-fn codes(
+async fn codes(
     star: &Star,
     side: Side,
     by: &[&Expr],
@@ -86,6 +89,16 @@ fn codes(
     if by.is_empty() {
         let code = |here| if here { 0 } else { u32::MAX };
         return Ok((alive.iter().map(code).collect(), None));
+    }
+    if let Some(keys) = star.codes(by).await?.filter(|k| k.groups() <= MOST) {
+        let mut codes = keys.of_rows(0..alive.len());
+        for (code, alive) in codes.iter_mut().zip(alive) {
+            if !alive {
+                *code = u32::MAX;
+            }
+        }
+        let groups: Vec<usize> = (0..keys.groups()).collect();
+        return Ok((codes, Some(keys.values(&groups)?)));
     }
     let columns = by.iter().flat_map(|e| e.column_refs());
     let names: BTreeSet<String> = columns.map(|c| c.name.clone()).collect();

@@ -10,22 +10,21 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, ToDFSchema};
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::expr::AggregateFunctionParams;
-use datafusion::logical_expr::{Aggregate, Cast, Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::{Aggregate, Cast, Expr, LogicalPlan};
 
 use super::accumulator::Accumulator;
 use super::aggregation::Aggregation;
 use super::axis::Axis;
-use super::measure::{Kind, Measure, call};
+use super::measure::{Call, Measure};
 use super::operator::DenseScan;
 use super::star::{Side, Star, star};
 use super::stored_sums::{of_stored_sums, stored_sums};
 use crate::query::sources::expression::{CELL, Expression, ExpressionScan, GENE, VALUE, Wanted};
 use crate::query::sources::materialised::{numbered, provided};
+use crate::query::sources::plan_facts::has_subquery;
 
 /// Bytes that the groups may take in all threads together.
 const ROOM: usize = 2 << 30;
@@ -45,8 +44,7 @@ struct Found<'a> {
     star: Star,
     /// The group columns, and the axis of each.
     by: Vec<(Expr, Side)>,
-    /// The functions, their arguments and their filters.
-    calls: Vec<(Kind, Option<Expr>, Option<Expr>)>,
+    calls: Vec<Call>,
     state: &'a SessionState,
 }
 
@@ -60,8 +58,8 @@ async fn dense(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Den
         return Ok(None);
     };
     let (cells, genes) = (
-        found.axis(Side::Cells, &used)?,
-        found.axis(Side::Genes, &used)?,
+        found.axis(Side::Cells, &used).await?,
+        found.axis(Side::Genes, &used).await?,
     );
     let threads = state.config().target_partitions();
     if !fits(&cells, &genes, &measures, threads) {
@@ -101,12 +99,9 @@ async fn dense(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Den
 impl<'a> Found<'a> {
     async fn of(aggregate: &Aggregate, state: &'a SessionState) -> Result<Option<Self>> {
         let mut keys = aggregate.group_expr.iter();
-        let calls: Option<Vec<(Kind, &AggregateFunctionParams)>> =
-            aggregate.aggr_expr.iter().map(call).collect();
-        let grouping_sets = keys.any(|key| matches!(key, Expr::GroupingSet(_)));
-        let (Some(calls), false) = (calls, grouping_sets) else {
+        if keys.any(|key| matches!(key, Expr::GroupingSet(_))) {
             return Ok(None);
-        };
+        }
         let Some(star) = star(&aggregate.input, state).await? else {
             return Ok(None);
         };
@@ -120,15 +115,11 @@ impl<'a> Found<'a> {
         let Some(by) = by.collect::<Option<Vec<_>>>() else {
             return Ok(None);
         };
-        let calls = calls.into_iter().map(|(kind, params)| {
-            let argument = match params.args.first() {
-                None | Some(Expr::Literal(..)) => None,
-                Some(expr) => Some(as_stored(translate(expr)?)),
-            };
-            let filter = params.filter.as_deref().map(translate).transpose()?;
-            Ok((kind, argument, filter))
-        });
-        let calls = calls.collect::<Result<Vec<_>>>()?;
+        let stored = |expr: &Expr| translate(expr).map(as_stored);
+        let calls = aggregate.aggr_expr.iter().map(|e| Call::of(e, stored));
+        let Some(calls) = calls.collect::<Result<Option<Vec<_>>>>()? else {
+            return Ok(None);
+        };
         let found = Self {
             star,
             by,
@@ -143,7 +134,7 @@ impl<'a> Found<'a> {
     /// What is computed of the rows.
     fn parts(&self) -> impl Iterator<Item = &Expr> {
         let calls = self.calls.iter();
-        let arguments = calls.flat_map(|(_, argument, filter)| argument.iter().chain(filter));
+        let arguments = calls.flat_map(|call| call.argument.iter().chain(&call.filter));
         arguments.chain(&self.star.filters)
     }
 
@@ -156,35 +147,25 @@ impl<'a> Found<'a> {
     /// The functions over columns of that schema; none: one is of no number.
     fn measures(&self, schema: &SchemaRef) -> Result<Option<Vec<Measure>>> {
         let names: DFSchema = Arc::clone(schema).to_dfschema()?;
-        let physical = |expr: &Expr| self.state.create_physical_expr(expr.clone(), &names);
-        let is_number = |dtype: &DataType| {
-            dtype.is_integer() || matches!(dtype, DataType::Float32 | DataType::Float64)
-        };
-        let mut measures = vec![];
-        for (kind, argument, filter) in &self.calls {
-            let dtype = argument.as_ref().map(|e| e.get_type(&names)).transpose()?;
-            if *kind != Kind::Count && !dtype.as_ref().is_some_and(is_number) {
-                return Ok(None);
-            }
-            measures.push(Measure {
-                kind: *kind,
-                of_value: argument.as_ref() == Some(&Expr::Column(Column::new_unqualified("#v"))),
-                argument: argument.as_ref().map(physical).transpose()?,
-                filter: filter.as_ref().map(physical).transpose()?,
-                integer: dtype.is_none_or(|dtype| dtype.is_integer()),
-            });
-        }
-        Ok(Some(measures))
+        let stored = Some(Expr::Column(Column::new_unqualified("#v")));
+        let measures = self.calls.iter().map(|call| {
+            let measure = call.measure(&names, self.state)?;
+            Ok(measure.map(|measure| Measure {
+                of_value: call.argument == stored,
+                ..measure
+            }))
+        });
+        measures.collect()
     }
 
-    fn axis(&self, side: Side, used: &BTreeSet<String>) -> Result<Axis> {
+    async fn axis(&self, side: Side, used: &BTreeSet<String>) -> Result<Axis> {
         let by: Vec<&Expr> = self
             .by
             .iter()
             .filter(|(_, of)| *of == side)
             .map(|(key, _)| key)
             .collect();
-        Axis::of(&self.star, side, &by, used, self.state)
+        Axis::of(&self.star, side, &by, used, self.state).await
     }
 }
 
@@ -216,14 +197,6 @@ async fn scan(
         .filter(|i| needed(table.field(*i).name()))
         .collect();
     fact.operator(Some(&columns), threads, None).await
-}
-
-fn has_subquery(expr: &Expr) -> bool {
-    let found = expr.exists(|expr| {
-        let set = matches!(expr, Expr::SetComparison(_) | Expr::InSubquery(_));
-        Ok(set || matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_)))
-    });
-    found.unwrap_or(true)
 }
 
 /// The stored value, if `expr` is no more than a wider number of it: sums are

@@ -1,7 +1,17 @@
 //! The states of all aggregate functions in all groups.
 
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::Field;
+use datafusion::error::Result;
+use datafusion::physical_expr::PhysicalExpr;
+
 use super::accumulator::Accumulator;
 use super::measure::Measure;
+
+/// Rows that are added at once: they and their groups stay in a core's cache.
+pub(super) const MORSEL: usize = 1 << 14;
 
 /// The state of all groups, and of one more for the rows of none.
 pub(super) struct GroupStates {
@@ -24,6 +34,39 @@ impl GroupStates {
         }
     }
 
+    /// Adds the rows of a morsel, whose groups are in `slots`, but for those that
+    /// a filter leaves out.
+    pub(super) fn add(
+        &mut self,
+        morsel: &RecordBatch,
+        filters: &[Arc<dyn PhysicalExpr>],
+        measures: &[Measure],
+    ) -> Result<()> {
+        let of_rows = |expr: &Arc<dyn PhysicalExpr>| -> Result<ArrayRef> {
+            expr.evaluate(morsel)?.into_array(morsel.num_rows())
+        };
+        let no_group = self.rows.len() as u32 - 1;
+        for filter in filters {
+            let kept = of_rows(filter)?;
+            let kept = kept.as_boolean();
+            for (row, slot) in self.slots.iter_mut().enumerate() {
+                if !(kept.is_valid(row) && kept.value(row)) {
+                    *slot = no_group;
+                }
+            }
+        }
+        for slot in &self.slots {
+            self.rows[*slot as usize] += 1;
+        }
+        for (measure, accumulator) in measures.iter().zip(&mut self.measures) {
+            let values = measure.argument.as_ref().map(of_rows).transpose()?;
+            let kept = measure.filter.as_ref().map(of_rows).transpose()?;
+            let kept: Option<&BooleanArray> = kept.as_ref().map(|kept| kept.as_boolean());
+            accumulator.update(&self.slots, values.as_ref(), kept)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn merge(&mut self, other: Self) {
         for (a, b) in self.rows.iter_mut().zip(other.rows) {
             *a += b;
@@ -31,5 +74,18 @@ impl GroupStates {
         for (a, b) in self.measures.iter_mut().zip(other.measures) {
             a.merge(b);
         }
+    }
+
+    /// The groups that have rows.
+    pub(super) fn with_rows(&self) -> Vec<usize> {
+        let groups = 0..self.rows.len() - 1;
+        groups.filter(|group| self.rows[*group] > 0).collect()
+    }
+
+    /// The results of `groups`, a column a function, of the types of `fields`.
+    pub(super) fn results(&self, groups: &[usize], fields: &[Arc<Field>]) -> Result<Vec<ArrayRef>> {
+        let measures = self.measures.iter().zip(fields);
+        let results = measures.map(|(measure, field)| measure.finish(groups, field.data_type()));
+        results.collect()
     }
 }

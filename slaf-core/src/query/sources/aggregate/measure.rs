@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use datafusion::logical_expr::Expr;
+use arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
+use datafusion::error::Result;
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
+use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::physical_expr::PhysicalExpr;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +55,62 @@ pub(crate) struct Measure {
     pub(crate) integer: bool,
 }
 
-/// An aggregate function that this operator knows.
-pub(super) fn call(expr: &Expr) -> Option<(Kind, &AggregateFunctionParams)> {
+/// A call of an aggregate function over columns that have been looked up.
+pub(super) struct Call {
+    kind: Kind,
+    pub(super) argument: Option<Expr>,
+    pub(super) filter: Option<Expr>,
+}
+
+impl Call {
+    /// None: it is not one of these functions, or not of this form. `look_up`
+    /// says an expression in terms of the columns that the values come from.
+    pub(super) fn of(expr: &Expr, look_up: impl Fn(&Expr) -> Result<Expr>) -> Result<Option<Self>> {
+        let Some((kind, params)) = known(expr) else {
+            return Ok(None);
+        };
+        let argument = match params.args.first() {
+            None => None,
+            Some(Expr::Literal(value, _)) if value.is_null() => return Ok(None),
+            Some(Expr::Literal(..)) => None,
+            Some(expr) => Some(look_up(expr)?),
+        };
+        let filter = params.filter.as_deref().map(look_up).transpose()?;
+        Ok(Some(Self {
+            kind,
+            argument,
+            filter,
+        }))
+    }
+
+    /// What it computes of rows of that schema; none: its argument is no number.
+    pub(super) fn measure(
+        &self,
+        names: &DFSchema,
+        state: &SessionState,
+    ) -> Result<Option<Measure>> {
+        let dtype = self.argument.as_ref().map(|e| e.get_type(names));
+        let dtype = dtype.transpose()?;
+        if self.kind != Kind::Count && !dtype.as_ref().is_some_and(is_number) {
+            return Ok(None);
+        }
+        let physical = |expr: &Expr| state.create_physical_expr(expr.clone(), names);
+        Ok(Some(Measure {
+            kind: self.kind,
+            of_value: false,
+            argument: self.argument.as_ref().map(physical).transpose()?,
+            filter: self.filter.as_ref().map(physical).transpose()?,
+            integer: dtype.is_none_or(|dtype| dtype.is_integer()),
+        }))
+    }
+}
+
+fn is_number(dtype: &DataType) -> bool {
+    dtype.is_integer() || matches!(dtype, DataType::Float32 | DataType::Float64)
+}
+
+/// A function that the accumulators know, and what it is called with.
+fn known(expr: &Expr) -> Option<(Kind, &AggregateFunctionParams)> {
     let Expr::AggregateFunction(AggregateFunction { func, params }) = unaliased(expr) else {
         return None;
     };

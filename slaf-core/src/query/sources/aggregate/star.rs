@@ -4,10 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{cast, concat_batches, take};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
@@ -15,10 +14,14 @@ use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan, Projection, Subq
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use super::key_codes::KeyCodes;
+use crate::Table;
+use crate::query::sources::errors::external;
 use crate::query::sources::expression::{CELL, Expression, GENE, VALUE};
 use crate::query::sources::materialised::Materialised;
+use crate::query::sources::metadata_rows::MetadataRows;
 use crate::query::sources::plan_facts::{
-    expression_of, is_small, mentions_expression, plain_column,
+    expression_of, in_terms_of, is_small, mentions_expression, plain_column,
 };
 
 /// The columns of `expression` in the expressions of a [`Star`].
@@ -52,9 +55,70 @@ pub(crate) struct Star {
 
 pub(crate) struct Dimension {
     pub(crate) side: Side,
-    rows: RecordBatch,
-    /// The row of each id; NULL: none.
-    pub(crate) row_of: UInt32Array,
+    columns: Vec<ArrayRef>,
+    /// The row of each id, NULL: none; or each id's row is its own number.
+    pub(crate) row_of: Option<UInt32Array>,
+    /// The table whose whole columns these are, and their names there.
+    whole: Option<(Table, Vec<String>)>,
+}
+
+impl Dimension {
+    /// `other` joined by `key` to the `len` ids of an axis. None: it has two rows for
+    /// an id, and not `any` of them will do.
+    async fn of(
+        side: Side,
+        len: u64,
+        (other, key): (&LogicalPlan, &Expr),
+        any: bool,
+        state: &SessionState,
+    ) -> Result<Option<Self>> {
+        if let Some(found) = Self::of_whole(side, len, (other, key)).await? {
+            return Ok(Some(found));
+        }
+        let read = Materialised::of(other, state).await?;
+        let Some(row_of) = row_of_ids(read.keys(key, state)?, len, any) else {
+            return Ok(None);
+        };
+        let rows = concat_batches(&schema_of(&read.batches, other), &read.batches)?;
+        Ok(Some(Self {
+            side,
+            columns: rows.columns().to_vec(),
+            row_of: Some(row_of),
+            whole: None,
+        }))
+    }
+
+    /// Whole columns of the axis' own table, which stay where they are.
+    async fn of_whole(
+        side: Side,
+        len: u64,
+        (other, key): (&LogicalPlan, &Expr),
+    ) -> Result<Option<Self>> {
+        let Some(rows) = MetadataRows::of(other)? else {
+            return Ok(None);
+        };
+        let table = rows.metadata.table.clone();
+        let key = plain_column(key).and_then(|key| other.schema().maybe_index_of_column(&key));
+        let (Some(names), Some(key), true) = (rows.whole_columns(), key, table.rows == len) else {
+            return Ok(None);
+        };
+        let read: Vec<&str> = names.iter().map(String::as_str).collect();
+        let columns = table.cached(&read).await.map_err(external)?;
+        Ok(is_numbered(&columns[key]).then_some(Self {
+            side,
+            columns,
+            row_of: None,
+            whole: Some((table, names)),
+        }))
+    }
+}
+
+/// Whether the id of each row is the number of the row.
+fn is_numbered(ids: &ArrayRef) -> bool {
+    let Some(ids) = ids.as_primitive_opt::<Int64Type>() else {
+        return false;
+    };
+    ids.null_count() == 0 && ids.values().iter().zip(0..).all(|(id, row)| *id == row)
 }
 
 pub(crate) fn star<'a>(
@@ -140,17 +204,15 @@ async fn joined(join: &Join, state: &SessionState) -> Result<Option<Star>> {
         Side::Cells => shape.0,
         Side::Genes => shape.1,
     };
-    let read = Materialised::of(other, state).await?;
     // With two rows for one id the join multiplies rows.
-    let Some(row_of) = row_of_ids(read.keys(of_other, state)?, len, semi) else {
+    let Some(dimension) = Dimension::of(side, len, (other, of_other), semi, state).await? else {
         return Ok(None);
     };
-    let rows = concat_batches(&schema_of(&read.batches, other), &read.batches)?;
     let number = found.dimensions.len();
-    let named = (0..rows.num_columns())
+    let named = (0..dimension.columns.len())
         .map(|column| Expr::Column(Column::new_unqualified(format!("#{number}.{column}"))));
     let named: Vec<Expr> = named.collect();
-    found.dimensions.push(Dimension { side, rows, row_of });
+    found.dimensions.push(dimension);
     if !semi {
         let of_fact = std::mem::take(&mut found.columns);
         found.columns = if fact_is_left {
@@ -190,15 +252,7 @@ fn schema_of(batches: &[RecordBatch], plan: &LogicalPlan) -> SchemaRef {
 impl Star {
     /// `expr` over the columns of the parts.
     pub(crate) fn translate(&self, expr: &Expr, schema: &DFSchema) -> Result<Expr> {
-        let translated = expr.clone().transform(|expr| {
-            Ok(match expr {
-                Expr::Column(column) => {
-                    Transformed::yes(self.columns[schema.index_of_column(&column)?].clone())
-                }
-                other => Transformed::no(other),
-            })
-        })?;
-        Ok(translated.data.unalias_nested().data)
+        in_terms_of(&self.columns, expr, schema)
     }
 
     /// The axis whose ids a join looks up.
@@ -216,8 +270,8 @@ impl Star {
             "#c" => Some(Side::Cells),
             "#g" => Some(Side::Genes),
             name => {
-                let (number, _) = name.strip_prefix('#')?.split_once('.')?;
-                Some(self.dimensions[number.parse::<usize>().ok()?].side)
+                let (number, _) = number_and_column(name)?;
+                Some(self.dimensions[number].side)
             }
         }
     }
@@ -238,14 +292,11 @@ impl Star {
     }
 
     pub(crate) fn place(&self, name: &str) -> Result<(&Dimension, &ArrayRef)> {
-        let parts = name.strip_prefix('#').and_then(|rest| rest.split_once('.'));
-        let parts =
-            parts.and_then(|(n, c)| Some((n.parse::<usize>().ok()?, c.parse::<usize>().ok()?)));
-        let (number, column) = parts.ok_or_else(|| {
+        let (number, column) = number_and_column(name).ok_or_else(|| {
             DataFusionError::Internal(format!("there is no column {name} in a star"))
         })?;
         let dimension = &self.dimensions[number];
-        Ok((dimension, dimension.rows.column(column)))
+        Ok((dimension, &dimension.columns[column]))
     }
 
     /// A column of the parts by id.
@@ -255,7 +306,32 @@ impl Star {
             return Ok(cast(&ids, &self.dtype(name)?)?);
         }
         let (dimension, column) = self.place(name)?;
-        Ok(take(column, &dimension.row_of, None)?)
+        Ok(match &dimension.row_of {
+            Some(row_of) => take(column, row_of, None)?,
+            None => Arc::clone(column),
+        })
+    }
+
+    /// The codes of `keys`, by id, if these are whole columns of one table.
+    pub(super) async fn codes(&self, keys: &[&Expr]) -> Result<Option<KeyCodes>> {
+        let whole = keys.iter().map(|key| match key {
+            Expr::Column(column) => self.whole(&column.name),
+            _ => None,
+        });
+        let whole: Option<Vec<(&Table, &str)>> = whole.collect();
+        let whole = whole.filter(|w| w.windows(2).all(|w| std::ptr::eq(w[0].0, w[1].0)));
+        let Some((table, names)) = whole.and_then(|w| Some((w.first()?.0, w))) else {
+            return Ok(None);
+        };
+        let names: Vec<&str> = names.iter().map(|(_, name)| *name).collect();
+        KeyCodes::of(table, &names).await
+    }
+
+    /// The table that a column is a whole column of, and its name there.
+    fn whole(&self, name: &str) -> Option<(&Table, &str)> {
+        let (number, column) = number_and_column(name)?;
+        let (table, names) = self.dimensions.get(number)?.whole.as_ref()?;
+        Some((table, names.get(column)?))
     }
 
     /// The schema of some columns of the parts.
@@ -266,4 +342,10 @@ impl Star {
         });
         Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?)))
     }
+}
+
+/// The dimension and the column of `#dimension.column`.
+fn number_and_column(name: &str) -> Option<(usize, usize)> {
+    let (number, column) = name.strip_prefix('#')?.split_once('.')?;
+    Some((number.parse().ok()?, column.parse().ok()?))
 }

@@ -47,7 +47,7 @@ async fn by_cell(
     let reading = source.reading;
     let batches = rows.map(move |rows| {
         let Rows { spans, batch } = rows.map_err(external)?;
-        reading.add_rows(batch.num_rows() as u64);
+        reading.add(&batch);
         let cells = cells.then(|| cells_of(&spans, batch.num_rows(), &starts));
         let column = |name: &str| match (&cells, name) {
             (Some(cells), CELL) => Some(Arc::clone(cells)),
@@ -139,7 +139,7 @@ async fn by_gene(
     let batches = rows.map(move |rows| {
         let batch = rows.map_err(external)?.batch;
         let n = batch.num_rows();
-        reading.add_rows(n as u64);
+        reading.add(&batch);
         let (genes, cells) = ids.take(&batch)?;
         let kept = wanted.as_ref().map(|wanted| {
             let kept = cells

@@ -1,0 +1,163 @@
+"""What goes to a worker and comes back: bytes, without secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import platform
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+from io import BytesIO
+from typing import Any
+
+from slaf import _slaf
+from slaf._slaf import SlafError
+from slaf.dataset import Dataset
+
+#: What has to be the same on both sides.
+VERSIONS = {"slaf": _slaf.__version__, "Python": platform.python_version().rpartition(".")[0]}
+
+#: Parts of the names of settings that stay here: a worker's environment has its own.
+_SECRET = ("key", "secret", "token", "password", "credential", "sas", "service_account")
+
+
+def packed(work: Callable[[Any], Any], task: Any) -> bytes:
+    """`work(task)`, to be done by :func:`run`.
+
+    Raises
+    ------
+    SlafError
+        A dataset of the task is in the memory of this process.
+    """
+    body = BytesIO()
+    _Pickler(body, protocol=5).dump((work, task))
+    return pickle.dumps((VERSIONS, body.getvalue()), protocol=5)
+
+
+def run(payload: bytes) -> bytes:
+    """In a worker: does what is packed. Gives what :func:`unpacked` reads."""
+    try:
+        versions, body = pickle.loads(payload)
+        _compare(versions)
+        with _one_thread():
+            work, task = pickle.loads(body)
+            answer = True, work(task)
+    except Exception as error:
+        answer = False, _told(error)
+    return pickle.dumps(answer, protocol=5)
+
+
+def unpacked(answer: bytes) -> Any:
+    """What the worker has found. Raises what it has raised."""
+    done, found = pickle.loads(answer)
+    if done:
+        return found
+    raise found from None
+
+
+def without_secrets(options: dict[str, str] | None) -> dict[str, str] | None:
+    """Settings of an object store but for those that a worker's environment supplies."""
+    if options is None:
+        return None
+    return {name: value for name, value in options.items() if not _is_secret(name, value)}
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return any(part in name.lower() for part in _SECRET) or "@" in str(value)
+
+
+class _Pickler(pickle.Pickler):
+    """Sends a dataset as its address and version."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, Dataset):
+            return NotImplemented
+        uri = obj.engine.uri
+        if uri.startswith("memory:"):
+            raise SlafError(
+                f"`{obj.path}` is in the memory of this process, which workers cannot read. Write "
+                "the dataset to a folder or an object store that they reach."
+            )
+        options = without_secrets(obj.options)
+        told = None if options is None else tuple(sorted(options.items()))
+        return _opened, (uri, obj.version, told, options != obj.options, _fingerprint(obj))
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    return hashlib.sha256(dataset.engine.config.encode()).hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _opened(
+    uri: str,
+    version: int | None,
+    options: tuple[tuple[str, str], ...] | None,
+    withheld: bool,
+    fingerprint: str,
+) -> Dataset:
+    """The dataset that the driver has; kept, as a worker does many tasks of one."""
+    try:
+        dataset = Dataset.open(uri, version, None if options is None else dict(options))
+    except (OSError, SlafError) as error:
+        told = f"{_here()} cannot open `{uri}`. {_sentence(error)}{_hint(uri, withheld)}"
+        raise type(error)(told) from None
+    if _fingerprint(dataset) != fingerprint:
+        raise SlafError(
+            f"{_here()} finds another dataset at `{uri}` than was opened: it was replaced "
+            "meanwhile, or the worker sees another disk. Open it again, at an address that all see."
+        )
+    return dataset
+
+
+def _hint(uri: str, withheld: bool) -> str:
+    if "://" not in uri:
+        return " A local path has to be one that all workers see."
+    if withheld:
+        return (
+            " Secrets in `storage_options` are not sent: set them in the environment of the "
+            "workers, such as AWS_ACCESS_KEY_ID."
+        )
+    return " Workers take credentials from their own environment."
+
+
+def _compare(versions: dict[str, str]) -> None:
+    for name, theirs in versions.items():
+        if VERSIONS.get(name) != theirs:
+            raise SlafError(
+                f"{_here()} has {name} {VERSIONS.get(name)}, and what sends it tasks has {name} "
+                f"{theirs}: install the same on both."
+            )
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Sums of BLAS in the order of one thread; a worker is one of many anyway."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(1)
+
+
+#: Classes of errors that the driver raises as they are.
+_KNOWN = (SlafError, MemoryError, OSError, ValueError, TypeError, KeyError, IndexError, ImportError)
+
+
+def _told(error: Exception) -> Exception:
+    """The error as the driver can raise it, which may lack its class."""
+    if type(error) in (*_KNOWN, FileNotFoundError, PermissionError):
+        return error
+    known = next((kind for kind in _KNOWN if isinstance(error, kind)), None)
+    if known is None:
+        return SlafError(f"A task failed: {type(error).__name__}: {_sentence(error)}")
+    return known(str(error))
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return text if text.endswith((".", "?", ")", "`")) else f"{text}."
+
+
+def _here() -> str:
+    return f"The worker {platform.node()} (process {os.getpid()})"

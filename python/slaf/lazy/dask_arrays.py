@@ -1,0 +1,72 @@
+"""A lazy matrix as a dask array."""
+
+from __future__ import annotations
+
+import pickle
+import uuid
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from slaf.lazy.plan import Matrix, MatrixPlan
+from slaf.lazy.stream import rows_of_a_block
+
+
+class Blocks:
+    """What dask takes parts of. A copy opens its dataset when it is first read from: the
+    scheduler, through which it passes, may have no access to it.
+
+    Parameters
+    ----------
+    plan
+        The matrix. Its names are not sent along.
+    """
+
+    ndim = 2
+
+    def __init__(self, plan: MatrixPlan):
+        self.shape, self.dtype = plan.shape, plan.dtype
+        self._plan = plan.named(None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"shape": self.shape, "dtype": self.dtype, "_sent": self._sent}
+
+    @cached_property
+    def _sent(self) -> bytes:
+        return pickle.dumps(self._plan)
+
+    @cached_property
+    def _plan(self) -> MatrixPlan:
+        return pickle.loads(self._sent)
+
+    def __getitem__(self, key: Any) -> Matrix:
+        return self._plan[key].compute()
+
+
+def dask_array(plan: MatrixPlan, chunks: Any = None) -> Any:
+    """See :meth:`LazyExpressionMatrix.to_dask`."""
+    try:
+        import dask.array as da
+    except ImportError:
+        raise ImportError("Dask arrays need dask: `pip install 'slaf-jupyter[dask]'`.") from None
+    kind = np.empty if plan.is_dense else sparse.csr_matrix
+    return da.from_array(
+        Blocks(plan),
+        chunks=_chunks(plan, chunks),
+        asarray=False,
+        # Of a name of its own: a cluster keeps blocks by their names, and a dataset may
+        # be written anew.
+        name=f"slaf-{uuid.uuid4().hex}",
+        meta=kind((0, 0), dtype=plan.dtype),
+    )
+
+
+def _chunks(plan: MatrixPlan, chunks: Any) -> Any:
+    """Blocks of whole rows, unless columns are asked for. What dask calls "auto" are so
+    many bytes of a dense matrix: here they are so many stored values."""
+    rows, columns = chunks if isinstance(chunks, (tuple, list)) else (chunks, None)
+    if rows in (None, "auto"):
+        rows = rows_of_a_block(plan)
+    return rows, -1 if columns in (None, "auto") else columns

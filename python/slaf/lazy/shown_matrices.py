@@ -1,0 +1,78 @@
+"""X and layers in a display; nothing is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slaf.ground import axes, cards
+from slaf.ground.sizes import share, size
+from slaf.lazy.plan import MatrixPlan
+from slaf.lazy.sources import Held
+
+
+def matrix_html(matrix: MatrixPlan) -> str:
+    """A lazy matrix by itself."""
+    rows, columns = matrix.shape
+    cost = matrix_cost(matrix)
+    dataset = matrix.dataset
+    names = {
+        axis: ", ".join(matrix.first_names(at, 6)) for at, axis in enumerate(("rows", "columns"))
+    }
+    html, _ = cards.drawn(
+        "Lazy matrix",
+        f"{rows:,} × {columns:,} {matrix.dtype}{matrix_stored(matrix)}",
+        place="" if dataset is None else dataset.path,
+        facts={
+            "pending": pending(matrix),
+            "to read": None if cost is None else f"{size(cost)} stored",
+            **{axis: f"{first}, …" if first else None for axis, first in names.items()},
+        },
+        hint="Nothing is read yet: .compute() reads it, and slices of it are lazy, too.",
+    )
+    return html
+
+
+def matrix_entry(name: str, matrix: MatrixPlan, settled: bool) -> dict[str, Any]:
+    """X or a layer."""
+    note = " × ".join(f"{n:,}" for n in matrix.shape) + matrix_stored(matrix)
+    if steps := pending(matrix):
+        note += f" · pending {steps}"
+    if not settled and isinstance(matrix.source, Held):
+        return cards.entry(name, str(matrix.dtype), note, state="set here")
+    cost = matrix_cost(matrix)
+    return cards.entry(name, str(matrix.dtype), note, cost="" if cost is None else size(cost))
+
+
+def matrix_stored(matrix: MatrixPlan) -> str:
+    """How many values are stored, where that is known: ` · 12 stored (3 %)`."""
+    nnz = matrix.stored
+    source = matrix.source
+    if nnz is None and matrix.is_whole and hasattr(source, "section"):
+        nnz = source.dataset.stored_pairs(source.section, source.key)
+    return stored(nnz, matrix.shape[0] * matrix.shape[1])
+
+
+def pending(matrix: MatrixPlan) -> str:
+    """What is done to the values once they are read: `normalize_total → log1p`."""
+    return " → ".join(dict.fromkeys(step.of or step.name for step in matrix.steps))
+
+
+def matrix_cost(matrix: MatrixPlan) -> int | None:
+    """Stored bytes that it takes to read it, about: the share of its rows. None where
+    that is not known."""
+    dataset, source = matrix.dataset, matrix.source
+    if dataset is None:
+        return None
+    if hasattr(source, "section"):
+        whole = dataset.pair_bytes(source.section, source.key)
+    else:
+        whole = dataset.engine.table_bytes("expression")
+    rows = matrix.in_source(0)
+    if whole is None or axes.is_all(rows, source.shape[0]):
+        return whole
+    return round(whole * len(rows) / max(1, source.shape[0]))
+
+
+def stored(nnz: int | None, of: int) -> str:
+    """How many values are stored, where that is known: ` · 12 stored (3 %)`."""
+    return "" if nnz is None else f" · {nnz:,} stored ({share(nnz, of)})"

@@ -1,0 +1,89 @@
+"""What a linear model of obs explains, taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from slaf.lazy import reduce
+from slaf.lazy.handle import LazyHandle
+from slaf.lazy.plan import MatrixPlan
+from slaf.lazy.steps import Step
+from slaf.pp.handles import complete, matrix_of, require, set_matrix
+
+
+def regress_out(
+    adata: LazyHandle,
+    keys: str | Sequence[str],
+    *,
+    layer: str | None = None,
+    n_jobs: int | None = None,
+    copy: bool = False,
+) -> LazyHandle | None:
+    """Takes away what a least squares fit on columns of obs explains of each gene:
+    scanpy's `pp.regress_out`. Reads the matrix once, block by block. What is left is
+    dense: as after `scale`, it is computed block by block when it is used, and is whole
+    in memory only if you say so.
+
+    Parameters
+    ----------
+    keys
+        Columns of numbers; or one of categories, whose means are taken away, and genes
+        with one value are left as they are.
+    n_jobs
+        Accepted for scanpy's sake.
+    copy
+        Whether the handle changes, or another is returned.
+
+    Raises
+    ------
+    KeyError
+        There is no such column or layer.
+    ValueError
+        A column lacks values, is neither numbers nor alone, or none is named.
+    """
+    require(adata)
+    names = [keys] if isinstance(keys, str) else list(keys)
+    if copy:
+        adata = adata.copy()
+    matrix = matrix_of(adata, layer)
+    columns = {name: complete(adata, name) for name in names}
+    if not columns:
+        raise ValueError("`keys` names no column of obs to regress out.")
+    categorical = [n for n, column in columns.items() if isinstance(column, pd.Categorical)]
+    if categorical and len(names) > 1:
+        raise ValueError(
+            f"A column of categories is regressed out alone, and {categorical[0]!r} is one."
+        )
+    wide = matrix.dtype.kind != "f" and matrix.dtype.itemsize > 4
+    dtype = np.dtype("float64" if wide or matrix.dtype == np.float64 else "float32")
+    if categorical:
+        fit = _category_means(matrix, columns[names[0]])
+        step = Step("less_group", fit, "regress_out", np.dtype("float64"))
+    else:
+        fit = _least_squares(matrix, np.column_stack(list(columns.values())))
+        step = Step("less_product", fit, "regress_out", dtype)
+    set_matrix(adata, layer, matrix.after(step))
+    return adata if copy else None
+
+
+def _least_squares(matrix: MatrixPlan, regressors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Orthonormal columns that span the regressors and 1, and each gene in their
+    terms. Columns that others explain drop out."""
+    model = np.column_stack([np.ones(len(regressors)), regressors])
+    lengths = np.linalg.norm(model, axis=0)
+    model = model / np.where(lengths == 0, 1, lengths)
+    vectors, sizes, _ = np.linalg.svd(model, full_matrices=False)
+    basis = vectors[:, sizes > sizes.max(initial=0) * len(model) * np.finfo(float).eps]
+    return basis, np.asarray(reduce.times_from_left(basis.T, matrix))
+
+
+def _category_means(
+    matrix: MatrixPlan, categories: pd.Categorical
+) -> tuple[np.ndarray, np.ndarray]:
+    found = reduce.grouped(matrix, categories.codes.astype(np.int32), len(categories.categories))
+    constant = found.least.min(axis=0) == found.greatest.max(axis=0)
+    means = np.where(constant, 0.0, found.mean())
+    return categories.codes, means

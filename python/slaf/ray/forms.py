@@ -1,0 +1,158 @@
+"""What rows of Ray Data are made of a handle's cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from scipy import sparse
+
+from slaf.handle import LazyAnnData
+from slaf.lazy.plan import plan_of
+from slaf.lazy.state import state_of
+from slaf.lazy.stream import rows_of_a_block
+from slaf.ml import SLAFDataLoader
+
+#: Columns of some rows: a table, or arrays of as many dimensions as they like.
+Rows: TypeAlias = "pa.Table | dict[str, np.ndarray]"
+#: Makes the rows of some cells.
+Reader = Callable[[slice], Rows]
+
+#: Bytes of the tokens of a task, about.
+_TOKEN_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Long:
+    """A row a stored value."""
+
+    table: str
+    layer: str | None
+    obs: list[str]
+    var: list[str]
+    cells_per_task: int
+    a_row_a_cell = False
+
+    def reader(self, handle: LazyAnnData) -> Reader:
+        options = {"obs": self.obs, "var": self.var, "layer": self.layer}
+        # A column that is not there is told before anything is read.
+        handle.lazy(self.table, **options)
+        return lambda cells: _plain(handle[cells].lazy(self.table, **options).collect().to_arrow())
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A row a cell, with the lists of its genes and values."""
+
+    layer: str | None
+    obs: list[str]
+    cells_per_task: int
+    a_row_a_cell = True
+
+    def reader(self, handle: LazyAnnData) -> Reader:
+        handle.lazy("obs").select(self.obs).collect_schema()
+
+        def read(cells: slice) -> pa.Table:
+            part = handle[cells]
+            table = part.to_arrow(self.layer)
+            for at in (1, 2):
+                name, column = table.column_names[at], table.column(at)
+                # Lists of one kind, however many values a task has.
+                wide = column.cast(pa.large_list(column.type.value_type))
+                table = table.set_column(at, name, wide)
+            beside = _plain(part.lazy("obs").select(self.obs).collect().to_arrow())
+            for name in self.obs:
+                table = table.append_column(name, beside.column(name))
+            return table
+
+        return read
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A row a cell, with its tokens."""
+
+    obs: list[str]
+    options: dict[str, Any]
+    cells_per_task: int = field(init=False)
+    a_row_a_cell = True
+
+    def __post_init__(self) -> None:
+        width = self.options.get("max_genes", 2048)
+        object.__setattr__(self, "cells_per_task", max(1, _TOKEN_BYTES // (9 * width)))
+
+    def reader(self, handle: LazyAnnData) -> Reader:
+        options = {"verbose": False, "tensors": False, **self.options}
+        tokenizer = SLAFDataLoader(handle, **options).tokenizer
+        state = state_of(handle)
+        handle.lazy("obs").select(self.obs).collect_schema()
+
+        def read(cells: slice) -> dict[str, np.ndarray]:
+            part = state[cells]
+            numbers = part.in_dataset(0)
+            # All genes of the dataset, whichever the handle shows: as loaders do.
+            indptr, indices, data = state.dataset.csr(numbers, range(state.dataset.shape[1]))
+            x = sparse.csr_matrix((data, indices, indptr), (len(numbers), state.dataset.shape[1]))
+            found = tokenizer.encode(x, np.asarray(numbers, dtype=np.int64))
+            beside = _plain(handle[cells].lazy("obs").select(self.obs).collect().to_arrow())
+            columns = {name: beside.column(name).to_numpy() for name in self.obs}
+            return {"cell_id": np.asarray(part.names(0), dtype=object), **found, **columns}
+
+        return read
+
+
+def form_of(
+    name: str,
+    handle: LazyAnnData,
+    table: str,
+    layer: str | None,
+    obs: list[str],
+    var: list[str],
+    tokens: dict[str, Any],
+) -> Long | Cells | Tokens:
+    """The form of a name; see :func:`slaf.ray.read_slaf`."""
+    if name not in ("long", "csr", "tokens"):
+        raise ValueError(f'form is "long", "csr" or "tokens", not {name!r}.')
+    if name == "tokens":
+        return Tokens(obs, tokens)
+    if tokens:
+        raise TypeError(f'`{min(tokens)}` is of the form "tokens", not of {name!r}.')
+    matrix = handle.X if layer is None else handle.layers[layer]
+    cells = 4096 if matrix is None else rows_of_a_block(plan_of(matrix))
+    if name == "csr":
+        return Cells(layer, obs, cells)
+    if table not in ("X", "expression", "raw") and not table.startswith("layers/"):
+        raise ValueError(
+            f"Long rows are of 'X', 'raw' or 'layers/NAME', not of {table!r}. Other tables fit one "
+            "machine: `slaf.scan`."
+        )
+    return Long(table, layer, obs, var, cells)
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Without dictionaries, which differ from task to task."""
+    for at, column in enumerate(table.columns):
+        if pa.types.is_dictionary(column.type):
+            wide = column.cast(column.type.value_type)
+            table = table.set_column(at, table.column_names[at], wide)
+    return table
+
+
+def to_csr(batch: Any, n_genes: int) -> sparse.csr_matrix:
+    """A batch of the form "csr", in any of Ray's batch formats, as a scipy matrix of
+    `n_genes` columns."""
+    genes, values = batch["gene_integer_id"], batch["value"]
+    if isinstance(batch, pa.Table):
+        lengths = genes.combine_chunks().value_lengths().to_numpy()
+        indices, data = (
+            column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            for column in (genes, values)
+        )
+    else:
+        lengths = [len(one) for one in genes]
+        indices, data = (np.concatenate([*column]) for column in (genes, values))
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    return sparse.csr_matrix((data, indices, indptr), (len(lengths), n_genes))

@@ -1,0 +1,56 @@
+"""Rows of Ray Data as a dataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from slaf.data.converter import refuse_existing
+from slaf.data.plans import sink
+from slaf.lazy.scan import registered
+from slaf.lazy.scan.source import Source
+
+if TYPE_CHECKING:
+    import ray
+
+
+def write_slaf(rows: ray.data.Dataset, path: str | os.PathLike[str], **options: Any) -> None:
+    """Writes a `ray.data.Dataset` with a row for each stored value as the dataset `path`:
+    all of it or nothing, by this process, however often tasks are run again.
+
+    `rows` is executed once, in its order, and kept by Ray meanwhile. `options` and errors
+    are those of :func:`slaf.sink`: `cell`, `gene`, `value`, `obs`, `var`, `overwrite`,
+    `storage_options`.
+    """
+    overwrite = options.get("overwrite", False)
+    refuse_existing(os.fspath(path), overwrite, options.get("storage_options"))
+    # Cells and genes stand in the order in which they come.
+    rows.context.execution_options.preserve_order = True
+    sink(registered(_Rows(rows.materialize())), path, **options)
+
+
+class _Rows(Source):
+    title = "rows of Ray Data"
+
+    def __init__(self, rows: ray.data.Dataset):
+        self._rows = rows
+        self.schema = dict(next(self._frames(), pl.DataFrame()).schema)
+
+    def _frames(self) -> Iterator[pl.DataFrame]:
+        for batch in self._rows.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield pl.DataFrame(batch)
+
+    def batches(
+        self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None
+    ) -> Iterator[pl.DataFrame]:
+        for frame in self._frames():
+            if n_rows is not None:
+                frame = frame.head(n_rows)
+                n_rows -= frame.height
+            yield (frame if predicate is None else frame.filter(predicate)).select(columns)
+
+    def told(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> list[str]:
+        return [f"{', '.join(columns)} of all rows"]

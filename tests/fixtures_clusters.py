@@ -1,0 +1,73 @@
+"""A Dask and a Ray cluster on this machine, started when the first test names them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def dask_cluster() -> Iterator[object]:
+    """Two worker processes of Dask, and a client of theirs."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def dask_client(dask_cluster) -> Iterator[object]:
+    """The client as the one that counts."""
+    with dask_cluster.as_current():
+        yield dask_cluster
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[object]:
+    """Two worker processes of Ray."""
+    import ray
+
+    # Workers find what the tests import.
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        _start(ray)
+    yield ray
+    ray.shutdown()
+
+
+def _start(ray) -> None:
+    """It gives itself 30 seconds to start, which a busy machine may not have: so it is
+    tried thrice."""
+    for last in (False, False, True):
+        try:
+            ray.init(
+                "local",
+                num_cpus=2,
+                object_store_memory=100 << 20,
+                include_dashboard=False,
+                log_to_driver=False,
+            )
+            return
+        except Exception:
+            ray.shutdown()
+            if last:
+                raise
+
+
+def once(flag: Path) -> bool:
+    """Whether nobody has asked before, in whichever process."""
+    try:
+        flag.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,101 @@
+"""Workers of each engine, which all tests share: starting them takes longer than what
+they do."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from distributed import LocalCluster
+from ray.cluster_utils import Cluster
+from slaf.distributed import Executor
+from slaf.distributed.engine import Engine
+from slaf.distributed.on_dask import Dask
+from slaf.distributed.on_processes import Processes
+from slaf.distributed.on_ray import Ray
+from slaf.ground.workers import working
+
+HERE = str(Path(__file__).parent)
+
+#: Engines, and how many workers: each grows in this order.
+CROWDS = [(engine, n) for engine in ("processes", "dask", "ray") for n in (1, 2, 3)]
+
+_ENOUGH = pytest.mark.skip("two workers say it, and to start others takes long")
+
+#: For tests of `crowd` that kill workers.
+of_two = pytest.mark.parametrize(
+    "crowd",
+    [crowd if crowd[1] == 2 else pytest.param(crowd, marks=_ENOUGH) for crowd in CROWDS],
+    ids=lambda crowd: f"{crowd[0]}-{crowd[1]}",
+    indirect=True,
+)
+
+
+@pytest.fixture(scope="session")
+def _importable() -> Iterator[None]:
+    """Workers of Ray find modules of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = os.environ.get("PYTHONPATH", "")
+        patch.setenv("PYTHONPATH", os.pathsep.join(part for part in (HERE, path) if part))
+        yield
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(_importable) -> Iterator[LocalCluster]:
+    """A scheduler, and no worker yet."""
+    with LocalCluster(
+        n_workers=0,
+        threads_per_worker=1,
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(_importable) -> Iterator[Cluster]:
+    """Ray on a node of one processor; more may join."""
+    head = {"num_cpus": 1, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="session", params=CROWDS, ids=lambda crowd: f"{crowd[0]}-{crowd[1]}")
+def crowd(request) -> Iterator[Executor]:
+    """So many workers of an engine."""
+    engine, n = request.param
+    made = {"processes": _processes, "dask": _dask, "ray": _ray}[engine](request, n)
+    yield Executor(made)
+    made.close()
+
+
+def _processes(request, n: int) -> Engine:
+    return Processes(n)
+
+
+def _dask(request, n: int) -> Engine:
+    cluster = request.getfixturevalue("dask_cluster")
+    cluster.scale(n)
+    cluster.wait_for_workers(n)
+    return Dask.at(cluster.scheduler_address, None)
+
+
+def _ray(request, n: int) -> Engine:
+    cluster = request.getfixturevalue("ray_cluster")
+    while len(nodes := cluster.list_all_nodes()) != n:
+        cluster.add_node(num_cpus=1) if len(nodes) < n else cluster.remove_node(nodes[-1])
+    return Ray(None, None)
+
+
+@pytest.fixture
+def workers(crowd) -> Iterator[Executor]:
+    """The same, for one test at work."""
+    with working(crowd):
+        yield crowd

@@ -1,0 +1,52 @@
+"""What tests let workers do; they import it by its name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from slaf.lazy.matrix import LazyExpressionMatrix
+from slaf.lazy.plan import MatrixPlan, plan_of
+
+
+class Deadly:
+    """A source whose reader is killed: once, which `mark` notes, or always."""
+
+    def __init__(self, source: Any, mark: Path, driver: int, always: bool = False):
+        self.source, self.mark, self.driver, self.always = source, mark, driver, always
+        self.shape, self.dtype, self.nnz = source.shape, source.dtype, source.nnz
+
+    def csr(self, rows: Any, columns: Any) -> Any:
+        if os.getpid() != self.driver and (self.always or not self.mark.exists()):
+            self.mark.write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.source.csr(rows, columns)
+
+
+def deadly(matrix: LazyExpressionMatrix, mark: Path, *, always: bool = False) -> Any:
+    """A matrix as `matrix`, which a worker does not survive."""
+    source = Deadly(plan_of(matrix).source, mark, os.getpid(), always)
+    return LazyExpressionMatrix.over(MatrixPlan.of(source))
+
+
+def noted(task: tuple[Path, int]) -> int:
+    """Takes a while, and leaves a file."""
+    folder, number = task
+    time.sleep(0.2)
+    (folder / f"{number}-{os.getpid()}").touch()
+    return number
+
+
+def failing(task: tuple[Path, int, str]) -> int:
+    """Raises an error of this class, and notes how often."""
+    folder, number, kind = task
+    (folder / f"{number}-{time.monotonic_ns()}").touch()
+    errors = {"OSError": OSError, "ValueError": ValueError, "Foreign": _Foreign}
+    raise errors[kind](f"Task {number} cannot be done.")
+
+
+class _Foreign(Exception):
+    """Of a class that the driver may lack."""
