@@ -7,7 +7,7 @@ from typing import Any
 from slaf.ground import axes, cards
 from slaf.ground.sizes import share, size
 from slaf.lazy.plan import MatrixPlan
-from slaf.lazy.sources import Held
+from slaf.lazy.sources import Held, StoredPairs
 
 
 def matrix_html(matrix: MatrixPlan) -> str:
@@ -47,7 +47,7 @@ def matrix_stored(matrix: MatrixPlan) -> str:
     """How many values are stored, where that is known: ` · 12 stored (3 %)`."""
     nnz = matrix.stored
     source = matrix.source
-    if nnz is None and matrix.is_whole and hasattr(source, "section"):
+    if nnz is None and matrix.is_whole and isinstance(source, StoredPairs):
         nnz = source.dataset.stored_pairs(source.section, source.key)
     return stored(nnz, matrix.shape[0] * matrix.shape[1])
 
@@ -63,7 +63,7 @@ def matrix_cost(matrix: MatrixPlan) -> int | None:
     dataset, source = matrix.dataset, matrix.source
     if dataset is None:
         return None
-    if hasattr(source, "section"):
+    if isinstance(source, StoredPairs):
         whole = dataset.pair_bytes(source.section, source.key)
     else:
         whole = dataset.engine.table_bytes("expression")

@@ -14,7 +14,7 @@ from slaf.ground.hints import did_you_mean
 from slaf.lazy import reduce
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.plan import MatrixPlan
-from slaf.lazy.steps import Arrays
+from slaf.lazy.stream import blocks_of
 from slaf.pp.handles import matrix_of, own, require, takes_raw
 from slaf.pp.sampling import legacy
 
@@ -166,15 +166,13 @@ def nan_means(matrix: MatrixPlan, axis: int) -> np.ndarray:
         return found
     total, missing = (np.zeros(matrix.shape[1 - axis]) for _ in range(2))
 
-    def take(start: int, arrays: Arrays) -> None:
-        indptr, indices, data = arrays
+    for start, block in blocks_of(matrix):
+        indptr, indices, data = reduce.csr_arrays(block)
         place = indices
         if axis == 1:
             place = start + np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
         nan = np.isnan(data)
         np.add.at(total, place[~nan], data[~nan])
         np.add.at(missing, place[nan], 1)
-
-    reduce.fold(matrix, take)
     with np.errstate(invalid="ignore", divide="ignore"):
         return total / (matrix.shape[axis] - missing)
