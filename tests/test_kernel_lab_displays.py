@@ -1,5 +1,5 @@
-"""Displays in JupyterLab, light and dark: they unfold, their text has contrast in both
-themes, and names in the data do nothing."""
+"""Displays in JupyterLab, in light and dark themes: they unfold, their text has contrast,
+and names in the data have no effect."""
 
 from __future__ import annotations
 
