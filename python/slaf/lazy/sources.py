@@ -38,6 +38,11 @@ class StoredX:
         self.nnz = dataset.engine.nnz
         self.was_dense = (dataset.notes.get("x") or {}).get("encoding") == "dense"
 
+    @property
+    def is_unsigned(self) -> bool:
+        """Whether the values are stored as unsigned integers."""
+        return self.dataset.engine.value_dtype.startswith("uint")
+
     def csr(self, rows: axes.Positions, columns: axes.Positions) -> Arrays:
         return self.dataset.csr(rows, columns)
 

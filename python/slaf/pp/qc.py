@@ -10,6 +10,7 @@ import pandas as pd
 
 from slaf import _slaf
 from slaf.lazy import reduce
+from slaf.lazy.counts import Counts, counts, known_counts
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.state import state_of
@@ -69,24 +70,34 @@ def calculate_qc_metrics(
 
 
 class _Pass:
-    """Everything that is counted, from one pass."""
+    """Everything that is counted: from stored sums and the genes of the masks, or in one
+    pass over the matrix."""
 
     def __init__(self, matrix: MatrixPlan, tops: list[int], masks: np.ndarray):
-        kept = [reduce.kept(matrix, axis, squares=False) for axis in (1, 0)]
-        self.height, self.width = matrix.shape
-        if not tops and not len(masks) and None not in kept:
-            self.rows, self.columns = kept
+        self.height, width = matrix.shape
+        rows, columns = (None if tops else known_counts(matrix, axis) for axis in (1, 0))
+        if rows is not None and columns is not None and _few(masks, columns):
+            self.rows, self.columns = rows, columns
+            masked = [counts(matrix[:, mask], 1).total for mask in masks]
+            self.masked = np.reshape(masked, (len(masks), self.height)).T
             return
-        weights = masks.reshape(len(masks), self.width).T.astype(np.float64)
-        counts = _Counts(self.width, tops, weights)
-        rows, columns, top_sums, masked = zip(*states(matrix, counts), strict=True)
-        self.rows = reduce.joined(rows, self.width)
-        self.columns = reduce.merged(columns).flat()
+        weights = masks.reshape(len(masks), width).T.astype(np.float64)
+        found = states(matrix, _OfCells(width, tops, weights))
+        parts, sums, top_sums, masked = zip(*found, strict=True)
+        of_rows, of_columns = reduce.joined(parts, width), reduce.merged(sums).flat()
+        self.rows = Counts(of_rows.sum(), of_rows.nonzero())
+        self.columns = Counts(of_columns.sum(), of_columns.nonzero())
         self.tops, self.masked = np.concatenate(top_sums), np.concatenate(masked)
 
 
+def _few(masks: np.ndarray, columns: Counts) -> bool:
+    """Whether the genes of the masks have few of the values."""
+    values = sum(columns.nonzero[mask].sum() for mask in masks)
+    return values < columns.nonzero.sum() / 4
+
+
 @dataclass(frozen=True)
-class _Counts(OfAllRows):
+class _OfCells(OfAllRows):
     """Of some cells: moments of the cells and of the genes, sums of each cell's
     greatest values, and of the genes of masks."""
 
@@ -126,8 +137,8 @@ def _describe_obs(
         if log1p:
             metrics[f"log1p_{name}"] = np.log1p(values)
 
-    add(f"n_{var_type}_by_{expr_type}", found.rows.nonzero())
-    total = found.rows.sum()
+    add(f"n_{var_type}_by_{expr_type}", found.rows.nonzero)
+    total = found.rows.total
     add(f"total_{expr_type}", total)
     with np.errstate(invalid="ignore", divide="ignore"):
         for at, n in enumerate(tops):
@@ -140,15 +151,17 @@ def _describe_obs(
 
 
 def _describe_var(adata: LazyHandle, found: _Pass, expr_type: str, log1p: bool) -> pd.DataFrame:
-    metrics: dict[str, np.ndarray] = {f"n_cells_by_{expr_type}": found.columns.nonzero()}
-    metrics[f"mean_{expr_type}"] = found.columns.mean()
+    total, nonzero = found.columns
+    with np.errstate(invalid="ignore"):
+        mean = total / found.height
+    metrics: dict[str, np.ndarray] = {f"n_cells_by_{expr_type}": nonzero}
+    metrics[f"mean_{expr_type}"] = mean
     if log1p:
-        metrics[f"log1p_mean_{expr_type}"] = np.log1p(found.columns.mean())
-    share = found.columns.nonzero() / max(1, found.height)
-    metrics[f"pct_dropout_by_{expr_type}"] = (1 - share) * 100
-    metrics[f"total_{expr_type}"] = found.columns.sum()
+        metrics[f"log1p_mean_{expr_type}"] = np.log1p(mean)
+    metrics[f"pct_dropout_by_{expr_type}"] = (1 - nonzero / max(1, found.height)) * 100
+    metrics[f"total_{expr_type}"] = total
     if log1p:
-        metrics[f"log1p_total_{expr_type}"] = np.log1p(found.columns.sum())
+        metrics[f"log1p_total_{expr_type}"] = np.log1p(total)
     return pd.DataFrame(metrics, index=adata.var_names)
 
 
@@ -186,16 +199,13 @@ def _filter(adata: LazyHandle, axis: int, limits: tuple, inplace: bool) -> LazyH
     matrix = matrix_of(adata)
     if all(low is None and high is None for _, low, high in limits):
         raise ValueError("Say at least one limit: a least or a greatest number.")
-    found = reduce.moments(matrix, axis)
+    found = _expressed(matrix, axis)
     keep = np.ones(matrix.shape[1 - axis], dtype=bool)
     noted = {}
     for name, low, high in limits:
         if low is None and high is None:
             continue
-        if name == "n_counts":
-            noted[name] = found.sum()
-        else:
-            noted[name] = reduce.above_zero(matrix, found, lambda m: reduce.moments(m, axis))
+        noted[name] = found.total if name == "n_counts" else found.nonzero
         if low is not None:
             keep &= noted[name] >= low
         if high is not None:
@@ -208,3 +218,12 @@ def _filter(adata: LazyHandle, axis: int, limits: tuple, inplace: bool) -> LazyH
     for name, values in noted.items():
         frame[name] = values[keep]
     return None
+
+
+def _expressed(matrix: MatrixPlan, axis: int) -> Counts:
+    """Totals, and how many values are above zero, which scanpy counts as expressed."""
+    if not matrix.steps and getattr(matrix.source, "is_unsigned", False):
+        return counts(matrix, axis)
+    found = reduce.moments(matrix, axis)
+    above = reduce.above_zero(matrix, found, lambda m: reduce.moments(m, axis))
+    return Counts(found.sum(), above)

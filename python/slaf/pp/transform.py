@@ -10,6 +10,7 @@ from warnings import warn
 import numpy as np
 
 from slaf.lazy import reduce
+from slaf.lazy.counts import counts
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.state import state_of
 from slaf.lazy.steps import Step
@@ -51,11 +52,11 @@ def normalize_total(
     if copy or not inplace:
         adata = adata.copy()
     matrix = matrix_of(adata, layer)
-    totals = reduce.moments(matrix, 1).sum()
+    totals = counts(matrix, 1).total
     if exclude_highly_expressed:
         shares = matrix.after(Step("per_row", _not_zero(totals)))
         low = np.flatnonzero(~(reduce.moments(shares, 0).max() > max_fraction))
-        totals = reduce.moments(matrix[:, low], 1).sum()
+        totals = counts(matrix[:, low], 1).total
     some = totals > 0
     if target_sum is None:
         target_sum = float(np.median(totals[some])) if some.any() else 1.0
