@@ -1,4 +1,4 @@
-"""A Dask and a Ray cluster on this machine, started for the first test that uses them."""
+"""A Dask and a Ray cluster on this machine, started when the first test names them."""
 
 from __future__ import annotations
 
