@@ -4,8 +4,8 @@ and names in the data have no effect."""
 from __future__ import annotations
 
 import pytest
+from lab_page import is_connected, opened
 from playwright.sync_api import expect
-from test_kernel_lab import browser, is_connected, lab, opened  # noqa: F401
 
 CODE = """
 import slaf, warnings
@@ -46,7 +46,7 @@ CONTRAST = """output => {
 
 
 @pytest.fixture
-def notebook(browser, lab):  # noqa: F811
+def notebook(browser, lab):
     notebook = opened(browser, lab, "lab/tree/displays.ipynb?reset")
     is_connected(lab[0], "displays.ipynb")
     yield notebook
