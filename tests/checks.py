@@ -54,7 +54,7 @@ def refusal(error, act, *arguments) -> str:
 
 
 def matrix_of(table: pl.DataFrame, adata: ad.AnnData, value: str = "value") -> np.ndarray:
-    """A long table as the matrix that it was, zeros where it has no row."""
+    """A long table as a matrix, with zeros where it has no row."""
     found = np.zeros(adata.shape)
     if "cell_id" in table.columns:
         cells = adata.obs_names.get_indexer(table["cell_id"].to_list())
@@ -68,6 +68,6 @@ def matrix_of(table: pl.DataFrame, adata: ad.AnnData, value: str = "value") -> n
 
 
 def problems(dataset: Path, version: int | None = None) -> list[str]:
-    """What `slaf validate` finds wrong."""
+    """The problems that `slaf validate` finds."""
     checks = _slaf.validate(_slaf.Dataset(str(dataset), version))
     return [f"{what}: {problem}" for what, problem in checks if problem]

@@ -24,7 +24,7 @@ QUESTIONS = [
 
 
 def environment(server: S3 | None, **changes: str) -> dict[str, str]:
-    """Ours without what leads to other clouds."""
+    """Our environment variables, without settings for other clouds."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return kept | (server.environment if server else {}) | changes
 
@@ -44,7 +44,7 @@ def start(server: S3, *arguments: object) -> subprocess.Popen:
 
 
 def complaint(returncode: int, stderr: str, names: str) -> str:
-    """The sentence with which a command has failed, which says where."""
+    """The sentence with which a command fails; it must name the place."""
     assert returncode == 1, stderr
     lines = [line for line in stderr.splitlines() if not line.endswith(" s left")]
     assert len(lines) == 1, stderr
@@ -54,7 +54,8 @@ def complaint(returncode: int, stderr: str, names: str) -> str:
 
 
 def assert_plain(message: str, names: str) -> None:
-    """A sentence for people: no library's words, no place in a source."""
+    """Checks that a message is a sentence for people, without library names or source
+    positions."""
     assert names in message
     assert not re.search(r"panick|Traceback|LanceError|\.rs\b|Generic S3|<\?xml|\n", message)
     assert message.rstrip()[-1] in ".?`)"

@@ -15,7 +15,7 @@ from slaf.cli import main
 
 
 def apart(*arguments: object, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess:
-    """As a shell runs it."""
+    """Runs it as a shell does."""
     return subprocess.run(
         [sys.executable, "-m", "slaf.cli", *map(str, arguments)],
         capture_output=True,
@@ -25,7 +25,8 @@ def apart(*arguments: object, env: Mapping[str, str] | None = None) -> subproces
 
 
 def here(*arguments: object, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess:
-    """The same without a process, and with what Rust writes to the descriptors."""
+    """Runs it in this process, and also captures what Rust writes to the file
+    descriptors."""
     environment = dict(os.environ if env is None else env)
     with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
         with (

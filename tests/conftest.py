@@ -39,9 +39,9 @@ pytest_plugins = [
 
 @pytest.fixture(scope="session")
 def pbmc_h5ad() -> Path:
-    """700 PBMCs as scanpy ships them: a file of anndata 0.6, with compound
-    obs and var, dense scaled X, a sparse raw, and an obs column `n_genes` that
-    is not the number of stored values."""
+    """700 PBMCs from scanpy's package: a file of anndata 0.6, with compound obs and
+    var, dense scaled X, a sparse raw, and an obs column `n_genes` that is not the
+    number of stored values."""
     return Path(sc.__file__).parent / "datasets" / "10x_pbmc68k_reduced.h5ad"
 
 
@@ -94,7 +94,7 @@ def make_counts(cells: int = 60, genes: int = 40, seed: int = 0) -> ad.AnnData:
 
 
 def rich(seed: int = 0, cells: int = 60) -> ad.AnnData:
-    """:func:`make_counts` with something in every section."""
+    """:func:`make_counts` with entries in every section."""
     adata = make_counts(cells=cells, seed=seed)
     rng = np.random.default_rng(seed)
     adata.obsm["X_pca"] = rng.normal(size=(cells, 5)).astype(np.float32)
@@ -125,7 +125,7 @@ def counts() -> ad.AnnData:
 
 @pytest.fixture(scope="session")
 def counts_slaf(tmp_path_factory) -> str:
-    """A dataset of :func:`counts` that all tests share: it is only read."""
+    """A dataset of :func:`counts` that all tests share, and only read."""
     target = tmp_path_factory.mktemp("counts") / "counts.slaf"
     SLAFConverter().convert_anndata(make_counts(), target)
     return str(target)
@@ -133,7 +133,7 @@ def counts_slaf(tmp_path_factory) -> str:
 
 @pytest.fixture
 def convert(tmp_path):
-    """Writes an AnnData as h5ad, converts that file, and gives the dataset."""
+    """Writes an AnnData as h5ad, converts that file, and returns the dataset."""
 
     def convert(adata: ad.AnnData, name: str = "made") -> Path:
         source, target = tmp_path / f"{name}.h5ad", tmp_path / f"{name}.slaf"

@@ -10,7 +10,7 @@ from matplotlib import colors, pyplot
 
 
 def drawing(plot: Callable[[], Any]) -> list[dict[str, Any]]:
-    """All axes of all figures that `plot` makes."""
+    """The content of all axes of all figures that `plot` makes."""
     pyplot.close("all")
     np.random.seed(0)  # noqa: NPY002 - seaborn's jitter
     plot()
@@ -23,7 +23,7 @@ def drawing(plot: Callable[[], Any]) -> list[dict[str, Any]]:
 
 
 def same(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], rtol: float = 2e-5) -> None:
-    """Raises if something is drawn otherwise."""
+    """Raises if the drawings differ."""
     assert len(theirs) > 0
     assert [ax["texts"] for ax in ours] == [ax["texts"] for ax in theirs]
     for one, other in zip(ours, theirs, strict=True):
@@ -67,7 +67,7 @@ def _collection(collection: Any) -> list[np.ndarray]:
 
 
 def _mapped(mappable: Any) -> list[np.ndarray]:
-    """Values, and the colours that they are shown in."""
+    """Values, and the colours in which they are shown."""
     values = np.ma.filled(np.ma.asarray(mappable.get_array(), dtype=float), np.nan)
     limits = np.array([mappable.norm.vmin, mappable.norm.vmax], dtype=float)
     return [values, limits, mappable.cmap(np.linspace(0, 1, 5))]

@@ -35,7 +35,7 @@ class Shown:
         self.page.keyboard.type(text)
 
     def choose(self, choice: str, nth: int = 0) -> None:
-        """In a drop-down list of the tab that is open."""
+        """Chooses from a drop-down list in the open tab."""
         lists = self.where.locator("select:not([multiple])").locator("visible=true")
         lists.nth(nth).select_option(label=choice)
 
@@ -44,12 +44,12 @@ class Shown:
         expect(self.where.locator(".slaf-title")).to_have_text(text, timeout=WAIT)
 
     def says(self, text: str) -> None:
-        """Waits for something that is written somewhere."""
+        """Waits for a text anywhere in the explorer."""
         expect(self.where.get_by_text(text).first).to_be_visible(timeout=WAIT)
 
     def drag(self, corners: list[tuple[float, float]], nth: int = 0) -> np.ndarray:
-        """Along corners that are given as shares of the stage, from the top left:
-        the corners in the unit square of the embedding."""
+        """Drags along corners, which are fractions of the stage from its top left.
+        Returns the corners in the unit square of the embedding."""
         self.where.scroll_into_view_if_needed()
         box = self.stages.nth(nth).bounding_box()
         inner = self.stages.nth(nth).evaluate("stage => [stage.clientWidth, stage.clientHeight]")
@@ -74,11 +74,11 @@ class Shown:
         )
 
     def pixels(self, nth: int = 0) -> np.ndarray:
-        """What is seen of a stage: RGB."""
+        """The pixels of a stage: RGB."""
         return np.array(Image.open(io.BytesIO(self.stages.nth(nth).screenshot())).convert("RGB"))
 
     def coloured(self, nth: int = 0) -> int:
-        """How many pixels are far from grey."""
+        """The number of pixels that are far from grey."""
         pixels = self.pixels(nth).astype(int)
         return int((np.ptp(pixels, axis=2) > 60).sum())
 
@@ -93,7 +93,8 @@ def explored(notebook: Notebook, path: Path, more: str = "", shown: str = "explo
 
 
 def answered(notebook: Notebook, code: str, expected: str) -> None:
-    """Asks the kernel until it answers so: what one presses takes a moment."""
+    """Asks the kernel until it gives this answer, because the effect of a click takes a
+    moment."""
     deadline = time.monotonic() + 60
     # IPython breaks long answers into lines.
     while (said := " ".join(notebook.answer(code).split())) != expected:

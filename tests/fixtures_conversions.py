@@ -14,7 +14,7 @@ from slaf.integrations import read_slaf
 
 @pytest.fixture
 def h5ad(tmp_path):
-    """Writes an AnnData as an h5ad file, and gives its path."""
+    """Writes an AnnData as an h5ad file, and returns its path."""
 
     def write(adata: ad.AnnData, name: str) -> Path:
         path = tmp_path / f"{name}.h5ad"
@@ -26,7 +26,7 @@ def h5ad(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """For datasets alone, so that what is left behind is seen."""
+    """A folder for datasets alone, so that leftovers are noticed."""
     folder = tmp_path / "datasets"
     folder.mkdir()
     return folder
@@ -34,7 +34,7 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture
 def converted(folder):
-    """Converts inputs, and gives all that is in the dataset."""
+    """Converts inputs, and returns everything in the dataset."""
 
     def converted(source, **options) -> ad.AnnData:
         SLAFConverter().convert(source, folder / "made.slaf", overwrite=True, **options)
@@ -45,7 +45,7 @@ def converted(folder):
 
 @pytest.fixture
 def refused(folder):
-    """Why an input is refused, after a look that nothing was left behind."""
+    """Returns why an input is rejected, and checks that nothing was left behind."""
 
     def refused(source, **options) -> str:
         def convert():

@@ -18,7 +18,7 @@ from slaf.dataset import dataset_of
 
 @pytest.fixture(scope="session")
 def sql_array(tmp_path_factory) -> SLAFArray:
-    """What SQL is asked of, with vectors, a layer and a graph."""
+    """The dataset for SQL tests, with vectors, a layer and a graph."""
     target = tmp_path_factory.mktemp("sql") / "made.slaf"
     adata = make_counts(300, 60, seed=3)
     rng = np.random.default_rng(0)
@@ -54,7 +54,7 @@ def sql_duck(sql_array):
 
 @pytest.fixture(scope="session")
 def halved() -> ad.AnnData:
-    """Counts, and half of them as a layer."""
+    """Counts, with half of each count as a layer."""
     adata = make_counts()
     adata.layers["half"] = adata.X * 0.5
     adata.obsm["X_pca"] = np.ones((adata.n_obs, 2), np.float32)

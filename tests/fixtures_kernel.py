@@ -13,13 +13,13 @@ from kernels import PATIENCE, Kernel
 
 @pytest.fixture(scope="module")
 def private_ipython(tmp_path_factory):
-    """A home for IPython without anybody's configuration and history."""
+    """An IPython folder without anybody's configuration and history."""
     os.environ["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
 
 
 @pytest.fixture(scope="module")
 def shared(private_ipython):
-    """One for all tests of a module."""
+    """A kernel for all tests of a module."""
     kernel = Kernel()
     yield kernel
     kernel.stop()
@@ -34,7 +34,7 @@ def with_pbmc(shared, pbmc_slaf):
 
 @pytest.fixture
 def fresh(private_ipython):
-    """One for the test alone."""
+    """A kernel for one test."""
     kernel = Kernel()
     yield kernel
     kernel.stop()
@@ -53,8 +53,8 @@ def logged(private_ipython, tmp_path_factory):
 
 @pytest.fixture
 def by_hand(tmp_path, monkeypatch):
-    """Starts a program that becomes a kernel, and gives a client of it, which knows
-    the `program`, what it `said` and the folder of its connection file."""
+    """Starts a program that becomes a kernel, and returns a client of it. The client
+    knows the `program`, what it `said`, and the folder of its connection file."""
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     started = []

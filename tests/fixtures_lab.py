@@ -26,7 +26,7 @@ FLAGS = [
 
 @pytest.fixture(scope="module")
 def lab(private_ipython, tmp_path_factory):
-    """A server and the folder that it shows."""
+    """A server, and the folder that it shows."""
     folder = tmp_path_factory.mktemp("lab")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

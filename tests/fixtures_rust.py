@@ -10,7 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 @pytest.fixture(scope="session")
 def shell(tmp_path_factory):
-    """One shell, and so one Rust process, for all tests that name it."""
+    """One shell, and so one Rust process, for all tests that use it."""
     os.environ["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
     os.environ["SLAF_CELL_MEMORY"] = str(3 << 30)
     shell = InteractiveShell()

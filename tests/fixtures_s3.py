@@ -14,14 +14,14 @@ from s3 import S3
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3]:
-    """One server for all tests. Who kills it starts one of their own."""
+    """One server for all tests. A test that kills it starts its own."""
     with S3() as server:
         yield server
 
 
 @pytest.fixture
 def cloud(s3, monkeypatch) -> S3:
-    """The server, where this process looks for S3."""
+    """The server, which this process uses as S3."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in s3.environment.items():
@@ -31,7 +31,7 @@ def cloud(s3, monkeypatch) -> S3:
 
 @pytest.fixture(scope="session")
 def pbmc_url(s3, pbmc_h5ad) -> str:
-    """A dataset that is only read."""
+    """A dataset that tests only read."""
     done = slaf(s3, "convert", pbmc_h5ad, s3.url("pbmc.slaf"))
     assert done.returncode == 0, done.stderr
     return s3.url("pbmc.slaf")

@@ -1,4 +1,4 @@
-"""Real cells beside handles of them: whole, sliced and concatenated."""
+"""Real cells in memory, and handles of them: whole, sliced and concatenated."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Workers of each engine, which all tests share: starting them takes longer than what
-they do."""
+"""Workers of each engine, which all tests share, because starting them takes longer than
+their work."""
 
 from __future__ import annotations
 

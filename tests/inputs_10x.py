@@ -33,7 +33,7 @@ def write_mtx(
     says: int | None = None,
     cells=CELLS,
 ) -> Path:
-    """A folder as Cell Ranger writes it, with `says` entries by its header."""
+    """Writes a folder as Cell Ranger does; its header announces `says` entries."""
     folder.mkdir()
     header = f"%%MatrixMarket matrix coordinate {kind} general\n%metadata_json: {{}}\n"
     size = f"{len(GENES)} {len(CELLS)} {len(entries) if says is None else says}\n"
@@ -63,7 +63,8 @@ def what_was_written(version: int = 3) -> ad.AnnData:
 
 
 def write_h5(path: Path) -> Path:
-    """As Cell Ranger 3 and later, of two genomes, with genes of a cell in no order."""
+    """Writes a file as Cell Ranger 3 and later do, with two genomes and unsorted genes
+    in a cell."""
     ids, symbols, types = (np.array(column, "S") for column in zip(*GENES, strict=True))
     with h5py.File(path, "w") as file:
         group = file.create_group("matrix")
@@ -80,7 +81,7 @@ def write_h5(path: Path) -> Path:
 
 
 def write_v2_h5(path: Path) -> Path:
-    """As Cell Ranger 2, with a cell that was called in both genomes."""
+    """Writes a file as Cell Ranger 2 does, with a cell that was called in both genomes."""
     with h5py.File(path, "w") as file:
         for genome, cells, value in (("hg", ["a", "b"], 1), ("mm", ["b", "c"], 3)):
             group = file.create_group(genome)

@@ -13,7 +13,7 @@ def engine_of(array) -> _slaf.Dataset:
 
 
 def answer(array, sql: str, engine: str | None = None, **options) -> _slaf.Answer:
-    """An answer with what it took: `engine`, `profile`, `warnings`."""
+    """An answer with its `engine`, `profile` and `warnings`."""
     session = session_of(dataset_of(array))
     known = {name: options.pop(name) for name in ("limit", "memory") if name in options}
     session.namespace.update(options)

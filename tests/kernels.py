@@ -18,7 +18,7 @@ PATIENCE = 120
 
 
 class Kernel:
-    """One conversation partner."""
+    """A running kernel and its client."""
 
     def __init__(self, name: str = "slaf", log=None, **options):
         self.manager = KernelManager(kernel_name=name, shutdown_wait_time=PATIENCE)
@@ -31,7 +31,7 @@ class Kernel:
 
     @property
     def connection(self) -> dict:
-        """What the connection file says."""
+        """The content of the connection file."""
         with open(self.manager.connection_file) as file:
             return json.load(file)
 
@@ -48,13 +48,13 @@ class Kernel:
         return self.client.execute(code, **options)
 
     def begin(self, code: str, **options) -> str:
-        """Sends a cell and waits until it runs; gives its id."""
+        """Sends a cell and waits until it runs; returns its id."""
         request = self.send(f"print('begun')\n{code}", **options)
         self.hear(request, "stream")
         return request
 
     def request(self, msg_type: str, content: dict, channel: str = "shell", **header) -> str:
-        """Sends any request; gives its id."""
+        """Sends any request; returns its id."""
         message = self.client.session.msg(msg_type, content)
         message["header"] |= header
         getattr(self.client, f"{channel}_channel").send(message)
@@ -68,14 +68,14 @@ class Kernel:
                 return message["content"]
 
     def ask(self, msg_type: str, content: dict, channel: str = "shell", **header) -> dict:
-        """Any request's reply, its messages on iopub taken."""
+        """Sends any request and returns its reply; its iopub messages are consumed."""
         request = self.request(msg_type, content, channel, **header)
         reply = self.reply(request, channel=channel)
         self.outputs(request)
         return reply
 
     def hear(self, request: str, msg_type: str) -> dict:
-        """The content of the next message of this type on iopub for a request."""
+        """The content of the next iopub message of this type for a request."""
         while True:
             message = self.client.get_iopub_msg(timeout=PATIENCE)
             parent = message["parent_header"].get("msg_id")
@@ -87,7 +87,7 @@ class Kernel:
         return self.client.get_stdin_msg(timeout=PATIENCE)["content"]
 
     def outputs(self, request: str, timeout: float = PATIENCE) -> list[dict]:
-        """Everything on iopub for a request, busy to idle."""
+        """All iopub messages of a request, from busy to idle."""
         messages = []
         while True:
             message = self.client.get_iopub_msg(timeout=timeout)
@@ -98,7 +98,7 @@ class Kernel:
                 return messages
 
     def until(self, request: str, *others: str, timeout: float = PATIENCE) -> dict[str, list[dict]]:
-        """Everything on iopub for all these requests, until `request` is idle."""
+        """All iopub messages of these requests, until `request` is idle."""
         found: dict[str, list[dict]] = {r: [] for r in (request, *others)}
         while True:
             message = self.client.get_iopub_msg(timeout=timeout)
@@ -114,7 +114,7 @@ class Kernel:
         return reply, self.outputs(request)
 
     def text(self, code: str) -> str:
-        """stdout of a cell, which must succeed."""
+        """The stdout of a cell, which must succeed."""
         reply, outputs = self.run(code)
         assert reply["status"] == "ok", reply
         return stream(outputs)
@@ -130,7 +130,7 @@ class Kernel:
 
 
 def eventually(condition: Callable[[], object]) -> None:
-    """Waits until a condition holds."""
+    """Waits until a condition is true."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it never comes"
@@ -138,12 +138,12 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 def ended(*processes: psutil.Process) -> bool:
-    """Whether all these processes end."""
+    """Waits for the end of all these processes; returns whether they ended."""
     return not psutil.wait_procs(processes, timeout=PATIENCE)[1]
 
 
 def waits_for(path: Path, pause: str = "time.sleep(0.01)") -> str:
-    """Code that goes on once there is a file."""
+    """Code that continues once a file exists."""
     return f"import os, time\nwhile not os.path.exists({str(path)!r}): {pause}\n"
 
 
@@ -157,7 +157,7 @@ def stream(outputs, name="stdout") -> str:
 
 
 def displays(outputs) -> list[dict]:
-    """Everything that a cell displays, by its MIME types."""
+    """Everything that a cell displays, by MIME type."""
     kinds = ("display_data", "execute_result")
     return [m["content"]["data"] for m in outputs if m["msg_type"] in kinds]
 
@@ -168,7 +168,7 @@ def only(outputs, msg_type) -> dict:
 
 
 def of_cells(*cells: str | NotebookNode) -> NotebookNode:
-    """A notebook for this kernel; a cell may be its code."""
+    """A notebook for this kernel; a cell can be given as its code."""
     made = new_notebook(cells=[new_code_cell(c) if isinstance(c, str) else c for c in cells])
     made.metadata["kernelspec"] = {"name": "slaf", "display_name": "SLAF", "language": "python"}
     return made
@@ -179,6 +179,6 @@ GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
 
 
 def ready(kind: bytes) -> bytes:
-    """How a socket of some kind introduces itself."""
+    """The READY command of a socket type."""
     body = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
     return bytes([4, len(body)]) + body

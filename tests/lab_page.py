@@ -16,20 +16,20 @@ expect.set_options(timeout=1000 * PATIENCE)
 
 
 class Notebook:
-    """What a person does in a notebook, and sees."""
+    """A notebook on a page, with a person's actions."""
 
     def __init__(self, page: Page, folder: Path):
         self.page, self.folder = page, folder
         self.cells = page.locator(".jp-Notebook .jp-CodeCell")
 
     def type(self, code: str) -> None:
-        """Into the last cell."""
+        """Types into the last cell."""
         self.cells.last.locator(".cm-content").click()
         # Not key by key: the editor would indent on its own.
         self.page.keyboard.insert_text(code)
 
     def run(self, code: str | None = None):
-        """Runs the last cell; gives its outputs."""
+        """Runs the last cell; returns its outputs."""
         if code is not None:
             self.type(code)
         at = self.cells.count() - 1
@@ -47,7 +47,7 @@ class Notebook:
 
 
 def opened(browser, lab, path: str, kernel: str = "slaf") -> Notebook:
-    """A notebook of one empty cell, at a path of the server's."""
+    """Opens a notebook with one empty cell, at a path of the server."""
     address, folder = lab
     made = new_notebook(cells=[new_code_cell("")])
     made.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}
@@ -60,7 +60,8 @@ def opened(browser, lab, path: str, kernel: str = "slaf") -> Notebook:
 
 
 def is_connected(address: str, name: str) -> None:
-    """Waits for a notebook's kernel: before, its page calls it idle, and runs nothing."""
+    """Waits for a notebook's kernel. Before that, its page already shows it as idle,
+    but runs nothing."""
     deadline = time.monotonic() + PATIENCE
     while True:
         with urllib.request.urlopen(f"{address}/api/sessions", timeout=PATIENCE) as answer:

@@ -7,7 +7,8 @@ import numpy as np
 
 
 def geneformer(counts, ids, tokens, medians, *, version, width, mapping=None, total=None):
-    """Theodoris et al. 2023; `TranscriptomeTokenizer`. `counts` are a cell's, by gene."""
+    """Theodoris et al. 2023; `TranscriptomeTokenizer`. `counts` are those of one cell,
+    by gene."""
     total = sum(counts) if total is None else total
     summed = {}
     for count, gene in zip(counts, ids, strict=True):
@@ -26,15 +27,15 @@ def geneformer(counts, ids, tokens, medians, *, version, width, mapping=None, to
 
 
 def scgpt_bins(values, n_bins):
-    """Cui et al. 2024; `binning` with `_digitize`: the lowest and the highest bin that
-    each value may fall into, as floats before rounding up."""
+    """Cui et al. 2024; `binning` with `_digitize`: the lowest and the highest bin for
+    each value, as floats before rounding up."""
     edges = np.quantile(values, np.linspace(0, 1, n_bins - 1))
     left, right = np.digitize(values, edges), np.digitize(values, edges, right=True)
     return right, left
 
 
 def medians(matrix):
-    """Of each gene, of what is not zero, per 10,000 of the cell."""
+    """The median of each gene's nonzero counts, per 10,000 counts of the cell."""
     found = []
     totals = matrix.sum(1)
     for gene in range(matrix.shape[1]):

@@ -54,7 +54,7 @@ def plain(source: str) -> str:
 
 
 def branches(tree: str) -> list[tuple[str, tuple[str, ...]]]:
-    """`a::{b, c as d}` as names and what they stand for: `b` of `a::b`, `d` of `a::c`."""
+    """`a::{b, c as d}` as names and their targets: `b` for `a::b`, `d` for `a::c`."""
     tree = tree.strip()
     opening = tree.find("{")
     if opening < 0:
@@ -76,7 +76,7 @@ def branches(tree: str) -> list[tuple[str, tuple[str, ...]]]:
 
 
 class Crate:
-    """The files under `root`, a crate's `src`, and their arrows."""
+    """The files under `root`, a crate's `src`, and the imports between them."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -89,7 +89,7 @@ class Crate:
                 self.modules[path[:-1]].children.add(path[-1])
 
     def arrows(self) -> dict[Path, set[Path]]:
-        """From each file to those that it imports, by their paths below the root."""
+        """The files that each file imports, by their paths below the root."""
         found: dict[Path, set[Path]] = {}
         for name, file in self._added_methods().items():
             call = re.compile(rf"\.\s*{name}\s*(?:::<[^>]*>)?\(")
@@ -108,7 +108,7 @@ class Crate:
         return found
 
     def _added_methods(self) -> dict[str, Path]:
-        """Methods that a file adds to a type of another file, and that file."""
+        """Methods that a file adds to a type of another file, with that file."""
         functions = Counter(
             name for text in self.sources.values() for name in FUNCTION.findall(text)
         )
@@ -151,7 +151,8 @@ class Crate:
         module.is_face = modules > 0 and not ATTRIBUTE.sub("", bare).strip()
 
     def _defining(self, path, module: Module, seen) -> Module | None:
-        """The module that defines what `path` names inside `module`, if this crate's does."""
+        """The module that defines what `path` names inside `module`, if it is in this
+        crate."""
         if (path, module.path) in seen:
             return None
         seen = seen | {(path, module.path)}

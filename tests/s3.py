@@ -28,20 +28,20 @@ _SIGNATURE = (
 
 
 class Fault:
-    """A fault that is, or was, in force."""
+    """A fault that is, or was, active."""
 
     def __init__(self, s3: S3, number: int):
         self._s3, self._number = s3, number
 
     @property
     def hits(self) -> int:
-        """Requests that it has disturbed: a test in which there are none tests
+        """Number of requests that it has disturbed. If there are none, the test tests
         nothing."""
         return self._s3._control("hits", self._number)
 
 
 class S3:
-    """The server, from start to end of a `with`. Nothing of it is on disk."""
+    """The server, for the duration of a `with` block. It stores nothing on disk."""
 
     def __enter__(self) -> S3:
         self._process = subprocess.Popen(
@@ -65,7 +65,7 @@ class S3:
         self.kill()
 
     def kill(self) -> None:
-        """Ends the server at once. Connections to it are refused from now on."""
+        """Ends the server at once. From now on, connections to it are refused."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -81,7 +81,8 @@ class S3:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What leads the clouds' own tools, and us, here."""
+        """Environment variables that point the clouds' own tools, and us, to this
+        server."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": "tests",
@@ -131,12 +132,12 @@ class S3:
                 self._control("remove", number)
 
     def log(self) -> list[Request]:
-        """All requests since the last :meth:`forget`, in the order of their end."""
+        """All requests since the last :meth:`forget`, in the order in which they ended."""
         return [Request(*entry) for entry in self._control("log")]
 
     @property
     def asked(self) -> int:
-        """Requests that are not answered yet."""
+        """Requests that have not been answered yet."""
         return self._control("asked")
 
     def forget(self) -> None:
@@ -168,12 +169,12 @@ class S3:
         self._call("PUT", f"/{self.bucket}/{quote(key)}", content)
 
     def upload(self, folder: Path, name: str) -> None:
-        """Copies all files of a folder, below `name`."""
+        """Uploads all files of a folder, below `name`."""
         for path in filter(Path.is_file, folder.rglob("*")):
             self.put(f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
     def delete(self, prefix: str) -> None:
-        """Removes every key that begins so."""
+        """Deletes every key with this prefix."""
         for key in self.keys(prefix):
             self._call("DELETE", f"/{self.bucket}/{quote(key)}")
 

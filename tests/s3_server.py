@@ -23,8 +23,8 @@ OURS = "x-ours"
 
 
 class Request(NamedTuple):
-    """What was asked, and what was answered: `status` 0 is a connection that was closed
-    without one, `sent` counts the bytes of the body."""
+    """A request and its answer. `status` is 0 if the connection was closed without an
+    answer; `sent` is the number of bytes of the body."""
 
     method: str
     key: str
@@ -36,7 +36,7 @@ class Request(NamedTuple):
 
 @dataclass
 class Rule:
-    """A fault, and the requests that it is for. `every` n-th counts these alone."""
+    """A fault, and the requests to which it applies. `every` counts only these."""
 
     latency: float
     drop_every: int
@@ -50,7 +50,7 @@ class Rule:
     hits: int = 0
 
     def strike(self, method: str, key: str) -> tuple[float, int, bool]:
-        """The delay, the error status or 0, and whether to cut the answer."""
+        """The delay, the error status or 0, and whether to cut off the answer."""
         if self.match not in key or (self.methods and method not in self.methods):
             return 0.0, 0, False
         self.seen += 1
@@ -66,7 +66,7 @@ def _nth(count: int, every: int) -> bool:
 
 
 class _Server(ThreadingHTTPServer):
-    """moto, the rules in force, and the log."""
+    """moto, the active rules, and the log."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -87,7 +87,7 @@ class _Server(ThreadingHTTPServer):
         self.asked = 0
 
     def strike(self, method: str, key: str) -> tuple[float, int, bool]:
-        """What all rules together do to a request."""
+        """The combined effect of all rules on a request."""
         with self.turn:
             struck = [self.rules[number].strike(method, key) for number in sorted(self.active)]
         return (
@@ -138,13 +138,13 @@ class _Server(ThreadingHTTPServer):
         return answer["status"], answer["headers"], body
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are what it is all about."""
+        """Ignores clients that disconnect, because the tests make them do so."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Requests of one connection, which is kept alive."""
+    """The requests of one connection, which is kept alive."""
 
     server: _Server
     protocol_version = "HTTP/1.1"
@@ -190,7 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer
 
     def _is_gone(self) -> bool:
-        """Whether the client died while its request was on the way: then it is lost."""
+        """Whether the client died while its request was under way; the request is then
+        lost."""
         try:
             return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -210,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _environ(self, body: bytes) -> dict[str, Any]:
-        """The request as WSGI puts it."""
+        """The request in WSGI's form."""
         path, _, query = self.path.partition("?")
         environ = {
             "REQUEST_METHOD": self.command,
@@ -266,7 +267,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """The log is the server's."""
+        """Does nothing: the server has its own log."""
 
 
 def _refusal(status: int) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -278,7 +279,7 @@ def _refusal(status: int) -> tuple[int, list[tuple[str, str]], bytes]:
 
 
 def _serve() -> None:
-    """Serves until the tests end, however they do: then standard input ends."""
+    """Runs until the tests end, however they end: then standard input is closed."""
     server = _Server()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_port, flush=True)

@@ -18,7 +18,7 @@ SIDE = Path(__file__).with_name("slafdb_side.py")
 
 @cache
 def _process(kind: str) -> subprocess.Popen:
-    """Runs until the tests end: then its standard input does."""
+    """A process that runs until the tests end and close its standard input."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     return subprocess.Popen(
         [os.environ["SLAFDB_PYTHON"], str(SIDE)],
@@ -31,7 +31,7 @@ def _process(kind: str) -> subprocess.Popen:
 
 
 def slafdb(command: str, source: Path, target: Path) -> None:
-    """What slafdb does is told in `slafdb_side.py`."""
+    """Runs a command of `slafdb_side.py`."""
     process = _process("tokens" if command == "tokens" else "datasets")
     print(json.dumps([command, str(source), str(target)]), file=process.stdin, flush=True)
     answer = process.stdout.readline()

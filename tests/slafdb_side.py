@@ -32,8 +32,9 @@ def append(source: str, target: str) -> None:
 
 
 def without_torch() -> None:
-    """slafdb imports torch, whose arrays it makes with numpy: numpy's are enough. Other
-    libraries take these for torch's, so this process does nothing else afterwards."""
+    """Replaces torch, which slafdb imports and whose arrays it makes with numpy. Other
+    libraries would take these arrays for torch's, so this process does nothing else
+    afterwards."""
     torch = types.ModuleType("torch")
     torch.Tensor, torch.from_numpy = np.ndarray, lambda array: array
     absent = types.SimpleNamespace(is_available=lambda: False)

@@ -30,7 +30,7 @@ def key(row: tuple) -> tuple:
 
 
 def kind(dtype) -> str:
-    """What kind of values a type of DuckDB or polars holds."""
+    """The kind of values in a DuckDB or Polars type."""
     name = str(dtype).upper()
     if name.endswith("]") or name.startswith(("LIST", "ARRAY")):
         return "list"

@@ -160,7 +160,7 @@ class Grammar:
         )
 
     def broken(self, text: str) -> str:
-        """Some words taken away, doubled, or put in the place of others."""
+        """The statement with some words removed, doubled, or replaced by others."""
         r = self.random
         words = text.split(" ")
         for _ in range(r.randint(1, 4)):

@@ -16,7 +16,7 @@ D, T = datetime.date, datetime.datetime
 
 
 def made(n: int, seed: int = 0) -> pl.DataFrame:
-    """Columns of every kind that can be filtered, with missing values."""
+    """A frame with columns of every kind that can be filtered, with missing values."""
     rng = np.random.default_rng(seed)
     some = lambda values: [None if rng.random() < 0.15 else v for v in values]  # noqa: E731
     numbers = [float(x) for x in rng.normal(0, 3, n).round(2)]
@@ -49,7 +49,7 @@ def same_as(found: pl.DataFrame, expected: pl.DataFrame) -> None:
 
 
 class Browser:
-    """What a front end says and hears, without one."""
+    """The messages of a front end, without one."""
 
     def __init__(self, table):
         self.table, self.heard, self.ask = table, queue.Queue(), 0
@@ -81,7 +81,7 @@ class Browser:
 
 
 def state_of(browser: Browser) -> dict:
-    """The state on screen, for a view that is opened now."""
+    """The state on screen in a newly opened view."""
     browser.ask += 1
     browser.says({"type": "hello"})
     return browser.until("page", asked=browser.ask)["state"]

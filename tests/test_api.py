@@ -68,7 +68,7 @@ DOCS = Path(__file__).parent.parent / "docs/slafdb.md"
 
 @cache
 def folder() -> Path:
-    """Where slafdb is installed."""
+    """The folder in which slafdb is installed."""
     where = "import importlib.util as u; print(u.find_spec('slaf').submodule_search_locations[0])"
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     command = [os.environ["SLAFDB_PYTHON"], "-c", where]
@@ -93,7 +93,7 @@ def is_property(function: ast.FunctionDef) -> bool:
 
 
 def parameters(function: ast.FunctionDef, bound: bool) -> list[tuple[str, str | None]]:
-    """Names, and defaults as they are written."""
+    """Names, and defaults as written in the source."""
     arguments = function.args
     plain = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(plain) - len(arguments.defaults)) + list(arguments.defaults)
@@ -161,7 +161,7 @@ def test_a_module_stands_in_for_slafdbs(module):
 
 
 def test_every_module_is_ours_or_absent_on_purpose():
-    """slafdb's modules, all of them."""
+    """Checks all of slafdb's modules."""
     files = (path.relative_to(folder()).with_suffix("") for path in folder().rglob("*.py"))
     modules = {".".join(path.parts).removesuffix("__init__").rstrip(".") for path in files}
     unknown = {
@@ -212,7 +212,7 @@ def compare_class(name: str, node: ast.ClassDef, ours) -> list[str]:
 
 
 def theirs(module: str):
-    """A module of slafdb's that only needs polars."""
+    """A module of slafdb that needs only Polars."""
     path = folder() / f"{module.replace('.', '/')}.py"
     spec = importlib.util.spec_from_file_location(f"slafdbs_{path.stem}", path)
     loaded = importlib.util.module_from_spec(spec)
@@ -222,7 +222,7 @@ def theirs(module: str):
 
 @pytest.fixture
 def rows() -> pl.DataFrame:
-    """Values of six cells, some of them equal."""
+    """The values of six cells, some of them equal."""
     rng = np.random.default_rng(0)
     return pl.DataFrame(
         {
@@ -273,7 +273,7 @@ def test_shuffles_are_slafdbs(rows, batch_size):
 
 
 def test_text_of_pandas_can_be_written(tmp_path):
-    """`ensure_h5ad_writable`, whichever dtype text is in."""
+    """`ensure_h5ad_writable` works for every dtype of text."""
     import anndata as ad
     import pandas as pd
     from slaf.integrations import ensure_h5ad_writable

@@ -26,7 +26,7 @@ from slaf.data.utils import detect_format, discover_input_files, validate_input_
 
 @pytest.fixture
 def inputs(tmp_path, counts) -> dict[str, tuple]:
-    """Of each format the input, its reader, and what anndata has of it."""
+    """For each format, the input, its reader, and anndata's result."""
     import scanpy as sc
     import tiledbsoma.io
 

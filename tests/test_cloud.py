@@ -176,7 +176,7 @@ def test_files_in_a_bucket(s3, counts, counts_h5ad, tmp_path):
 
 
 def test_random_batches_stream_from_a_bucket(cloud, pbmc, pbmc_url):
-    """Each rank reads its own part, and what it trains on is what a folder gives."""
+    """Each rank reads its own part, and gets the same batches as from a folder."""
     from slaf.ml import SLAFDataLoader
 
     x, seen = dense(pbmc.X), []

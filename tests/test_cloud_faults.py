@@ -43,7 +43,7 @@ def wait_for(condition, process: subprocess.Popen) -> None:
 
 
 def wait_until_idle(server: S3) -> None:
-    """Nothing that was asked of it is under way any more."""
+    """Waits until no request is under way."""
     while server.asked:
         time.sleep(0.01)
 

@@ -1,4 +1,4 @@
-"""Lazy matrices as dask arrays: read by their workers, and what scanpy makes of them."""
+"""Lazy matrices as dask arrays: what workers read, and scanpy's results on them."""
 
 from __future__ import annotations
 

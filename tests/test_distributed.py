@@ -1,4 +1,5 @@
-"""Each verb by 1, 2 and 3 workers of each engine, to the last bit as without."""
+"""Each function on 1, 2 and 3 workers of each engine has the same result as without, to
+the last bit."""
 
 from __future__ import annotations
 

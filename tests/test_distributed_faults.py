@@ -1,4 +1,5 @@
-"""Workers that die, differ or see something else: the right answer, or a sentence."""
+"""Workers that die, differ or see other data: the result is correct, or there is a clear
+error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches that a cluster's workers make: those of the local loader, whatever happens to
+"""Batches made by a cluster's workers are those of the local loader, whatever happens to
 the workers."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What workers help to write: as without them, or not there at all."""
+"""What workers help to write is the same as without them, or does not exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`slaf.get` beside scanpy's `get` on the same data in memory."""
+"""`slaf.get` compared with scanpy's `get` on the same data in memory."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Displays in JupyterLab, light and dark: they unfold, their text has contrast in both
-themes, and names in the data do nothing."""
+"""Displays in JupyterLab, in light and dark themes: they unfold, their text has contrast,
+and names in the data have no effect."""
 
 from __future__ import annotations
 
 import pytest
+from lab_page import is_connected, opened
 from playwright.sync_api import expect
-from test_kernel_lab import browser, is_connected, lab, opened  # noqa: F401
 
 CODE = """
 import slaf, warnings
@@ -46,7 +46,7 @@ CONTRAST = """output => {
 
 
 @pytest.fixture
-def notebook(browser, lab):  # noqa: F811
+def notebook(browser, lab):
     notebook = opened(browser, lab, "lab/tree/displays.ipynb?reset")
     is_connected(lab[0], "displays.ipynb")
     yield notebook

@@ -1,4 +1,5 @@
-"""What changes a handle under scanpy's names, beside scanpy on the same data in memory."""
+"""Functions with scanpy's names that change a handle, compared with scanpy on the same
+data in memory."""
 
 from __future__ import annotations
 

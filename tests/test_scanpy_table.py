@@ -1,4 +1,4 @@
-"""The tables of `docs/scanpy.md` are of scanpy and of `slaf.scanpy` as they are."""
+"""The tables in `docs/scanpy.md` match scanpy and `slaf.scanpy`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Questions on metadata: groups by columns of few values, whose codes are kept,
-and comparisons with zeros; the answers are DuckDB's."""
+"""Queries on metadata: groups by columns of few values, whose codes are kept, and
+comparisons with zeros. The answers are DuckDB's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests let workers do; they import it by its name."""
+"""Functions that tests run on workers, which import this file by its name."""
 
 from __future__ import annotations
 

@@ -308,7 +308,7 @@ mod tests {
             front_end.heart.send("".into()).await.unwrap();
             assert_eq!(front_end.heart.recv().await.unwrap().into_vec(), [""]);
 
-            // Only who knows the key is answered.
+            // Only a client with the key gets an answer.
             front_end
                 .ask(&Signer::new("guess"), "connect_request")
                 .await;
@@ -331,7 +331,7 @@ mod tests {
             assert_eq!(front_end.reply().await, reply);
             assert_eq!(front_end.hear().await, status("busy"));
             let (mut told, mut heard) = (String::new(), front_end.hear().await);
-            // Who is slow gathers it in two pieces.
+            // On a slow machine, the text arrives in two pieces.
             while heard.0 == "stream" {
                 told.push_str(heard.1["text"].as_str().unwrap());
                 heard = front_end.hear().await;

@@ -1,6 +1,6 @@
-//! A thing in words: what it is, facts about it, and sections of named entries
-//! that fold. Datasets, handles, lazy matrices, loaders and tokenizers are cards;
-//! whoever knows them describes them.
+//! A card describes a dataset, handle, lazy matrix, loader or tokenizer: what it
+//! is, facts about it, and sections of named entries that can be folded. The caller
+//! provides the content.
 
 use std::fmt::Write;
 

@@ -47,7 +47,7 @@ impl Cell {
         let mut rest = line.trim();
         while let Some(option) = rest.strip_prefix("--") {
             if !option.starts_with(char::is_alphabetic) {
-                // A comment beside the magic.
+                // A comment on the magic's line.
                 break;
             }
             let (name, after) = word(option);

@@ -1,4 +1,4 @@
-//! Where a sparse matrix has its values: how densely they lie in each cell of a
+//! A picture of a sparse matrix: the density of its values in each square of a
 //! small grid, as SVG and as shaded characters.
 
 use std::fmt::Write;

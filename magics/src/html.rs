@@ -1,5 +1,5 @@
-//! What all displays share: escaping, numbers in words, a style that works in
-//! light and dark themes, and a limit of length.
+//! What all displays share: escaping, number formats, a style for light and dark
+//! themes, and a limit on the length.
 
 use std::borrow::Cow;
 

@@ -1,5 +1,5 @@
-//! A sparse matrix: its size and density, where its values are, how they are
-//! spread, and its corner with names.
+//! The display of a sparse matrix: its size and density, a picture of its values,
+//! their distribution, and its first rows and columns with names.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! The plan of a statement: which executor runs it and why, what is read, and the
-//! steps, those inside below those that they feed.
+//! The plan of a statement: its executor and the reason for it, what is read, and
+//! the steps, each with its inputs below it.
 
 use std::fmt::Write;
 

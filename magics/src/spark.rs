@@ -1,4 +1,4 @@
-//! Small pictures beside a column: a histogram, and a bar of shares.
+//! Small pictures beside a column: a histogram, and a bar of fractions.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! What the head of a column shows of all its rows: how many are missing, and how
-//! the others are spread.
+//! The summary in the header of a column, over all its rows: the number of missing
+//! values, and the distribution of the others.
 
 use std::collections::HashMap;
 use std::sync::Arc;

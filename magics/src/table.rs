@@ -1,6 +1,6 @@
-//! The answer of a statement, or a frame, as a table: the columns' types and how
-//! they are spread, the first and last rows, and a line that says how much there is
-//! and what ran it.
+//! The result of a statement, or a frame, as a table: the types and distributions
+//! of the columns, the first and last rows, and a line with the number of rows and
+//! the engine that ran.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Values of Arrow columns as people read them.
+//! Values of Arrow columns, formatted for people.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};

@@ -37,7 +37,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # numpy, pandas and polars take a second; the kernel answers before that.
+    # Importing numpy, pandas and Polars takes a second; the kernel answers before that.
     if name == "SLAFArray":
         from slaf.array import SLAFArray
 

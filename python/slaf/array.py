@@ -228,7 +228,7 @@ class SLAFArray(OverDataset):
         SlafError
             There is no such table or layer.
         """
-        # scipy takes a quarter of a second, and SQL needs none of it.
+        # Importing scipy takes a quarter of a second, and SQL does not need it.
         from slaf.lazy.value_rows import matrix_of, positions, values_of
 
         dataset = self._dataset

@@ -14,7 +14,7 @@ __all__ = ["get", "pl", "pp", "tl"]
 
 
 def __getattr__(name: str) -> Any:
-    # The one that cannot do without scanpy.
+    # The only one that needs scanpy to be installed.
     if name == "pl":
         from slaf import pl
 

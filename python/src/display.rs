@@ -1,4 +1,4 @@
-//! Displays that Python asks for by hand: `(html, text)` each.
+//! Displays that Python code requests, each as `(html, text)`.
 
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyValueError;

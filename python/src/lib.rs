@@ -33,12 +33,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The allocator's settings, by number because the bindings have no names for
 /// them.
 const OPTIONS: [(libmimalloc_sys::mi_option_t, std::ffi::c_long); 2] = [
-    // `mi_option_arena_eager_commit`: memory is had as it is needed, not by the
-    // gigabyte, and a fifth less of it stays.
+    // `mi_option_arena_eager_commit`: memory is committed as it is needed, not by the
+    // gigabyte; this leaves a fifth less of it in use.
     (4, 0),
-    // `mi_option_purge_delay`: milliseconds after which freed memory goes back to
-    // the system; by default it stays for a second, in which a streamed matrix
-    // frees hundreds of megabytes.
+    // `mi_option_purge_delay`: milliseconds after which freed memory is returned to the
+    // system. By default it is kept for a second, in which a streamed matrix frees hundreds
+    // of megabytes.
     (15, 20),
 ];
 

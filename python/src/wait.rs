@@ -61,6 +61,6 @@ where
 /// raised in this one, because the thread of a subshell gets no signals.
 pub(crate) fn interrupted(py: Python<'_>) -> PyResult<()> {
     py.check_signals()?;
-    // Pending exceptions strike when bytecode is run.
+    // Pending exceptions are raised when bytecode runs.
     py.eval(c"None", None, None).map(drop)
 }

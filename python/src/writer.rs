@@ -89,7 +89,7 @@ impl Writer {
             value_type: self::value_type(value_type)?,
             counts,
             by_gene,
-            // What an interrupted conversion of the same has left.
+            // Replaces what an interrupted conversion of the same input has left.
             overwrite: true,
             fragment_rows: None,
             source,

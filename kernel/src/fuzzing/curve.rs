@@ -91,7 +91,7 @@ impl Client<'_> {
         self.spoiled |= hello.get(HELLO..) != whole.get(HELLO..);
         frame(&mut write, COMMAND, &hello).await?;
         if greeting.len() != GREETING {
-            // The server waits for more of it, or takes it for a frame.
+            // The server waits for more of it, or treats it as a frame.
             return Ok(());
         }
 

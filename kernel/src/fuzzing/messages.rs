@@ -41,7 +41,7 @@ pub fn message(bytes: &[u8]) {
         key.is_empty()
     );
     answered(&signer, &read);
-    // Each of these takes any content.
+    // Each of these accepts any content.
     let _ = stdin::line(&read.content);
     let _ = lanes::Lanes::new().map(|lanes| lanes.push(read));
 }
@@ -83,7 +83,7 @@ pub fn connection(bytes: &[u8]) {
     let endpoint = connection.endpoint(connection.shell_port);
     assert!(endpoint.starts_with(&connection.transport));
     let _ = Signer::new(&connection.key);
-    // What is skipped in the text may be more than a `Value` takes.
+    // Skipped fields may contain JSON that `Value` cannot hold.
     if let Ok(json) = serde_json::from_str::<Value>(text) {
         assert_eq!(json["shell_port"], connection.shell_port);
         assert_eq!(

@@ -16,7 +16,7 @@ mod tests {
     use std::path::Path;
 
     fn replay(target: &str, harness: impl Fn(&[u8])) {
-        // When it runs: another checkout may have compiled this.
+        // Read at run time, because another checkout may have compiled this.
         let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
         let corpus = Path::new(&package).join("fuzz/corpus");
         let inputs = std::fs::read_dir(corpus.join(target)).unwrap();

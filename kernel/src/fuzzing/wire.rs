@@ -34,7 +34,7 @@ pub fn subscriptions(bytes: &[u8]) {
     let publisher = Publisher::new(None, |topic| vec![vec![Bytes::copy_from_slice(topic)]]);
     let told = [&greeting("SUB"), bytes].concat();
     let (read, write) = (reader(io::Cursor::new(told)), writer(tokio::io::sink()));
-    // The end of the bytes is an error, too.
+    // The end of the input is an error, too.
     let _ = blocking(publisher.clone().serve(read, write));
     assert!(publisher.is_deserted());
 }

@@ -41,7 +41,7 @@ impl Channels {
     pub(super) fn answer(&self, message: &Message, content: &Value) {
         let parent = &message.parent;
         self.iopub.status("busy", &parent.header);
-        // What asks nothing gets no reply.
+        // A message that is not a request gets no reply.
         if let Some(kind) = message.header.msg_type.strip_suffix("_request") {
             self.send(&format!("{kind}_reply"), parent, "{}", &content.to_string());
         }

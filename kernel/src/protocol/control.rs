@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_millis(300);
 pub(crate) fn handle(channels: &Channels, usage: &mut Usage, message: Message) {
     let content = match message.header.msg_type.as_str() {
         "interrupt_request" => {
-            // Other threads that run cells get no signals.
+            // Other threads that run cells receive no signals.
             let _ = channels.lanes.push(message.clone());
             interrupt();
             json!({ "status": "ok" })

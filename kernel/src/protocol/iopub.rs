@@ -36,7 +36,7 @@ impl IoPub {
             capture: Arc::default(),
         };
         let gatherer = iopub.clone();
-        // A thread, not a task: it may block on a subscriber.
+        // A thread, not a task, because it can block on a subscriber.
         std::thread::spawn(move || {
             loop {
                 gatherer.streams.wait();

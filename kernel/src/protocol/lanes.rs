@@ -36,7 +36,7 @@ struct Queue {
 impl Lane {
     /// A lane that only its owner adds to.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: the descriptor is new and nobody else's.
+        // SAFETY: the descriptor is new, and has no other owner.
         let bell = unsafe {
             let fd = libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
             if fd < 0 {

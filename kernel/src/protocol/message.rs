@@ -15,7 +15,7 @@ pub const NO_PARENT: &str = "{}";
 pub struct Header {
     pub msg_id: String,
     pub msg_type: String,
-    // Of others' messages these say nothing to us, and may be anything.
+    // We ignore these fields of received messages; they can contain anything.
     #[serde(skip_deserializing)]
     pub session: String,
     #[serde(skip_deserializing)]

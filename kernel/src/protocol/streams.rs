@@ -59,7 +59,7 @@ impl Streams {
         content: &str,
         buffers: Vec<Bytes>,
     ) {
-        // The lock is held until the message is out: no text comes between.
+        // The lock is held until the message is sent, so that no text comes between.
         let mut text = self.lock();
         self.drain(&mut text);
         self.send(msg_type, parent, metadata, content, buffers);

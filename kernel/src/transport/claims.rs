@@ -25,7 +25,7 @@ async fn claim(endpoint: &str) {
     said.extend((CLAIMED as u64).to_be_bytes());
     stream.write_all(&said).await.unwrap();
     stream.shutdown().await.unwrap();
-    // It may hang up with an error, too.
+    // The listener may also close the connection with an error.
     let _ = stream.read_to_end(&mut Vec::new()).await;
 }
 

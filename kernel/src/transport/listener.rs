@@ -22,7 +22,7 @@ where
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
     if let Some(path) = endpoint.strip_prefix("ipc://") {
-        // A socket file that a dead kernel has left cannot be bound.
+        // The socket file of a dead kernel would prevent binding.
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path)?;
         tokio::spawn(async move {

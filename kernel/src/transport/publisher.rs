@@ -120,7 +120,8 @@ impl Shared {
             let Some((kind, topic)) = message[0].split_first() else {
                 continue;
             };
-            // Nobody publishes between a greeting and the first message.
+            // While this is locked, nothing can be published between the welcome and the
+            // first message.
             let _peers = self.peers.list();
             let mut topics = self.topics();
             let topics = topics.entry(key(peer)).or_default();
@@ -252,7 +253,7 @@ mod tests {
         block_on(async {
             let mut subscriber = station.subscriber(&["a", "b"]).await;
             subscriber.unsubscribe("a").await.unwrap();
-            // When this is greeted, the word before it has been heard.
+            // Once this welcome arrives, the unsubscription has been processed.
             subscriber.subscribe("c").await.unwrap();
             assert_eq!(hear(&mut subscriber).await, ["c welcome"]);
             for message in ["a", "b", "a", "c"] {
@@ -309,7 +310,7 @@ mod tests {
         let again = Station::start(&endpoint);
         let welcome = front_end.block_on(async {
             loop {
-                // The end of the connection is told as an error.
+                // The end of the connection is reported as an error.
                 if let Ok(message) = subscriber.recv().await {
                     return message.into_vec();
                 }

@@ -83,13 +83,13 @@ impl Router {
         let mut identity =
             shake_hands(&mut read, &mut write, "ROUTER", self.shared.keys.as_deref()).await?;
         if identity.is_empty() {
-            // No peer may call itself by a name that begins with 0.
+            // Peers cannot choose an identity that begins with 0.
             let number = self.shared.nameless.fetch_add(1, Ordering::Relaxed);
             identity = [&[0][..], &number.to_be_bytes()].concat().into();
         }
         let peer = Peer::new();
         self.shared.peers.list().push(Arc::clone(&peer));
-        // Who comes again under the same name replaces itself.
+        // A peer that connects again with the same identity replaces its old connection.
         self.by_identity()
             .insert(identity.clone(), Arc::clone(&peer));
         let receive = async {
@@ -231,7 +231,7 @@ mod tests {
         let echo = Echo::start("tcp://127.0.0.1:0");
         block_on(async {
             let (mut one, mut two) = (echo.dealer("one").await, echo.dealer("two").await);
-            // Who has been answered is known.
+            // After an answer, the identity is known.
             is_echoed(&mut one, bytes(&[b"here"])).await;
             is_echoed(&mut two, bytes(&[b"here"])).await;
             echo.router.send(&bytes(&[b"two", b"for two"]));
@@ -265,7 +265,7 @@ mod tests {
         block_on(async {
             let mut first = echo.dealer("client").await;
             is_echoed(&mut first, bytes(&[b"first"])).await;
-            // While the first is still there, and after it has gone.
+            // While the first connection still exists, and after it has closed.
             let mut second = echo.dealer("client").await;
             is_echoed(&mut second, bytes(&[b"second"])).await;
             drop((first, second));

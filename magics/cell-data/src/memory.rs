@@ -42,7 +42,7 @@ impl Mapping {
         if seals == -1 || seals & needed != needed {
             return Err(Error("The memory is not sealed, and could change.".into()));
         }
-        // A private mapping: systems before Linux 6.7 refuse shared ones of
+        // A private mapping, because systems before Linux 6.7 refuse shared mappings of
         // sealed files. It is only read, so no page of it is copied.
         // SAFETY: the seals forbid writing and shrinking for good.
         let map = unsafe { MmapOptions::new().map_copy_read_only(&file)? };
@@ -86,7 +86,7 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         let first = self.map.as_ptr() as usize;
         let mut mapped = mapped();
-        // Nobody else maps at this address before the memory is given back.
+        // Nothing else is mapped at this address until the memory is released.
         mapped.remove(&first);
     }
 }

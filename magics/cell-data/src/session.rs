@@ -61,7 +61,7 @@ pub fn put(name: &str, batch: RecordBatch) -> Result<()> {
     let (schema, columns, rows) = batch.into_parts();
     let mut shared = Shared::default();
     let names = schema.fields().iter().map(|field| field.name().clone());
-    // A column that nobody else holds is freed when its copy is there.
+    // A column that has no other owner is freed once it is copied.
     shared.add_all(names.zip(columns))?;
     let request = format!("put {name}\n{rows}\n{}", shared.text);
     let (text, _) = ask(&request, &shared.files)?;

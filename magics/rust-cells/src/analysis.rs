@@ -155,7 +155,7 @@ fn is_literal(value: &ast::Expr) -> bool {
 /// Runs `work` while rust-analyzer finds an empty standard library.
 pub(crate) fn without_std<T>(folder: &Path, work: impl FnOnce() -> T) -> io::Result<T> {
     let empty = folder.join("library");
-    // By this folder it takes another for a library.
+    // This folder makes rust-analyzer take the other one for a library.
     std::fs::create_dir_all(empty.join("core"))?;
     let before = std::env::var_os(SOURCE);
     // SAFETY: Rust's own readers take a lock, and this process has no others.

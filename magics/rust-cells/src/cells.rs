@@ -81,8 +81,8 @@ impl Cells {
         self.work.knows_relay(context.process_handle());
         forward(outputs);
         let lock = crate_folder().join("Cargo.lock");
-        // Only now: evcxr has compiled a crate without dependencies, for which
-        // cargo would have emptied it.
+        // Not earlier: evcxr first compiles a crate without dependencies, for which cargo
+        // would have emptied the file.
         std::fs::copy(lock, folder.join("Cargo.lock"))?;
         self.analysis.begin(context)?;
         context.execute(&format!(":cache {CACHE}"))?;
@@ -90,8 +90,8 @@ impl Cells {
         if let Some(seed) = &seed
             && let Ok(true) = seed.keep(folder)
         {
-            // By it evcxr explains what it cannot compile, for which it has all
-            // crates checked besides; once here, so that no cell waits for it.
+            // evcxr uses a check to explain what it cannot compile, and for that all crates
+            // are checked once more. Doing it here means that no cell waits for it.
             let checked = self.context()?.check("1");
             _ = checked.map(|_| seed.keep(folder));
         }
@@ -188,7 +188,7 @@ impl Cells {
     fn cell(&mut self, code: &str) -> Value {
         let mut code = straight(code);
         let ((code, result, dropped), interrupted, killed) = self.at_work(|cells| {
-            // evcxr's own would take along what every cell needs.
+            // evcxr's own `:clear` would also remove what every cell needs.
             if let Some(range) = command(&code, ":clear") {
                 code.replace_range(range.clone(), &" ".repeat(range.len()));
                 if let Err(error) = cells.forget() {
@@ -239,7 +239,7 @@ impl Cells {
             }
             return (written.code, result, Vec::new());
         };
-        // Something of an earlier cell may be in the way.
+        // An item of an earlier cell may be the cause.
         let fit = match is_users(errors) {
             true if is_double(errors) => Some(Fit::Names),
             true => None,
@@ -256,7 +256,7 @@ impl Cells {
             return (other.code, Ok(outputs), dropped);
         }
         if is_users(errors) && is_in(errors, &touched) {
-            // The same errors, at the places that the user knows.
+            // The same errors, at positions in the user's code.
             let result = context.execute(&code);
             return (code, result, Vec::new());
         }

@@ -35,7 +35,7 @@ pub(crate) fn run() -> ! {
         .prefix("slaf-rust-")
         .tempdir()
         .and_then(|folder| {
-            // The end of this process is a kill, in which nothing is dropped.
+            // This process ends by a kill, which drops nothing.
             let folder = folder.keep();
             let served = serve(&folder);
             _ = std::fs::remove_dir_all(&folder);
@@ -85,7 +85,7 @@ fn serve(folder: &Path) -> io::Result<()> {
         match requests.recv_timeout(IDLE) {
             Ok(request) => cells.serve(request)?,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            // Bit by bit, so that a request does not wait for long.
+            // In small steps, so that a request does not wait long.
             Err(RecvTimeoutError::Timeout) if cells.prepare() => {}
             Err(RecvTimeoutError::Timeout) => match requests.recv() {
                 Ok(request) => cells.serve(request)?,

@@ -80,7 +80,7 @@ impl Impls {
                 if matches!(&item, ast::Item::MacroRules(_))
                     && !flat(item.syntax()).contains("macro_export")
                 {
-                    // Found wherever evcxr puts it, also by items above it.
+                    // The alias is found wherever evcxr puts it, also by items above it.
                     inserts.push((start + at, "#[macro_export] ".to_owned()));
                 }
                 names.insert(name.clone());
@@ -140,7 +140,7 @@ impl Impls {
                 new.alias.clone_from(&old.alias);
                 return false;
             }
-            // Of two that it replaces, the second is left without members.
+            // If it replaces two, the second is left without members.
             true
         });
         if new.alias.is_empty() {

@@ -71,7 +71,7 @@ impl Work {
         let deadline = Instant::now() + if again { Duration::ZERO } else { GRACE };
         let work = Arc::clone(self);
         thread::spawn(move || {
-            // evcxr may start the compiler again before it gives up.
+            // evcxr may start the compiler again before it stops.
             while work.now.load(Ordering::SeqCst) == number {
                 if !work.flags.get(Flag::Running) {
                     work.kill_compiler();
@@ -84,7 +84,7 @@ impl Work {
     }
 
     fn kill_cell(&self) {
-        // evcxr holds the lock only while it waits for an end.
+        // evcxr holds the lock only while it waits for the process to end.
         if let Some(Ok(mut relay)) = self.relay.get().map(|relay| relay.try_lock()) {
             self.killed.store(true, Ordering::SeqCst);
             _ = relay.kill();
@@ -124,7 +124,7 @@ fn parents() -> Vec<(u32, u32)> {
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-            // The name in parentheses may hold anything.
+            // The name in parentheses can contain anything.
             let (_, after) = stat.rsplit_once(") ")?;
             Some((pid, after.split(' ').nth(1)?.parse().ok()?))
         })

@@ -39,7 +39,7 @@ impl Macros {
             let range = start + at..start + at + usize::from(node.text_range().len());
             written += &code[done..range.start];
             written += &items;
-            // What follows keeps its lines.
+            // The code after it keeps its line numbers.
             let lines = code[range.clone()].matches('\n').count();
             written += &"\n".repeat(lines);
             let first = 1 + code[..range.start].matches('\n').count();

@@ -16,7 +16,7 @@ pub(crate) fn tell() {
     }
     let mut arguments = std::env::args().skip_while(|argument| argument != "--crate-name");
     let Some(name) = arguments.nth(1) else { return };
-    // `___` is cargo's question what rustc can do, and `ctx` the cell.
+    // `___` is cargo asking for rustc's features, and `ctx` is the cell.
     if ["___", "ctx"].contains(&name.as_str()) {
         return;
     }

@@ -50,7 +50,7 @@ fn relay() -> io::Result<ExitStatus> {
     let (from_err, to_err) = io::pipe()?;
     let mut command = runtime(to_out, to_err)?;
     let mut child = command.spawn()?;
-    // It holds the pipes' other ends.
+    // The command holds the other ends of the pipes.
     drop(command);
     let mut to_child = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
     let (ended, err_ended) = channel();
@@ -102,7 +102,7 @@ fn runtime(to_out: PipeWriter, to_err: PipeWriter) -> io::Result<Command> {
     unsafe {
         command.pre_exec(move || {
             set_parent_process_death_signal(Some(Signal::KILL))?;
-            // When memory is short, the system is to kill a cell and no kernel.
+            // If memory runs out, the system should kill a cell and not the kernel.
             _ = std::fs::write("/proc/self/oom_score_adj", "1000");
             if let Some(bytes) = memory {
                 let limit = Rlimit {
@@ -164,7 +164,7 @@ impl Stdout {
             if self.line(&rest[..end])? {
                 used += end + 1;
             } else {
-                // A cell may print the mark too, and evcxr's line may follow it.
+                // A cell can print the mark, too, and evcxr's line may follow it.
                 self.out.write_all(MARK)?;
                 used += MARK.len();
             }
@@ -235,14 +235,15 @@ fn end_like(status: ExitStatus) -> ! {
     let Some(number) = status.signal() else {
         std::process::exit(status.code().unwrap_or(1));
     };
-    // The runtime's core, if any, is the one that tells something.
+    // Only the runtime's core dump, if there is one, is useful.
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
     };
     _ = setrlimit(Resource::Core, none);
     if let Some(signal) = Signal::from_named_raw(number) {
-        // The first may meet Rust's handler of stack overflows, which steps back.
+        // The first signal may reach Rust's handler of stack overflows, which then removes
+        // itself.
         for _ in 0..2 {
             _ = rustix::process::kill_process(rustix::process::getpid(), signal);
         }

@@ -88,8 +88,8 @@ fn shown(code: &str, error: &CompilationError) -> Option<String> {
     if !error.is_from_user_code() {
         return None;
     }
-    // Columns are characters. evcxr takes them for bytes, so it gets a text in
-    // which they are the same, and the report is drawn over the real one.
+    // Columns are characters, but evcxr treats them as bytes. So it gets a text in which both
+    // are the same, and the report is drawn over the real one.
     let bytes: String = code
         .chars()
         .map(|c| if c.is_ascii() { c } else { '?' })
@@ -100,7 +100,7 @@ fn shown(code: &str, error: &CompilationError) -> Option<String> {
         .write(sources([(CELL.to_owned(), code)]), &mut text)
         .ok()?;
     let text = String::from_utf8(text).ok()?;
-    // evcxr gives the whole cell as the place.
+    // evcxr reports the whole cell as the position.
     let span = error.primary_spanned_message()?.span?;
     let place = format!("{CELL}:{}:{}", span.start_line, span.start_column);
     Some(text.replacen("cell:1:1", &place, 1))

@@ -27,7 +27,7 @@ type Cell = extern "C" fn(*mut c_void) -> *mut c_void;
 /// Runs the cells that the relay names, one per line, until its input ends.
 pub(crate) fn run() -> ! {
     for name in [DOOR, FLAGS] {
-        // Commands that a cell runs have no business with them.
+        // Commands that a cell runs must not use them.
         _ = inherited(name).and_then(|fd| Ok(fcntl_setfd(fd, FdFlags::CLOEXEC)?));
     }
     let requests = requests().unwrap_or_else(|error| {
@@ -50,7 +50,7 @@ pub(crate) fn run() -> ! {
                 std::process::exit(99);
             }
         }
-        // In this order: the relay passes the second on when it has seen the first.
+        // In this order, because the relay passes the second on when it has seen the first.
         _ = std::io::stderr().write_all(END);
         println!("EVCXR_EXECUTION_COMPLETE");
     }
@@ -82,7 +82,7 @@ fn load(
         if let Ok(flush) = library.get::<extern "C" fn()>(FLUSH) {
             flush();
         }
-        // Variables may point into it, and threads may run in it.
+        // Variables may point into the library, and threads may run in it.
         std::mem::forget(library);
         Ok(after)
     }

@@ -31,8 +31,8 @@ impl Seed {
             .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
         let mut hasher = DefaultHasher::new();
         folder.hash(&mut hasher);
-        // By their times alone, cargo may take files of another installation in the
-        // same place for those that it compiled.
+        // By times alone, cargo may mistake files of another installation in the same place
+        // for its own.
         let sources = fs::read_dir(folder.join("src"))
             .into_iter()
             .flatten()
@@ -55,7 +55,7 @@ impl Seed {
     pub(crate) fn plant(&self, session: &Path) {
         let target = session.join(TARGET);
         if copy(&self.kept.join(TARGET), &target).is_err() {
-            // Half a copy may be taken for a whole one.
+            // A partial copy could be mistaken for a complete one.
             _ = fs::remove_dir_all(target);
         }
     }
@@ -70,7 +70,7 @@ impl Seed {
         let all = self.kept.parent().ok_or(io::ErrorKind::NotFound)?;
         fs::create_dir_all(all)?;
         self.prune(all);
-        // Sessions that start meanwhile see the old one, none, or the new one whole.
+        // Sessions that start meanwhile see the old seed, none, or the complete new one.
         let new = tempfile::Builder::new().prefix("new-").tempdir_in(all)?;
         copy(&target, &new.path().join(TARGET))?;
         fs::write(new.path().join(OF), self.of.as_os_str().as_encoded_bytes())?;

@@ -23,7 +23,7 @@ pub(crate) fn straight(code: &str) -> String {
                 continue;
             };
             if !text[end + 2..].trim().is_empty() {
-                // Rust follows, which may begin with a comment.
+                // Rust code follows, which may begin with a comment.
                 return code.to_owned();
             }
             in_comment = false;

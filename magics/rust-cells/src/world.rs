@@ -37,7 +37,7 @@ impl Change {
 
     fn apply(&self) {
         if let Some(folder) = &self.folder {
-            // A folder that is gone is the notebook's trouble, too.
+            // If the folder was removed, it is missing for the notebook, too.
             _ = std::env::set_current_dir(PathBuf::from(bytes(folder)));
         }
         // SAFETY: Rust's own readers take a lock, and no cell runs: what else reads

@@ -22,7 +22,8 @@ from slaf.cli import (
     validate,
 )
 
-#: In the order of `slaf --help`. Each has `SUMMARY`, `EPILOG`, `add_arguments` and `run`.
+#: The subcommands, in the order of `slaf --help`. Each has `SUMMARY`, `EPILOG`,
+#: `add_arguments` and `run`.
 _VERBS = (
     convert,
     append,
@@ -40,9 +41,9 @@ _VERBS = (
 )
 
 _EPILOG = """\
-Datasets and files are local paths, or addresses on s3://, gs://, az:// and
-hf://; credentials come from the environment, as the cloud's own tools read
-them (AWS_PROFILE, AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, …).
+Datasets and files are local paths, or URLs on s3://, gs://, az:// and hf://.
+Credentials come from the environment variables of the cloud's own tools
+(AWS_PROFILE, AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, …).
 
 examples:
   slaf convert pbmc.h5ad pbmc.slaf
@@ -52,7 +53,7 @@ examples:
   slaf query pbmc.slaf "SELECT louvain, COUNT(*) AS n FROM cells GROUP BY louvain"
   slaf export pbmc.slaf b_cells.h5ad --cells "louvain = 'B cells'"
 
-`slaf COMMAND --help` says more. Exit codes: 0 done, 1 not done (the reason is
+`slaf COMMAND --help` shows more. Exit codes: 0 success, 1 failure (the reason is
 on stderr), 2 wrong usage, 130 interrupted.
 """
 

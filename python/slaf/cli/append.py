@@ -7,7 +7,7 @@ import argparse
 from slaf.cli.arguments import how_inputs_are_read, input_options, inputs
 from slaf.cli.job import Job
 
-SUMMARY = "add cells to a dataset, as a new version of it"
+SUMMARY = "add cells to a dataset, as a new version"
 EPILOG = """\
 examples:
   slaf append donor7.h5ad atlas.slaf

@@ -11,15 +11,15 @@ def input_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options for reading inputs."""
     from slaf.data.sources import FORMATS
 
-    parser.add_argument("--format", choices=FORMATS, default="auto", help="of the input")
-    parser.add_argument("--genome", help="the one of a 10x h5 file with several")
-    parser.add_argument("--modality", metavar="NAME", help="the one of a MuData file, such as rna")
+    parser.add_argument("--format", choices=FORMATS, default="auto", help="format of the input")
+    parser.add_argument("--genome", help="the genome, if a 10x h5 file has several")
+    parser.add_argument("--modality", metavar="NAME", help="modality of a MuData file, such as rna")
     parser.add_argument(
         "--skip",
         action="append",
         default=[],
         metavar="ENTRY",
-        help="leave out an entry, such as obsm/airr; repeatable",
+        help="leave out an entry, such as obsm/airr; can be repeated",
     )
     parser.add_argument(
         "--unique-cells",

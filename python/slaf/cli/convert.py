@@ -13,17 +13,17 @@ from slaf.cli.arguments import (
 )
 from slaf.cli.job import Job
 
-SUMMARY = "make a dataset"
+SUMMARY = "convert files to a dataset"
 EPILOG = """\
 INPUT is an h5ad, h5mu or zarr AnnData, a 10x h5 file, a folder or prefix of
 matrix.mtx, barcodes.tsv and features.tsv (10x, GEO), an output folder of
 STARsolo, kb, alevin-fry or Parse, a SLAF dataset, a TileDB-SOMA experiment, or
-a folder that holds some of them. Several become one dataset: genes are aligned
-by id, and `source_file` says where a cell is from (`source_file_1`, if obs has
-such a column already).
+a folder that contains some of these. Several inputs become one dataset: genes
+are matched by id, and `source_file` says where a cell is from (`source_file_1`,
+if obs already has such a column).
 
-Nothing can be opened at OUTPUT before it is whole. A conversion that was
-interrupted goes on where it was when it is run again.
+If a conversion is interrupted, run it again to continue where it stopped. There
+is no dataset at OUTPUT until it is complete.
 
 examples:
   slaf convert pbmc.h5ad pbmc.slaf
@@ -46,19 +46,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--join",
         choices=["outer", "inner"],
         default="outer",
-        help="of several inputs, the genes of any (outer) or of all (inner)",
+        help="for several inputs: all genes (outer) or the shared ones (inner)",
     )
     parser.add_argument(
         "--counts",
         action=argparse.BooleanOptionalAction,
-        help="refuse X if it holds anything but counts (by default, 10x files)",
+        help="raise an error if X is not counts (default for 10x files)",
     )
     parser.add_argument(
-        "--no-gene-index", action="store_true", help="do not write X in the order of genes, too"
+        "--no-gene-index", action="store_true", help="do not write the copy of X sorted by gene"
     )
-    parser.add_argument("--cells", metavar="SQL", help="of a dataset, the cells for which it holds")
     parser.add_argument(
-        "--shuffle", metavar="SEED", type=int, help="of a dataset, its cells in random order"
+        "--cells", metavar="SQL", help="of a dataset, only cells that meet this condition"
+    )
+    parser.add_argument(
+        "--shuffle",
+        metavar="SEED",
+        type=int,
+        help="of a dataset, cells in random order with this seed",
     )
     worker_options(parser)
 

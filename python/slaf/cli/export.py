@@ -7,7 +7,7 @@ import argparse
 from slaf.cli.arguments import version_option
 from slaf.cli.job import Job
 
-SUMMARY = "write an h5ad file, in bounded memory"
+SUMMARY = "write an h5ad file, in limited memory"
 EPILOG = """\
 examples:
   slaf export pbmc.slaf pbmc.h5ad --compression gzip
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", help="the h5ad file")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument("--compression", choices=["gzip", "lzf"])
-    parser.add_argument("--cells", metavar="SQL", help="only the cells for which it holds")
+    parser.add_argument("--cells", metavar="SQL", help="only cells that meet this condition")
     version_option(parser)
 
 

@@ -6,9 +6,7 @@ import argparse
 
 from slaf.cli.job import Job
 
-SUMMARY = (
-    "write X in the order of genes, and the sums of cells and genes, anew; or an index of vectors"
-)
+SUMMARY = "write the copy of X sorted by gene and the sums again, or build an index of vectors"
 EPILOG = """\
 examples:
   slaf index atlas.slaf
@@ -18,14 +16,14 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset")
-    parser.add_argument("--no-gene-index", action="store_true", help="only the sums")
-    parser.add_argument("--vector", metavar="KEY", help="an embedding in obsm or varm, instead")
+    parser.add_argument("--no-gene-index", action="store_true", help="write only the sums")
+    parser.add_argument("--vector", metavar="KEY", help="index an embedding in obsm or varm")
     parser.add_argument("--metric", choices=["l2", "cosine", "dot"], default="l2")
     parser.add_argument(
         "--partitions",
         type=int,
         metavar="N",
-        help="of the vectors (default: the root of their number)",
+        help="number of partitions (default: the square root of the number of vectors)",
     )
 
 

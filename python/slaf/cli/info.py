@@ -6,7 +6,7 @@ import argparse
 
 from slaf.cli.arguments import version_option
 
-SUMMARY = "say what a dataset holds"
+SUMMARY = "describe a dataset"
 EPILOG = "examples:\n  slaf info s3://atlas/all.slaf\n"
 
 

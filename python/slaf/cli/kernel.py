@@ -11,7 +11,7 @@ examples:
   slaf kernel remove --name atlas
   slaf kernel doctor
 """
-#: Each of its own commands sets what runs.
+#: Each subcommand sets the function to run.
 run = None
 
 
@@ -21,26 +21,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     def command(name: str, run, summary: str) -> argparse.ArgumentParser:
         description = summary[0].upper() + summary[1:] + "."
         added = commands.add_parser(name, help=summary, description=description)
-        added.add_argument("--name", default="slaf", help="of the kernelspec (default: slaf)")
+        added.add_argument("--name", default="slaf", help="name of the kernelspec (default: slaf)")
         added.set_defaults(run=run)
         return added
 
-    install = command("install", _install, "tell Jupyter of this environment's kernel")
-    install.add_argument("--display-name", help="what front ends show")
+    install = command("install", _install, "make this environment's kernel known to Jupyter")
+    install.add_argument("--display-name", help="name that front ends show")
     install.add_argument(
         "--env",
         nargs=2,
         action="append",
         default=[],
         metavar=("NAME", "VALUE"),
-        help="an environment variable for the kernel; may be given several times",
+        help="an environment variable for the kernel; can be repeated",
     )
-    install.add_argument("--profile", help="of IPython's, whose configuration it uses")
+    install.add_argument("--profile", help="IPython profile whose configuration the kernel uses")
     where = install.add_mutually_exclusive_group()
-    where.add_argument("--user", action="store_true", help="for all environments of the user's")
-    where.add_argument("--prefix", help="below this folder (default: this environment)")
+    where.add_argument(
+        "--user", action="store_true", help="install for all environments of the user"
+    )
+    where.add_argument("--prefix", help="install below this folder (default: this environment)")
     command("remove", _remove, "remove a kernelspec")
-    command("doctor", _doctor, "check all that the kernel needs, and say what to fix")
+    command("doctor", _doctor, "check everything that the kernel needs, and say what to fix")
 
 
 def _install(options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import sys
 
 from slaf.cli.arguments import version_option
 
-SUMMARY = "answer a SQL question"
+SUMMARY = "run a SQL query"
 EPILOG = """\
 examples:
   slaf query pbmc.slaf "SELECT louvain, COUNT(*) AS n FROM cells GROUP BY louvain"
@@ -25,10 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="the value of $NAME: a number if it is one, and text otherwise",
+        help="the value of $NAME: a number if it is one, otherwise text",
     )
-    parser.add_argument("--memory", help="memory before it spills to disk, such as 2GB")
-    parser.add_argument("-l", "--limit", type=int, default=10, help="rows printed (0: all)")
+    parser.add_argument("--memory", help="memory limit before it spills to disk, such as 2GB")
+    parser.add_argument(
+        "-l", "--limit", type=int, default=10, help="number of rows to print (0: all)"
+    )
     parser.add_argument("-o", "--output", help="write all rows to this CSV file instead")
     parser.add_argument("--engine", choices=["polars", "datafusion"])
     version_option(parser)

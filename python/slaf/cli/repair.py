@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-SUMMARY = "mend row offsets that slafdb wrote wrongly"
+SUMMARY = "repair row offsets that slafdb wrote wrongly"
 EPILOG = "examples:\n  slaf repair old.slaf\n"
 
 

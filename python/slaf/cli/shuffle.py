@@ -18,7 +18,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset")
     parser.add_argument("output", help="the dataset to make")
-    parser.add_argument("--seed", type=int, default=0, help="of the order (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the order (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-SUMMARY = "remove old versions, and what died writers have left"
+SUMMARY = "remove old versions, and what killed writers left behind"
 EPILOG = "examples:\n  slaf vacuum atlas.slaf\n  slaf vacuum atlas.slaf --keep 3\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset")
-    parser.add_argument("--keep", type=int, default=1, help="versions that stay (default: 1)")
+    parser.add_argument(
+        "--keep", type=int, default=1, help="number of versions to keep (default: 1)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

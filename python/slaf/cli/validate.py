@@ -6,7 +6,7 @@ import argparse
 
 from slaf.cli.arguments import version_option
 
-SUMMARY = "read a whole dataset and compare everything that is stored twice"
+SUMMARY = "check a dataset: read it and compare everything that is stored twice"
 EPILOG = "Exits with 1 if something is wrong.\n\nexamples:\n  slaf validate atlas.slaf\n"
 
 

@@ -18,10 +18,10 @@ from slaf.dataset import OverDataset, dataset_of
 from slaf.ground import axes
 from slaf.lazy.value_rows import each_once, matrix_of, positions
 
-#: Values of a part, about.
+#: Approximate number of values per part.
 _PART_VALUES = 4 << 20
 
-#: What each operation may be told, with the defaults.
+#: The options of each operation, with their defaults.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "compute_matrix": {},
     "log1p": {},
@@ -87,7 +87,7 @@ class FragmentProcessor:
         self._dataset = dataset = dataset_of(slaf_array)
         self._source = matrix_of(dataset, table_name, layer_name)
         self._genes = each_once(positions(dataset, gene_selector, 1))
-        #: Positions of the cells of each part.
+        #: The positions of the cells in each part.
         self.fragments = _parts(self._source, each_once(positions(dataset, cell_selector, 0)))
         self.n_fragments = len(self.fragments)
         self._cache: dict[tuple, pl.LazyFrame] = {}
@@ -153,7 +153,7 @@ class FragmentProcessor:
             whole = self._block(cells, range(self._source.shape[1]))
             total = sums(whole, 1)
             block = whole[:, np.asarray(self._genes, dtype=np.int64)].tocoo()
-            # A cell of zeros keeps them.
+            # A cell that has only zeros keeps them.
             values = block.data * (target_sum / np.where(total == 0, 1, total))[block.row]
         else:
             block = self._block(cells, self._genes).tocoo()

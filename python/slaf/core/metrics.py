@@ -7,9 +7,9 @@ class PerformanceMetrics:
     """Times of queries, by strategy and by number of cells or genes."""
 
     def __init__(self) -> None:
-        #: `strategy_count` → seconds of each query.
+        #: `strategy_count` → the seconds of each query.
         self.query_times: dict[str, list[float]] = {}
-        #: `strategy_count` → how many queries.
+        #: `strategy_count` → the number of queries.
         self.query_counts: dict[str, int] = {}
 
     def record_query(self, strategy: str, entity_count: int, query_time: float) -> None:

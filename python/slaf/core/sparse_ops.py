@@ -12,7 +12,7 @@ from scipy import sparse
 class LazySparseMixin:
     """Reductions for a class that has a `shape` and a method :meth:`blocks`."""
 
-    #: The dataset that the matrix is of, where there is one.
+    #: The dataset of the matrix, if there is one.
     slaf_array: Any
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ def sums(block: Any, axis: int) -> np.ndarray:
     """Sums of each column (0) or row (1) of a matrix in memory, in float64."""
     if not sparse.issparse(block):
         return np.asarray(block).sum(axis=axis, dtype=np.float64)
-    # scipy adds float32 up in float32.
+    # scipy sums float32 in float32.
     coo = block.tocoo()
     place = coo.col if axis == 0 else coo.row
     found = np.bincount(place, weights=coo.data, minlength=block.shape[1 - axis])

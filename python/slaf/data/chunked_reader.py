@@ -21,7 +21,7 @@ from slaf.data.sources.base import Matrix, Source
 from slaf.data.utils import detect_format
 from slaf.ground.metadata.frames import frame_of, index_of
 
-#: `value_type`; "auto" leaves the values in their own.
+#: Allowed values of `value_type`; "auto" keeps the type of the values.
 _VALUE_TYPES = ("auto", "uint16", "int32", "int64", "float32", "float64")
 
 
@@ -329,7 +329,7 @@ def create_chunked_reader(
         )
     if kind == "slaf":
         raise SlafError(f"`{file_path}` is a dataset of SLAF already: open it as `SLAFArray`.")
-    # Of formats that slafdb does not read.
+    # For formats that slafdb does not read.
     return _SourceReader(file_path, "auto" if value_type == "uint16" else value_type)
 
 

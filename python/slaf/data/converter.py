@@ -33,15 +33,13 @@ Input = str | os.PathLike[str]
 class SLAFConverter:
     """Converts datasets to SLAF, and appends to SLAF datasets.
 
-    Everything is kept: X (sparse or dense, of any real dtype), obs and var with
-    categories and missing values, obsm, varm, obsp, varp, layers, uns and raw.
-    slafdb opens the result.
+    Everything is kept: X (sparse or dense, of any real dtype), obs and var with categories and
+    missing values, obsm, varm, obsp, varp, layers, uns and raw. slafdb opens the result.
 
-    `tiledb_collection_name` and `tiledb_layer_name` are the measurement and the layer
-    of a TileDB-SOMA experiment. With `enable_checkpointing=False`, an interrupted
-    conversion starts again from the beginning. `max_rows_per_file` limits the rows per
-    fragment. The other parameters are accepted for compatibility with slafdb, and
-    ignored.
+    `tiledb_collection_name` and `tiledb_layer_name` are the measurement and the layer of a
+    TileDB-SOMA experiment. With `enable_checkpointing=False`, an interrupted conversion starts
+    again from the beginning. `max_rows_per_file` limits the rows per fragment. The other
+    parameters are accepted for compatibility with slafdb, and ignored.
     """
 
     def __init__(
@@ -82,30 +80,28 @@ class SLAFConverter:
         storage_options: dict[str, str] | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Converts `input_path` to the dataset `output_path`, which can be a folder or
-        a URL on `s3://`, `gs://`, `az://` or `hf://`.
+        """Converts `input_path` to the dataset `output_path`, which can be a folder or a URL on
+        `s3://`, `gs://`, `az://` or `hf://`.
 
-        The input is an h5ad or h5mu file, an AnnData in zarr (a folder or `.zarr.zip`),
-        a 10x folder (matrix.mtx) or h5 file, a SLAF dataset, a TileDB-SOMA experiment,
-        or several of these: a list, or a folder that contains some. Several inputs
-        become one dataset. Their genes are matched by id, and the column `source_file`
-        says where a cell is from (`source_file_1`, if an input already has a column of
-        that name). A column that is text in one input and numbers in another becomes
-        text.
+        The input is an h5ad or h5mu file, an AnnData in zarr (a folder or `.zarr.zip`), a 10x
+        folder (matrix.mtx) or h5 file, a SLAF dataset, a TileDB-SOMA experiment, or several of
+        these: a list, or a folder that contains some. Several inputs become one dataset. Their
+        genes are matched by id, and the column `source_file` says where a cell is from
+        (`source_file_1`, if an input already has a column of that name). A column that is text
+        in one input and numbers in another becomes text.
 
-        If a conversion is interrupted, run it again to continue where it stopped. Until
-        it is complete, there is no dataset at `output_path`.
+        If a conversion is interrupted, run it again to continue where it stopped. Until it is
+        complete, there is no dataset at `output_path`.
 
         Parameters
         ----------
         input_format
-            "h5ad", "h5mu", "zarr", "10x_mtx", "10x_h5", "slaf" or "tiledb"; detected if
-            "auto".
+            "h5ad", "h5mu", "zarr", "10x_mtx", "10x_h5", "slaf" or "tiledb"; detected if "auto".
         overwrite
             Replace what is at `output_path`, once the new dataset is complete.
         join
-            For several inputs: keep the genes that any of them has ("outer") or that
-            all have ("inner").
+            For several inputs: keep the genes that any of them has ("outer") or that all have
+            ("inner").
         unique_cells
             Append the number of its input to each cell id.
         genome
@@ -113,16 +109,14 @@ class SLAFConverter:
         modality
             The modality of a MuData file to convert, such as "rna".
         skip
-            Entries of h5ad, h5mu and zarr inputs to leave out, such as
-            "obsm/airr" or "uns/neighbors".
+            Entries of h5ad, h5mu and zarr inputs to leave out, such as "obsm/airr" or
+            "uns/neighbors".
         counts
-            Raise an error if X contains anything but counts. This is the default for
-            10x files.
+            Raise an error if X contains anything but counts. This is the default for 10x files.
         gene_index
             Also write a copy of X sorted by gene, so that reading a gene is fast.
         storage_options
-            Credentials and settings of the object store; by default from the
-            environment.
+            Credentials and settings of the object store; by default from the environment.
         progress
             Called with the current step, how much of it is done, and its total.
 
@@ -214,11 +208,11 @@ class SLAFConverter:
         storage_options: dict[str, str] | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Appends the cells of `input_path` to a dataset, as a new version that appears
-        in one step. Whoever has the dataset open keeps the old version.
+        """Appends the cells of `input_path` to a dataset, as a new version that appears in one
+        step. Whoever has the dataset open keeps the old version.
 
-        Genes are matched by id. New genes are added after the existing ones
-        (`join="outer"`) or left out (`join="left"`).
+        Genes are matched by id. New genes are added after the existing ones (`join="outer"`) or
+        left out (`join="left"`).
 
         Raises
         ------
@@ -354,7 +348,7 @@ def _memory_source(adata: anndata.AnnData) -> Source:
     import anndata
 
     def metadata() -> anndata.AnnData:
-        # To anndata 0.13 X is the layer without a name.
+        # In anndata 0.13, X is the layer without a name.
         layers = {k: v for k, v in adata.layers.items() if k is not None}
         return anndata.AnnData(
             obs=adata.obs,
@@ -388,7 +382,7 @@ def _memory_matrix(adata: anndata.AnnData | anndata.Raw) -> Matrix:
     again."""
     try:
         x = adata.X
-    except KeyError:  # what anndata raises of a file without X
+    except KeyError:  # anndata's error for a file without X
         x = None
     return Nothing(adata.shape) if x is None else SparseRows(_by_rows(x), adata.shape, _note(x))
 

@@ -18,10 +18,10 @@ from slaf.ground.progress import Progress
 if TYPE_CHECKING:
     import anndata
 
-#: What values are stored as, from narrow to wide.
+#: The types in which values are stored, from narrow to wide.
 _VALUE_TYPES = ("uint16", "float32", "float64")
 
-#: Values from which on an input's own fragment ends with it.
+#: An input with at least this many values gets its own fragments.
 _OWN_FRAGMENT = 1 << 20
 
 
@@ -83,7 +83,7 @@ def append(
     writer = _slaf.Writer.append_to(dataset, source.x.shape, by_gene)
     try:
         _feed(writer, source, begin_at, "cells", progress, final=True)
-        # What earlier versions read is left as it is.
+        # Files that earlier versions read are not changed.
         version = (dataset.version or 0) + 1
         parts = PartsWriter(writer, f"-{version}")
         if source.raw is not None and "raw" in notes:
@@ -152,7 +152,7 @@ def _fill(
     types = list(_VALUE_TYPES)
     while types:
         writer = begin(types[0])
-        # An earlier conversion may have found out already.
+        # An earlier, interrupted conversion may already know.
         types = types[types.index(writer.value_type) + 1 :]
         try:
             if _feed(writer, source, writer.cells_done, what, progress, final=not types):

@@ -23,7 +23,7 @@ from slaf.lazy.stream import blocks_of
 if TYPE_CHECKING:
     import h5py
 
-#: Elements of a chunk of the file.
+#: Elements per chunk of the file.
 _CHUNK = 1 << 16
 
 
@@ -64,7 +64,7 @@ def export_h5ad(
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
-        # HDF5 puts the number of what it finds last, on closing, into a text only.
+        # For an error on closing, HDF5 gives the number only in its message.
         told = re.search(r"errno = (\d+)", str(error))
         number = getattr(error, "errno", None) or (told and int(told[1]))
         if number is None:
@@ -129,7 +129,7 @@ def _write(
     import h5py
 
     tell = progress or (lambda what, done, total: None)
-    # First what can be refused, and X when nothing can.
+    # First everything that can fail, and X when nothing can.
     told: dict[str, str] = {}
     rest, raw = _rest(state, told), state.raw
     raw_rest = {} if raw is None else _rest(raw, told)
@@ -162,7 +162,7 @@ def _write(
 def _rest(state: HandleState, told: dict[str, str]) -> dict[str, Any]:
     """Everything except X and layers, in the form that anndata writes."""
     adata = to_adata(state, x=False, layers=False)
-    # As anndata does before it writes: text that repeats itself is categories.
+    # As anndata does before it writes: text with repeated values becomes categories.
     adata.strings_to_categoricals()
     frames = {axis: metadata.h5_frame(getattr(adata, axis), axis, told) for axis in ("obs", "var")}
     sections = ("obsm", "varm", "obsp", "varp", "uns")

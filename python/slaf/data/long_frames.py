@@ -15,7 +15,7 @@ from slaf.ground.hints import did_you_mean
 if TYPE_CHECKING:
     import anndata
 
-#: Names that polars gives to what is counted here.
+#: Names of the columns that are computed here.
 _CELL, _GENE, _VALUE = "slaf: cell", "slaf: gene", "slaf: value"
 
 

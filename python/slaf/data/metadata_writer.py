@@ -19,7 +19,7 @@ from slaf.ground.metadata import Encoded
 if TYPE_CHECKING:
     import anndata
 
-#: Bytes of the vectors of one batch of obs, about.
+#: Approximate number of bytes of vectors in a batch of obs.
 _BATCH_BYTES = 4 << 20
 
 
@@ -32,7 +32,7 @@ class PartsWriter:
         self._config: dict[str, Any] = {}
         self._extras: dict[str, Any] = {}
         self.notes: dict[str, Any] = {"writer": f"slaf-jupyter {_slaf.__version__}"}
-        #: What is stored in another form than it came in.
+        #: What is stored in a different form.
         self.told: dict[str, str] = {}
 
     def of(self, parts: Parts | anndata.AnnData) -> tuple[Axis, Axis, dict[str, Any]]:
@@ -63,7 +63,7 @@ class PartsWriter:
         try:
             self._writer.finish(cells.reader(), genes.reader(), json.dumps(config), watch)
         except Exception as error:
-            # The engine knows of a reader's error no more than its text.
+            # The engine only has the text of a reader's error.
             raise cells.failure or genes.failure or error from None
 
     def uns_json(self) -> None:
@@ -101,7 +101,7 @@ class PartsWriter:
     ) -> bool:
         """Writes layers, obsp or varp; returns whether there was anything to write."""
         matrices: dict[str, Matrix] = {}
-        # To anndata 0.13 X is the layer without a name.
+        # In anndata 0.13, X is the layer without a name.
         for key, value in found.items():
             if key is None:
                 continue
@@ -156,7 +156,7 @@ class Axis:
                     flat = pa.array(part.ravel(), from_pandas=False)
                     columns.append(pa.FixedSizeListArray.from_arrays(flat, part.shape[1]))
                 yield pa.record_batch(columns, schema=schema)
-        # Not when the engine, which says why, reads no further.
+        # Not if the engine stopped reading; it reports the reason itself.
         except (Exception, KeyboardInterrupt) as error:
             self.failure = error
             raise

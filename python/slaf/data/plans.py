@@ -20,7 +20,7 @@ from slaf.sql import Prepared
 
 __all__ = ["SlafNamespace", "lazy_table", "scan", "sink", "sql_plan"]
 
-#: Columns of obs or var: one, several, or (True) all.
+#: Columns of obs or var: one, several, or True for all.
 Names = str | Sequence[str] | bool
 
 
@@ -125,11 +125,12 @@ class SlafNamespace:
             raise SlafError(
                 f"What this plan reads cannot be told, as it cannot be copied: {first.rstrip('.')}."
             ) from None
-        # The engine that asks every source for its rows, whatever others have.
+        # The in-memory engine asks every source for its rows, whatever the other sources
+        # return.
         try:
             copy.collect(engine="in-memory")
         except Exception:
-            # Of no rows some functions make nothing; the sources have been asked.
+            # Some functions fail without rows; by then the sources have been asked.
             if not look.lines:
                 raise
         return "\n".join([self._plan.explain(), *look.lines])

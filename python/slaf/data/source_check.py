@@ -13,7 +13,7 @@ from slaf.ground import metadata
 if TYPE_CHECKING:
     import anndata
 
-#: Rows of a column that are tried, where its dtype says what it holds.
+#: Rows of a column that are tried, if its dtype determines its values.
 _ROWS = 64
 
 
@@ -66,5 +66,5 @@ def _try(parts: Parts | anndata.AnnData) -> None:
 def _some(column: Any) -> pd.Series:
     if not isinstance(column, pd.Series):
         return column.rows(0, _ROWS)
-    # What objects are is known only when all have been looked at.
+    # The type of objects is known only when all have been checked.
     return column if column.dtype == object else column.iloc[:_ROWS]

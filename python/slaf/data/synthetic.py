@@ -24,30 +24,31 @@ from scipy.special import ndtri
 if TYPE_CHECKING:
     import h5py
 
-# Fitted to neurons_10k_1k.h5ad (10x Genomics, 10,000 mouse neurons, the first
-# 1,000 genes, of chromosome 1) and, for depth and dispersion, also to a set in
-# Cell Ranger 3's format (1,107 human cells, the 507 genes of chromosome 21).
+# Fitted to neurons_10k_1k.h5ad (10x Genomics, 10,000 mouse neurons, the first 1,000 genes, of
+# chromosome 1) and, for depth and dispersion, also to a dataset in Cell Ranger 3's format
+# (1,107 human cells, the 507 genes of chromosome 21).
 
-#: Log of a gene's mean count: parts, means and deviations of a mixture of two
-#: normals. The first part is transcripts hardly any cell has. Undetected genes
-#: are 28.5 % of the file.
+#: Log of a gene's mean count: weights, means and standard deviations of a mixture of
+#: two normals. The first part are transcripts that hardly any cell has. 28.5 % of the
+#: genes are undetected.
 _UNDETECTED = 0.285
 _MEAN_PARTS, _MEAN_LOG, _MEAN_SD = (0.381, 0.619), (-7.69, -2.37), (1.24, 1.56)
 
-#: Deviation of the log of a cell's depth: 0.63 of the neurons, which have a tail
-#: of poor cells, and 0.55 of the other set, the variance of sampling taken off.
+#: Standard deviation of the log of a cell's depth, without the variance of sampling:
+#: 0.63 in the neurons, which have a tail of poor cells, and 0.55 in the other dataset.
 _DEPTH_SD = 0.55
 
-#: Dispersion φ of variance = μ + φμ², of genes with a mean over 0.2: the
-#: median, and the deviation of the log by the upper quartile.
+#: Dispersion φ of variance = μ + φμ², for genes with a mean above 0.2: the median, and
+#: the deviation of the log at the upper quartile.
 _DISPERSION, _DISPERSION_SD = 0.15, 1.7
 
-#: The neurons have 69 stored values per 1,000 genes. This scale of the means
-#: gives 48: 1,200 per cell of 25,000 genes, as shallower public sets have.
+#: The neurons have 69 stored values per 1,000 genes. With this factor on the means
+#: there are 48, which is 1,200 per cell with 25,000 genes, as in shallower public
+#: datasets.
 _SCALE = 0.47
 
-# What the two files cannot tell, chosen as is usual: 5 % of a cell's counts
-# mitochondrial, 2 % of the genes markers of a type at about 8 fold.
+# What these files cannot show, with usual values: 5 % of a cell's counts are mitochondrial,
+# and 2 % of the genes are markers of a type, with a fold change of about 8.
 _MT_SHARE, _MT_SD = 0.05, 0.5
 _MARKERS, _MARKER_LOG, _MARKER_SD, _TYPE_SD = 0.02, 2.1, 0.6, 0.3
 _BATCH_SD = 0.15
@@ -61,7 +62,7 @@ _RIBOSOMAL = [
     *("RPS2", "RPS3", "RPS4X", "RPS6", "RPS8", "RPS12", "RPS14", "RPS18", "RPS24", "RPS27"),
 ]
 
-#: Cells drawn from one seed: changing this changes the data.
+#: Cells per random seed; changing this changes the data.
 _BLOCK = 2048
 
 
@@ -170,7 +171,7 @@ class _Model:
         rng = np.random.default_rng([seed, 0])
         nuclear = n_vars - len(_MT)
         means = np.r_[_gene_means(nuclear), rng.lognormal(0, 0.8, len(_MT))]
-        # The ribosomal genes are the highest, the others come in any order.
+        # The ribosomal genes have the highest means; the others are in random order.
         named = rng.choice(nuclear, len(_RIBOSOMAL), replace=False)
         others = np.setdiff1d(np.arange(nuclear), named)
         order = np.empty(nuclear, np.int64)
@@ -181,7 +182,7 @@ class _Model:
         self.dispersion = np.minimum(dispersion, 10)
         self.dispersion[nuclear:] = _DISPERSION
         by_type = rng.normal(0, _TYPE_SD, (n_types, n_vars))
-        # Markers are neither the top genes nor those that no cell has.
+        # Markers are neither among the top genes nor among the undetected ones.
         able = np.flatnonzero((means[:nuclear] > 0.002) & (means[:nuclear] < 1))
         for effects in by_type:
             markers = rng.choice(able, max(1, int(_MARKERS * n_vars)))
@@ -205,7 +206,7 @@ class _Model:
 
     def _block(self, number: int) -> _Block:
         rng = np.random.default_rng([self.seed, 1, number])
-        # A last, shorter block is drawn whole: its cells are those of more.
+        # The last, shorter block is drawn in full, so its cells do not depend on `n_obs`.
         cell_type = rng.choice(self.n_types, _BLOCK, p=self.frequency)
         batch = rng.integers(0, self.n_batches, _BLOCK)
         donor = 2 * batch + rng.integers(0, 2, _BLOCK)
@@ -240,7 +241,7 @@ class _Model:
                 rows.append(cells[cell])
                 columns.append(gene + first)
                 sizes.append(size)
-        # scipy keeps the order of a row's genes, which ascend, and adds up.
+        # scipy keeps the ascending order of a row's genes, and sums repeats.
         parts = (np.concatenate(a).astype(np.int32) for a in (rows, columns))
         values = np.concatenate(sizes).astype(np.float32)
         return sparse.coo_matrix((values, tuple(parts)), shape=(_BLOCK, n_vars)).tocsr()

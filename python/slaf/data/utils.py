@@ -13,7 +13,7 @@ from slaf.data.sources import detect, inputs_in, open_source
 from slaf.data.sources.folders import folder_format
 from slaf.ground.metadata.frames import frame_of, index_of
 
-#: Endings by which a file is known that is not there, or not readable, yet.
+#: Endings that give the format of a file that does not exist yet, or cannot be read.
 _ENDINGS = {".h5ad": "h5ad", ".h5mu": "h5ad", ".h5": "10x_h5"}
 
 
@@ -97,7 +97,7 @@ def validate_input_files(file_paths: list[str], format_type: str) -> None:
         raise SlafError("The inputs do not belong together:\n" + "\n".join(wrong))
 
 
-#: slafdb's earlier name for it.
+#: slafdb's earlier name.
 validate_multi_file_compatibility = validate_input_files
 
 

@@ -22,7 +22,7 @@ from slaf.ground import metadata
 from slaf.ground.axes import Positions, argument, is_all
 from slaf.ground.dtypes import handed_out, read_as
 
-#: The tables of the sections whose matrices are stored by coordinates.
+#: The coordinate tables, by section.
 _PAIRS = {"layers": "layers", "obsp": "cellsxcells", "varp": "genesxgenes"}
 
 
@@ -51,7 +51,7 @@ class Dataset:
         self.engine, self.path, self.options, self.face = engine, path, options, face
         #: Cells × genes.
         self.shape: tuple[int, int] = engine.shape
-        #: None of a dataset that slafdb wrote or changed last.
+        #: None if slafdb wrote or changed the dataset last.
         self.version: int | None = engine.version
 
     @classmethod
@@ -256,7 +256,7 @@ class Dataset:
             return {key: read_elem(file[key]) for key in file}
 
 
-#: Rows of `expression` that are counted at once.
+#: Rows of `expression` that are counted at a time.
 _COUNTED = 1 << 22
 
 

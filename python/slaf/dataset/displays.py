@@ -1,5 +1,5 @@
-"""A dataset in words: its tables, and what is noted beside them. Nothing of X is
-read."""
+"""The display of a dataset: its tables, and their descriptions in the configuration. Reads
+nothing of X."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Verbs on more than one process: the same notebook inside
-`with slaf.distributed.executor("dask")`, and the same result to the last bit."""
+"""Runs functions on several processes: put the same code inside `with
+slaf.distributed.executor("dask")`, and the result is the same to the last bit."""
 
 from slaf.distributed.executor import Executor, executor
 

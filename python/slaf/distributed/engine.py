@@ -1,4 +1,4 @@
-"""What an executor asks of an engine."""
+"""The interface between an executor and an engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`with executor(...)`: who does the tasks of the verbs inside."""
+"""`with executor(...)`: chooses who runs the tasks of the functions inside."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Names of slafdb's package of this name that its users import. Its loader puts them
-together from samples in a queue of Modal's; ours is
-:class:`slaf.ml.distributed.DistributedSLAFDataLoader`, and needs none of them."""
+"""Names of slafdb's package of the same name that its users import. slafdb's loader builds
+batches from samples in a Modal queue with them. Ours is
+:class:`slaf.ml.distributed.DistributedSLAFDataLoader`, and does not use them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks on a Dask cluster."""
+"""Runs tasks on a Dask cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes of this machine, by `concurrent.futures`."""
+"""Runs tasks on processes of this machine, with `concurrent.futures`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks on a Ray cluster."""
+"""Runs tasks on a Ray cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes to a worker and comes back: bytes, without secrets."""
+"""The bytes that are sent to a worker and back, without secrets."""
 
 from __future__ import annotations
 

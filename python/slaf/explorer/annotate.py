@@ -36,7 +36,7 @@ def annotate(handle: Any, name: str, value: str, selected: np.ndarray) -> None:
     codes = column.codes.copy()
     codes[selected] = column.categories.get_loc(value)
     with warnings.catch_warnings():
-        # That a view is written to is what the caller asked for.
+        # No warning: the caller wants to write to the view.
         warnings.filterwarnings("ignore", "Trying to modify")
         handle.obs[name] = pd.Categorical.from_codes(codes, dtype=column.dtype)
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from slaf._slaf import SlafError
 
-#: Above so many categories a column is no legend.
+#: A column with more categories than this has no legend.
 MOST_CATEGORIES = 2000
 _LEVELS = 255
 _MISSING = (217, 217, 217)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from slaf._slaf import SlafError
 
-#: A column, and a key of uns, that only the compared copy has.
+#: A column, and a key of uns, that exists only in the compared copy.
 _KEY = "compared"
 
 

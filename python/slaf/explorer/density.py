@@ -7,7 +7,8 @@ import numpy as np
 
 #: Left, bottom, right and top in the unit square.
 Box = tuple[float, float, float, float]
-#: The colour of cells outside of a selection, of which a fifth is left.
+#: The grey towards which cells outside of a selection fade; a fifth of their colour is
+#: left.
 _FADED = 235.0
 
 

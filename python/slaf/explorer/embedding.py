@@ -11,7 +11,7 @@ from scipy import sparse
 from slaf._slaf import SlafError, nearest
 from slaf.ground.hints import did_you_mean
 
-#: Steps of the grid that positions are sent on.
+#: Steps of the grid on which positions are sent.
 _GRID = 65535
 _KNOWN = {
     key: at for at, key in enumerate(("X_umap", "X_tsne", "X_draw_graph_fa", "spatial", "X_pca"))

@@ -13,9 +13,9 @@ from slaf._slaf import nearest
 from slaf.explorer.colours import as_number, as_numbers, coded, is_numeric
 from slaf.ground.hints import did_you_mean
 
-#: Bars of a histogram.
+#: Number of bins in a histogram.
 BINS = 40
-#: What cells without a category are called.
+#: The name for cells without a category.
 MISSING = "(missing)"
 
 
@@ -54,7 +54,7 @@ class Without:
     def mask(self, column: pd.Series) -> np.ndarray:
         codes, categories = coded(str(column.name), column)
         shown = np.array([name not in self.hidden for name in [*categories, MISSING]])
-        # A missing cell's code is -1: the last.
+        # The code of a missing category is -1, which selects the last entry.
         return shown[codes]
 
 

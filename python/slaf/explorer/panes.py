@@ -13,9 +13,9 @@ from slaf._slaf import SlafError
 from slaf.explorer import colours, filters
 from slaf.explorer.state import State
 
-#: Errors whose sentence is shown.
+#: Errors whose message is shown to the user.
 MISTAKES = (SlafError, KeyError, ValueError, OSError, ImportError)
-#: Runs something, and shows the sentence if it fails.
+#: Runs a function, and shows the message if it fails.
 Run = Callable[[Callable[[], Any]], Any]
 
 _WIDE = widgets.Layout(width="250px")
@@ -166,7 +166,7 @@ class FilterPane:
         )
 
         def moved(change: Any) -> None:
-            # The ends of the scale are no limits: what lies there is shown whole.
+            # The ends of the slider are open, so cells outside of them are shown, too.
             ends = zip(change.new, (low, high), strict=True)
             self._set(column, tuple(None if np.isclose(end, edge) else end for end, edge in ends))
 

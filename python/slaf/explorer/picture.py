@@ -11,10 +11,10 @@ from slaf.explorer.density import density
 from slaf.explorer.embedding import Embedding
 from slaf.explorer.state import State
 
-#: Above so many cells pixels are coloured, and no dots drawn.
+#: With more cells than this, pixels are coloured instead of drawing dots.
 _DOTS = 20_000
 _SIDE = 400
-#: Lines of a legend.
+#: Number of lines in a legend.
 _LINES = 24
 
 
@@ -62,7 +62,7 @@ def _draw_pixels(ax: Any, state: State, place: Embedding, rows: np.ndarray) -> N
 def _draw_dots(ax: Any, state: State, place: Embedding, rows: np.ndarray) -> None:
     colouring, selected = state.colouring, state.mask
     if colouring.ends is not None:
-        # Great numbers above small ones, and missing ones below all.
+        # Great numbers are drawn above small ones, and missing ones below all.
         codes = colouring.codes[rows].astype(np.int64)
         rows = rows[np.argsort(np.where(codes == colouring.missing, -1, codes), kind="stable")]
     rows = rows[np.argsort(selected[rows], kind="stable")]

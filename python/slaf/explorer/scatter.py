@@ -17,7 +17,7 @@ from slaf.explorer.embedding import Embedding
 from slaf.explorer.state import State
 
 _STATIC = Path(__file__).parent / "static"
-#: Pixels of a side of a picture of many cells.
+#: Width and height in pixels of a picture of many cells.
 _SIDE = 512
 _SHOWN, _SELECTED = 1, 2
 
@@ -35,21 +35,21 @@ class ScatterWidget(anywidget.AnyWidget):
 
     name = Unicode().tag(sync=True)
     height = Int(440).tag(sync=True)
-    #: "webgl", "canvas", or "auto": WebGL if there is a card for it.
+    #: "webgl", "canvas", or "auto": WebGL if there is a graphics card.
     renderer = Unicode("auto").tag(sync=True)
-    #: uint16 x and y of the unit square.
+    #: uint16 x and y in the unit square.
     positions = Bytes().tag(sync=True)
-    #: Rows of the palette: uint8, or uint16 if it has more than 256.
+    #: Indices into the palette: uint8, or uint16 if it has more than 256 colours.
     codes = Bytes().tag(sync=True)
-    #: uint8: 1 of shown cells, 2 more of selected ones.
+    #: uint8: 1 for shown cells, plus 2 for selected ones.
     flags = Bytes().tag(sync=True)
     palette = Bytes().tag(sync=True)
-    #: Whether great codes lie above small ones.
+    #: Whether cells with great codes are drawn above those with small ones.
     high = Bool().tag(sync=True)
-    #: RGBA of a square picture, and where that lies.
+    #: RGBA of a square picture, and its position.
     density = Bytes().tag(sync=True)
     density_box = List(traitlets.Float()).tag(sync=True)
-    #: What is seen, of the unit square: left, bottom, right and top.
+    #: The visible part of the unit square: left, bottom, right and top.
     window = List(traitlets.Float()).tag(sync=True)
 
 
@@ -65,7 +65,7 @@ class LegendWidget(anywidget.AnyWidget):
     counts = List(Int()).tag(sync=True)
     colours = List(Unicode()).tag(sync=True)
     hidden = List(Int()).tag(sync=True)
-    #: Texts at the ends of a scale; empty of categories.
+    #: Text at the ends of a scale; empty for categories.
     ends = List(Unicode()).tag(sync=True)
 
 
@@ -77,7 +77,7 @@ class Panel:
     def __init__(self, state: State, place: Embedding, *, most: int, renderer: str):
         self._state, self._place, self._most = state, place, most
         self._whole = len(place.unit) <= most
-        #: Which cells the widget has as points.
+        #: The cells that the widget has as points.
         self._rows: np.ndarray | slice = slice(None) if self._whole else np.zeros(0, np.int64)
         self.widget = ScatterWidget(name=place.name, renderer=renderer)
         self.widget.layout = Layout(flex="1 1 320px", min_width="240px", margin="0 8px")

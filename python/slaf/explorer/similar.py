@@ -8,7 +8,7 @@ import numpy as np
 
 from slaf._slaf import SlafError
 
-#: Of a larger selection, so many cells are asked for their neighbours.
+#: If more cells are selected, this many of them are used for the search.
 MOST_QUERIES = 64
 
 

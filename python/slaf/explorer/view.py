@@ -15,7 +15,7 @@ from slaf.explorer.scatter import LegendWidget, Panel, fill_legend, on_legend
 from slaf.explorer.selections import ComparePane, SelectionPane
 from slaf.explorer.state import State
 
-#: Up to so many cells are sent as points.
+#: Maximum number of cells that are sent as points.
 MOST_POINTS = 2_000_000
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -128,7 +128,7 @@ class View:
             update_display(self._bundle(), raw=True, display_id=self._picture_id)
 
     def _bundle(self) -> dict[str, Any]:
-        # A widget without an id is hidden by those who can show widgets; the others
-        # take the picture.
+        # Front ends that show widgets hide a widget without an id; the others show the
+        # picture.
         empty = {"version_major": 2, "version_minor": 0, "model_id": ""}
         return {_WIDGET: empty, "image/png": png(self.state), "text/plain": repr(self.state)}

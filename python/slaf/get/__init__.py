@@ -1,5 +1,5 @@
-"""scanpy's `get` on lazy handles: tables of what is named, and sums of groups, without
-reading the rest."""
+"""scanpy's `get` on lazy handles: tables of the named columns, and aggregates of groups,
+which read nothing else."""
 
 from slaf.get.aggregated import aggregate
 from slaf.get.frames import obs_df, var_df

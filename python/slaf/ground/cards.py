@@ -1,4 +1,4 @@
-"""What a display says, as :func:`slaf._slaf.draw_card` draws it."""
+"""The content of a display, for :func:`slaf._slaf.draw_card`."""
 
 from __future__ import annotations
 

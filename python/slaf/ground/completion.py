@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-#: Where the candidates begin and end in the cell, and each with its kind.
+#: The start and end of the completed text in the cell, and each candidate with its
+#: kind.
 Candidates = tuple[int, int, list[tuple[str, str]]]
-#: Candidates at a cursor in a cell; nothing if the cell is of another language.
+#: Returns candidates at a cursor in a cell; None if the cell has another language.
 Ask = Callable[[str, int], Candidates | None]
 
 

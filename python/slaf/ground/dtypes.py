@@ -6,7 +6,7 @@ import numpy as np
 
 from slaf._slaf import SlafError
 
-#: What the engine computes with, narrow ones first.
+#: The engine's dtypes, narrow ones first.
 _ENGINE = ("uint16", "int32", "int64", "float32", "float64")
 
 
@@ -49,7 +49,7 @@ def engine_values(data: np.ndarray) -> np.ndarray:
 def _exactly(data: np.ndarray, dtype: str) -> np.ndarray:
     values = np.ascontiguousarray(data, dtype)
     if dtype == "float64":
-        # 2^64 would turn into 0 on its way back.
+        # 2^64 would become 0 when converted back.
         fits = data.dtype.kind == "f" or (values < 2.0**64).all()
         if not (fits and np.array_equal(values.astype(data.dtype), data, equal_nan=True)):
             raise SlafError(

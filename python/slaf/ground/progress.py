@@ -98,7 +98,7 @@ def in_notebook() -> Bars | None:
     import warnings
 
     with warnings.catch_warnings():
-        # Without ipywidgets the bar is text, which is as good.
+        # Without ipywidgets, the bar is shown as text.
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
     return Bars(tqdm, delay=_DELAY)

@@ -1,4 +1,4 @@
-"""What a sparse matrix in memory looks like, and who its rows and columns are."""
+"""The display of a sparse matrix in memory, with the names of its rows and columns."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Who works on the tasks of a verb: this process, or the workers that
-`slaf.distributed.executor` has brought."""
+"""Who runs the tasks of a function: this process, or the workers of
+`slaf.distributed.executor`."""
 
 from __future__ import annotations
 

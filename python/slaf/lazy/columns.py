@@ -12,8 +12,8 @@ import pyarrow as pa
 from slaf.dataset import Dataset
 from slaf.ground import axes, metadata
 
-#: A part of an axis smaller than this share is read by itself; of a larger one
-#: the whole column is read, and kept.
+#: If a selection is smaller than this fraction of an axis, only its rows are read;
+#: otherwise the whole column is read and kept.
 _SMALL = 1 / 16
 
 
@@ -107,7 +107,7 @@ class Stored:
         self.dataset, self.axis = dataset, axis
         self.table = "cells" if axis == "obs" else "genes"
         self.notes = {note["name"]: note for note in dataset.column_notes(axis)}
-        #: What the format has no place for.
+        #: Columns that the tables cannot hold.
         extra = dataset.extras.get(axis)
         self._extra = pd.DataFrame() if extra is None else extra
         self.names = [*self.notes, *(n for n in self._extra if n not in self.notes)]
@@ -343,7 +343,7 @@ def taken(columns: Columns, rows: axes.Positions) -> Columns:
 
 
 def _trimmed(series: pd.Series) -> pd.Series:
-    # As AnnData, which drops the categories that a view has none of.
+    # As in AnnData, which drops categories that a view does not use.
     categorical = isinstance(series.dtype, pd.CategoricalDtype)
     return series.cat.remove_unused_categories() if categorical else series
 

@@ -83,7 +83,7 @@ def concat(
         if keys is not None:
             raise TypeError("Give `keys`, or a mapping of handles, not both.")
         keys, adatas = list(adatas), list(adatas.values())
-    # Copies, which later changes of the handles do not reach.
+    # Copies, independent of later changes to the handles.
     adatas = [_checked(handle) for handle in adatas]
     states = [state_of(handle).copy() for handle in adatas]
     names = {
@@ -166,7 +166,7 @@ def _joined(
         matrices = [state.x for state in states]
         content.x = _matrix(content, states, matrices, genes, sample.X, fill_value)
     for key, value in sample.layers.items():
-        if key is not None:  # so anndata 0.13 calls X
+        if key is not None:  # anndata 0.13's name for X
             matrices = [state.held("layers").get(key) for state in states]
             content.layers[key] = _matrix(content, states, matrices, genes, value, fill_value)
     content.raw = _raw(states, join, names, fill_value)

@@ -33,17 +33,17 @@ class Content:
     def __init__(self, shape: tuple[int, int]):
         self.shape = shape
         self.dataset: Dataset | None = None
-        #: Where the cells and genes lie in the dataset.
+        #: The positions of the cells and genes in the dataset.
         self.place: tuple[axes.Positions, axes.Positions] | None = None
         self.frames: dict[str, LazyFrame] = {}
         self.x: MatrixPlan | None = None
         self.layers: dict[str, MatrixPlan] = {}
         self.arrays: dict[str, dict[str, Reader]] = {section: {} for section in AXES}
-        #: uns, or what reads it.
+        #: uns, or a function that reads it.
         self.lazy_uns: dict[str, Any] | Callable[[], dict[str, Any]] = {}
-        #: raw, of the same cells, or what opens it.
+        #: raw, with the same cells, or a function that opens it.
         self.raw: Raw | Callable[[], Raw] | None = None
-        #: X and layers as they are in the dataset: no need to save them.
+        #: X and layers as they are in the dataset; they need not be saved.
         self.settled_x: MatrixPlan | None = None
         self.settled: dict[str, MatrixPlan] = {}
 
@@ -103,7 +103,7 @@ class Content:
         return turned
 
     def __getstate__(self) -> dict[str, Any]:
-        # Names are the frames'; they are not sent again with each matrix.
+        # The frames have the names; they are not pickled again with each matrix.
         nameless = lambda m: None if m is None else m.named(None)  # noqa: E731
         state = dict(self.__dict__, x=nameless(self.x))
         state["layers"] = {key: nameless(layer) for key, layer in self.layers.items()}

@@ -1,5 +1,5 @@
-"""HTML and text of handles: AnnData's tree. Nothing of X is read, and of all else
-no more than what is in memory or stored about it."""
+"""HTML and text displays of handles, as AnnData's tree. They read nothing of X, and show
+of everything else only what is in memory or recorded in the dataset."""
 
 from __future__ import annotations
 

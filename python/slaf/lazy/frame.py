@@ -18,14 +18,14 @@ from slaf.ground.hints import did_you_mean
 from slaf.lazy.columns import Changed, Columns, Framed, Place, as_column, as_names
 from slaf.lazy.shown_frames import frame_html
 
-#: Rows up to which a frame is shown by pandas, which reads all of them.
+#: Up to this many rows, pandas displays a frame, which reads all of them.
 _SHOWN = 100_000
 
 
 class LazyFrame(pd.DataFrame):
     """A frame over :class:`~slaf.lazy.columns.Columns`."""
 
-    #: What it is of the handle, and what its index is called as a column.
+    #: Its name in the handle, and the name of its index as a column.
     _called, _index_column = "The frame", "name"
 
     def __reduce__(self) -> Any:
@@ -52,7 +52,7 @@ class LazyFrame(pd.DataFrame):
         frame.columns = pd.Index(names, dtype=None if names else object)
         return frame
 
-    # pandas keeps the data of a frame in `_mgr`: who asks for it wants all.
+    # pandas keeps a frame's data in `_mgr`; code that uses it needs all columns.
     @property
     def _mgr(self) -> Any:
         state = self.__dict__
@@ -90,7 +90,7 @@ class LazyFrame(pd.DataFrame):
         if lazy is None:
             return pd.DataFrame.index.__get__(self, type(self))
         if lazy.own_index is None:
-            # An object of its own, whose `name` can be set.
+            # A separate object, whose `name` can be set.
             lazy = lazy.named(lazy.index().view())
             self.__dict__["_columns_read"] = lazy
         return lazy.own_index

@@ -18,7 +18,7 @@ class LazyHandle(Exports):
     """The part of a lazy AnnData that needs only its dataset: slicing, copying and
     reading. `slaf.integrations.LazyAnnData` adds writing."""
 
-    #: Accepted for slafdb's sake.
+    #: Exists for compatibility with slafdb.
     backend: str = "auto"
 
     def _like(self, state: HandleState) -> Any:
@@ -93,7 +93,7 @@ class LazyHandle(Exports):
 
     @property  # type: ignore[misc]  # nobody sets it
     def __class__(self) -> type:
-        # scanpy asks for the class of what is no AnnData, and goes wrong later.
+        # scanpy checks the class of objects other than AnnData, and fails later.
         refuse_scanpy()
         return type(self)
 

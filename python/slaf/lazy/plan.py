@@ -20,7 +20,7 @@ from slaf.lazy.steps import Arrays, Step
 
 #: Rows and columns.
 Part = tuple[Positions, Positions]
-#: Gives the names of an axis, 0 or 1.
+#: Returns the names of an axis, 0 or 1.
 Names = Callable[[int], "pd.Index | None"]
 
 #: Rows whose names are read for a display.
@@ -35,15 +35,16 @@ class MatrixPlan:
     operation returns another plan."""
 
     source: Source
-    #: Where the rows and columns of the steps are in the source.
+    #: The positions in the source of the rows and columns on which the steps work.
     base: Part
-    #: What is done to the values, in order.
+    #: The pending steps, in order.
     steps: tuple[Step, ...]
-    #: Where this matrix's rows and columns are among those of the steps.
+    #: This matrix's rows and columns among those on which the steps work.
     part: Part
     #: Names of the axes; by default those of the source's dataset.
     names: Names | None
-    #: Where this matrix's rows and columns are among what `names` names.
+    #: The positions of this matrix's rows and columns among the names that `names`
+    #: returns.
     named_at: Part
 
     @classmethod

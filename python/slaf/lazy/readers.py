@@ -14,14 +14,14 @@ from scipy import sparse
 from slaf.dataset import Dataset
 from slaf.ground import axes
 
-#: Reads some rows of a value. What it gives may be shared: who hands it out
-#: hands out a copy, but for what is held :class:`InMemory`.
+#: Reads some rows of a value. The result may be shared, so it is copied before the user
+#: receives it, except for values that are :class:`InMemory`.
 Reader = Callable[[axes.Positions], Any]
 
 #: The axis, 0 or 1, of each section of arrays.
 AXES = {"obsm": 0, "varm": 1, "obsp": 0, "varp": 1}
 
-#: Those whose values have the axis twice.
+#: Sections whose values have the axis twice.
 SQUARE = ("obsp", "varp")
 
 

@@ -19,8 +19,9 @@ from slaf.lazy.steps import Arrays, Step
 from slaf.lazy.stream import blocks_of
 from slaf.lazy.tasks import Blocks, OfAllRows, states
 
-#: Below this share of the sum of squares, the stored one has lost too many
-#: digits to the mean for a variance; it is computed from the values then.
+#: If the squared deviations are a smaller fraction of the sum of squares than this, the
+#: stored sum has lost too much precision for a variance, which is then computed from
+#: the values.
 _LOST = 1e-4
 
 
@@ -29,18 +30,18 @@ class Moments:
     """Moments of each column, of each row, or of everything; all arrays have the same
     shape."""
 
-    #: Values that each entry is of.
+    #: Number of values behind each entry.
     count: int | np.ndarray
     nnz: np.ndarray
     total: np.ndarray
-    #: Squared deviations from the mean, summed.
+    #: Sum of squared deviations from the mean.
     squares: np.ndarray
     least: np.ndarray
     greatest: np.ndarray
     whole: bool = False
 
     def sum(self) -> Any:
-        # Of no values, the engine's sum is -0.0.
+        # Without values, the engine's sum is -0.0.
         return self._given(self.total + 0.0)
 
     def mean(self) -> Any:
@@ -237,7 +238,7 @@ def kept(matrix: MatrixPlan, axis: int, *, squares: bool) -> Moments | None:
     least = np.where(zeros, np.minimum(here["min"], 0), here["min"])
     greatest = np.where(zeros, np.maximum(here["max"], 0), here["max"])
     if np.isnan(total).any():
-        # Of NaN, or of infinities of both signs: the values tell.
+        # NaN, or infinities of both signs: decided from the values.
         return None
     if count == 0:
         least, greatest = (np.full(len(total), np.nan) for _ in range(2))

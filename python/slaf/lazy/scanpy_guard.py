@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-#: Functions of scanpy that run on handles without reading the matrix whole.
+#: scanpy functions that run on handles without reading the whole matrix.
 STREAMED = frozenset(
     {
         "aggregate",
@@ -100,5 +100,5 @@ def _scanpy_function(frame: Any) -> str | None:
     return None if found in _SMALL else found
 
 
-#: What scanpy's functions are wrapped in, or call on their way.
+#: Packages around scanpy's functions in a traceback.
 _BETWEEN = ("scanpy", "anndata", "functools", "legacy_api_wrap", "abc", "sklearn", "numba", "scipy")

@@ -18,7 +18,7 @@ from slaf.lazy.readers import AXES, InMemory, VectorReader
 from slaf.lazy.state import HandleState
 from slaf.sql.filters import rows_where
 
-#: Below so many vectors an index is not worth its loss: all are looked at.
+#: With fewer vectors than this, an exact search is fast enough, and no index is used.
 EXACT_BELOW = 200_000
 
 #: Numbers of the vectors that a task looks at: 16 MB.

@@ -136,7 +136,7 @@ class Sections(OverState):
         raw = self._state.raw
         if raw is None:
             return None
-        # Each time the same object, as AnnData's.
+        # Always the same object, as in AnnData.
         known = self.__dict__.get("_raw")
         if known is None or state_of(known) is not raw:
             known = self._raw = type(self).over(raw)
@@ -286,7 +286,7 @@ def _regrouped(value: Any, old: list[Any], new: list[Any]) -> Any:
     fields = getattr(getattr(value, "dtype", None), "names", None)
     if fields is None or list(fields) != old:
         return value
-    # A dtype of its own: copies of an array share theirs.
+    # A new dtype, because copies of an array share theirs.
     kinds = [value.dtype[at] for at in range(len(old))]
     return value.astype(list(zip(map(str, new), kinds, strict=True)))
 

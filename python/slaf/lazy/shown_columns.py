@@ -1,4 +1,4 @@
-"""Columns of obs and var as entries of a display; nothing is read."""
+"""Columns of obs and var as entries of a display; reads nothing."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""obs and var as a table of which the first and last rows, and the first columns,
-are read."""
+"""obs and var as a table; reads the first and last rows of the first columns."""
 
 from __future__ import annotations
 

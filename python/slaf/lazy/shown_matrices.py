@@ -1,4 +1,4 @@
-"""X and layers in a display; nothing is read."""
+"""X and layers in a display; reads nothing."""
 
 from __future__ import annotations
 

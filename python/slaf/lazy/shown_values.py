@@ -1,4 +1,4 @@
-"""Values of uns, obsm, layers and the like as entries of a display; nothing is read."""
+"""Values of uns, obsm, layers and similar sections as entries of a display; reads nothing."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ class Source(Protocol):
     """A matrix of which any part can be read."""
 
     shape: tuple[int, int]
-    #: What its values are handed out as.
+    #: The dtype in which its values are returned.
     dtype: np.dtype
-    #: Stored values, or None where that is not known.
+    #: Number of stored values; None if it is not known.
     nnz: int | None
 
     def csr(self, rows: axes.Positions, columns: axes.Positions) -> Arrays: ...
@@ -111,7 +111,7 @@ class Held:
         part = axes.take(self.matrix, rows)
         if not axes.is_all(columns, self.shape[1]):
             part = part[:, np.asarray(columns, dtype=np.int64)]
-        # What is computed may be written to; what is held stays.
+        # The result may be written to; the stored matrix must not change.
         part = sparse.csr_matrix(part, copy=part is self.matrix)
         part.sort_indices()
         return part.indptr, part.indices.astype(np.int32, copy=False), part.data

@@ -21,7 +21,8 @@ from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.readers import AXES, SQUARE, InMemory, Reader, apart
 from slaf.lazy.stored_content import content_of, stored_uns
 
-#: Stores one change at once: the state, the section, and the key (None: all of it).
+#: Stores one change at once: the state, the section, and the key (None for the whole
+#: section).
 Saver = Callable[["HandleState", str, "str | None"], None]
 
 
@@ -37,8 +38,8 @@ class HandleState:
         self.content = content
         self._view_part = part
         self._frames: dict[str, LazyFrame] = {}
-        # What a view takes its frames and its uns from, and what it has handed out
-        # of the rest: copies, which the content does not see.
+        # The columns and the uns on which a view is based, and copies of the other values
+        # that the user has received from it, which the content does not see.
         self._bases: dict[str, Columns] = {}
         self._uns_base: Any = None
         self._view_uns: dict[str, Any] | None = None
@@ -123,7 +124,7 @@ class HandleState:
             view._bases[axis] = taken(base, rows)
         uns = self.content.lazy_uns if not self.is_view else self._view_uns
         if uns is None:
-            # This view has not been asked for its own.
+            # This view has no values of its own yet.
             view._uns_base = self._uns_base
         else:
             view._uns_base = uns if callable(uns) else dict(uns), bases
@@ -269,7 +270,7 @@ class HandleState:
     def _with_names(self, section: str, value: Any) -> Any:
         if isinstance(value, pd.DataFrame):
             names = self.names(AXES[section])
-            # Rows that `.loc` has added are left for `save` to refuse.
+            # Rows that `.loc` has added are rejected by `save`.
             if not value.index.is_(names) and len(value) == len(names):
                 value.index = names
         return value
@@ -364,7 +365,7 @@ def raw_of(dataset: Dataset) -> Callable[[], HandleState] | None:
 def _raw_of(dataset: Dataset) -> HandleState:
     notes = dataset.notes
     raw = HandleState.of_dataset(dataset.nested(notes["raw"], notes.get("raw_version")))
-    # An append may have made it longer since this version.
+    # An append may have made raw longer since this version.
     cells = dataset.shape[0]
     return raw if raw.shape[0] == cells else raw.of_cells(range(cells))
 

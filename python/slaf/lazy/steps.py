@@ -28,11 +28,11 @@ class Step:
 
     name: str
     number: Any = None
-    #: The preprocessing function that it belongs to.
+    #: The preprocessing function that made the step.
     of: str = ""
-    #: What it gives, if that does not follow from what it is given.
+    #: The dtype of the result, if it does not follow from the input's.
     dtype: np.dtype | None = None
-    #: A mask of the rows that it is done to; None: all.
+    #: A mask of the rows to which the step is applied; None for all.
     mask: np.ndarray | None = None
 
     def take(self, rows: axes.Positions, columns: axes.Positions) -> Step:
@@ -85,7 +85,7 @@ def apply_sparse(arrays: Arrays, width: int, steps: list[Step], dtype: np.dtype)
     return values
 
 
-#: The same on dense rows, in place.
+#: The same for dense rows, in place.
 _DENSE: dict[str, Callable[[np.ndarray, Any], Any]] = {
     "rows": lambda x, n: np.multiply(x, n[:, None], out=x),
     "columns": lambda x, n: np.multiply(x, n, out=x),
@@ -133,7 +133,7 @@ def _dtype(name: str, operands: list[Any], dtype: np.dtype) -> np.dtype:
     try:
         found = getattr(np, name)(*inputs).dtype
     except TypeError:
-        # numpy has no sign of booleans.
+        # numpy has no sign function for booleans.
         found = np.result_type(dtype, np.float32)
     return np.dtype("float32" if found.kind == "f" and found.itemsize <= 4 else "float64")
 

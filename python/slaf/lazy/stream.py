@@ -13,7 +13,7 @@ from typing import Any
 from slaf.ground.progress import in_notebook
 from slaf.lazy.plan import MatrixPlan
 
-#: Values of a block, about.
+#: Approximate number of values per block.
 BLOCK_VALUES = 2 << 20
 #: Values of columns that are looked at together, about.
 COLUMN_VALUES = 32 << 20

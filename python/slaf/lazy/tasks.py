@@ -1,8 +1,7 @@
-"""A pass over a lazy matrix as tasks, each some blocks of rows.
+"""A pass over a lazy matrix as tasks of a few blocks of rows each.
 
-Where tasks begin follows from the matrix alone, and what they find is merged in
-their order. So a result is the same to the last bit, whether this process works or
-any number of others."""
+The matrix alone determines where tasks begin, and their results are merged in order. So
+the result is the same to the last bit on any number of processes."""
 
 from __future__ import annotations
 

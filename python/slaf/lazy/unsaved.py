@@ -1,5 +1,5 @@
-"""What of a handle is not in its dataset, as far as that is seen without reading:
-what was set, deleted, or is otherwise in memory. `save()` compares all."""
+"""The unsaved changes of a handle that can be seen without reading: what was set, deleted,
+or is in memory for another reason. `save()` compares everything."""
 
 from __future__ import annotations
 

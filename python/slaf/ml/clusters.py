@@ -1,4 +1,4 @@
-"""Tasks on a Ray or a Dask cluster, which runs those again whose worker dies."""
+"""Runs tasks on a Ray or Dask cluster, which repeats the tasks of a worker that died."""
 
 from __future__ import annotations
 

@@ -252,11 +252,11 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
             **order,
             "world_size": self.world_size,
         }
-        #: Where each dataset's cells end among all.
+        #: The end of each dataset's cells among all cells.
         self._ends = np.cumsum([len(part.rows) for part in self._parts])
-        #: The epoch that the next iteration begins with, where in it, and epochs left.
+        #: The next iteration's epoch, batch in that epoch, and number of epochs left.
         self._next = (0, 0, self.n_epochs)
-        #: The same after the last batch that was handed out.
+        #: The same after the last batch that was returned.
         self._position = (0, 0, self.n_epochs)
 
     @property

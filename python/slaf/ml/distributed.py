@@ -1,5 +1,5 @@
-"""slafdb's module of the same name: batches that the CPUs of a cluster make, for the
-processes that train."""
+"""slafdb's module of the same name: the CPUs of a cluster make batches for the processes
+that train."""
 
 from __future__ import annotations
 

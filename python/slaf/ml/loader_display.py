@@ -1,4 +1,4 @@
-"""A loader in words."""
+"""The text display of a loader."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Batches of a loader that the workers of a cluster make: what they do, and what is
-asked of them."""
+"""A loader's batches made by the workers of a cluster: the requests to them, and their
+work."""
 
 from __future__ import annotations
 

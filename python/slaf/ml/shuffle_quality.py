@@ -43,7 +43,7 @@ def batch_entropy(
     if size < 2 or len(rows) < 2:
         raise ValueError("At least two batches of two cells are needed.")
     scale = lambda found, low, high: float((found - low) / (high - low))  # noqa: E731
-    # The expected distance of two of n different numbers is (n + 1) / 3.
+    # The expected difference between two of n different numbers is (n + 1) / 3.
     shuffled = (n_cells + 1) / 3
     within = np.mean([_within(row) for row in rows])
     across = np.mean([_across(a, b) for a, b in zip(rows, rows[1:], strict=False)])

@@ -29,7 +29,7 @@ class DataSchema:
     value_list_key: str | None = None
 
 
-#: Rows of `expression`: a value of a gene of a cell.
+#: Rows of `expression`: one value of one gene in one cell.
 SLAF_LANCE_COO_SCHEMA = DataSchema(
     group_key="cell_integer_id",
     item_key="gene_integer_id",

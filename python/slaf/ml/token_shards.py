@@ -1,4 +1,4 @@
-"""The tokens of a dataset's cells as Parquet files, for training elsewhere."""
+"""Writes the tokens of a dataset's cells to Parquet files, for training elsewhere."""
 
 from __future__ import annotations
 

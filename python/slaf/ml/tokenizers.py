@@ -25,7 +25,8 @@ from slaf.ml.vocabulary import (
     special_tokens_of,
 )
 
-#: Below this part of a dataset's genes, a vocabulary is likely to be the wrong one.
+#: If a vocabulary has a smaller fraction of a dataset's genes, it is probably the wrong
+#: one.
 _FEW = 0.2
 
 _ENSEMBL = ("ensembl_id", "ensembl_ids", "gene_ids", "feature_id")
@@ -43,8 +44,8 @@ class SLAFTokenizer:
     Attributes
     ----------
     vocabulary
-        Where tokens are from: "dictionary", or "dataset" if they number the genes of
-        this dataset.
+        Where tokens are from: "dictionary", or "dataset" if they number the genes of this
+        dataset.
     coverage
         How many genes of the dataset have a token, and which do not.
     special_tokens
@@ -110,8 +111,8 @@ class SLAFTokenizer:
 
         Returns
         -------
-        `input_ids` (int64), `attention_mask` (bool), and, if the model has them,
-        `values` and `masked_values` (float32): cells × tokens.
+        `input_ids` (int64), `attention_mask` (bool), and, if the model has them, `values` and
+        `masked_values` (float32): cells × tokens.
 
         Raises
         ------
@@ -210,15 +211,14 @@ class SLAFTokenizer:
 
 
 class GeneformerTokenizer(SLAFTokenizer):
-    """Geneformer's rank value encoding: each count is divided by the cell's total,
-    multiplied by 10,000, divided by the gene's median in the corpus, and genes are
-    sorted from high to low. Equal genes keep the order of the dataset; Geneformer
-    leaves their order open. Values of genes with the same token are summed. If a cell
-    is too long, its lowest genes are dropped.
+    """Geneformer's rank value encoding: each count is divided by the cell's total, multiplied by
+    10,000, divided by the gene's median in the corpus, and genes are sorted from high to low.
+    Equal genes keep the order of the dataset; Geneformer leaves their order open. Values of genes
+    with the same token are summed. If a cell is too long, its lowest genes are dropped.
 
-    Without Geneformer's dictionaries, the dataset is used in place of the corpus:
-    tokens number its genes (`vocabulary` is "dataset"), and medians come from its own
-    cells (`medians_from` says how many).
+    Without Geneformer's dictionaries, the dataset is used in place of the corpus: tokens number
+    its genes (`vocabulary` is "dataset"), and medians come from its own cells (`medians_from`
+    says how many).
 
     Parameters
     ----------
@@ -231,20 +231,19 @@ class GeneformerTokenizer(SLAFTokenizer):
     version
         "v2" puts `<cls>` before and `<eos>` after a cell; "v1" does not.
     token_dictionary, medians, gene_mapping
-        Geneformer's `token_dictionary`, `gene_median_dictionary` and
-        `ensembl_mapping_dict`, or the pickle or JSON files that hold them.
+        Geneformer's `token_dictionary`, `gene_median_dictionary` and `ensembl_mapping_dict`, or
+        the pickle or JSON files that hold them.
     gene_key
-        The column of the genes table with Ensembl ids; by default the one with the most
-        ids in the dictionary.
+        The column of the genes table with Ensembl ids; by default the one with the most ids in
+        the dictionary.
     n_counts
-        The column of obs with the cells' totals; by default, the stored values are
-        summed.
+        The column of obs with the cells' totals; by default, the stored values are summed.
 
     Raises
     ------
     ValueError
-        The dictionaries have none of the genes, or a special token is missing, or a
-        token is not below `vocab_size`.
+        The dictionaries have none of the genes, or a special token is missing, or a token is not
+        below `vocab_size`.
     """
 
     def __init__(
@@ -295,12 +294,10 @@ class GeneformerTokenizer(SLAFTokenizer):
 
 
 class ScGPTTokenizer(SLAFTokenizer):
-    """scGPT's input: `<cls>`, then the genes that have a value, each with the quantile
-    bin of its value within the cell. A cell with too many genes is sampled at random,
-    anew in each epoch.
+    """scGPT's input: `<cls>`, then the genes that have a value, each with the quantile bin of its
+    value within the cell. A cell with too many genes is sampled at random, anew in each epoch.
 
-    Without scGPT's vocabulary, tokens number the dataset's genes (`vocabulary` is
-    "dataset").
+    Without scGPT's vocabulary, tokens number the dataset's genes (`vocabulary` is "dataset").
 
     Parameters
     ----------
@@ -313,18 +310,18 @@ class ScGPTTokenizer(SLAFTokenizer):
     vocabulary
         scGPT's `vocab.json`, or its content: gene symbols and special tokens.
     gene_key
-        The column of the genes table with symbols; by default the one with the most
-        symbols in the vocabulary.
+        The column of the genes table with symbols; by default the one with the most symbols in
+        the vocabulary.
     n_bins
         Number of bins, including the bin of zeros; scGPT has 51.
     ties
-        A value that equals several quantiles: "spread" assigns it to one of their bins
-        at random, as in scGPT; "upper" to the highest one.
+        A value that equals several quantiles: "spread" assigns it to one of their bins at random,
+        as in scGPT; "upper" to the highest one.
     sample
         False keeps the first genes of a cell with too many.
     mask_ratio, mask_value
-        The fraction of a cell's values to replace in `masked_values`, and the
-        replacement; scGPT masks 0.15 with -1. By default, nothing is masked.
+        The fraction of a cell's values to replace in `masked_values`, and the replacement; scGPT
+        masks 0.15 with -1. By default, nothing is masked.
     pad_value
         The padding of values.
     """

@@ -15,10 +15,10 @@ import numpy as np
 from slaf.dataset import Dataset, OverDataset, dataset_of
 from slaf.ground.hints import did_you_mean
 
-#: A dictionary, or the JSON or pickle file that holds it.
+#: A dictionary, or a JSON or pickle file with one.
 Dictionary = Mapping[str, Any] | str | os.PathLike[str]
 
-#: All that a pickled dictionary of numbers is made of.
+#: All classes that a pickled dictionary of numbers needs.
 _HARMLESS = {
     ("numpy", "dtype"),
     ("numpy.core.multiarray", "scalar"),

@@ -29,7 +29,7 @@ def open_datasets(namespace: Mapping[str, Any], on: str | None) -> Handles:
     handles = [(name, dataset.engine, *part) for name, (dataset, part) in found.items()]
     if on is not None:
         return handles, list(found).index(on)
-    # Several variables may hold the same dataset; its slices do not count.
+    # Several variables may hold the same dataset; slices of it are not counted.
     whole = [place for place, opened in enumerate(found.values()) if _is_whole(*opened)]
     names = list(found)
     paths = {os.path.realpath(found[names[place]][0].path) for place in whole}
@@ -41,7 +41,7 @@ def open_datasets(namespace: Mapping[str, Any], on: str | None) -> Handles:
 def _opened(value: Any) -> tuple[Dataset, tuple[Any, Any]] | None:
     """The dataset of a `SLAFArray` or a handle, and its selected cells and genes."""
     if "slaf.dataset" not in sys.modules:
-        # Nothing is open, and what opens takes a second to import.
+        # If this module is not imported yet, no dataset is open; importing it takes a second.
         return None
     from slaf.dataset import OverDataset, dataset_of
     from slaf.ground.axes import argument

@@ -124,7 +124,7 @@ def _config(shell: Any) -> Any:
 def _sql_cell(sessions: Sessions):
     from IPython.core.magic import needs_local_scope, no_var_expand
 
-    # `$x` and `{x}` are ours: IPython would paste their text into the statement.
+    # `$x` and `{x}` belong to SQL: IPython would insert their text into the statement.
     @no_var_expand
     @needs_local_scope
     def sql(line: str, cell: str | None = None, *, local_ns: dict[str, Any] | None = None):
@@ -142,7 +142,7 @@ def _sql_cell(sessions: Sessions):
             as_table, line = _of_table(line)
             return _run(sessions, session, _slaf.parse_cell(line, cell or ""), as_table)
         except (ValueError, NameError, OSError) as error:
-            # A message, not the stack of the magic.
+            # Shows a message, not the traceback of the magic.
             raise UsageError(str(error)) from None
 
     return sql
@@ -254,7 +254,7 @@ class _Silent:
         pass
 
 
-#: The magic of a cell of ours, and comments of Python before it.
+#: The magic of one of our cells, after any Python comments.
 _MAGIC = re.compile(r"(?:\s*#[^\n]*\n)*\s*(%%?sql)(?!\w)")
 _COMMENTED = re.compile(r"(?:\s*#[^\n]*\n)+\s*(?=%%(?:sql|rust)\b)")
 

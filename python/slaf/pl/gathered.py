@@ -65,7 +65,7 @@ class Genes:
             raise KeyError(f"{where} has no column {symbols!r} of gene symbols.{near}")
         self.symbols = None if symbols is None else pd.Index(self.holder.var[symbols])
         both = [self.names, self.symbols]
-        #: What genes go by.
+        #: The names by which genes are found.
         self.labels = both[:1] if symbols is None else both[1:] if alone else both
 
     def positions(self, wanted: Collection[Any]) -> np.ndarray:
@@ -176,7 +176,7 @@ def cells(
         places = [Genes(handle, True, _symbols_of(gene_symbols, handle.raw, handle)), own]
     check_names(wanted, handle.obs, *places)
     found = own.positions(wanted)
-    # scanpy falls back to X for the genes that raw lacks.
+    # scanpy uses X for genes that raw does not have.
     read = own.positions(set(wanted) - places[0].found(wanted)) if raw else found
     var = own.var(found, wanted)
     part = AnnData(
@@ -189,7 +189,7 @@ def cells(
         shape=None if None in layers or "X" in layers else (handle.n_obs, len(var)),
     )
     if raw:
-        # An embedding is coloured by the gene of raw that goes by a symbol in var.
+        # For embeddings, scanpy takes values from raw by the symbols in var.
         there = places[0].positions([*wanted, *var.index])
         part.raw = AnnData(
             _values(places[0], None, there, there),

@@ -51,7 +51,7 @@ def highest_expr_genes(handle: LazyHandle, given: Given) -> Any:
     genes = Genes(handle, use_raw=False, symbols=symbols)
     matrix = genes.matrix(given.pop("layer", None))
     totals = np.asarray(matrix.sum(axis=1), dtype=np.float64)
-    # Of a cell without counts, all shares are 0.
+    # If a cell has no counts, all its fractions are 0.
     per_count = 100 / np.where(totals == 0, 1, totals)
     means = np.asarray(per_count @ matrix).ravel()
     top = np.argsort(means)[::-1][:n_top]

@@ -17,8 +17,8 @@ from slaf.pl.gathered import Genes, check_groups, check_names, flat, genes_named
 from slaf.pl.with_scanpy import Given, scanpy
 from slaf.pp.handles import takes_raw
 
-#: Cells × genes that are read at once: 1M cells of 64 genes, of which a tenth is
-#: stored.
+#: Size of the matrix cells × genes that is read at a time: 1 million cells with 64
+#: genes, a tenth of them stored.
 _AT_ONCE = 64 << 20
 
 
@@ -26,11 +26,11 @@ _AT_ONCE = 64 << 20
 class Grouped:
     """The data of a dot plot."""
 
-    #: A row a group that has cells; X holds the means.
+    #: One row per group that has cells; X contains the means.
     means: AnnData
-    #: The same rows and columns: of the cells, how many have more than the cutoff.
+    #: The same rows and columns: the fraction of cells above the cutoff.
     shares: pd.DataFrame
-    #: The group of each cell; those of none are missing.
+    #: The group of each cell; missing for cells without one.
     of_cells: pd.CategoricalIndex
 
 
@@ -122,7 +122,7 @@ def groups_of(obs: pd.DataFrame, groupby: list[str], num_categories: int) -> pd.
     keys = [obs.index if name == obs.index.name else obs[name] for name in groupby]
     kind = obs.groupby(keys, observed=True, sort=False).ngroup().fillna(-1).to_numpy(np.int64)
     first = np.unique(kind, return_index=True)[1][int((kind < 0).any()) :]
-    # One cell of each kind is enough for scanpy to tell.
+    # For scanpy's grouping, one cell of each kind is enough.
     told = AnnData(obs=obs.iloc[first])
     categories = scanpy.pl.MatrixPlot(
         told, [], groupby, num_categories=num_categories, values_df=pd.DataFrame()
@@ -169,7 +169,7 @@ class _Sums:
         self.shape = len(of_cells.categories), width
         self.log, self.cutoff = log, cutoff
         self.cells = np.bincount(self.codes[self.codes >= 0], minlength=self.shape[0])[:, None]
-        #: All values and those above the cutoff.
+        #: Sums of all values, and of those above the cutoff.
         self.total, self.above_total = np.zeros(self.shape), np.zeros(self.shape)
         self.above, self.missing = (np.zeros(self.shape, dtype=np.int64) for _ in range(2))
 

@@ -16,9 +16,10 @@ from slaf.pl.group_means import Grouped, check_order, grouped, grouping_columns,
 from slaf.pl.with_scanpy import Given, drawn, finish, lent, scanpy
 from slaf.pp.handles import takes_raw
 
-#: Cells up to which each is drawn by itself.
+#: Up to this many cells, every cell is drawn.
 MAX_CELLS = 200_000
-#: Parameters that scanpy is not given again: what they ask for is done to its values.
+#: Parameters that are not passed to scanpy again, because its values already reflect
+#: them.
 _DONE = ("use_raw", "layer", "gene_symbols", "log", "num_categories", "mean_only_expressed")
 
 
@@ -49,7 +50,7 @@ def _of_means(function: Any, handle: LazyHandle, given: Given, then: Any) -> Any
     left = {k: v for k, v in given.items() if k not in _DONE}
     plot = function(found.means, **{**left, "return_fig": True, "show": None, "save": None})
     then(plot, found)
-    # What `add_totals` counts.
+    # `add_totals` counts these.
     plot.obs_tidy = pd.DataFrame(index=found.of_cells)
     if given.get("return_fig"):
         return plot
@@ -113,7 +114,7 @@ def _some(handle: LazyHandle, groupby: list[str], most: int | None) -> LazyHandl
 def _values(handle: LazyHandle, groupby: list[str], given: Given) -> AnnData:
     names, use_raw, layer = genes_named(given), given.get("use_raw"), given.get("layer")
     symbols = given.get("gene_symbols")
-    # These plots know a gene by its symbol alone, and only where the values are.
+    # These plots look up genes only by symbol, and only where the values are.
     genes = Genes(handle, takes_raw(handle, use_raw, layer), symbols, alone=True)
     check_names(names, handle.obs, genes)
     part = cells(handle, [*groupby, *names], use_raw=use_raw, layers=(layer,), gene_symbols=symbols)

@@ -112,7 +112,7 @@ def qc(
         violin(handle, key, ax=ax, **how, **kwds)
     counts = {"x": "total_counts", "y": "n_genes_by_counts", "color": share}
     scatter(handle, **counts, ax=axes[-1], show=False, save=False)
-    # scanpy puts the colour bar where it would be if there were but one plot.
+    # scanpy places the colour bar as if there were only one plot.
     for misplaced in figure.axes[len(axes) :]:
         misplaced.remove()
         figure.colorbar(axes[-1].collections[0], ax=axes[-1])

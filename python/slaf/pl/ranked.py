@@ -14,7 +14,7 @@ from slaf.pl import groups
 from slaf.pl.gathered import bare, cells, flat
 from slaf.pl.with_scanpy import Given, drawn, lent, scanpy
 
-#: What can be shown in place of means.
+#: What can be shown instead of means.
 _VALUES = ("scores", "logfoldchanges", "pvals", "pvals_adj", "log10_pvals", "log10_pvals_adj")
 
 
@@ -164,6 +164,6 @@ class _Ranked:
         values = tables.pivot(index="names", columns="group", values=column).fillna(1)
         if shown != column:
             values = -np.log10(values)
-        # The reference was not compared with itself.
+        # The reference is not compared with itself.
         categories = self.handle[:].obs[self.groupby].astype("category").cat.categories
         return values.loc[names].T.reindex(categories)

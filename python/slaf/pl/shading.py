@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-#: Cells above which points are shaded.
+#: With more cells than this, points are shaded.
 SHADED_FROM = 500_000
 
 
@@ -55,9 +55,9 @@ def _add_numbers(ax: Any, frame: pd.DataFrame, points: Any, topmost: bool) -> No
     if missing.any():
         bad = to_hex(points.cmap.get_bad(), keep_alpha=True)
         _show(ax, frame[missing].assign(colour=pd.Categorical([bad] * missing.sum())), bad)
-    # "Bad" is a pixel without cells.
+    # A "bad" pixel has no cells.
     cmap = points.cmap.with_extremes(bad=(0, 0, 0, 0))
-    # scanpy has put the points in order, those on top last.
+    # scanpy has sorted the points; those on top come last.
     reduction = datashader.last("value") if topmost else datashader.mean("value")
     if not missing.all():
         _draw(ax, frame[~missing], reduction, norm=points.norm, cmap=cmap)

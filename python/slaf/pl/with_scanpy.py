@@ -21,7 +21,7 @@ try:
 except ImportError:
     raise ImportError("`slaf.pl` draws with scanpy: `pip install scanpy`.") from None
 
-#: What a plot was called with, by name.
+#: The arguments of a plot, by name.
 Given = dict[str, Any]
 
 

@@ -1,4 +1,4 @@
-"""Batches made alike by ComBat (Johnson et al. 2007)."""
+"""Batch correction by ComBat (Johnson et al. 2007)."""
 
 from __future__ import annotations
 

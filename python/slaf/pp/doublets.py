@@ -1,4 +1,4 @@
-"""Cells that look like two cells, by scanpy's Scrublet on the genes that it looks at."""
+"""Doublet detection by scanpy's Scrublet, on the genes that it uses."""
 
 from __future__ import annotations
 

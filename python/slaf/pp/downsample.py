@@ -1,4 +1,4 @@
-"""Counts drawn at random out of the counts of each cell."""
+"""Downsamples the counts of each cell at random."""
 
 from __future__ import annotations
 

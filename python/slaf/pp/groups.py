@@ -1,4 +1,4 @@
-"""Groups of cells, or of genes, by columns of obs or var."""
+"""Groups of cells or genes, by columns of obs or var."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embeddings of several batches made alike by Harmony."""
+"""Batch correction of embeddings by Harmony."""
 
 from __future__ import annotations
 

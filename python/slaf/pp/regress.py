@@ -1,4 +1,4 @@
-"""What a linear model of obs explains, taken away."""
+"""Regresses out columns of obs with a linear model."""
 
 from __future__ import annotations
 

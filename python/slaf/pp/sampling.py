@@ -1,4 +1,4 @@
-"""Cells or genes at random; nothing is read."""
+"""Samples cells or genes at random; reads nothing."""
 
 from __future__ import annotations
 

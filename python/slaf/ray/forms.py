@@ -1,4 +1,4 @@
-"""What rows of Ray Data are made of a handle's cells."""
+"""The forms of a handle's cells as rows of Ray Data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of Ray Data as a dataset."""
+"""Writes rows of Ray Data as a dataset."""
 
 from __future__ import annotations
 

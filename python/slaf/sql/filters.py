@@ -16,7 +16,7 @@ from slaf.ground.hints import did_you_mean
 from slaf.sql.names import quoted
 from slaf.sql.session import ask
 
-#: As they are written before a value, and in SQL; longer ones first.
+#: Operators before a value, and their SQL; longer ones first.
 _OPERATORS = {">=": ">=", "<=": "<=", "!=": "<>", "==": "=", ">": ">", "<": "<", "=": "="}
 _LISTS = (list, tuple, set, frozenset, range, np.ndarray, pd.Series, pd.Index, pl.Series)
 
@@ -123,7 +123,7 @@ def _moment(column: str, kind: str, value: Any) -> Any:
             raise SlafError(f"`{column}` holds dates, and `{value}` is none.") from None
     if getattr(value, "tzinfo", None) is None:
         return value
-    # A bound value has no zone: it is taken as a time in the column's.
+    # A bound value has no time zone; it is read in the column's zone.
     zone = kind.split('"')[1] if '"' in kind else "UTC"
     return pd.Timestamp(value).tz_convert(zone).tz_localize(None).to_pydatetime()
 

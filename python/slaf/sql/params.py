@@ -15,7 +15,7 @@ from slaf.sql.tables import table_of
 
 #: Longer lists of ids are joined as a table.
 FEW = 200
-#: Longer lists of numbers are no vector.
+#: Longer lists of numbers are not treated as vectors.
 _VECTOR = 8192
 
 

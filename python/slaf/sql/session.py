@@ -20,7 +20,7 @@ from slaf.sql.tables import may_be_table, scan_file, table_of
 
 #: A handle: `(variable, dataset, cells, genes)`.
 Handle = tuple[str, Any, Any, Any]
-#: Open handles, and the place of the one whose tables need no prefix.
+#: Open handles, and the index of the one whose tables need no prefix.
 Handles = tuple[list[Handle], int | None]
 
 
@@ -199,7 +199,7 @@ class Prepared:
 
 def _evaluated(expression: str, scope: Mapping[str, Any]) -> Any:
     try:
-        # The author's own code, as in a cell of Python.
+        # The user's own code, as in a Python cell.
         return eval(expression, dict(scope))
     except NameError as error:
         name = error.name or expression

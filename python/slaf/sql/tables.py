@@ -42,7 +42,7 @@ def table_of(value: Any, *, schema_only: bool = False) -> Any:
     return value
 
 
-#: Types of polars that Arrow has under no name, and what holds their values.
+#: Polars types that Arrow does not have, and types that can hold their values.
 _WIDER = {pl.Null: pl.Int32, pl.Int128: pl.Decimal(38, 0)}
 
 
@@ -55,7 +55,7 @@ def _of_polars(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame | pl.LazyFram
     return frame.cast(wider) if wider else frame
 
 
-#: What Arrow says of columns of pandas that it does not know.
+#: Arrow's errors for pandas columns that it cannot convert.
 _UNKNOWN_TO_ARROW = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError)
 
 
@@ -85,7 +85,7 @@ def _names_rows(frame: pd.DataFrame) -> bool | None:
     return None if frame.index.name is not None else False
 
 
-#: A condition of a statement on a column: its name, a sign, and values.
+#: A condition on a column: its name, an operator, and values.
 _Told = tuple[str, str, list[Any]]
 
 _SIGNS: dict[str, Callable[[pl.Expr, list[Any]], pl.Expr]] = {

@@ -61,7 +61,7 @@ class Column:
         if kind == "boolean":
             return _BOOLEANS[str(given).lower()] if str(given).lower() in _BOOLEANS else _no()
         if kind == "integer" and not isinstance(given, bool):
-            # Between two integers there is none, but something may be above or below.
+            # There is nothing between two integers, but a value can be above or below.
             number = float(given) if _has_point(given) else int(given)
             return int(number) if float(number).is_integer() else number
         if kind == "float" and not isinstance(given, bool):

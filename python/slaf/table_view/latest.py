@@ -33,7 +33,7 @@ class Latest:
             if self._runs:
                 return
             self._runs = True
-        # What is sent from the thread belongs to the message that is answered.
+        # Messages from the thread belong to the request that it answers.
         run = contextvars.copy_context().run
         threading.Thread(target=run, args=(self._run,), name="slaf-table", daemon=True).start()
 

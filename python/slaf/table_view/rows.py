@@ -12,8 +12,8 @@ from slaf.table_view.columns import Value, literal
 from slaf.table_view.source import Source
 from slaf.table_view.state import State
 
-#: Rows up to which a page is found by keeping the first ones (10,000,000 rows: 60 ms);
-#: those after need all rows sorted (10 s), which is done once for an order.
+#: Up to this row, a page is found by keeping only the first rows (10,000,000 rows: 60
+#: ms). Later pages need all rows sorted (10 s), which is done once per sort order.
 _NEAR = 1000
 
 Watch = Callable[[int, int], None]
@@ -24,15 +24,16 @@ class Rows:
 
     def __init__(self, source: Source):
         self._source = source
-        #: How many rows there are, and how many the last filters leave.
+        #: The total number of rows, and the number after the last filters.
         self._counts: dict[tuple, int] = {}
-        #: Of the last filters and order of which a far page was asked, all rows.
+        #: All rows for the last filters and sort order for which a far page was
+        #: requested.
         self._sorted: tuple[tuple, pl.Series] | None = None
 
     def count(self, state: State, watch: Watch | None = None) -> int:
         """Number of rows that remain after filtering."""
         key = _filtered(state)
-        # The notebook's thread may ask beside the table's own.
+        # The notebook's thread may call this at the same time as the table's own.
         count = self._counts.get(key)
         if count is None:
             text, values = self.statement("COUNT(*) AS n", state)
@@ -120,7 +121,7 @@ class Rows:
         if kept is None or kept[0] != key:
             row = quoted(self._source.row)
             text, values = self.statement(row, state, f"ORDER BY {', '.join([*state.by(), row])}")
-            # DataFusion spills, and can be stopped.
+            # DataFusion spills to disk, and can be interrupted.
             found = self._source.frame(text, values, watch=watch, engine="datafusion")
             self._sorted = kept = key, found.to_series()
         return kept[1]

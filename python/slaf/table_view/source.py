@@ -16,7 +16,7 @@ from slaf.sql import Prepared, SqlSession, session_of
 from slaf.sql.names import quoted
 from slaf.table_view.columns import Column, Value
 
-#: What the engine calls the rows, if they are a frame.
+#: The engine's name for the rows of a frame.
 _DATA = "data"
 
 

@@ -11,7 +11,7 @@ from slaf.sql.names import quoted
 from slaf.table_view.columns import Column, Value, known
 from slaf.table_view.filters import Filter
 
-#: Rows of a page, at most, and columns that are shown unless others are chosen.
+#: Maximum number of rows per page, and the number of columns shown by default.
 MOST_ROWS, MOST_COLUMNS = 200, 50
 
 

@@ -16,10 +16,11 @@ from slaf.table_view.state import State
 from slaf.table_view.values import cell
 
 _BINS, _BARS = 20, 8
-#: Rows that are looked at for how many different texts there are. If those are more
-#: than `_MANY`, or (beyond `_FEW`) than half of the rows, none of them is counted.
+#: Rows that are sampled to estimate the number of different texts. If there are more
+#: than `_MANY`, or more than `_FEW` and more than half of the rows, the texts are not
+#: counted.
 _LOOKED_AT, _MANY, _FEW = 10_000, 1000, 20
-#: Whole numbers that DOUBLE holds.
+#: Up to here, DOUBLE holds all integers.
 _EXACT = 2**53
 
 
@@ -29,7 +30,7 @@ class Spread:
     common values, and the number of rows in each."""
 
     column: Column
-    #: The expression of a bin's number or of a bar's value.
+    #: The SQL expression for the number of a bin or the value of a bar.
     key: str = "NULL"
     edges: list[Any] = field(default_factory=list)
     bars: list[Any] = field(default_factory=list)
@@ -135,7 +136,7 @@ class Summaries:
         self, select: str, state: State, more: str = "", also: str = "", *, watch: Watch | None
     ) -> Any:
         text, values = self._rows.statement(select, state, more, also)
-        # DataFusion counts groups in half of Polars' time, and can be stopped.
+        # DataFusion counts groups in half of Polars' time, and can be interrupted.
         return self._source.frame(text, values, watch=watch, engine="datafusion")
 
 

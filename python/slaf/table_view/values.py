@@ -8,11 +8,11 @@ from typing import Any
 
 import polars as pl
 
-#: Characters of a text, and values of a list, that are shown.
+#: Maximum number of characters of a text, and of values of a list, to show.
 _CHARACTERS, _FEW = 200, 5
 
-#: A cell: a text; None, a missing value; or a list with the name of a number that is
-#: none: NaN, inf, -inf.
+#: A cell: text; None for a missing value; or a list with the name of a special number:
+#: NaN, inf, -inf.
 Cell = str | None | list[str]
 
 

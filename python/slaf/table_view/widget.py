@@ -27,7 +27,7 @@ from slaf.table_view.summary import Summaries
 from slaf.table_view.values import cells
 
 _HERE = Path(__file__).parent
-#: Rows of the table that a saved notebook shows.
+#: Number of rows that a saved notebook shows.
 _SAVED = 20
 
 
@@ -36,7 +36,7 @@ class Table(anywidget.AnyWidget):
 
     _esm = _HERE / "table.js"
     _css = _HERE / "table.css"
-    #: Of each column, its name, kind, type and what may be typed to filter by it.
+    #: For each column, its name, kind, type, and examples of filters.
     _columns = traitlets.List(traitlets.Dict()).tag(sync=True)
 
     def __init__(self, source: Source):
@@ -152,7 +152,7 @@ class Table(anywidget.AnyWidget):
         except Superseded:
             raise
         except Exception as error:
-            # Whatever the engine, or a frame that is read for it, says.
+            # Any error of the engine, or of a frame that it reads.
             if self._state is asked[0]:
                 self._state = self._good
             self._refuse(error, said)

@@ -1,4 +1,4 @@
-"""Trees of groups of cells, by how alike their means are."""
+"""Dendrograms of groups of cells, by the similarity of their means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranked genes without those that tell groups apart too little."""
+"""Ranked genes without those that differ too little between groups."""
 
 from __future__ import annotations
 

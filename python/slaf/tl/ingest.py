@@ -1,4 +1,5 @@
-"""Labels and embeddings of one dataset for the cells of another, by scanpy's Ingest."""
+"""Transfers labels and embeddings from one dataset to the cells of another, by scanpy's
+Ingest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much cells express sets of genes."""
+"""Scores for the expression of gene sets in cells."""
 
 from __future__ import annotations
 

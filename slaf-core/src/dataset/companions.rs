@@ -80,7 +80,7 @@ impl Companions {
         };
         match opened.await {
             Ok(companions) => Ok(Some(companions)),
-            // They can be done without.
+            // They are optional.
             Err(Error::Corrupt { .. } | Error::Unknown { .. }) => Ok(None),
             Err(other) => Err(other),
         }

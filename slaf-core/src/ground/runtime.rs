@@ -21,12 +21,12 @@ use crate::{Error, Result};
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread()
         .thread_name("slaf")
-        // Plans of the deepest statements are walked on them; memory is taken as
-        // it is used.
+        // These threads walk the plans of the deepest statements. Stack memory is used only
+        // as needed.
         .thread_stack_size(STACK)
         .on_thread_start(|| ASIDE.with(|_| ()))
-        // Files are read on these, hundreds of scattered ranges at once: on as
-        // many threads as tokio allows, each keeps what its allocator freed.
+        // These threads read files, hundreds of scattered ranges at once. With as many
+        // threads as tokio allows, each would keep the memory that its allocator has freed.
         .max_blocking_threads(16)
         .enable_all()
         .build()
@@ -89,7 +89,7 @@ where
                 message: format!("The engine stopped unexpectedly: {failure}"),
             })
         });
-        // After an interrupt nobody listens any more.
+        // After an interrupt, nobody receives the result.
         let _ = done.send(outcome);
     });
     loop {
@@ -132,7 +132,7 @@ pub(crate) async fn compute<T: Send + 'static>(
 ) -> Result<T> {
     let (done, outcome) = oneshot::channel();
     rayon::spawn(move || {
-        // After an interrupt nobody listens any more.
+        // After an interrupt, nobody receives the result.
         let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
     });
     match outcome.await {

@@ -17,7 +17,7 @@ pub(super) struct Order {
 
 impl Order {
     pub(super) fn new(n: u64, mut plan: BatchPlan) -> Result<Self> {
-        // Buffers hold whole batches, so that a batch is found by its number.
+        // Buffers contain whole batches, so that a batch can be found by its number.
         plan.buffer = plan.buffer.next_multiple_of(plan.batch);
         for (what, len) in [
             ("weights", plan.weights.as_ref().map(Vec::len)),
@@ -84,8 +84,7 @@ impl Order {
     pub(super) fn epoch(&self, epoch: u64) -> Epoch<'_> {
         let mut random = Random::of(&[self.plan.seed, epoch]);
         let block = self.plan.block as u64;
-        // Where blocks begin differs from epoch to epoch, so that neighbours
-        // are parted.
+        // The starts of blocks differ from epoch to epoch, which separates neighbours.
         let shift = if self.plan.shuffle {
             random.below(self.plan.block) as u64
         } else {
@@ -295,7 +294,7 @@ mod tests {
             .for_each(|cell| seen[*cell as usize] += 1.0);
         for (cell, weight) in weights.iter().enumerate() {
             let expected = weight / 100.0 * 100_000.0;
-            // Draws from one block hang together: a block's four count as one.
+            // The four draws from one block are not independent, so they count as one.
             assert!(
                 f64::abs(seen[cell] - expected) <= 6.0 * f64::sqrt(4.0 * expected),
                 "{seen:?}"

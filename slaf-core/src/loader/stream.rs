@@ -113,7 +113,7 @@ fn batches_of(
         );
         async move { (buffer, Working(runtime::spawn(read)).result().await) }
     });
-    // `buffered` starts what it hands out next while this one is used.
+    // `buffered` reads the next buffer while this one is used.
     let batches = stream::iter(buffers)
         .buffered(2)
         .map(move |(buffer, read)| {

@@ -70,7 +70,7 @@ impl<T: ArrowNativeType + ArrowNativeTypeOp> Transposer<T> {
         let Some(&first_row) = rows.first() else {
             return Ok(());
         };
-        // Within a block 16 bits say the row.
+        // Within a block, a row number has 16 bits.
         let span = rows.partition_point(|row| row - first_row <= u32::from(u16::MAX));
         if span < rows.len() {
             self.push(&rows[..span], &columns[..span], &values[..span])?;

@@ -26,7 +26,7 @@ impl Dataset {
     }
 
     async fn csr_of<T: Value>(&self, cells: &Selection, genes: &Selection) -> Result<Csr> {
-        // A gene of all cells is read without a look at where each begins.
+        // If all cells are selected, a gene is read without the row offsets of cells.
         let whole = cells.is_all(self.shape().0);
         if whole
             && let all = [0..self.expression.rows]

@@ -38,7 +38,7 @@ impl Dataset {
         }
         let mut rows_of_genes = GeneRows::<T, _> {
             table,
-            // Of all cells, each has its own place.
+            // If all cells are selected, each keeps its position.
             cells: (!cells.is_all(n_cells)).then(|| OutputPlaces::new(cells, n_cells as usize)),
             n_cells,
             genes: OutputPlaces::new(genes, n_genes as usize),

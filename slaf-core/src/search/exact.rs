@@ -18,7 +18,7 @@ const CHUNK: usize = 1024;
 pub fn exact(vectors: &[f32], width: usize, question: &Question) -> Result<Neighbours> {
     question.check(width, vectors.len() / width.max(1))?;
     let k = question.k;
-    // What 32 bits put just behind the last may belong before it.
+    // Some rows just behind the last one in 32 bits may come before it in 64 bits.
     let kept = k + k / 4 + 8;
     let none = || vec![Best::new(kept); question.queries().len()];
     let best = vectors
@@ -51,7 +51,7 @@ pub fn exact(vectors: &[f32], width: usize, question: &Question) -> Result<Neigh
                 let vector = &vectors[row * width..(row + 1) * width];
                 (question.metric.distance(query, vector), *row)
             })
-            // To a vector of zeros there is no angle.
+            // A vector of zeros has no angle.
             .filter(|(distance, _)| !distance.is_nan())
             .collect();
         measured.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -85,7 +85,7 @@ impl Best {
 
     fn offer(&mut self, ranks: &[f32], first: usize, question: &Question) {
         for (at, rank) in ranks.iter().enumerate() {
-            // Not so for NaN.
+            // NaN is never less.
             if *rank < self.bar {
                 let row = first + at;
                 if question.among.as_ref().is_none_or(|among| among.value(row)) {
@@ -151,8 +151,8 @@ mod tests {
             let question = Question { queries: query, width: 3, k, metric, among };
             let got = exact(&vectors, 3, &question).unwrap();
             want.resize(k.max(want.len()), f64::INFINITY);
-            // Of more rows at one angle than are measured in 64 bits, any are right;
-            // the last digit of their distances may differ.
+            // If more rows have the same angle than are measured in 64 bits, any of them are
+            // correct; the last digit of their distances may differ.
             let off = if metric == Metric::Cosine { 1e-15 } else { 0.0 };
             for (got, want) in got.distances.iter().zip(&want) {
                 prop_assert!(got == want || (got - want).abs() <= off, "{got} for {want}");

@@ -130,7 +130,7 @@ pub(crate) async fn ask(
         rows.extend(ids.iter().take(k));
         rows.extend(std::iter::repeat_n(-1, missing));
         let distance = |lance: &f32| match question.metric {
-            // Lance's is squared, and 1 less the product.
+            // Lance returns the squared distance, or 1 minus the product.
             Metric::L2 => f64::from(*lance).sqrt(),
             Metric::Cosine => f64::from(*lance),
             Metric::Dot => f64::from(*lance) - 1.0,

@@ -83,7 +83,7 @@ fn rank(metric: Metric, query: &[f32], vectors: &[f32], ranks: &mut [f32]) {
         }
         Metric::Dot => rows.for_each(|(rank, row)| *rank = -sum(query, row, |a, b| a * b)),
         Metric::Cosine => rows.for_each(|(rank, row)| {
-            // The query's length is the same for all, and no root is needed.
+            // The length of the query is the same for all rows, and no square root is needed.
             let product = sum(query, row, |a, b| a * b);
             *rank = -product * product.abs() / sum(row, row, |a, b| a * b);
         }),
@@ -105,7 +105,7 @@ fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     for (lane, (a, b)) in rest_a.iter().zip(rest_b).enumerate() {
         sums[lane] += term(*a, *b);
     }
-    // By halves: one after the other, each addition would wait for the last.
+    // Sums in halves: in sequence, each addition would wait for the one before.
     let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {

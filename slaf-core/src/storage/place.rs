@@ -347,7 +347,7 @@ impl Place {
             .try_collect::<()>()
             .await?;
         if let Err(failure) = self.copy("config.json", target).await {
-            // It may have been done, and only the answer got lost.
+            // It may have succeeded, and only the response was lost.
             let (ours, theirs) = (
                 self.read("config.json").await?,
                 target.read("config.json").await?,
@@ -356,7 +356,7 @@ impl Place {
                 return Err(failure);
             }
         }
-        // The dataset is whole; what this leaves, the next conversion removes.
+        // The dataset is complete; the next conversion removes what is left here.
         let _ = self.remove().await;
         Ok(())
     }

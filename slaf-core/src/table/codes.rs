@@ -1,4 +1,4 @@
-//! The values of a column as small integers, for columns of few values.
+//! The values of a column as small integers, for columns with few values.
 
 use std::hash::Hash;
 

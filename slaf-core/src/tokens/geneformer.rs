@@ -103,9 +103,9 @@ impl Geneformer {
         } else {
             placed.map(scale).collect()
         };
-        // The bits of positive numbers ascend as they do. A radix sort by the
-        // sixteen that tell most apart is much faster than comparing; what they
-        // leave open is decided afterwards.
+        // The bits of positive floats have the same order as the numbers. A radix sort by the
+        // sixteen most significant bits is much faster than comparisons; ties are resolved
+        // afterwards.
         let bits = |(_, scaled): &(u32, f64)| (*scaled as f32).to_bits();
         let (low, high) = scaled
             .iter()

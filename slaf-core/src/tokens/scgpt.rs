@@ -69,7 +69,7 @@ impl Scgpt {
         let mut sorted: Vec<f64> = genes.iter().map(|(_, value)| *value).collect();
         sorted.sort_unstable_by(f64::total_cmp);
         let edges = quantiles(&sorted, self.bins - 1);
-        // Counts are few different numbers: most are looked up.
+        // Counts have few distinct values, so most bins are looked up.
         let mut known = [(0, 0); 64];
         for (_, value) in genes {
             let sides = |value: f64| {

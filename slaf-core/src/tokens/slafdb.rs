@@ -51,7 +51,7 @@ impl Tokenizer for Slafdb {
     }
 
     fn encode(&self, cell: &Cell<'_>, _: &mut Random, row: Row<'_>) -> Result<usize> {
-        // Its dense rank: among the `max_genes` greatest different values.
+        // Its dense rank, among the `max_genes` greatest distinct values.
         let mut values: Vec<f64> = (0..cell.genes.len())
             .map(|at| cell.values.get(at))
             .collect();

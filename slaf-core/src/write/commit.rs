@@ -36,8 +36,8 @@ impl Commit<'_> {
         let text = serde_json::to_vec_pretty(&config).unwrap_or_default();
         let name = file(manifest.version);
         if !self.place.create(&name, text.clone()).await? {
-            // Either somebody publishes the same version just now, or somebody
-            // died between writing it and making it the current one.
+            // Either somebody else is publishing the same version, or a writer was killed
+            // after writing it and before making it the current one.
             for _ in 0..4 {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 let current = Config::read(self.place, None).await?.manifest();

@@ -162,7 +162,7 @@ pub(crate) async fn commit(
         let Some(base) = base else {
             let uri = place.table_uri(EXPRESSION);
             let mut transaction = InsertBuilder::new(uri.as_str())
-                // A conversion that died more than once has a table already.
+                // If a conversion was killed more than once, the table already exists.
                 .with_params(&write_params(place, WriteMode::Overwrite))
                 .execute_uncommitted_stream(stream_of(schema, stream::empty()))
                 .await?;
@@ -182,7 +182,7 @@ pub(crate) async fn commit(
         };
         let mut base = (*base).clone();
         if base.latest_version_id().await? != base.version_id() {
-            // A writer died after this commit and before the dataset's.
+            // A writer was killed after this commit and before the dataset's.
             base.restore().await?;
         }
         let version = base.version_id();

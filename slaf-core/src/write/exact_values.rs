@@ -29,7 +29,7 @@ pub(crate) fn exactly(data: ValuesRef<'_>, target: ValueType) -> Result<ArrayRef
     macro_rules! to {
         ($array:ident, $target:ty) => {{
             macro_rules! from {
-                // Casts saturate: the comparison is made in a type that has room.
+                // Casts saturate, so the values are compared in a wider type.
                 ($values:expr, $wide:ty) => {
                     all(
                         $values,

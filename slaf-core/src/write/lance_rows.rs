@@ -63,7 +63,7 @@ pub(super) fn write_params(place: &Place, mode: WriteMode) -> WriteParams {
         max_rows_per_file: FRAGMENT_ROWS,
         data_storage_version: Some(LanceFileVersion::V2_2),
         enable_v2_manifest_paths: true,
-        // What is written is ours alone: it need not be copied to be kept.
+        // Nobody else uses the arrays, so the writer can keep them without a copy.
         file_writer_options: Some(FileWriterOptions {
             data_cache_bytes: Some(BUFFERED),
             keep_original_array: Some(true),

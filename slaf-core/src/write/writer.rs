@@ -66,7 +66,7 @@ impl Writer {
     /// Removes what is written.
     pub async fn discard(mut self) -> Result<()> {
         if let Some(encoder) = self.encoder.take() {
-            // Cut off, its tasks would go on writing into the folder.
+            // If it were just dropped, its tasks would keep writing to the folder.
             let _ = encoder.finish().await;
         }
         match self.target.take() {

@@ -123,7 +123,7 @@ def _of_uns(state: HandleState) -> Change:
     return change
 
 
-#: What in uns tells of X.
+#: The key of uns that describes X.
 LOG = "log1p"
 
 
@@ -212,7 +212,7 @@ def _same_series(a: pd.Series, b: pd.Series) -> bool:
     if a.dtype != b.dtype:
         return False
     if isinstance(a.dtype, pd.CategoricalDtype):
-        # Categories in another order make the same dtype.
+        # Categories in another order compare as the same dtype.
         ordered = list(a.cat.categories) == list(b.cat.categories)
         return ordered and np.array_equal(a.cat.codes, b.cat.codes)
     if a.dtype == object:

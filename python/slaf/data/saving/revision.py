@@ -40,9 +40,9 @@ class Revision:
         self._extras = dict(self._dataset.extras)
         self._extras_changed = False
         self._told: dict[str, str] = {}
-        #: The axes of whose columns all are noted.
+        #: The axes for which the notes of all columns are complete.
         self._complete: set[str] = set()
-        #: What is done once all is known to be in order.
+        #: What to do once everything has been checked.
         self._writes: list[Callable[[], None]] = []
 
     def of(self, found: dict[str, Change]) -> int:
@@ -80,7 +80,7 @@ class Revision:
         for section, readers in arrays_of(dataset).items():
             for key in found.get(section, Change()).put:
                 reader = content.arrays[section][key]
-                # What was stored under another name stays as it was put.
+                # An array that is stored under another name stays in memory as it was set.
                 if isinstance(reader, InMemory) and key in readers:
                     reader.of = readers[key]
         if found.get("raw") and content.raw is not None:
@@ -250,7 +250,7 @@ class Revision:
         self._without_pairs(section, change.gone)
         if not change.put:
             return
-        # The table of graphs is written anew: they are small, and share rows.
+        # The table of graphs is rewritten: graphs are small, and share rows.
         kept = [key for key in self._dataset.keys(section) if key in readers]
         whole = {key: readers[key](range(n)) for key in dict.fromkeys([*kept, *change.put])}
         matrices = {key: MatrixPlan.of(Held(value)) for key, value in whole.items()}

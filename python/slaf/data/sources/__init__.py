@@ -11,7 +11,7 @@ from slaf.data.sources.base import Source
 from slaf.data.sources.mudata import no_modalities
 from slaf.dataset import Dataset
 
-#: Names of formats, as `input_format` takes them.
+#: Names of formats, as values of `input_format`.
 FORMATS = (
     "auto", "h5ad", "h5mu", "zarr", "10x_mtx", "10x_h5", "starsolo", "kb", "alevin", "parse",
     "slaf", "tiledb",

@@ -34,9 +34,9 @@ from slaf.data.sources.tenx_mtx import source_of
 _WHOLE = "folder `alevin`"
 
 _NAME = "quants_mat"
-#: alevin-fry's notes of a run, by its version.
+#: Files with alevin-fry's metadata of a run, by version.
 _NOTES = ("quant.json", "meta_info.json")
-#: In the order in which they are side by side.
+#: The counts, in the order in which they are side by side.
 _LAYERS = ("spliced", "unspliced", "ambiguous")
 
 
@@ -104,7 +104,7 @@ def _usa(place: Path, genes: int, sizes: set[int], cells: int) -> bool:
                 return bool(json.loads(path.read_text()).get("usa_mode", False))
             except ValueError:
                 break
-    # Without a note, by names that are there once for three columns.
+    # Without metadata: there are three columns of counts per name of a gene.
     return 3 * genes in sizes and genes not in sizes - {cells}
 
 

@@ -103,16 +103,16 @@ class _Together:
     names: list[str]
     join: str
     unique_cells: bool
-    #: Of raw, whose cells are those of the whole and have no names of their own.
+    #: Whether this is raw, whose cells are those of the whole and have no names.
     raw: bool = False
-    #: Whether the first source stays as it is, and the others are added.
+    #: Whether the first source stays as it is and the others are appended.
     grown: bool = False
 
     def __post_init__(self) -> None:
         parts = [s.rest() for s in self.sources]
         self._check_cells([index_of(part.obs) for part in parts])
         self._check_kinds([part.obsm for part in parts])
-        #: The column that says which input a cell is from.
+        #: The column that records the input of each cell.
         self.label = None if self.raw else self._free([_names(part.obs) for part in parts])
         genes = [frame_of(part.var) for part in parts]
         del parts
@@ -130,7 +130,8 @@ class _Together:
             union = union[everywhere]
         elif self.join == "left":
             union = keys[0]
-        #: Of each source the places of its genes in the whole; -1: left out.
+        #: For each source, the positions of its genes in the whole; -1 for genes that
+        #: are left out.
         self.positions = [union.get_indexer(key) for key in keys]
         self.width = len(union)
         self.var = self._var(alike(genes, self.names, "raw/var" if self.raw else "var"))
@@ -204,7 +205,7 @@ class _Together:
         """Names and columns come from the first source that has the gene."""
         import anndata
 
-        #: Of each gene the first source that has it, and its row there.
+        #: For each gene, the first source that has it, and its row there.
         owner = np.full(self.width, -1)
         for number, places in reversed(list(enumerate(self.positions))):
             owner[places[places >= 0]] = number
@@ -261,7 +262,7 @@ class _Together:
         if not all(layer is None or _sparse(layer) for layer in layers):
             return None
         shapes = [(s.x.shape[0], len(p)) for s, p in zip(self.sources, self.positions, strict=True)]
-        # anndata fills with float64.
+        # anndata fills missing values with float64.
         return self.stacked(_rows(layers, shapes, np.dtype(np.float64)))
 
     def _graphs(self, found: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -288,11 +289,11 @@ class _Together:
         join = "inner" if self.join == "inner" else "outer"
         merge = {"merge": "first", "uns_merge": "first"} if self.grown else _SAME
         merged = anndata.concat(parts, join=join, **merge, **label)
-        # The genes go by their places in the whole until here.
+        # Until here, genes are named by their positions in the whole.
         if not merged.var_names.is_monotonic_increasing:
             merged = merged[:, np.argsort(merged.var_names)].copy()
         merged.var = self.var.copy()
-        if self.join == "inner":  # of genes: no cell's column is left out
+        if self.join == "inner":  # of genes: no column of cells is left out
             merged.obs = anndata.concat(
                 [anndata.AnnData(obs=part.obs) for part in parts], join="outer", **label
             ).obs
@@ -354,7 +355,7 @@ class _Together:
             var=pd.DataFrame(index=genes),
             obsm={k: named(loaded(v), cells) for k, v in found.obsm.items()},
             varm={k: named(loaded(v)[kept], genes) for k, v in found.varm.items()},
-            # Those of the cells' first version stay where they are.
+            # Those of the existing cells stay in place.
             varp={} if self.grown else {k: whole(v)[kept][:, kept] for k, v in found.varp.items()},
             layers={k: whole(v)[:, kept] for k, v in found.layers.items() if k in layers},
             uns=dict(found.uns),
@@ -363,7 +364,7 @@ class _Together:
 
 _SAME = {"merge": "same", "uns_merge": "same"}
 
-#: slafdb's name for the column that says which file a cell is from.
+#: slafdb's name for the column that records the file of each cell.
 _LABEL = "source_file"
 
 

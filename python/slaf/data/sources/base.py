@@ -19,10 +19,11 @@ from slaf.ground.metadata.frames import Columns, frame_of
 if TYPE_CHECKING:
     import anndata
 
-#: Stored values of a block, about: what is sorted at once fits a core's cache.
+#: Approximate number of stored values per block, so that a block fits into a core's
+#: cache.
 BLOCK_VALUES = 1 << 19
 
-#: indptr (int64; differences count), indices (int32 or int64, ascending in a
+#: indptr (int64; only differences matter), indices (int32 or int64, ascending within a
 #: row) and data (a real dtype) of consecutive rows.
 Block = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -34,7 +35,7 @@ class Matrix(Protocol):
     shape: tuple[int, int]
     #: `dtype`, by numpy's name, and `encoding`: csr, csc, dense, coo or absent.
     note: dict[str, Any]
-    #: Stored values at most, where that is known without reading them.
+    #: Upper limit on the number of stored values, if it is known without reading them.
     nnz: int | None
 
     def blocks(self, start: int = 0) -> Iterator[Block]:
@@ -93,23 +94,23 @@ class Source:
     x: Matrix
     #: obs, var, obsm, varm, layers, obsp, varp and uns, without X.
     metadata: Callable[[], anndata.AnnData]
-    #: The same, to be read as it is written; None: nothing is worth it.
+    #: The same, to be read while they are written; None if nothing is large.
     parts: Callable[[], Parts] | None = None
-    #: Changes with the input. Without one a conversion cannot be resumed.
+    #: Changes when the input changes. Without it, a conversion cannot be continued.
     fingerprint: str | None = None
     #: Whether the input claims to hold counts.
     counts: bool = False
     raw: Source | None = None
     close: Callable[[], None] = lambda: None
-    #: Raises what is known to go wrong, before anything large is read.
+    #: Raises errors that are known before anything large is read.
     check: Callable[[], None] = lambda: None
-    #: Names such as `obsm/X_pca` of what can be left out.
+    #: Names of the entries that can be left out, such as `obsm/X_pca`.
     entries: Callable[[], list[str]] = list
-    #: As `parts`, but of some cells, where reading all would take long.
+    #: Like `parts`, but for some cells, if reading all of them would take long.
     first: Callable[[], Parts | anndata.AnnData] | None = None
-    #: What it is joined of, where it is.
+    #: The inputs that were joined, if any.
     inputs: list[Source] = field(default_factory=list)
-    #: The column of obs that says which input a cell is from.
+    #: The column of obs that records the input of each cell.
     source_column: str | None = None
 
     def rest(self) -> Parts | anndata.AnnData:
@@ -197,12 +198,12 @@ def canonical(
         indices = indices.astype(np.int64)
     descents = np.flatnonzero(indices[1:] <= indices[:-1]) + 1
     starts = indptr - indptr[0]
-    # Between two rows the columns may descend; within one they may not.
+    # Columns can descend from one row to the next, but not within a row.
     if not len(descents) or np.isin(descents, starts).all():
         return indptr, indices, data
     counts = np.diff(starts)
     if (counts < 0).any() or starts[-1] != len(indices):
-        return indptr, indices, data  # damaged: the writer says so
+        return indptr, indices, data  # damaged: the writer reports it
     width = int(indices.max()) + 1
     rows = sparse.csr_matrix((data, indices, starts), shape=(len(counts), width), copy=True)
     rows.sort_indices()
@@ -226,7 +227,7 @@ def _sums(data: np.ndarray, at: np.ndarray, dtype: np.dtype) -> np.ndarray:
         with np.errstate(over="ignore"):
             sums = about.astype(dtype)
         wrong = np.isinf(sums) & np.isfinite(about)
-    elif data.dtype.kind == "f":  # integers beyond 2^63, each of which float64 holds
+    elif data.dtype.kind == "f":  # integers above 2^63, all of which float64 can hold
         sums = about
         wrong = (np.diff(at, append=len(data)) > 1) & (np.abs(about) >= 2.0**53)
     else:

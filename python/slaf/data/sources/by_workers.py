@@ -1,5 +1,5 @@
-"""Inputs that workers read and decode, while the driver writes: the blocks are those
-that it would read itself, in the same order."""
+"""Inputs that workers read and decode while this process writes. The blocks are those that
+it would read itself, in the same order."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from slaf.ground.metadata import TEXT
 
-#: What pandas calls values that go together.
+#: Kinds of values, by pandas' names for them.
 _KINDS = {
     "string": "text",
     "integer": "numbers",
@@ -21,7 +21,7 @@ _KINDS = {
     "datetime": "dates",
 }
 
-#: Beyond it a float64 does not hold every integer.
+#: Above this, a float64 cannot hold every integer.
 _EXACT = 2**53
 
 

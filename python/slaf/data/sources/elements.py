@@ -72,7 +72,7 @@ def rows_of(frame: Any) -> int:
         return frame.shape[0]
     names = frame.get(attribute(frame, "_index", "_index"))
     if is_group(names):
-        # Categories are a group of codes, nullable texts one of values and a mask.
+        # Categories are a group of codes; nullable text is a group of values and a mask.
         names = names.get("codes" if "codes" in names else "values")
     if not getattr(names, "shape", ()):
         raise _no_names(frame, frame.name.strip("/"))
@@ -89,7 +89,7 @@ def _no_names(frame: Any, name: str) -> SlafError:
 def column_order(frame: Any) -> list[str]:
     """Names of the columns of a frame."""
     names = attribute(frame, "column-order", ())
-    # Other writers leave out the list around one name, and write none as nothing.
+    # Other writers store a single name without a list, and omit an empty list.
     nothing = type(names).__name__ == "Empty"
     return [] if nothing else [str(name) for name in np.atleast_1d(names)]
 
@@ -123,7 +123,7 @@ def read(node: Any, name: str, skip: Collection[str] = ()) -> Any:
         raise
     except UnicodeDecodeError as error:
         raise not_utf8(node, name, error) from None
-    except Exception as error:  # whatever anndata, h5py and zarr raise
+    except Exception as error:  # any error of anndata, h5py and zarr
         raise damaged(place_of(node), error, name) from None
 
 
@@ -205,7 +205,7 @@ class H5Column:
         masked = self._kind in ("nullable-integer", "nullable-boolean")
         if masked and node["mask"].shape != self._values.shape:
             raise ValueError("its mask has another length than its values")
-        #: Whether `rows` understands it.
+        #: Whether `rows` can read it.
         self.known = self._kind in (*values, "array", "string-array") and self._values.ndim == 1
         self.is_text = _is_text(self._values)
         if self._kind == "categorical":

@@ -20,7 +20,7 @@ from slaf.data.sources.elements import (
 
 _SECTIONS = ("obsm", "varm", "layers", "obsp", "varp")
 
-#: (name, node); the node is None where a name leads to nothing.
+#: (name, node); the node is None if the name points to nothing.
 Entry = tuple[str, Any]
 
 
@@ -55,7 +55,7 @@ def check(root: Any, skip: Collection[str]) -> None:
     """Raises an error for what cannot be read of the AnnData in the group `root`."""
     found = [(name, node) for name, node in entries(root) if not left_out(name, skip)]
     wrong = [name for name, node in found if not readable(name, node)]
-    # What is around an entry is told by it.
+    # An entry inside a bad group is not reported separately.
     wrong = [name for name in wrong if not any(name.startswith(f"{other}/") for other in wrong)]
     if wrong:
         raise unknown(root, wrong)
@@ -95,7 +95,7 @@ def readable(name: str, node: Any) -> bool:
     if node is None:
         return False
     if encoding_of(node)[0] == "null":
-        # Nothing is in X, in raw or in a section, or a value of uns is None.
+        # X, raw or a section is empty, or a value of uns is None.
         return "/" not in name or name == "raw/X" or name.startswith(("uns/", "raw/uns/"))
     return not _is_other_group(name, node) and _known(node)
 
@@ -115,7 +115,7 @@ def _is_other_group(name: str, node: Any) -> bool:
     wanted = _wanted(name)
     if wanted == "a column":
         return is_frame(node) or is_dict(node)
-    # Other writers do not say of a matrix how it is encoded.
+    # Other writers do not record the encoding of a matrix.
     return wanted is not None and is_dict(node) and not (wanted == "a matrix" and "data" in node)
 
 
@@ -128,7 +128,7 @@ def _known(node: Any) -> bool:
         return False
     try:
         read_dispatched(node, _look)
-    except Exception:  # anndata's own class of it is private
+    except Exception:  # anndata's class for it is private
         return False
     return True
 

@@ -20,10 +20,10 @@ _READERS = {
     "parse": parse_source,
 }
 
-#: Their names.
+#: The names of the formats.
 FOLDER_FORMATS = tuple(_READERS)
 
-#: What tells that a folder is of a format. What 10x's looks like is last.
+#: Files by which a folder's format is recognised; 10x's is last.
 _SIGNS = {
     "starsolo": is_starsolo,
     "kb": is_kb,

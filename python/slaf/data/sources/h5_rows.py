@@ -26,7 +26,7 @@ from slaf.data.sources.elements import attribute, encoding_of, is_group, is_h5, 
 if TYPE_CHECKING:
     import h5py
 
-#: HDF5's numbers of the filters that the engine decodes.
+#: HDF5's ids of the filters that the engine can decode.
 _FILTERS = {1: "gzip", 2: "shuffle", 32015: "zstd"}
 
 
@@ -173,7 +173,7 @@ def _array(dataset: Any) -> Callable[[int, int], np.ndarray]:
     places = _places(dataset)
     if places is None:
         return lambda start, end: plain(dataset[start:end])
-    # The engine widens what it has no type for.
+    # The engine returns a wider type if it does not have this one.
     return _slaf.Chunks(*places).read
 
 
@@ -186,7 +186,7 @@ def _places(dataset: h5py.Dataset) -> tuple | None:
     if dataset.is_virtual or dataset.external or file.driver not in ("sec2", "stdio"):
         return None
     if file.id.get_create_plist().get_userblock():
-        # Whether offsets count it, versions of HDF5 disagree.
+        # Versions of HDF5 disagree on whether offsets include it.
         return None
     plist = dataset.id.get_create_plist()
     numbers = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
@@ -209,7 +209,7 @@ def _places(dataset: h5py.Dataset) -> tuple | None:
 
     dataset.id.chunk_iter(note)
     if len(found) != count:
-        # A chunk that was never written holds the fill value.
+        # A chunk that was never written contains the fill value.
         return None
     chunks = [found[i] for i in range(count)]
     return file.filename, readable, len(dataset), chunk, filters, chunks

@@ -130,7 +130,7 @@ def _raw(root: Any, name: str, skip: Collection[str]) -> Source | None:
     if left_out("raw", skip):
         return None
     if "raw.X" in root:
-        # anndata before 0.7 spread raw over the root.
+        # anndata before 0.7 stored raw in several entries of the root.
         x = matrix(root, "raw.X", (rows_of(root["obs"]), rows_of(root["raw.var"])))
     elif is_group(root.get("raw")) and not _lacks_x(root, "raw/X"):
         if root.get("raw/var") is None:
@@ -251,7 +251,7 @@ def _metadata(root: Any, skip: Collection[str]) -> anndata.AnnData:
             name: {
                 key: value
                 for key, value in getattr(backed, name).items()
-                # To anndata 0.13 X is the layer without a name.
+                # In anndata 0.13, X is the layer without a name.
                 if key is not None and not left_out(f"{name}/{key}", skip)
             }
             for name in ("obsm", "varm", "obsp", "varp", "layers", "uns")
@@ -275,7 +275,7 @@ def _backed(root: Any) -> anndata.AnnData:
             "local disk that `anndata.read_h5ad(...).write_h5ad(...)` has written again."
         )
     with warnings.catch_warnings(), _told(root):
-        # Files of anndata 0.6 and before are read, and said to be old.
+        # Files of anndata 0.6 and before can be read, with a warning that they are old.
         warnings.simplefilter("ignore")
         return anndata.read_h5ad(place_of(root), backed="r")
 

@@ -29,7 +29,8 @@ _WHOLE = "folder of `kb count`"
 _FOLDERS = ("counts_filtered", "counts_unfiltered")
 _STEMS = ("cells_x_genes", "cells_x_features")
 _LAYERS = ("mature", "nascent", "ambiguous")
-#: X is the first of them that there is, the sums that `--sum` makes before parts.
+#: X is the first of these that exists: the sums that `--sum` makes come before their
+#: parts.
 _X = ("", ".total", ".cell", ".nucleus", ".mature")
 
 

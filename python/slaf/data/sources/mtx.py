@@ -22,10 +22,10 @@ from slaf._slaf import SlafError
 from slaf.data.sources.base import Block, SparseRows, canonical, whole
 from slaf.data.sources.tenx import NOTE, brief, damaged
 
-#: pyarrow reads some batches ahead. Of 30 million entries, batches of 16 MiB took
-#: 3.3 s and 740 MB, and those of 4 MiB 2.8 s and 300 MB.
+#: pyarrow reads a few batches ahead. For 30 million entries, batches of 16 MiB took 3.3
+#: s and 740 MB, and batches of 4 MiB 2.8 s and 300 MB.
 _BATCH_BYTES = 4 << 20
-#: Lines at a time of files that pyarrow does not read.
+#: Lines per batch for files that pyarrow cannot read.
 _BATCH_LINES = 1 << 19
 
 _KINDS = ("integer", "unsigned-integer", "real", "pattern")
@@ -49,9 +49,9 @@ class Header:
     rows: int
     columns: int
     entries: int
-    #: Lines above the first entry.
+    #: Number of lines above the first entry.
     skip: int
-    #: The first entry, in its numbers.
+    #: The numbers of the first entry.
     first: tuple[str, ...]
     tabs: bool
 
@@ -140,7 +140,7 @@ class MtxRows:
                     yield self._entries(columns, seen)
                     seen += len(columns[0])
             except pa.ArrowInvalid:
-                # Several blanks, comments or numbers as R writes them.
+                # Several blanks, comments, or numbers in R's format.
                 given, seen = seen, 0
                 for columns in self._careful():
                     past = min(max(given - seen, 0), len(columns[0]))
@@ -180,7 +180,7 @@ class MtxRows:
                     column_names=names, skip_rows=self._header.skip, block_size=_BATCH_BYTES
                 ),
                 csv.ParseOptions(delimiter="\t" if self._header.tabs else " ", quote_char=False),
-                # Without words for a missing value, `nan` is a number.
+                # Without words for missing values, `nan` is read as a number.
                 csv.ConvertOptions(column_types=types, null_values=[]),
             )
             for batch in reader:
@@ -232,13 +232,13 @@ class MtxRows:
                     f"{index[entry] + 1}, and there are {what}s 1 to {bound}. "
                     "Copy the folder anew."
                 )
-        if self._values > 1:  # an entry is there if any of its values is
+        if self._values > 1:  # an entry exists if any of its values does
             kept = value != 0
             cell, gene, value = cell[kept], gene[kept], value[kept]
         return cell, gene, value
 
     def blocks(self, start: int = 0) -> Iterator[Block]:
-        row = read = 0  # rows that are behind, and their entries
+        row = read = 0  # rows so far, and their entries
         try:
             for indptr, indices, data in self._ordered_blocks():
                 height = len(indptr) - 1
@@ -261,7 +261,7 @@ class MtxRows:
             cell, gene, value = part
             if (cell[1:] < cell[:-1]).any():
                 raise _Unordered
-            # The last cell may go on in the next batch.
+            # The last cell may continue in the next batch.
             last = int(cell[-1])
             cut = int(np.searchsorted(cell, last))
             if cut:

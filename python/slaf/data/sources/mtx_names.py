@@ -15,7 +15,7 @@ from slaf._slaf import SlafError
 from slaf.data.sources.mtx import zipped
 from slaf.data.sources.tenx import damaged, unique
 
-#: What a first line begins with that is no cell or gene but says what they are.
+#: First words of a heading, which is not a cell or gene.
 _HEADINGS = frozenset(
     "barcode barcodes cell cells cell_id cellid cell_barcode cell_barcodes barcode_id cellkey "
     "cell_name bc_wells gene genes gene_id gene_ids geneid gene_name gene_names gene_symbol "
@@ -23,7 +23,7 @@ _HEADINGS = frozenset(
     "ensembl ensembl_id id name names index x v1".split()
 )
 
-#: What 10x calls kinds of features. A gene is not called so.
+#: 10x's types of features, which are not names of genes.
 _FEATURE_TYPES = {
     "Gene Expression", "Antibody Capture", "CRISPR Guide Capture", "Multiplexing Capture",
     "Peaks", "Custom", "Antigen Capture",
@@ -54,7 +54,7 @@ def table(path: Path, sizes: Collection[int] = (), **options: Any) -> pd.DataFra
     heading = [str(name).strip('"') for name in frame.iloc[0]]
     if not {heading[0].lower(), heading[-1].lower()} & _HEADINGS and heading[0]:
         return _unquoted(frame)
-    # Read once more: a column of numbers is text together with its heading.
+    # Read again: with its heading, a column of numbers is text.
     frame = _unquoted(_read(path, skiprows=1, **options))
     frame.columns = [name or f"column_{i + 1}" for i, name in enumerate(heading)]
     return frame
@@ -63,7 +63,7 @@ def table(path: Path, sizes: Collection[int] = (), **options: Any) -> pd.DataFra
 def _read(path: Path, skiprows: int = 0, **options: Any) -> pd.DataFrame:
     ending = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
     try:
-        # Genes are called NA and NAN, so no text is a missing value.
+        # There are genes named NA and NAN, so no text is a missing value.
         return pd.read_csv(
             path,
             header=None,
@@ -132,7 +132,7 @@ def genes_frame(genes: pd.DataFrame, var_names: str = "gene_symbols") -> pd.Data
     if kinds in columns:
         var["feature_types"] = columns[kinds].to_numpy()
     if len(columns) == 6 and isinstance(genes.columns[0], (int, np.integer)):
-        # Chromosome, start and end; an ARC .h5 has them as one text, `interval`.
+        # Chromosome, start and end; an ARC .h5 file has them as one text, `interval`.
         place = {i: columns[i].astype(str) for i in (3, 4, 5)}
         interval = place[3] + ":" + place[4] + "-" + place[5]
         var["interval"] = interval.where(place[3] != "", "NA").to_numpy()

@@ -15,8 +15,8 @@ _SEURAT = (
 _COUNTS = "convert `filtered_feature_bc_matrix.h5` of the same run"
 _T = "`, with `.T` before `.write_h5ad` if its rows are genes"
 
-#: Endings, what such a file is, and how it becomes something that is read here.
-#: `$path` is the file, `$stem` its path without the ending.
+#: Endings, what such a file is, and how to convert it to a supported format. `$path` is
+#: the file, `$stem` its path without the ending.
 _KNOWN = {
     ".rds": ("an object of R", "in R: `anndataR::write_h5ad(readRDS('$path'), '$stem.h5ad')`"),
     ".rda .rdata": (
@@ -103,7 +103,7 @@ def by_name(name: str) -> SlafError | None:
     if not fitting:
         return None
     end, said = max(fitting, key=lambda found: len(found[0]))
-    # A copy of what is elsewhere is turned.
+    # For a remote file, the advice is to convert a copy.
     path = name.rsplit("/", 1)[-1] if "://" in name else name
     return _sentence(path, *said, stem=path[: -len(end)].rstrip("/") or "unpacked")
 

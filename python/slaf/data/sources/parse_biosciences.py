@@ -58,7 +58,7 @@ def parse_source(folder: str | Path) -> Source:
 
 def _table(path: Path) -> pd.DataFrame:
     try:
-        # Genes are called NA and NAN.
+        # There are genes named NA and NAN.
         return pd.read_csv(
             path,
             keep_default_na=False,

@@ -22,7 +22,7 @@ from slaf.ground.metadata.frames import frame_of
 if TYPE_CHECKING:
     from anndata import AnnData
 
-#: Bytes that are read at once, and how many such blocks are kept.
+#: Bytes per read, and the number of such blocks that are kept.
 _BLOCK = 4 << 20
 _KEPT = 16
 

@@ -21,7 +21,7 @@ from slaf.data.sources.base import BLOCK_VALUES, Block, Source, fingerprint, pla
 if TYPE_CHECKING:
     import anndata
 
-#: How an original index is noted beside a table, and how kinds of `uns` are.
+#: Metadata keys for the original index of a table and for the types in `uns`.
 _INDEX_NOTE = "soma_dataframe_original_index_name"
 _UNS_NOTE = "soma_uns_outgest_hint"
 
@@ -80,7 +80,7 @@ def soma_source(uri: str | Path, *, measurement: str = "RNA", layer: str = "data
     def first() -> anndata.AnnData:
         import anndata
 
-        # Arrays of SOMA are numbers.
+        # SOMA's arrays are numeric.
         uns = _uns(part["uns"]) if "uns" in part else {}
         return anndata.AnnData(obs=obs.iloc[:64].copy(), var=var.copy(), uns=uns)
 
@@ -105,7 +105,7 @@ def _opened(uri: str) -> tuple[Any, Any]:
         ) from None
     try:
         return tiledbsoma, tiledbsoma.open(uri)
-    except Exception as error:  # of many classes, by version of tiledbsoma
+    except Exception as error:  # its class depends on the version of tiledbsoma
         raise SlafError(
             f"`{uri}` cannot be opened as a TileDB-SOMA experiment ({_brief(error)}). "
             "See whether the address is right and the copy is complete."
@@ -226,7 +226,7 @@ class _SomaRows:
         step = max(1, BLOCK_VALUES // max(1, a_row))
         for row in range(start, height, step):
             cells = self.cells[row : row + step]
-            # The ends of SOMA's ranges are part of them.
+            # SOMA's ranges include their ends.
             joinids = slice(int(cells[0]), int(cells[-1]))
             try:
                 if self.nnz is None:

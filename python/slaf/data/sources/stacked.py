@@ -60,7 +60,7 @@ class Below:
         stored = [part.nnz for part in parts]
         self.nnz = None if None in stored else sum(stored)
         starts = accumulate(heights, initial=0)
-        #: The rows that the inputs end before, which may be several themselves.
+        #: The end row of each input, which may itself be several.
         self.ends = [
             start + end
             for part, start in zip(parts, starts, strict=False)

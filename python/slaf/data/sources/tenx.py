@@ -10,7 +10,7 @@ import pandas as pd
 
 from slaf._slaf import SlafError
 
-#: X as scanpy gives it.
+#: The form of X in scanpy's result.
 NOTE = {"dtype": "float32", "encoding": "csr"}
 
 

@@ -151,7 +151,7 @@ def _v2(file: Any, path: Path, genome: str | None) -> tuple[Matrix, pd.DataFrame
             pd.DataFrame(index=barcodes),
             var,
         )
-    # Each genome has the cells that were called in it.
+    # The cells of each genome are those that were called in it.
     every = pd.Index(np.concatenate(cells)).unique()
     beside = []
     for name, barcodes, frame in zip(chosen, cells, frames, strict=True):

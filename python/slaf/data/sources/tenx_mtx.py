@@ -19,7 +19,7 @@ from slaf.data.sources.mtx_names import cells_frame, genes_frame, table
 _MATRIX = re.compile(r"(?P<prefix>.*?)(?P<word>matrix)?\.mtx(?:\.gz)?", re.I | re.S)
 _CELLS, _GENES = ("barcodes", "cells"), ("features", "genes")
 _ENDINGS = r"\.(?:tsv|txt|csv)(?:\.gz)?"
-#: What stands between a prefix and the name of a file.
+#: Characters between a prefix and the name of a file.
 _BETWEEN = "_.-"
 
 
@@ -48,7 +48,7 @@ def matrices(folder: str | Path) -> list[Path]:
     """The matrix.mtx files of a folder, even if a file beside them is missing, and
     other .mtx files that have barcodes with the same prefix."""
     found: dict[str, Path] = {}
-    # Of a file and a zipped one the latter is last.
+    # If there is a plain and a zipped file, the zipped one comes last.
     for path in sorted(Path(folder).glob("*.[mM][tT][xX]*")):
         match = _MATRIX.fullmatch(path.name)
         if match and path.is_file() and not path.name.startswith("."):
@@ -162,7 +162,7 @@ def _named(name: str, prefix: str, words: tuple[str, ...]) -> bool:
 def _beside(matrix: Path, words: tuple[str, ...]) -> Path | None:
     """The file of cells or genes that has the prefix of a matrix."""
     found = [n for n in _files(matrix.parent) if _named(n, _prefix(matrix), words)]
-    # Cell Ranger 3's is better than 2's, and what is zipped than what is not.
+    # Cell Ranger 3's file is preferred to 2's, and a zipped one to a plain one.
     order = sorted(found, key=lambda n: (words[0] not in n.lower(), not n.lower().endswith(".gz")))
     return matrix.parent / order[0] if order else None
 

@@ -12,7 +12,7 @@ from slaf.data.sources.base import Source
 from slaf.data.sources.elements import is_group
 from slaf.data.sources.h5ad import group_source
 
-#: Of versions 3 and 2 of the format.
+#: Files by which versions 3 and 2 of zarr are recognised.
 _MARKS = ("zarr.json", ".zgroup")
 
 
@@ -51,7 +51,7 @@ def zarr_source(path: Path, *, modality: str | None = None, skip: Collection[str
             store = zarr.storage.ZipStore(str(path), mode="r")
             close = store.close
         group = zarr.open_group(store, mode="r")
-    except Exception as error:  # zarr has no class of its own for it
+    except Exception as error:  # zarr has no class for it
         close()
         raise SlafError(f"`{path}` is no group of zarr, or is damaged: {error}.") from None
     _check(path, group)

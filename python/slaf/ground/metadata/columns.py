@@ -13,7 +13,7 @@ import pyarrow as pa
 from slaf._slaf import SlafError
 from slaf.ground.metadata.encode import as_texts, refusal
 
-#: Values that are tried before all are written.
+#: Number of values that are tried before all are written.
 _TRIED = 64
 
 
@@ -54,7 +54,7 @@ def takes(value: Any) -> bool:
     return True
 
 
-#: What pandas calls an array of numpy.
+#: pandas' class for a numpy array.
 NUMPY = type(pd.Series([1.0]).array)
 
 
@@ -163,7 +163,7 @@ def _categorical(series: pd.Series, where: str, told: dict[str, str]) -> pd.Seri
     if after is before:
         return series
     told.update({key: f"categories: {how}" for key, how in changed.items()})
-    # Two that are one text are one category.
+    # Categories with the same text become one category.
     codes, categories = pd.factorize(after)
     places = np.append(codes, -1)[series.cat.codes.to_numpy()]
     values = pd.Categorical.from_codes(

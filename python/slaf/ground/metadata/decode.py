@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-#: What pandas holds text in: `str` from version 3, objects before.
+#: pandas' dtype for text: `str` from version 3, objects before.
 TEXT = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from slaf.ground.metadata.frames import Column, Columns
 
-#: Rows of a column that are read back before it is taken.
+#: Rows of a column that are read back as a check.
 _TRIED = 64
 
 #: Rows of a column in its file whose categories are counted at once.
@@ -113,7 +113,7 @@ def _names(ids: pd.Index | pd.Series) -> pa.Array:
     return pa.array([str(name) for name in ids], type=pa.string())
 
 
-#: What slafdb has a type for.
+#: The dtypes for which slafdb has a type.
 _SLAFDB = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
     "float32",
     "float64",
@@ -228,7 +228,7 @@ def _numbers(series: pd.Series, note: dict[str, Any]) -> tuple[pa.Array, dict[st
         if not (narrow == values)[values == values].all():
             raise ValueError("it has more digits than a float64")
         values = narrow
-    # A missing float is missing as all else is.
+    # A missing float is stored like any other missing value.
     return pa.array(values, from_pandas=True), note
 
 
@@ -236,7 +236,7 @@ def _zoned(series: pd.Series, dtype: pd.DatetimeTZDtype) -> tuple[pa.Array, dict
     array = pa.array(series, from_pandas=True)
     note = {"dtype": f"datetime64[{dtype.unit}, {array.type.tz}]"}
     if array.type.tz[0] in "+-":
-        # Of zones without a name, SQL knows whole hours only.
+        # For zones without a name, SQL supports only whole hours.
         array = array.cast(pa.timestamp(dtype.unit, "UTC"))
     return array, note
 
@@ -342,7 +342,7 @@ def _categorical(
     categories = pd.Series(series.cat.categories, name=series.name)
     values, of = _encoded(categories, where, found)
     if found:
-        # Two that are one text are one category.
+        # Categories with the same text become one category.
         texts = values.to_pylist()
         told[where] = f"categories: {found[where]}"
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}

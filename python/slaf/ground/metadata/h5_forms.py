@@ -51,7 +51,7 @@ def h5_frame(frame: pd.DataFrame, where: str, told: dict[str, str]) -> pd.DataFr
     if index_name is not None:
         name = h5_name(index_name, ("_index",), f"{where}: its index", told)
         if name in columns and not pd.Series(index).equals(columns[name]):
-            # anndata has one place for both.
+            # anndata stores both in the same place.
             told[f"{where}: its index"] = f"without its name {name!r}, which is a column's, too"
         else:
             plain.index.name = name
@@ -146,7 +146,7 @@ def _array(value: np.ndarray, where: str, told: dict[str, str]) -> Any:
     return plain.to_numpy().reshape(value.shape)
 
 
-#: What is no single value of an array.
+#: Types that are not a single value of an array.
 _NESTED = (list, tuple, Set, Mapping)
 
 
@@ -200,7 +200,7 @@ def _listed(value: Any, where: str, told: dict[str, str]) -> Any:
     return values if flat else _array(array, where, told)
 
 
-#: Values of a list that are one thing each.
+#: Types of lists' values that are single values.
 _FLAT = (str, bytes, bool, int, float, complex, np.generic, datetime.date, datetime.timedelta)
 
 
@@ -270,7 +270,7 @@ def _extension(value: Any, where: str, told: dict[str, str]) -> Any:
     return values.to_numpy() if isinstance(values, NUMPY) else values
 
 
-#: Types, and what becomes of their values; the first that fits.
+#: Types, and the conversion of their values; the first that fits is used.
 _FORMS: list[tuple[Any, Any]] = [
     (int, _whole),
     (complex, _number),

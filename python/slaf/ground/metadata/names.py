@@ -7,7 +7,7 @@ from typing import Any
 
 from slaf._slaf import SlafError
 
-#: Columns that belong to the format.
+#: Columns that the format uses itself.
 RESERVED = {
     "cell_id",
     "cell_integer_id",

@@ -56,7 +56,7 @@ def _graph(reader: GraphReader) -> StoredPairs:
     """A graph of a dataset as a matrix that can be read in parts."""
     graph = StoredPairs(reader.dataset, reader.section, reader.key)
     table = "cellsxcells" if AXES[reader.section] == 0 else "genesxgenes"
-    # At most: by it blocks are measured.
+    # An upper limit, which is used to size blocks.
     graph.nnz = next(rows for name, rows, _ in reader.dataset.engine.tables() if name == table)
     return graph
 

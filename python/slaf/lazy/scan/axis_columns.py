@@ -19,8 +19,8 @@ from slaf.ground.metadata import encode_column
 from slaf.lazy.columns import Changed, Columns, Framed, Stored, Taken
 from slaf.lazy.scan.predicate import kept, needed
 
-#: If rows are a smaller share of those between the first and the last of them, they
-#: are read by themselves.
+#: Rows are read one by one if they are a smaller fraction than this of the range that
+#: they span.
 _SMALL = 1 / 16
 
 
@@ -85,8 +85,8 @@ class Axis:
         labels = [str(label) for label in columns.names]
         self._twice = {label for label in labels if labels.count(label) > 1}
         ids = (self.id_name, self.text_name)
-        #: What obs calls each column: one that has the name of the ids gets another
-        #: here, as in the tables of a dataset.
+        #: The name of each column in obs. A column with the name of the ids is renamed,
+        #: as in the tables of a dataset.
         self._labels = {_free(n, labels) if n in ids else n: n for n in labels}
         self.columns = [*ids, *self._labels]
 

@@ -21,7 +21,7 @@ _COMPARED = {
     ">=": lambda a, b: a >= b,
 }
 _TURNED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
-#: Longer lists would make the statement long.
+#: Maximum length of lists in a statement.
 _FEW = 1000
 
 
@@ -91,7 +91,7 @@ def _value(value: Any, dtype: Any) -> str | None:
         return None
     if isinstance(value, int) and dtype.is_integer():
         return str(value) if abs(value) < 2**63 else None
-    # SQL tells 0.0 from -0.0, and polars rounds to a column of float32 first.
+    # SQL distinguishes 0.0 from -0.0, and Polars first rounds to a column's float32.
     if isinstance(value, (int, float)) and dtype.is_float() and value and math.isfinite(value):
         rounded = struct.unpack("f", struct.pack("f", value))[0] if abs(value) < 1e38 else None
         if dtype == pl.Float64 or (dtype == pl.Float32 and rounded == value):

@@ -53,7 +53,7 @@ def kept(frame: pl.DataFrame, parts: list[pl.Expr]) -> pl.Series | None:
     number = "row"
     while number in frame.columns:
         number += "_"
-    # A part may be one value for all rows, which `filter` repeats.
+    # A part can be a single value for all rows, which `filter` repeats.
     return frame.with_row_index(number).filter(pl.all_horizontal(*parts))[number]
 
 

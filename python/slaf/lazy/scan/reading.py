@@ -16,8 +16,8 @@ from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.sources import StoredX
 from slaf.lazy.stream import BLOCK_VALUES, blocks_of, rows_of_a_block
 
-#: Values of some genes that are read at once. More than of whole cells: each block
-#: reads these genes anew.
+#: Number of values per block when only some genes are read. It is larger than for whole
+#: cells, because each block reads these genes again.
 _VALUES_OF_GENES = 4 * BLOCK_VALUES
 
 
@@ -90,8 +90,8 @@ def _read(matrix: MatrixPlan, n_rows: int | None) -> Iterator[tuple[int, Any]]:
     full = _rows_of_a_block(matrix)
     done = 0
     if n_rows is not None:
-        # Few rows first, then more and more, as it is not known how many values
-        # the first cells have.
+        # Few rows at first, then more and more, because the number of values in the first
+        # cells is not known.
         rows = max(1, int(n_rows * full / BLOCK_VALUES))
         while rows < full and done < height:
             end = min(done + rows, height)

@@ -12,7 +12,7 @@ from slaf.lazy.scan.axis_columns import Axis
 from slaf.lazy.scan.predicate import kept, needed
 from slaf.lazy.scan.source import Source
 
-#: Rows that are read at once.
+#: Rows that are read at a time.
 _BLOCK = 1 << 20
 
 

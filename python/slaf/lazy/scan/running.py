@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import polars as pl
 
-#: Seconds that the interpreter waits for a batch at its end, and for polars to let
-#: go of it.
+#: How many seconds the interpreter waits for a batch when it shuts down, and for Polars
+#: to release it.
 _PATIENCE, _LAST = 10.0, 0.05
 
 

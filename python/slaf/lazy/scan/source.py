@@ -13,16 +13,16 @@ from polars.io.plugins import register_io_source
 from slaf._slaf import SlafError
 from slaf.lazy.scan import running
 
-#: With sources in Python polars 1.20 loses filters that it cannot hand over, up to
-#: 1.24 it may wait for itself for ever, and up to 1.30 its streaming engine looks for
-#: columns that were not asked for.
+#: With sources in Python, Polars 1.20 loses filters that it cannot pass on, versions up
+#: to 1.24 can deadlock, and in versions up to 1.30 the streaming engine needs columns
+#: that were not requested.
 _OLDEST = (1, 31)
 
 
 class Source:
     """A table: its columns, and a method that reads some of them."""
 
-    #: What it is called in plans.
+    #: Its name in plans.
     title: str
     schema: dict[str, Any]
 
@@ -46,7 +46,7 @@ class Source:
     ) -> Iterator[pl.DataFrame]:
         batches = self.batches(self._wanted(columns), predicate, n_rows)
         if columns == []:
-            # Rows are numbered or counted: `drop` keeps their number, `select` not.
+            # Rows may be numbered or counted: `drop` keeps their number, `select` does not.
             batches = (batch.drop(batch.columns) for batch in batches)
         return running.Batches(batches)
 

@@ -10,7 +10,7 @@ from slaf.lazy.scan.condition import where
 from slaf.lazy.scan.source import Source, registered
 from slaf.sql.names import quoted
 
-#: Rows that polars is given at once.
+#: Rows that Polars receives at a time.
 _BATCH = 100_000
 
 

@@ -17,7 +17,7 @@ from slaf.lazy.state import HandleState
 #: Other names of tables.
 _ALIASES = {"cells": "obs", "genes": "var", "expression": "X"}
 
-#: Columns of an axis that are asked for: True for all.
+#: Requested columns of an axis; True for all.
 Names = Sequence[str] | bool
 
 

@@ -18,7 +18,7 @@ from slaf.lazy.scan.predicate import Split, kept, needed
 from slaf.lazy.scan.reading import Places
 from slaf.lazy.scan.source import Source
 
-#: What the values are called.
+#: The name of the column of values.
 VALUE = "value"
 
 
@@ -67,7 +67,7 @@ class Values(Source):
     def _plan(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> _Plan:
         split = Split(predicate, self.cells.columns, self.genes.columns)
         if n_rows is not None:
-            # Rows are counted before a filter, so it may leave none out beforehand.
+            # Rows are counted before a filter, so they cannot be filtered while reading.
             split.rest = [*split.cells, *split.genes, *split.rest]
             split.cells, split.genes = [], []
         rows, genes = self.cells.matching(split.cells), self.genes.matching(split.genes)
@@ -106,7 +106,7 @@ class _Plan:
     rows: axes.Positions
     genes: axes.Positions
     needed: list[str]
-    #: Whether the values, and the genes that they are of, are needed.
+    #: Whether the values, and their genes, are needed.
     values: bool
     by_gene: bool
 

@@ -1,5 +1,5 @@
-//! Comparisons in which -0.0 is 0.0. Arrow's kernels order floats by all of their
-//! bits, so that `x >= 0` is false of -0.0, and `x = 0` too.
+//! Comparisons in which -0.0 equals 0.0. Arrow's kernels order floats by all their
+//! bits, so `x >= 0` would be false for -0.0, and so would `x = 0`.
 
 use std::sync::Arc;
 

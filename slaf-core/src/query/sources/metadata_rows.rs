@@ -1,4 +1,5 @@
-//! Parts of plans that are rows of `cells` or `genes`, as their table has them.
+//! Finds parts of plans that are rows of `cells` or `genes` in the order of their
+//! table.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Cells or genes grouped by columns of few values: the codes of the columns are
-//! kept, so that the group of a row is looked up, and nothing is hashed.
+//! Groups cells or genes by columns with few values. The codes of the columns are
+//! kept, so the group of a row is looked up, without hashing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

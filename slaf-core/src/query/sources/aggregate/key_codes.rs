@@ -1,4 +1,4 @@
-//! Several columns of few values as one: a group for each tuple of their values.
+//! Several columns with few values as one: each tuple of their values is a group.
 
 use std::ops::Range;
 use std::sync::Arc;
