@@ -85,10 +85,11 @@ def test_a_task_that_always_kills_is_given_up(written, tmp_path):
     assert "died" in told and "memory" in told
 
 
-def test_an_interrupt_cancels(two, tmp_path):
+@of_two
+def test_an_interrupt_cancels(crowd, tmp_path):
     """Of tasks that take ten seconds in all, most are never begun; and the workers are
     there for what comes next."""
-    list(two.map(noted, [(tmp_path, 1000)]))
+    list(crowd.map(noted, [(tmp_path, 1000)]))
     wanted = [(tmp_path, number) for number in range(100)]
 
     def interrupt() -> None:
@@ -98,8 +99,8 @@ def test_an_interrupt_cancels(two, tmp_path):
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        list(two.map(noted, wanted))
-    assert list(two.map(noted, [(tmp_path, 2000)])) == [2000]
+        list(crowd.map(noted, wanted))
+    assert list(crowd.map(noted, [(tmp_path, 2000)])) == [2000]
     assert len(list(tmp_path.iterdir())) < 30
 
 
