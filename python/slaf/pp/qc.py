@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,15 +79,22 @@ class _Pass:
             return
         weights = masks.reshape(len(masks), self.width).T.astype(np.float64)
         counts = _Counts(self.width, tops, weights)
-        rows, columns, top_sums, masked = zip(*states(matrix, counts), strict=True)
+        of_rows = []
+
+        def of_columns() -> Iterator[reduce.Moments]:
+            for columns, *rows in states(matrix, counts):
+                of_rows.append(rows)
+                yield columns
+
+        self.columns = reduce.merged(of_columns()).flat()
+        rows, top_sums, masked = zip(*of_rows, strict=True)
         self.rows = reduce.joined(rows, self.width)
-        self.columns = reduce.merged(columns).flat()
         self.tops, self.masked = np.concatenate(top_sums), np.concatenate(masked)
 
 
 @dataclass(frozen=True)
 class _Counts(OfAllRows):
-    """Of some cells: moments of the cells and of the genes, sums of each cell's
+    """Of some cells: moments of the genes and of the cells, sums of each cell's
     greatest values, and of the genes of masks."""
 
     width: int
@@ -103,11 +110,12 @@ class _Counts(OfAllRows):
             arrays = reduce.csr_arrays(block)
             columns.add(arrays)
             rows.append(_slaf.row_moments(arrays, self.width))
-            found = _slaf.top_sums(arrays, self.width, self.tops)
-            tops.append(found.reshape(len(arrays[0]) - 1, len(self.tops)))
+            if self.tops:
+                found = _slaf.top_sums(arrays, self.width, self.tops)
+                tops.append(found.reshape(-1, len(self.tops)))
             masked.append(reduce.block_of(arrays, self.width) @ self.weights)
         found = reduce.finished(columns, self.width)
-        return reduce.stacked(rows), found, np.concatenate(tops), np.concatenate(masked)
+        return found, reduce.stacked(rows), np.concatenate(tops), np.concatenate(masked)
 
 
 def _describe_obs(
