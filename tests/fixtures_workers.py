@@ -89,11 +89,8 @@ def _dask(request, n: int) -> Engine:
 
 def _ray(request, n: int) -> Engine:
     cluster = request.getfixturevalue("ray_cluster")
-    # Two nodes at most: each is half a dozen processes.
-    for node in cluster.list_all_nodes()[1:]:
-        cluster.remove_node(node)
-    if n > 1:
-        cluster.add_node(num_cpus=n - 1)
+    while len(nodes := cluster.list_all_nodes()) != n:
+        cluster.add_node(num_cpus=1) if len(nodes) < n else cluster.remove_node(nodes[-1])
     return Ray(None, None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from checks import refusal
 from conftest import make_counts, more_cells
+from distributed import Client, LocalCluster
 from fixtures_workers import of_two
 from slaf import SlafError
 from slaf.data import SLAFConverter
@@ -228,9 +230,27 @@ def test_a_scheduler_that_is_not_there(monkeypatch):
     assert "tcp://127.0.0.1:9" in told
 
 
-def test_the_active_client_counts_if_asked(dask_cluster, written):
-    from distributed import Client
+def test_a_scheduler_that_goes_away(tmp_path):
+    cluster = LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+    )
+    workers = Executor(on_dask.Dask.at(cluster.scheduler_address, None))
 
+    def close() -> None:
+        while len(list(tmp_path.iterdir())) < 3:
+            time.sleep(0.01)
+        cluster.close()
+
+    threading.Thread(target=close).start()
+    wanted = [(tmp_path, number) for number in range(50)]
+    assert "scheduler has gone" in refusal(SlafError, lambda: list(workers.map(noted, wanted)))
+
+
+def test_the_active_client_counts_if_asked(dask_cluster, written):
     dask_cluster.scale(2)
     dask_cluster.wait_for_workers(2)
     with Client(dask_cluster.scheduler_address), executor("auto") as workers:
