@@ -238,7 +238,8 @@ def test_a_scheduler_that_goes_away(tmp_path):
         dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
     )
-    workers = Executor(on_dask.Dask.at(cluster.scheduler_address, None))
+    engine = on_dask.Dask.at(cluster.scheduler_address, None)
+    workers = Executor(engine)
 
     def close() -> None:
         while len(list(tmp_path.iterdir())) < 3:
@@ -248,6 +249,7 @@ def test_a_scheduler_that_goes_away(tmp_path):
     threading.Thread(target=close).start()
     wanted = [(tmp_path, number) for number in range(50)]
     assert "scheduler has gone" in refusal(SlafError, lambda: list(workers.map(noted, wanted)))
+    engine.close()
 
 
 def test_the_active_client_counts_if_asked(dask_cluster, written):
