@@ -3,6 +3,7 @@ error."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from checks import refusal
 from conftest import make_counts, more_cells
+from distributed import Client, LocalCluster
 from fixtures_workers import of_two
 from slaf import SlafError
 from slaf.data import SLAFConverter
@@ -86,10 +88,11 @@ def test_a_task_that_always_kills_is_given_up(written, tmp_path):
     assert "died" in told and "memory" in told
 
 
-def test_an_interrupt_cancels(two, tmp_path):
+@of_two
+def test_an_interrupt_cancels(crowd, tmp_path):
     """Of tasks that take ten seconds in all, most are never begun; and the workers are
     there for what comes next."""
-    list(two.map(noted, [(tmp_path, 1000)]))
+    list(crowd.map(noted, [(tmp_path, 1000)]))
     wanted = [(tmp_path, number) for number in range(100)]
 
     def interrupt() -> None:
@@ -99,8 +102,8 @@ def test_an_interrupt_cancels(two, tmp_path):
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        list(two.map(noted, wanted))
-    assert list(two.map(noted, [(tmp_path, 2000)])) == [2000]
+        list(crowd.map(noted, wanted))
+    assert list(crowd.map(noted, [(tmp_path, 2000)])) == [2000]
     assert len(list(tmp_path.iterdir())) < 30
 
 
@@ -228,9 +231,29 @@ def test_a_scheduler_that_is_not_there(monkeypatch):
     assert "tcp://127.0.0.1:9" in told
 
 
-def test_the_active_client_counts_if_asked(dask_cluster, written):
-    from distributed import Client
+def test_a_scheduler_that_goes_away(tmp_path):
+    cluster = LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+    )
+    engine = on_dask.Dask.at(cluster.scheduler_address, None)
+    workers = Executor(engine)
 
+    def close() -> None:
+        while len(list(tmp_path.iterdir())) < 3:
+            time.sleep(0.01)
+        cluster.close()
+
+    threading.Thread(target=close).start()
+    wanted = [(tmp_path, number) for number in range(50)]
+    assert "scheduler has gone" in refusal(SlafError, lambda: list(workers.map(noted, wanted)))
+    engine.close()
+
+
+def test_the_active_client_counts_if_asked(dask_cluster, written):
     dask_cluster.scale(2)
     dask_cluster.wait_for_workers(2)
     with Client(dask_cluster.scheduler_address), executor("auto") as workers:

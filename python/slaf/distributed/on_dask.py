@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from slaf._slaf import SlafError
@@ -56,12 +57,13 @@ class Dask:
 
     def wait(self, running: Sequence[distributed.Future]) -> Sequence[distributed.Future]:
         # It asks the default client, which is not ours.
-        with self._client.as_current():
+        with self._client.as_current(), _scheduler():
             return list(distributed.wait(running, return_when="FIRST_COMPLETED").done)
 
     def result(self, done: distributed.Future) -> bytes:
         try:
-            return done.result()
+            with _scheduler():
+                return done.result()
         except distributed.KilledWorker:
             raise Lost from None
         except ModuleNotFoundError as error:
@@ -69,8 +71,6 @@ class Dask:
                 f"A Dask worker has no `{error.name}`: install slaf-jupyter there, of the version "
                 "that is here."
             ) from None
-        except distributed.CancelledError:
-            raise SlafError("The Dask scheduler has gone, and the tasks with it.") from None
 
     def cancel(self, running: Sequence[distributed.Future]) -> None:
         self._client.cancel(running)
@@ -78,3 +78,12 @@ class Dask:
     def close(self) -> None:
         for each in self._owned:
             each.close()
+
+
+@contextmanager
+def _scheduler() -> Iterator[None]:
+    """Says so if it goes away."""
+    try:
+        yield
+    except distributed.CancelledError:
+        raise SlafError("The Dask scheduler has gone, and the tasks with it.") from None

@@ -47,7 +47,7 @@ class Processes:
             return done.result()
         except BrokenProcessPool:
             raise Lost(
-                "in a script, what begins workers is under `if __name__ == '__main__':`"
+                "in a script, the `with` has to be under `if __name__ == '__main__':`"
             ) from None
 
     def cancel(self, running: Sequence[Future[bytes]]) -> None:

@@ -18,6 +18,13 @@ try:
 except ImportError:
     raise ImportError("The engine 'ray' needs Ray: `pip install slaf-jupyter[ray]`.") from None
 
+_DEATHS = (
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.ObjectLostError,
+    ray.exceptions.OutOfMemoryError,
+)
+
 
 class Ray:
     """The Ray that is initialised, or one that ends with this."""
@@ -31,7 +38,7 @@ class Ray:
                 options |= {"include_dashboard": False}
             try:
                 ray.init(address=address or "local", **options)
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            except Exception as error:
                 reason = str(error).splitlines()[0].rstrip(".")
                 raise SlafError(f"Ray cannot begin at `{address or 'local'}`: {reason}.") from None
         # Ray begins a task again itself when its worker dies.
@@ -50,9 +57,7 @@ class Ray:
     def result(self, done: Any) -> bytes:
         try:
             return ray.get(done)
-        except (ray.exceptions.WorkerCrashedError, ray.exceptions.ObjectLostError):
-            raise Lost from None
-        except ray.exceptions.NodeDiedError:
+        except _DEATHS:
             raise Lost from None
         except ray.exceptions.RayError as error:
             if "No module named" in str(error):

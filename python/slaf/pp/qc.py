@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,11 +82,18 @@ class _Pass:
             self.masked = np.reshape(masked, (len(masks), self.height)).T
             return
         weights = masks.reshape(len(masks), width).T.astype(np.float64)
-        found = states(matrix, _OfCells(width, tops, weights))
-        parts, sums, top_sums, masked = zip(*found, strict=True)
-        of_rows, of_columns = reduce.joined(parts, width), reduce.merged(sums).flat()
+        of_cells = []
+
+        def of_genes() -> Iterator[reduce.Moments]:
+            for moments, *rest in states(matrix, _OfCells(width, tops, weights)):
+                of_cells.append(rest)
+                yield moments
+
+        genes = reduce.merged(of_genes()).flat()
+        cells, top_sums, masked = zip(*of_cells, strict=True)
+        of_rows = reduce.joined(cells, width)
         self.rows = Counts(of_rows.sum(), of_rows.nonzero())
-        self.columns = Counts(of_columns.sum(), of_columns.nonzero())
+        self.columns = Counts(genes.sum(), genes.nonzero())
         self.tops, self.masked = np.concatenate(top_sums), np.concatenate(masked)
 
 
@@ -98,7 +105,7 @@ def _few(masks: np.ndarray, columns: Counts) -> bool:
 
 @dataclass(frozen=True)
 class _OfCells(OfAllRows):
-    """Of some cells: moments of the cells and of the genes, sums of each cell's
+    """Of some cells: moments of the genes and of the cells, sums of each cell's
     greatest values, and of the genes of masks."""
 
     width: int
@@ -114,11 +121,12 @@ class _OfCells(OfAllRows):
             arrays = reduce.csr_arrays(block)
             columns.add(arrays)
             rows.append(_slaf.row_moments(arrays, self.width))
-            found = _slaf.top_sums(arrays, self.width, self.tops)
-            tops.append(found.reshape(len(arrays[0]) - 1, len(self.tops)))
+            if self.tops:
+                found = _slaf.top_sums(arrays, self.width, self.tops)
+                tops.append(found.reshape(-1, len(self.tops)))
             masked.append(reduce.block_of(arrays, self.width) @ self.weights)
         found = reduce.finished(columns, self.width)
-        return reduce.stacked(rows), found, np.concatenate(tops), np.concatenate(masked)
+        return found, reduce.stacked(rows), np.concatenate(tops), np.concatenate(masked)
 
 
 def _describe_obs(
