@@ -499,6 +499,56 @@ def test_harmony(twins):
         pp.harmony_integrate(twins.handle, "phase", basis="X_pcaa")
 
 
+# Neighbours ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"transformer": "exact"},
+        {"transformer": "exact", "n_neighbors": 7, "n_pcs": 20, "method": "gauss"},
+        {"transformer": "exact", "use_rep": "X_umap", "key_added": "near"},
+        {"transformer": "exact", "metric": "cosine"},
+        {"n_neighbors": 9},
+    ],
+    ids=str,
+)
+def test_neighbours(twins, options, monkeypatch):
+    monkeypatch.setattr("slaf.pp.neighbors._BLOCK", 128)
+    pp.neighbors(twins.handle, **options)
+    sc.pp.neighbors(twins.adata, **{**options, "transformer": "sklearn"})
+    key = options.get("key_added", "neighbors")
+    ours, theirs = twins.handle.uns[key], twins.adata.uns[key]
+    assert dict(ours) == dict(theirs)
+    for name in (theirs["distances_key"], theirs["connectivities_key"]):
+        np.testing.assert_allclose(
+            dense(twins.handle.obsp[name]), dense(twins.adata.obsp[name]), rtol=1e-3, atol=1e-4
+        )
+
+
+def test_neighbours_of_equal_cells(real):
+    handle = read_slaf(real[0])[:50].copy()
+    handle.obsm["X_pca"] = np.repeat(np.eye(2, dtype=np.float32), 25, axis=0)
+    pp.neighbors(handle, transformer="exact", n_neighbors=5)
+    graph = handle.obsp["distances"]
+    assert graph.nnz == 50 * 4
+    assert not graph.diagonal().any()
+    assert graph.max() == 0
+
+
+def test_neighbours_of_no_embedding(real):
+    handle = read_slaf(real[0])
+    with pytest.raises(ValueError, match="in an embedding, not in X"):
+        pp.neighbors(handle, use_rep="X")
+    with pytest.raises(ValueError, match="in an embedding, not in X"):
+        pp.neighbors(handle[:, :40].copy())
+    with pytest.raises(ValueError, match="'euclidean' or 'cosine', not 'manhattan'"):
+        pp.neighbors(handle, transformer="exact", metric="manhattan")
+    del handle.obsm["X_pca"]
+    pp.neighbors(handle, n_pcs=12, transformer="exact")
+    assert handle.obsm["X_pca"].shape == (700, 12)
+
+
 # Doublets and references -----------------------------------------------------
 
 

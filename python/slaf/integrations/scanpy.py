@@ -8,6 +8,7 @@ from slaf.pp.downsample import downsample_counts
 from slaf.pp.graph import without_matrix
 from slaf.pp.harmony import harmony_integrate
 from slaf.pp.markers import rank_genes_groups
+from slaf.pp.neighbors import neighbors
 from slaf.pp.principal_components import pca
 from slaf.pp.qc import calculate_qc_metrics, filter_cells, filter_genes
 from slaf.pp.regress import regress_out
@@ -51,7 +52,7 @@ class LazyPreprocessing:
     scale = staticmethod(scale)
     highly_variable_genes = staticmethod(highly_variable_genes)
     pca = staticmethod(pca)
-    neighbors = staticmethod(without_matrix("pp", "neighbors"))
+    neighbors = staticmethod(neighbors)
     regress_out = staticmethod(regress_out)
     combat = staticmethod(combat)
     harmony_integrate = staticmethod(harmony_integrate)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from slaf import _slaf
+from slaf.get.ranked import check_ranked, ranked
 from slaf.ground.hints import did_you_mean
 from slaf.lazy.handle import LazyHandle
 from slaf.pl import groups
@@ -88,20 +89,12 @@ class _Ranked:
     def __init__(self, handle: LazyHandle, given: Given):
         self.handle, self.given = handle, dict(given)
         self.key = self.given.pop("key", None) or "rank_genes_groups"
-        if self.key not in handle.uns:
-            near = did_you_mean(_slaf.nearest(self.key, list(handle.uns.keys())))
-            raise KeyError(
-                f"uns has no {self.key!r}; `slaf.scanpy.tl.rank_genes_groups` sets it.{near}"
-            )
-        self.result = handle.uns[self.key]
+        self.result = ranked(handle, self.key)
         self.genes = bare(handle)
         self.groupby = str(self.result["params"]["groupby"])
         known = list(self.result["names"].dtype.names)
         self.groups = flat(self.given.pop("groups", None)) or known
-        for group in self.groups:
-            if group not in known:
-                near = did_you_mean(_slaf.nearest(str(group), known) or known[:4])
-                raise KeyError(f"No genes are ranked for the group {group!r}.{near}")
+        check_ranked(self.result, self.groups)
 
     def with_genes(self) -> Given:
         """The arguments for a plot that takes genes by name."""

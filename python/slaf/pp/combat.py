@@ -23,7 +23,7 @@ def combat(
     adata: LazyHandle,
     key: str = "batch",
     *,
-    covariates: Collection[str] | None = None,
+    covariates: str | Collection[str] | None = None,
     inplace: bool = True,
 ) -> LazyExpressionMatrix | None:
     """Takes the effects of batches out of X: scanpy's `pp.combat`. Reads X once, with
@@ -49,7 +49,7 @@ def combat(
         covariates tell the same.
     """
     require(adata)
-    names = list(covariates or [])
+    names = [covariates] if isinstance(covariates, str) else list(covariates or [])
     if key in names or len(names) != len(set(names)):
         raise ValueError("`covariates` are other columns than `key`, each named once.")
     matrix = matrix_of(adata)

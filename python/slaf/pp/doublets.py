@@ -83,17 +83,21 @@ def scrublet(
         scanpy.pp.scrublet(*both, **options)
         parts[batch] = both[0]
     own(adata)
-    found = pd.concat([part.obs.set_index("row") for part in parts.values()])
-    found = found.reindex(range(adata.n_obs))
-    adata.obs["doublet_score"] = found["doublet_score"].to_numpy(np.float64)
-    predicted = found["predicted_doublet"].astype("boolean")
-    whole = not predicted.isna().any()
-    adata.obs["predicted_doublet"] = predicted.to_numpy(bool) if whole else predicted.array
+    _tell(adata, pd.concat([part.obs for part in parts.values()]))
     told = {batch: part.uns["scrublet"] for batch, part in parts.items()}
     adata.uns["scrublet"] = (
         told[None] if batch_key is None else {"batches": told, "batched_by": batch_key}
     )
     return adata if copy else None
+
+
+def _tell(adata: LazyHandle, obs: pd.DataFrame) -> None:
+    """Sets the columns of obs, of the cells that were looked at."""
+    found = obs.set_index("row").reindex(range(adata.n_obs))
+    adata.obs["doublet_score"] = found["doublet_score"].to_numpy(np.float64)
+    predicted = found["predicted_doublet"].astype("boolean")
+    whole = not predicted.isna().any()
+    adata.obs["predicted_doublet"] = predicted.to_numpy(bool) if whole else predicted.array
 
 
 def _batches(adata: LazyHandle, key: str | None) -> dict[Any, np.ndarray]:

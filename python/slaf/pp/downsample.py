@@ -35,7 +35,7 @@ def downsample_counts(
 ) -> LazyHandle | None:
     """Leaves at most so many counts, drawn at random: scanpy's `pp.downsample_counts`,
     whose draws they are. X becomes lazy: a cell is drawn from whenever it is read, each
-    time alike. `handle.save()` into another dataset keeps the draws.
+    time alike; `handle.write_slaf("new.slaf")` keeps the draws.
 
     Parameters
     ----------

@@ -113,7 +113,7 @@ def complete(adata: LazyHandle, name: str) -> np.ndarray | pd.Categorical:
     column = adata.obs[name]
     lacks = column.isna().to_numpy()
     if column.dtype.kind == "f":
-        lacks = ~np.isfinite(column.to_numpy())
+        lacks = ~np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))
     if lacks.any():
         raise ValueError(
             f"obs[{name!r}] has no value for {lacks.sum():,} of {len(column):,} cells. Fill them "

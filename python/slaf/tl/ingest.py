@@ -107,13 +107,15 @@ def _check(adata: LazyHandle, ref: LazyHandle, methods: list[str], key: str) -> 
             "`both = ref.var_names.intersection(handle.var_names)`, `ref[:, both]`, "
             "`handle[:, both]`."
         )
-    needed = {"pca": ref.uns, key: ref.uns, "PCs": ref.varm}
+    needed = {"pca": ref.uns, key: ref.uns, "PCs": ref.varm, "X_pca": ref.obsm}
     if "umap" in methods:
         needed["X_umap"] = ref.obsm
-    made = {"pca": "pp.pca", "PCs": "pp.pca", key: "pp.neighbors", "X_umap": "tl.umap"}
+    made = {"pca": "pp.pca", "PCs": "pp.pca", "X_pca": "pp.pca", "X_umap": "tl.umap"}
     for name, section in needed.items():
         if name not in section:
-            raise ValueError(f"The reference has no {name!r}: run `{made[name]}` on it first.")
+            raise ValueError(
+                f"The reference has no {name!r}: run `{made.get(name, 'pp.neighbors')}` on it first."
+            )
 
 
 def _reference(ref: LazyHandle, labels: list[str], key: str, most: int) -> AnnData:
