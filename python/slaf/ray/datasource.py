@@ -79,7 +79,7 @@ def _read(
     reader = _READERS.get(key)
     if reader is None:
         while len(_READERS) >= _KEPT:
-            _READERS.pop(next(iter(_READERS)))
+            _READERS.pop(next(iter(_READERS)), None)
         reader = _READERS[key] = form.reader(pickle.loads(ray.get(sent[0])))
     rows = reader(cells)
     yield BlockAccessor.batch_to_arrow_block(rows) if isinstance(rows, dict) else rows
