@@ -29,7 +29,7 @@ pytest.importorskip("distributed")
 
 @pytest.fixture(params=["ray", "dask"])
 def cluster(request):
-    request.getfixturevalue({"ray": "ray_cluster", "dask": "dask_client"}[request.param])
+    request.getfixturevalue({"ray": "ray_workers", "dask": "dask_client"}[request.param])
     return request.param
 
 
@@ -115,13 +115,13 @@ def test_a_killed_worker_loses_none_and_repeats_none(cluster, loader_array, tmp_
     assert sorted(flat(got)) == list(range(N))
 
 
-def test_workers_that_always_die_are_told(cluster, dask_cluster, loader_array, monkeypatch):
+def test_workers_that_always_die_are_told(cluster, dask_workers, loader_array, monkeypatch):
     def deadly(batch):
         os.kill(os.getpid(), signal.SIGKILL)
 
     # Once is enough.
     monkeypatch.setattr(clusters, "_RETRIES", 0)
-    monkeypatch.setattr(dask_cluster.cluster.scheduler, "allowed_failures", 0)
+    monkeypatch.setattr(dask_workers.cluster.scheduler, "allowed_failures", 0)
     with pytest.raises(SlafError, match="died again and again") as error:
         next(iter(spread(loader_array, cluster, tokenizer=deadly, n_workers=1)))
     assert_plain(str(error.value), "memory")
