@@ -158,7 +158,7 @@ def test_epochs_go_on_and_are_set(cluster, loader_array):
     local, loader = loader_of(loader_array), spread(loader_array, cluster)
     assert ids(loader) == ids(local) and ids(loader) == ids(local)
     local.set_epoch(5)
-    loader.wait_for_queue(1)
+    loader.wait_for_queue(1, poll_interval=0.05)
     loader.set_epoch(5)
     assert ids(loader) == ids(local)
 
@@ -183,14 +183,14 @@ def test_no_more_is_made_than_the_bytes_allow(cluster, loader_array, tmp_path):
     loader = spread(loader_array, cluster, tokenizer=noted, prefetch_bytes=2 * 8 * 16 * 8300)
     batches = iter(loader)
     next(batches)
-    assert loader.wait_for_queue() == 8
+    assert loader.wait_for_queue(poll_interval=0.05) == 8
     assert made() == 16
     assert len(list(batches)) == 18
 
 
 def test_the_queue_is_waited_for_and_stopped(cluster, loader_array):
     loader = spread(loader_array, cluster, n_workers=2)
-    assert loader.wait_for_queue() == 19
+    assert loader.wait_for_queue(poll_interval=0.05) == 19
     assert loader.wait_for_queue(4) == 19
     batches = iter(loader)
     head = [next(batches)["cell_ids"].tolist() for _ in range(3)]
@@ -269,5 +269,8 @@ def test_what_is_missing_is_told(loader_array, monkeypatch):
     for name, extra in [("ray", "ray"), ("dask", "dask")]:
         with pytest.raises(ImportError, match=rf"pip install 'slaf-jupyter\[{extra}\]'"):
             spread(loader_array, name)
+    for wrong in ({"n_workers": 0}, {"tokenizer": loader_of(loader_array).tokenizer}):
+        with pytest.raises(ValueError, match="n_workers is at least 1|stays in its process"):
+            spread(loader_array, "ray", **wrong)
     with pytest.raises(ValueError, match='"auto", "ray" or "dask"'):
         clusters.tasks_on("modal", {})

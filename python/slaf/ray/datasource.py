@@ -41,7 +41,8 @@ class SLAFDatasource(Datasource):
 
     def __init__(self, handle: LazyAnnData, form: Long | Cells | Tokens, cells_per_task: int):
         super().__init__()
-        form.reader(handle)
+        # A column that is not there is told before anything is read.
+        form.check(handle)
         self._n_cells, self._step, self._form = len(handle), cells_per_task, form
         self._key = uuid.uuid4().hex
         # Once for all tasks, which map it.
