@@ -12,9 +12,13 @@ import pytest
 @pytest.fixture(scope="session")
 def dask_workers() -> Iterator[object]:
     """Two worker processes of Dask, and a client of theirs."""
+    import dask
     from distributed import Client, LocalCluster
 
+    # A busy machine takes its time to start a worker.
+    patience = {"distributed.comm.timeouts.connect": "300s"}
     with (
+        dask.config.set(patience),
         LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None
         ) as cluster,
