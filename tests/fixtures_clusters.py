@@ -1,4 +1,4 @@
-"""A Dask and a Ray cluster on this machine, started when the first test names them."""
+"""A Dask and a Ray cluster on this machine, for the modules that name them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def dask_cluster() -> Iterator[object]:
+def dask_workers() -> Iterator[object]:
     """Two worker processes of Dask, and a client of theirs."""
+    import dask
     from distributed import Client, LocalCluster
 
+    # A busy machine takes its time to start a worker.
+    patience = {"distributed.comm.timeouts.connect": "300s"}
     with (
+        dask.config.set(patience),
         LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None
         ) as cluster,
@@ -24,16 +28,21 @@ def dask_cluster() -> Iterator[object]:
 
 
 @pytest.fixture
-def dask_client(dask_cluster) -> Iterator[object]:
+def dask_client(dask_workers) -> Iterator[object]:
     """The client as the one that counts."""
-    with dask_cluster.as_current():
-        yield dask_cluster
+    with dask_workers.as_current():
+        yield dask_workers
 
 
-@pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[object]:
-    """Two worker processes of Ray."""
+@pytest.fixture(scope="module")
+def ray_workers() -> Iterator[object]:
+    """Two worker processes of Ray, or the Ray that other tests have begun: a process has
+    one."""
     import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
 
     # Workers find what the tests import.
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]

@@ -310,6 +310,12 @@ def environment_of(client, changes):
         client.run(lambda: [os.environ.pop(name, None) for name in changes])
 
 
+@pytest.mark.parametrize("chunks", ["x", 0, (1, 2, 3), -5, 2.5])
+def test_chunks_that_are_none_are_told(path, chunks):
+    with pytest.raises(ValueError, match="is the rows of a block, or"):
+        read_slaf(path).X.to_dask(chunks)
+
+
 def test_without_dask_it_says_what_to_install(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "dask.array", None)
     with pytest.raises(ImportError, match=r"pip install 'slaf-jupyter\[dask\]'"):

@@ -21,7 +21,7 @@ from slaf.ml import SLAFDataLoader
 from slaf.scanpy import pp
 
 pytest.importorskip("ray.data")
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = pytest.mark.usefixtures("ray_workers")
 
 
 @pytest.fixture(scope="module")

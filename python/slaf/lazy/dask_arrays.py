@@ -63,10 +63,19 @@ def dask_array(plan: MatrixPlan, chunks: Any = None) -> Any:
     )
 
 
-def _chunks(plan: MatrixPlan, chunks: Any) -> Any:
+def _chunks(plan: MatrixPlan, chunks: Any) -> tuple[tuple[int, ...], ...]:
     """Blocks of whole rows, unless columns are asked for. What dask calls "auto" are so
     many bytes of a dense matrix: here they are so many stored values."""
-    rows, columns = chunks if isinstance(chunks, (tuple, list)) else (chunks, None)
-    if rows in (None, "auto"):
-        rows = rows_of_a_block(plan)
-    return rows, -1 if columns in (None, "auto") else columns
+    from dask.array.core import normalize_chunks
+
+    try:
+        rows, columns = chunks if isinstance(chunks, (tuple, list)) else (chunks, None)
+        wanted = (
+            rows_of_a_block(plan) if rows in (None, "auto") else rows,
+            -1 if columns in (None, "auto") else columns,
+        )
+        return normalize_chunks(wanted, plan.shape, dtype=plan.dtype)
+    except (ArithmeticError, TypeError, ValueError):
+        raise ValueError(
+            f"`chunks` is the rows of a block, or `(rows, columns)`, not {chunks!r}."
+        ) from None

@@ -53,13 +53,17 @@ class RayTasks:
 
         self._ray, self.pickled = ray, cloudpickle.dumps
         self._options = {"num_cpus": 1, "max_retries": _RETRIES, **options}
+        # Ray sends a function once for each of these.
+        self._remote: dict[Callable[..., Any], Any] = {}
 
     def share(self, content: bytes) -> Any:
         # An array is mapped by the workers, and not copied.
         return self._ray.put(np.frombuffer(content, np.uint8))
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return self._ray.remote(**self._options)(function).remote(*arguments)
+        if function not in self._remote:
+            self._remote[function] = self._ray.remote(**self._options)(function)
+        return self._remote[function].remote(*arguments)
 
     def ready(self, tasks: list[Any]) -> int:
         if not tasks:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from scipy import sparse
@@ -100,14 +101,7 @@ queue_timeout, queue_name, modal_queue_environment
         verbose: bool = False,
         **more: Any,
     ):
-        for name, number in {"n_workers": n_workers, "buffers_per_task": buffers_per_task}.items():
-            if number < 1:
-                raise ValueError(f"{name} is at least 1, not {number}.")
-        if isinstance(more.get("tokenizer"), SLAFTokenizer):
-            raise ValueError(
-                "A tokenizer stays in its process. Give `tokenizer_type` and "
-                "`tokenizer_options`, of which workers make their own."
-            )
+        _check(n_workers, buffers_per_task, more.get("tokenizer"))
         options = {
             "tokenizer_type": tokenizer_type,
             "batch_size": batch_size,
@@ -132,7 +126,8 @@ queue_timeout, queue_name, modal_queue_environment
         self._batches_per_task = buffers_per_task * -(-more.get("buffer", 4096) // batch_size)
         # What is made for the next iteration, and of which.
         self._ahead: tuple[tuple[int, int, int], Prefetch] | None = None
-        self._at_work: list[Prefetch] = []
+        # One that nobody iterates any longer goes by itself, and its tasks with it.
+        self._at_work: WeakSet[Prefetch] = WeakSet()
 
     def wait_for_queue(
         self,
@@ -148,21 +143,22 @@ queue_timeout, queue_name, modal_queue_environment
         -------
         Batches that are made.
         """
-        prefetch = self._at_work[-1] if self._at_work else self._begun_ahead()
+        prefetch = next(iter(self._at_work), None) or self._begun_ahead()
         end = time.monotonic() + timeout_seconds
         while True:
             prefetch.fill()
             made = prefetch.made
             if made >= min_batches or prefetch.idle or time.monotonic() >= end:
                 return made
-            time.sleep(min(poll_interval, 0.1))
+            time.sleep(poll_interval)
 
     def stop_prefetch_workers(self) -> None:
         """Ends the tasks of all iterations; whoever is in one gets an error. A new
         iteration begins new ones."""
         self._drop_ahead()
-        while self._at_work:
-            self._at_work.pop().stop()
+        for prefetch in list(self._at_work):
+            prefetch.stop()
+        self._at_work.clear()
 
     def _begun_ahead(self) -> Prefetch:
         if self._ahead is None or self._ahead[0] != self._next:
@@ -183,7 +179,7 @@ queue_timeout, queue_name, modal_queue_environment
             self._drop_ahead()
             prefetch = self._prefetch(*wanted)
         prefetch.fill()
-        self._at_work.append(prefetch)
+        self._at_work.add(prefetch)
         return self._handed_out(prefetch)
 
     def _handed_out(self, prefetch: Prefetch) -> Generator[Numbered, None, None]:
@@ -192,8 +188,7 @@ queue_timeout, queue_name, modal_queue_environment
                 yield epoch, index, {name: self._own(value) for name, value in batch.items()}
         finally:
             prefetch.stop()
-            if prefetch in self._at_work:
-                self._at_work.remove(prefetch)
+            self._at_work.discard(prefetch)
 
     def _own(self, value: Any) -> Any:
         """A value that may be written to, as the local loader hands it out: what comes
@@ -237,6 +232,17 @@ queue_timeout, queue_name, modal_queue_environment
             values = sum(dataset.engine.nnz for dataset in datasets)
             a_cell = 12 * values // max(1, sum(dataset.shape[0] for dataset in datasets))
         return (a_cell + 64) * self.batch_size
+
+
+def _check(n_workers: int, buffers_per_task: int, tokenizer: Any) -> None:
+    for name, number in {"n_workers": n_workers, "buffers_per_task": buffers_per_task}.items():
+        if number < 1:
+            raise ValueError(f"{name} is at least 1, not {number}.")
+    if isinstance(tokenizer, SLAFTokenizer):
+        raise ValueError(
+            "A tokenizer stays in its process. Give `tokenizer_type` and `tokenizer_options`, of "
+            "which workers make their own."
+        )
 
 
 def _without_files(options: dict[str, Any]) -> dict[str, Any]:

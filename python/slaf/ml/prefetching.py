@@ -60,7 +60,7 @@ def make(key: str, version: str, content: Any, span: Span) -> tuple[int, list[di
                 "the same version on all nodes."
             )
         while len(_LOADERS) >= _KEPT:
-            _LOADERS.pop(next(iter(_LOADERS)))
+            _LOADERS.pop(next(iter(_LOADERS)), None)
         loader = _LOADERS[key] = SLAFDataLoader(**pickle.loads(content))
     batches = list(loader.part(span.epoch, span.first, span.count))
     return sum(map(_bytes, batches)), batches

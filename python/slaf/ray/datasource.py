@@ -41,7 +41,8 @@ class SLAFDatasource(Datasource):
 
     def __init__(self, handle: LazyAnnData, form: Long | Cells | Tokens, cells_per_task: int):
         super().__init__()
-        form.reader(handle)
+        # A column that is not there is told before anything is read.
+        form.check(handle)
         self._n_cells, self._step, self._form = len(handle), cells_per_task, form
         self._key = uuid.uuid4().hex
         # Once for all tasks, which map it.
@@ -79,7 +80,7 @@ def _read(
     reader = _READERS.get(key)
     if reader is None:
         while len(_READERS) >= _KEPT:
-            _READERS.pop(next(iter(_READERS)))
+            _READERS.pop(next(iter(_READERS)), None)
         reader = _READERS[key] = form.reader(pickle.loads(ray.get(sent[0])))
     rows = reader(cells)
     yield BlockAccessor.batch_to_arrow_block(rows) if isinstance(rows, dict) else rows

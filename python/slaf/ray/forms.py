@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 from scipy import sparse
 
+from slaf._slaf import SlafError
 from slaf.handle import LazyAnnData
 from slaf.lazy.plan import plan_of
 from slaf.lazy.state import state_of
@@ -36,11 +38,14 @@ class Long:
     cells_per_task: int
     a_row_a_cell = False
 
+    def check(self, handle: LazyAnnData) -> None:
+        self._rows(handle)
+
+    def _rows(self, handle: LazyAnnData) -> pl.LazyFrame:
+        return handle.lazy(self.table, obs=self.obs, var=self.var, layer=self.layer)
+
     def reader(self, handle: LazyAnnData) -> Reader:
-        options = {"obs": self.obs, "var": self.var, "layer": self.layer}
-        # A column that is not there is told before anything is read.
-        handle.lazy(self.table, **options)
-        return lambda cells: _plain(handle[cells].lazy(self.table, **options).collect().to_arrow())
+        return lambda cells: _plain(self._rows(handle[cells]).collect().to_arrow())
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,10 @@ class Cells:
     cells_per_task: int
     a_row_a_cell = True
 
-    def reader(self, handle: LazyAnnData) -> Reader:
-        handle.lazy("obs").select(self.obs).collect_schema()
+    def check(self, handle: LazyAnnData) -> None:
+        handle.lazy("X", obs=self.obs, layer=self.layer)
 
+    def reader(self, handle: LazyAnnData) -> Reader:
         def read(cells: slice) -> pa.Table:
             part = handle[cells]
             table = part.to_arrow(self.layer)
@@ -63,7 +69,7 @@ class Cells:
                 # Lists of one kind, however many values a task has.
                 wide = column.cast(pa.large_list(column.type.value_type))
                 table = table.set_column(at, name, wide)
-            beside = _plain(part.lazy("obs").select(self.obs).collect().to_arrow())
+            beside = _plain(_beside(part, self.obs).collect().to_arrow())
             for name in self.obs:
                 table = table.append_column(name, beside.column(name))
             return table
@@ -84,11 +90,21 @@ class Tokens:
         width = self.options.get("max_genes", 2048)
         object.__setattr__(self, "cells_per_task", max(1, _TOKEN_BYTES // (9 * width)))
 
+    def check(self, handle: LazyAnnData) -> None:
+        handle.lazy("X", obs=self.obs)
+        if state_of(handle).dataset is None:
+            raise SlafError(
+                "A handle over several datasets has no tokens of its own. Read those of each, and "
+                "join: `a.union(b)`."
+            )
+        kind = self.options.get("tokenizer_type", "geneformer")
+        if kind not in ("geneformer", "scgpt"):
+            raise ValueError(f'tokenizer_type is "geneformer" or "scgpt", not {kind!r}.')
+
     def reader(self, handle: LazyAnnData) -> Reader:
         options = {"verbose": False, "tensors": False, **self.options}
         tokenizer = SLAFDataLoader(handle, **options).tokenizer
         state = state_of(handle)
-        handle.lazy("obs").select(self.obs).collect_schema()
 
         def read(cells: slice) -> dict[str, np.ndarray]:
             part = state[cells]
@@ -97,7 +113,7 @@ class Tokens:
             indptr, indices, data = state.dataset.csr(numbers, range(state.dataset.shape[1]))
             x = sparse.csr_matrix((data, indices, indptr), (len(numbers), state.dataset.shape[1]))
             found = tokenizer.encode(x, np.asarray(numbers, dtype=np.int64))
-            beside = _plain(handle[cells].lazy("obs").select(self.obs).collect().to_arrow())
+            beside = _plain(_beside(handle[cells], self.obs).collect().to_arrow())
             columns = {name: beside.column(name).to_numpy() for name in self.obs}
             return {"cell_id": np.asarray(part.names(0), dtype=object), **found, **columns}
 
@@ -130,6 +146,11 @@ def form_of(
             "machine: `slaf.scan`."
         )
     return Long(table, layer, obs, var, cells)
+
+
+def _beside(handle: LazyAnnData, obs: list[str]) -> pl.LazyFrame:
+    """Columns of obs."""
+    return handle.lazy("obs").select(obs)
 
 
 def _plain(table: pa.Table) -> pa.Table:

@@ -28,8 +28,13 @@ def write_slaf(rows: ray.data.Dataset, path: str | os.PathLike[str], **options: 
     overwrite = options.get("overwrite", False)
     refuse_existing(os.fspath(path), overwrite, options.get("storage_options"))
     # Cells and genes stand in the order in which they come.
-    rows.context.execution_options.preserve_order = True
-    sink(registered(_Rows(rows.materialize())), path, **options)
+    how = rows.context.execution_options
+    as_told, how.preserve_order = how.preserve_order, True
+    try:
+        held = rows.materialize()
+    finally:
+        how.preserve_order = as_told
+    sink(registered(_Rows(held)), path, **options)
 
 
 class _Rows(Source):
