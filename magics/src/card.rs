@@ -248,7 +248,7 @@ fn draw_entries(out: &mut String, entries: &[Entry], most: usize, room: Room) {
     for entry in shown().filter(|entry| !entry.entries.is_empty()) {
         let _ = write!(
             out,
-            "<details><summary>{} <span class=\"dim\">{}</span></summary>",
+            "<details><summary><b>{}</b> <span class=\"dim\">{}</span></summary>",
             cut(&entry.name, 60, room.width),
             escape(&clipped(&entry.note, room.width))
         );

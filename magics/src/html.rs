@@ -134,7 +134,7 @@ pub(crate) fn percent(part: f64, of: f64) -> String {
 /// classes win over what JupyterLab says of all tables.
 pub(crate) const STYLE: &str = "<style>\
 .slaf{--slaf-line:var(--jp-border-color2,var(--vscode-panel-border,rgba(128,128,128,.35)));\
---slaf-dim:var(--jp-content-font-color2,var(--vscode-descriptionForeground,rgba(110,110,110,1)));\
+--slaf-dim:var(--jp-content-font-color2,var(--vscode-descriptionForeground,color-mix(in srgb,currentColor 70%,transparent)));\
 --slaf-ink:var(--jp-brand-color1,var(--vscode-charts-blue,#3b7ab8));\
 --slaf-soft:var(--jp-layout-color2,var(--vscode-textBlockQuote-background,rgba(128,128,128,.1)));\
 font-size:13px;line-height:1.5;max-width:100%;overflow-x:auto;font-variant-numeric:tabular-nums}\

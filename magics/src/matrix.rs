@@ -123,7 +123,11 @@ impl SparseView<'_> {
             let place = (x / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0).max(f64::MIN_POSITIVE);
             bins[((place * BINS as f64) as usize).min(BINS - 1)] += 1;
         }
-        let words = format!("{} … {}{odd}{}", brief(low), brief(high), self.sampled());
+        let ends = match low == high {
+            true => format!("all {}", brief(low)),
+            false => format!("{} … {}", brief(low), brief(high)),
+        };
+        let words = format!("{ends}{odd}{}", self.sampled());
         (bins, words)
     }
 

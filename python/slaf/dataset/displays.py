@@ -8,6 +8,7 @@ from typing import Any
 
 from slaf.dataset.dataset import Dataset
 from slaf.ground import cards
+from slaf.ground.cards import counted
 from slaf.ground.sizes import share, size
 
 
@@ -37,19 +38,24 @@ def _drawn(dataset: Dataset, checked: bool) -> tuple[str, str]:
 
 def _facts(dataset: Dataset) -> dict[str, str | None]:
     cells, genes = dataset.shape
-    nnz, manifest = dataset.engine.nnz, dataset.notes.get("manifest")
-    version = None
-    if manifest is not None and dataset.version is not None:
-        at = manifest["at"][:16].replace("T", " ")
-        version = f"{manifest['version']}, by {manifest['operation']}, {at} UTC"
+    nnz = dataset.engine.nnz
     return {
         "expression": f"{nnz:,} values, {share(nnz, cells * genes)} dense, "
         f"read as {dataset.x_dtype}",
         "stored": size(sum(dataset.engine.table_bytes(name) for name in dataset.columns)),
-        "version": version or "none",
+        "version": version_in_words(dataset),
         "format": str(dataset.config.get("format_version", "unknown")),
         "by gene": _by_gene(dataset),
     }
+
+
+def version_in_words(dataset: Dataset) -> str:
+    """Its number, what made it, and when."""
+    manifest = dataset.notes.get("manifest")
+    if dataset.version is None or manifest is None:
+        return "none: another writer changed the dataset last"
+    at = manifest["at"][:16].replace("T", " ")
+    return f"{manifest['version']}, by {manifest['operation']}, {at} UTC"
 
 
 def _by_gene(dataset: Dataset) -> str:
@@ -70,7 +76,7 @@ def _sections(dataset: Dataset) -> Iterator[dict[str, Any]]:
         ]
         described = [note["name"] for note in notes[cards.DESCRIBED :]]
         yield cards.section(
-            axis, _counted(len(notes), "column"), entries, described, open=len(notes) <= 40
+            axis, counted(len(notes), "column"), entries, described, open=len(notes) <= 40
         )
     found = {
         "obsm": dataset.vector_columns("cells"),
@@ -81,7 +87,7 @@ def _sections(dataset: Dataset) -> Iterator[dict[str, Any]]:
         if keys:
             entries = [_matrix(dataset, section, key) for key in keys[: cards.DESCRIBED]]
             named = keys[cards.DESCRIBED :]
-            yield cards.section(section, _counted(len(keys), "key"), entries, named)
+            yield cards.section(section, counted(len(keys), "key"), entries, named)
     yield cards.section(
         "tables", "of Lance", [_table(dataset, *t) for t in dataset.engine.tables()]
     )
@@ -119,9 +125,5 @@ def _matrix(dataset: Dataset, section: str, key: str) -> dict[str, Any]:
 
 
 def _table(dataset: Dataset, name: str, rows: int, columns: list[Any]) -> dict[str, Any]:
-    note = f"{rows:,} rows, {_counted(len(columns), 'column')}"
+    note = f"{rows:,} rows, {counted(len(columns), 'column')}"
     return cards.entry(name, "", note, cost=size(dataset.engine.table_bytes(name)))
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")

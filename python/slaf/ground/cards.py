@@ -54,6 +54,11 @@ def entry(name: Any, kind: str = "", note: str = "", **more: Any) -> dict[str, A
     return {"name": str(name), "kind": kind, "note": note, **more}
 
 
+def counted(number: int, what: str) -> str:
+    """`1 column`, `2,000 columns`."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
 def categories(
     names: list[str], counts: list[int] | None, colours: Sequence[str] | None
 ) -> dict[str, Any]:

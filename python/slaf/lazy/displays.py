@@ -6,12 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from slaf.dataset.displays import version_in_words
 from slaf.ground import cards
+from slaf.ground.cards import counted
 from slaf.ground.sizes import size
-from slaf.lazy.readers import AXES
+from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.shown_columns import column_entry
 from slaf.lazy.shown_matrices import matrix_cost, matrix_entry, matrix_stored, pending
 from slaf.lazy.shown_values import array_entry, value_entry
+from slaf.lazy.sources import Held
 from slaf.lazy.state import HandleState
 from slaf.lazy.unsaved import in_another_form, unsaved
 
@@ -61,15 +64,16 @@ def _facts(state: HandleState) -> dict[str, str | None]:
         "X": None if x is None else _matrix(x),
         "pending": None if x is None or not pending(x) else f"{pending(x)}; done when X is read",
         "part of": _part(state),
-        "version": _version(state),
+        "version": None if state.dataset is None else version_in_words(state.dataset),
         "unsaved": _unsaved(state),
     }
 
 
-def _matrix(matrix: Any) -> str:
+def _matrix(matrix: MatrixPlan) -> str:
     cost = matrix_cost(matrix)
-    reading = "in memory" if cost is None else f"{size(cost)} to read"
-    return f"{matrix.dtype}{matrix_stored(matrix)} · {reading}"
+    reading = "" if cost is None else f" · {size(cost)} to read"
+    there = " · in memory" if isinstance(matrix.source, Held) else reading
+    return f"{matrix.dtype}{matrix_stored(matrix)}{there}"
 
 
 def _part(state: HandleState) -> str | None:
@@ -80,25 +84,16 @@ def _part(state: HandleState) -> str | None:
     return f"{cells:,} cells × {genes:,} genes{kind}"
 
 
-def _version(state: HandleState) -> str | None:
-    if state.dataset is None:
-        return None
-    manifest = state.dataset.notes.get("manifest")
-    if state.dataset.version is None or manifest is None:
-        return "none: another writer changed the dataset last"
-    at = manifest["at"][:16].replace("T", " ")
-    return f"{manifest['version']}, by {manifest['operation']}, {at} UTC"
-
-
 def _unsaved(state: HandleState) -> str | None:
-    told = [
-        section
-        if section == "X"
-        else f"{section}: {', '.join(names[:8])}"
-        + (f", … {len(names) - 8:,} more" if len(names) > 8 else "")
-        for section, names in unsaved(state).items()
-    ]
-    return "; ".join(told) or None
+    found = unsaved(state).items()
+    return (
+        "; ".join("X" if name == "X" else f"{name}: {_few(keys)}" for name, keys in found) or None
+    )
+
+
+def _few(names: list[str]) -> str:
+    more = f", … {len(names) - 8:,} more" if len(names) > 8 else ""
+    return ", ".join(names[:8]) + more
 
 
 def _warnings(state: HandleState) -> list[str]:
@@ -116,7 +111,7 @@ def _sections(state: HandleState) -> Iterator[dict[str, Any]]:
     if uns := state.known_uns:
         keys = list(uns)
         entries = [value_entry(key, uns[key]) for key in keys[: cards.DESCRIBED]]
-        yield cards.section("uns", _keys(keys), entries, keys[cards.DESCRIBED :])
+        yield cards.section("uns", counted(len(keys), "key"), entries, keys[cards.DESCRIBED :])
     yield from filter(None, (_arrays(state, name) for name in ("varm", "obsp", "varp")))
     if state.content.raw is not None:
         yield _raw(state.content.raw)
@@ -130,7 +125,7 @@ def _frame(state: HandleState, axis: str) -> dict[str, Any]:
         column_entry(name, columns.known(name), costs.get(name), colours.get(name))
         for name in names[: cards.DESCRIBED]
     ]
-    note = f"{len(names):,} " + ("column" if len(names) == 1 else "columns")
+    note = counted(len(names), "column")
     if costs:
         note += f", {size(sum(costs.values()))} stored"
     described = names[cards.DESCRIBED :]
@@ -153,23 +148,25 @@ def _costs(state: HandleState, axis: str) -> dict[str, int]:
 
 def _arrays(state: HandleState, section: str) -> dict[str, Any] | None:
     keys = list(state.held(section))
-    entries = [array_entry(state, section, key) for key in keys[: cards.DESCRIBED]]
-    described = keys[cards.DESCRIBED :]
-    opened = section in AXES and section == "obsm"
-    return cards.section(section, _keys(keys), entries, described, open=opened) if keys else None
+    described, others = keys[: cards.DESCRIBED], keys[cards.DESCRIBED :]
+    entries = [array_entry(state, section, key) for key in described]
+    note = counted(len(keys), "key")
+    return cards.section(section, note, entries, others, open=section == "obsm") if keys else None
 
 
 def _layers(state: HandleState) -> dict[str, Any] | None:
-    content = state.content
+    content, keys = state.content, list(state.content.layers)
+    described, others = keys[: cards.DESCRIBED], keys[cards.DESCRIBED :]
     entries = [
-        matrix_entry(key, layer.at(*state.part), content.settled.get(key) is layer)
-        for key, layer in list(content.layers.items())[: cards.DESCRIBED]
+        matrix_entry(
+            key,
+            content.layers[key].at(*state.part),
+            content.settled.get(key) is content.layers[key],
+        )
+        for key in described
     ]
-    keys = list(content.layers)
-    note = _keys(keys)
-    return (
-        cards.section("layers", note, entries, keys[cards.DESCRIBED :], open=True) if keys else None
-    )
+    note = counted(len(keys), "key")
+    return cards.section("layers", note, entries, others, open=True) if keys else None
 
 
 def _raw(raw: Any) -> dict[str, Any]:
@@ -177,7 +174,3 @@ def _raw(raw: Any) -> dict[str, Any]:
         return cards.section("raw", "stored; opened when it is asked for", [])
     cells, genes = raw.shape
     return cards.section("raw", f"{cells:,} cells × {genes:,} genes", [])
-
-
-def _keys(keys: list[Any]) -> str:
-    return f"{len(keys):,} " + ("key" if len(keys) == 1 else "keys")

@@ -37,8 +37,9 @@ def matrix_entry(name: str, matrix: MatrixPlan, settled: bool) -> dict[str, Any]
     note = " × ".join(f"{n:,}" for n in matrix.shape) + matrix_stored(matrix)
     if steps := pending(matrix):
         note += f" · pending {steps}"
-    if not settled and isinstance(matrix.source, Held):
-        return cards.entry(name, str(matrix.dtype), note, state="set here")
+    if isinstance(matrix.source, Held):
+        state = "in memory" if settled else "set here"
+        return cards.entry(name, str(matrix.dtype), note, state=state)
     cost = matrix_cost(matrix)
     return cards.entry(name, str(matrix.dtype), note, cost="" if cost is None else size(cost))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from slaf.ground.cards import entry
+from slaf.ground.cards import counted, entry
 from slaf.ground.sizes import share, size
 from slaf.lazy.readers import (
     AXES,
@@ -31,7 +31,7 @@ def value_entry(name: Any, value: Any, deep: int = 0) -> dict[str, Any]:
     """A value in memory, shortened; a dictionary holds entries."""
     if isinstance(value, Mapping):
         keys = list(value)
-        note = f"{len(keys):,} " + ("key" if len(keys) == 1 else "keys")
+        note = counted(len(keys), "key")
         if not keys or deep == _DEEP:
             return entry(name, "dict", note)
         inside = [value_entry(key, value[key], deep=deep + 1) for key in keys[:_KEYS]]
@@ -51,10 +51,10 @@ def described(value: Any) -> tuple[str, str]:
         fields = value.dtype.names
         if fields is not None:
             return "record", f"{_shape(value.shape)} · {', '.join(fields[:6])}"
-        few = f" · {_listed(value)}" if value.ndim == 1 and value.size else ""
-        return str(value.dtype), f"{_shape(value.shape)}{few}"
+        shown = _listed(value) if value.ndim == 1 else _shape(value.shape)
+        return str(value.dtype), shown
     if isinstance(value, (list, tuple)):
-        return type(value).__name__, f"{len(value):,} · {_listed(value)}" if value else "empty"
+        return type(value).__name__, _listed(value)
     if isinstance(value, str):
         return "text", value[:2000]
     if isinstance(value, int) and value.bit_length() > 256:
@@ -70,12 +70,16 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _listed(values: Any) -> str:
+    """`3 values: a, b, c`."""
     plain = (bool, int, float, str)
     shown = [
         f"{v:g}" if isinstance(v, float) else str(v)[:60] if isinstance(v, plain) else "…"
         for v in (values[:4].tolist() if isinstance(values, np.ndarray) else values[:4])
     ]
-    return ", ".join(shown) + (", …" if len(values) > len(shown) else "")
+    if not shown:
+        return "empty"
+    said = ", ".join(shown) + (", …" if len(values) > len(shown) else "")
+    return f"{counted(len(values), 'value')}: {said}"
 
 
 # Along an axis ------------------------------------------------------------------

@@ -20,7 +20,7 @@ _COMPARED, _TRIED = 10_000, 64
 
 
 def unsaved(state: HandleState) -> dict[str, list[str]]:
-    """Section → what it has otherwise: names, `-name` of what was deleted."""
+    """Section → names of what it has otherwise, or has not any more."""
     if state.dataset is None or state.is_view:
         return {}
     found = {axis: list(_columns(state, axis)) for axis in ("obs", "var")}
@@ -41,7 +41,7 @@ def _columns(state: HandleState, axis: str) -> Iterator[str]:
     for name in columns.names:
         if name not in stored or columns.known(name).changed:
             yield str(name)
-    yield from (f"-{name}" for name in stored if name not in columns.names)
+    yield from (f"{name} (deleted)" for name in stored if name not in columns.names)
 
 
 def _arrays(state: HandleState, section: str) -> Iterator[str]:
@@ -49,13 +49,15 @@ def _arrays(state: HandleState, section: str) -> Iterator[str]:
     for key, reader in readers.items():
         if isinstance(reader, InMemory) and reader.of is None:
             yield key
-    yield from (f"-{key}" for key in _stored_keys(dataset, section) if key not in readers)
+    yield from (f"{key} (deleted)" for key in _stored_keys(dataset, section) if key not in readers)
 
 
 def _layers(state: HandleState) -> Iterator[str]:
     content = state.content
     yield from (k for k, m in content.layers.items() if content.settled.get(k) is not m)
-    yield from (f"-{k}" for k in _stored_keys(state.dataset, "layers") if k not in content.layers)
+    yield from (
+        f"{k} (deleted)" for k in _stored_keys(state.dataset, "layers") if k not in content.layers
+    )
 
 
 def _stored_keys(dataset: Any, section: str) -> list[str]:
@@ -74,7 +76,7 @@ def _uns(state: HandleState) -> Iterator[str]:
     for key, value in found.items():
         if key not in stored or not _alike(value, stored[key]):
             yield str(key)
-    yield from (f"-{key}" for key in stored if key not in found)
+    yield from (f"{key} (deleted)" for key in stored if key not in found)
 
 
 def _alike(a: Any, b: Any) -> bool:
@@ -99,6 +101,8 @@ def in_another_form(state: HandleState) -> dict[str, str]:
     """What an export stores otherwise than it is, or not at all: name → how. What
     comes from the dataset has its form already."""
     told: dict[str, str] = {}
+    if state.is_view:
+        return told
     for axis in ("obs", "var"):
         columns = state.columns(axis)
         for name in columns.names:
@@ -106,13 +110,18 @@ def in_another_form(state: HandleState) -> dict[str, str]:
             if known.held and known.series.dtype == object:
                 part = pd.DataFrame({name: known.series.iloc[:_TRIED]})
                 _try(lambda part=part, axis=axis: metadata.h5_frame(part, axis, told), told)
-    if callable(state.content.lazy_uns) or state.is_view:
+    if callable(state.content.lazy_uns):
         return told
     stored = {} if state.dataset is None else stored_uns(state.dataset)
     for key, value in state.content.lazy_uns.items():
-        if key not in stored and np.size(value) <= _COMPARED:
+        if key not in stored and _is_small(value):
             _try(lambda one={"uns": {key: value}}: metadata.h5_forms(one, told), told)
     return told
+
+
+def _is_small(value: Any) -> bool:
+    size = getattr(value, "size", 0)
+    return not isinstance(size, int) or size <= _COMPARED
 
 
 def _try(form: Any, told: dict[str, str]) -> None:
