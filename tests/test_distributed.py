@@ -31,7 +31,9 @@ def quality(handle) -> Any:
 
 def filtered(handle) -> Any:
     part = handle[3:, 2:].copy()
-    pp.filter_cells(part, min_counts=400)
+    # The stored sums do not tell those of logarithms.
+    pp.log1p(part)
+    pp.filter_cells(part, min_counts=200)
     pp.filter_genes(part, min_cells=20)
     return part.obs, part.var
 

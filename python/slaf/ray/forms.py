@@ -165,15 +165,16 @@ def _plain(table: pa.Table) -> pa.Table:
 def to_csr(batch: Any, n_genes: int) -> sparse.csr_matrix:
     """A batch of the form "csr", in any of Ray's batch formats, as a scipy matrix of
     `n_genes` columns."""
-    genes, values = batch["gene_integer_id"], batch["value"]
-    if isinstance(batch, pa.Table):
-        lengths = genes.combine_chunks().value_lengths().to_numpy()
-        indices, data = (
-            column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-            for column in (genes, values)
-        )
-    else:
-        lengths = [len(one) for one in genes]
-        indices, data = (np.concatenate([*column]) for column in (genes, values))
+    genes, values = (_lists(batch[name]) for name in ("gene_integer_id", "value"))
+    lengths = genes.value_lengths().to_numpy(zero_copy_only=False)
+    indices, data = (lists.flatten().to_numpy(zero_copy_only=False) for lists in (genes, values))
     indptr = np.concatenate([[0], np.cumsum(lengths)])
     return sparse.csr_matrix((data, indices, indptr), (len(lengths), n_genes))
+
+
+def _lists(column: Any) -> pa.LargeListArray:
+    """A column of lists: Arrow's, pandas' over Arrow's, or an array of arrays."""
+    if isinstance(column, pa.ChunkedArray):
+        return column.combine_chunks()
+    found = pa.array(column)
+    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
