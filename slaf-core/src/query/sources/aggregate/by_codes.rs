@@ -169,10 +169,8 @@ impl Grouping {
         slots.extend(self.keys.of_rows(at..at + rows));
         if let Some(left) = &self.left {
             let no_group = self.keys.groups() as u32;
-            for (slot, row) in slots.iter_mut().zip(at..) {
-                if !left.value(row) {
-                    *slot = no_group;
-                }
+            for (slot, left) in slots.iter_mut().zip(&left.slice(at, rows)) {
+                *slot = if left { *slot } else { no_group };
             }
         }
     }
