@@ -141,6 +141,8 @@ def test_windows_live_between_cells(private_ipython, screen):
         eventually(lambda: kernel.value("task.done()") == "True")
         assert kernel.value("task.result()") == "'done'"
         kernel.manager.interrupt_kernel()
+        # It may come to a cell that has begun meanwhile.
+        kernel.run("None")
         struck = ticks()
         eventually(lambda: ticks() > struck + 5)
         # A figure is a window, and closing it does no harm.

@@ -77,31 +77,27 @@ struct Room {
     width: usize,
 }
 
+impl Room {
+    const fn of(entries: usize, inside: usize, others: usize, width: usize) -> Self {
+        Self {
+            entries,
+            inside,
+            others,
+            width,
+        }
+    }
+
+    /// Characters of a name.
+    fn name(self) -> usize {
+        self.width.min(60)
+    }
+}
+
 const ROOMS: [Room; 4] = [
-    Room {
-        entries: 100,
-        inside: 12,
-        others: 100,
-        width: 200,
-    },
-    Room {
-        entries: 40,
-        inside: 8,
-        others: 40,
-        width: 80,
-    },
-    Room {
-        entries: 12,
-        inside: 4,
-        others: 12,
-        width: 30,
-    },
-    Room {
-        entries: 4,
-        inside: 2,
-        others: 0,
-        width: 12,
-    },
+    Room::of(100, 12, 100, 200),
+    Room::of(40, 8, 40, 80),
+    Room::of(12, 4, 12, 30),
+    Room::of(2, 1, 0, 12),
 ];
 
 impl Card {
@@ -110,6 +106,7 @@ impl Card {
     }
 
     fn drawn(&self, room: Room) -> String {
+        let long = 2 * room.width;
         let mut out = format!(
             "<div class=\"slaf\">{STYLE}<div class=\"top\">\
              <b role=\"heading\" aria-level=\"4\">{}</b> {}",
@@ -117,12 +114,12 @@ impl Card {
             escape(&clipped(&self.title, 200))
         );
         if !self.place.is_empty() {
-            let place = escape(&clipped(&self.place, 400)).into_owned();
+            let place = escape(&clipped(&self.place, long)).into_owned();
             let _ = write!(out, " <span class=\"dim\">{place}</span>");
         }
         out.push_str("</div>");
         for warning in self.warnings.iter().take(8) {
-            let warning = escape(&clipped(warning, 400)).into_owned();
+            let warning = escape(&clipped(warning, long)).into_owned();
             let _ = write!(out, "<div class=\"warn\">{warning}</div>");
         }
         if !self.facts.is_empty() {
@@ -132,7 +129,7 @@ impl Card {
                     out,
                     "<tr><th scope=\"row\" class=\"text\">{}</th><td class=\"text wrap\">{}</td></tr>",
                     escape(&clipped(name, 40)),
-                    escape(&clipped(fact, 400))
+                    escape(&clipped(fact, long))
                 );
             }
             out.push_str("</tbody></table>");
@@ -184,7 +181,7 @@ impl Section {
             out,
             "<details{open}><summary><b role=\"heading\" aria-level=\"5\">{}</b> <span class=\"dim\">{}</span></summary>",
             escape(&clipped(&self.name, 60)),
-            escape(&clipped(&self.note, 200))
+            escape(&clipped(&self.note, room.width))
         );
         draw_entries(out, &self.entries, room.entries, room);
         let unseen = self.entries.len().saturating_sub(room.entries) as u64 + self.more;
@@ -249,7 +246,7 @@ fn draw_entries(out: &mut String, entries: &[Entry], most: usize, room: Room) {
         let _ = write!(
             out,
             "<details><summary><b>{}</b> <span class=\"dim\">{}</span></summary>",
-            cut(&entry.name, 60, room.width),
+            cut(&entry.name, room.name(), room.width),
             escape(&clipped(&entry.note, room.width))
         );
         draw_entries(out, &entry.entries, room.inside, room);
@@ -271,10 +268,11 @@ impl Entry {
             out,
             "<tr><th scope=\"row\" class=\"text\">{}</th><td class=\"text dim kind\">{}</td>\
              <td class=\"text wrap\">",
-            cut(&self.name, 60, room.width),
+            cut(&self.name, room.name(), room.width),
             escape(&clipped(&self.kind, 60))
         );
-        let counted: Vec<Share<'_>> = self.values.iter().filter_map(Value::share).collect();
+        let values = || self.values.iter().take(room.inside);
+        let counted: Vec<Share<'_>> = values().filter_map(Value::share).collect();
         if !counted.is_empty() {
             let _ = write!(out, "{} ", shares(&counted, self.total));
         }
@@ -282,9 +280,10 @@ impl Entry {
             let note = cut(&self.note, room.width.min(120), room.width);
             let _ = write!(out, "<span class=\"note\">{note}</span>");
         }
-        for value in self.values.iter().take(room.inside) {
+        for value in values() {
             out.push(' ');
-            out.push_str(&category(&value.name, value.count, value.colour.as_deref()));
+            let colour = value.colour.as_deref();
+            out.push_str(&category(&value.name, value.count, colour, room.width));
         }
         out.push_str("</td><td>");
         if !self.state.is_empty() {
@@ -330,7 +329,7 @@ mod tests {
             state: nasty(),
             values: (0..300)
                 .map(|_| Value {
-                    name: nasty(),
+                    name: "<\"'&".repeat(50),
                     count: Some(1),
                     colour: Some("#ffffff".into()),
                 })
@@ -338,7 +337,7 @@ mod tests {
             ..Entry::default()
         };
         let nested = || Entry {
-            entries: (0..20).map(|_| entry()).collect(),
+            entries: (0..5).map(|_| entry()).collect(),
             ..entry()
         };
         let section = || Section {
@@ -347,7 +346,7 @@ mod tests {
             entries: (0..100)
                 .map(|at| if at % 2 == 0 { entry() } else { nested() })
                 .collect(),
-            others: (0..1400).map(|_| nasty()).collect(),
+            others: vec!["<\"'&".repeat(50); 1400],
             more: 1400,
             ..Section::default()
         };
@@ -357,7 +356,7 @@ mod tests {
             place: nasty(),
             facts: vec![(nasty(), nasty()); 9],
             warnings: vec![nasty(); 99],
-            sections: (0..10).map(|_| section()).collect(),
+            sections: (0..4).map(|_| section()).collect(),
             hint: "h".into(),
         };
         let html = card.html();

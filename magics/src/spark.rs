@@ -71,8 +71,13 @@ pub(crate) fn shares(shares: &[Share<'_>], total: u64) -> String {
     )
 }
 
-/// A value with its colour and count, in words.
-pub(crate) fn category(name: &str, count: Option<u64>, colour: Option<&str>) -> String {
+/// A value with its colour and count, in words, with up to `width` characters.
+pub(crate) fn category(
+    name: &str,
+    count: Option<u64>,
+    colour: Option<&str>,
+    width: usize,
+) -> String {
     let dot = colour
         .filter(|c| is_colour(c))
         .map_or(String::new(), |colour| {
@@ -83,7 +88,7 @@ pub(crate) fn category(name: &str, count: Option<u64>, colour: Option<&str>) -> 
     });
     format!(
         "<span class=\"cat\">{dot}{}{count}</span>",
-        cut(name, 40, 200)
+        cut(name, width.min(40), width)
     )
 }
 
