@@ -17,6 +17,7 @@ pytest.register_assert_rewrite(
     "attackers",
     "checks",
     "cloud_calls",
+    "display_checks",
     "inputs_of_tools",
     "kernels",
     "lab_page",

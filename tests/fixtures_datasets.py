@@ -8,12 +8,20 @@ import numpy as np
 import polars as pl
 import pytest
 from batches import N
-from conftest import make_counts
+from conftest import make_counts, rich
 from inside import engine_of
 from scipy import sparse
 from slaf import SLAFArray
 from slaf.data import SLAFConverter
 from slaf.dataset import dataset_of
+
+
+@pytest.fixture(scope="session")
+def rich_slaf(tmp_path_factory) -> str:
+    """A dataset with something in every section."""
+    target = tmp_path_factory.mktemp("rich") / "rich.slaf"
+    SLAFConverter().convert_anndata(rich(), target)
+    return str(target)
 
 
 @pytest.fixture(scope="session")

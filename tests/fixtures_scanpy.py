@@ -1,8 +1,10 @@
-"""Real cells in memory, and handles of them: whole, sliced and concatenated."""
+"""Real cells in memory, and handles of them: whole, sliced and concatenated; and what
+compares the two."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,3 +103,28 @@ def logs(twins) -> Twins:
         twins.handle = twins.handle.copy()
     twins.both(take_logarithms, pp, sc.pp)
     return twins
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Without the warnings that scanpy, anndata and umap give of these cells."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=RuntimeWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="anndata|scanpy|umap")
+        yield
+
+
+def dense(matrix: Any) -> np.ndarray:
+    """The values of a lazy, sparse or dense matrix."""
+    found = matrix.compute() if hasattr(matrix, "compute") else matrix
+    return found.toarray() if sparse.issparse(found) else np.asarray(found)
+
+
+def same_matrix(twins: Twins, *, rtol: float = 1e-4, atol: float = 1e-5) -> None:
+    """Raises if X of the twins differs, or a part of it."""
+    ours, theirs = twins.handle.X, dense(twins.adata.X)
+    assert ours.dtype == twins.adata.X.dtype
+    np.testing.assert_allclose(dense(ours), theirs, rtol=rtol, atol=atol)
+    # A part of it is the same part, whenever it is taken.
+    part = dense(twins.handle[5:90:3, [30, 2, 9]].X)
+    np.testing.assert_allclose(part, theirs[5:90:3][:, [30, 2, 9]], rtol=rtol, atol=atol)

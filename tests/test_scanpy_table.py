@@ -1,4 +1,4 @@
-"""The tables in `docs/scanpy.md` match scanpy and `slaf.scanpy`."""
+"""The tables in `docs/scanpy.md` match scanpy and `slaf.scanpy`, which takes handles only."""
 
 from __future__ import annotations
 
@@ -139,3 +139,21 @@ def test_scanpys_functions_without_a_matrix(real):
     markers = {"mono": {"LYZ", "CST3"}, "b": {"CD79A"}}
     ours = tl.marker_gene_overlap(handle, markers)
     assert ours.equals(sc.tl.marker_gene_overlap(adata, markers))
+
+
+def test_anndata_objects_are_for_scanpy(real):
+    adata = real[1]
+    for call in (
+        lambda: pp.regress_out(adata, "n_counts"),
+        lambda: pp.combat(adata, "phase"),
+        lambda: pp.sample(adata, n=3),
+        lambda: pp.downsample_counts(adata, 3),
+        lambda: pp.scrublet(adata, threshold=1),
+        lambda: pp.harmony_integrate(adata, "phase"),
+        lambda: tl.score_genes(adata, "LYZ"),
+        lambda: tl.dendrogram(adata, "phase"),
+        lambda: tl.ingest(adata, adata),
+        lambda: tl.filter_rank_genes_groups(adata),
+    ):
+        with pytest.raises(TypeError, match="lazy handles"):
+            call()

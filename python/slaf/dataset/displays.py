@@ -1,4 +1,4 @@
-"""The display of a dataset: its tables, and their descriptions in the configuration. Reads
+"""The display of a dataset: its tables, and what the configuration says about them. Reads
 nothing of X."""
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from slaf.ground.sizes import share, size
 
 
 def dataset_html(dataset: Dataset) -> str:
-    # Only another writer leaves offsets that are wrong.
+    # Only other software writes wrong offsets.
     return _drawn(dataset, checked=dataset.version is None)[0]
 
 
 def dataset_text(dataset: Dataset) -> str:
-    """What a dataset holds, a line each."""
+    """The contents of a dataset, one entry per line."""
     return _drawn(dataset, checked=True)[1]
 
 
@@ -50,7 +50,7 @@ def _facts(dataset: Dataset) -> dict[str, str | None]:
 
 
 def version_in_words(dataset: Dataset) -> str:
-    """Its number, what made it, and when."""
+    """The number of the version, the operation that made it, and the time."""
     manifest = dataset.notes.get("manifest")
     if dataset.version is None or manifest is None:
         return "none: another writer changed the dataset last"

@@ -1,5 +1,5 @@
-"""Runs functions on several processes: put the same code inside `with
-slaf.distributed.executor("dask")`, and the result is the same to the last bit."""
+"""Runs functions on several processes: the same code inside
+`with slaf.distributed.executor("dask")` has the same result, to the last bit."""
 
 from slaf.distributed.executor import Executor, executor
 

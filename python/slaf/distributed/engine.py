@@ -7,23 +7,24 @@ from typing import Any, Protocol
 
 
 class Lost(Exception):
-    """A worker has died, and what it did is lost."""
+    """A worker has died before its task ended."""
 
 
 class Engine(Protocol):
-    """What runs tasks elsewhere."""
+    """Runs tasks in other processes."""
 
     @property
     def n_workers(self) -> int: ...
 
     def submit(self, payload: bytes) -> Any:
-        """Begins :func:`slaf.distributed.payload.run`; gives something hashable."""
+        """Starts :func:`slaf.distributed.payload.run` with `payload`. Returns a hashable
+        handle of the task."""
 
     def wait(self, running: Sequence[Any]) -> Sequence[Any]:
-        """Those that are done, at least one."""
+        """Waits until at least one task is done. Returns the handles of those that are."""
 
     def result(self, done: Any) -> bytes:
-        """Raises :class:`Lost`."""
+        """The result of a task that is done. Raises :class:`Lost` if its worker died."""
 
     def cancel(self, running: Sequence[Any]) -> None: ...
 

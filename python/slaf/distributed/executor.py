@@ -1,4 +1,4 @@
-"""`with executor(...)`: chooses who runs the tasks of the functions inside."""
+"""`with executor(...)`: chooses the workers that run the tasks of the functions inside."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from slaf.ground.hints import did_you_mean
 from slaf.ground.progress import in_notebook
 from slaf.ground.workers import working
 
-#: How often a task is begun before its failure is told.
+#: Attempts at a task before its failure is reported.
 _TRIES = 3
-#: Tasks that are sent or wait to be merged, for each worker.
+#: Tasks per worker that are running, or whose results wait for their turn.
 _AHEAD = 3
 
 
 @dataclass
 class Tally:
-    """What has been done so far."""
+    """Counts what has been done so far."""
 
     tasks: int = 0
-    #: Tasks that were begun again.
+    #: Tasks that were started again.
     again: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
 
 
 class Executor:
-    """Workers of an engine, as :func:`executor` gives them.
+    """The workers of an engine; :func:`executor` makes it.
 
     Attributes
     ----------
     tally
-        Tasks and bytes so far.
+        The numbers of tasks and bytes so far.
     """
 
     def __init__(self, engine: Engine):
@@ -47,17 +47,19 @@ class Executor:
 
     @property
     def n_workers(self) -> int:
-        """Tasks that are done at once."""
+        """The number of tasks that run at the same time."""
         return self._engine.n_workers
 
     def map(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
-        """`work(task)` of each task, in the order of the tasks, each once. A task whose
-        worker dies, or that meets an OSError, is begun again.
+        """`work(task)` for each task, once each, in the order of the tasks. A task is
+        started again if its worker dies, or if it raises an OSError other than
+        FileNotFoundError.
 
         Raises
         ------
         SlafError
-            Workers died of a task three times, or the engine cannot be reached.
+            Three workers died while they ran the same task, or the engine cannot be
+            reached.
         """
         pass_ = _Pass(self._engine, self.tally, work, tasks)
         progress = in_notebook()
@@ -73,7 +75,7 @@ class Executor:
 
 
 class _Pass:
-    """Tasks on their way."""
+    """The tasks of one call of :meth:`Executor.map`."""
 
     def __init__(
         self, engine: Engine, tally: Tally, work: Callable[[Any], Any], tasks: Sequence[Any]
@@ -144,26 +146,26 @@ _ENGINES = ("processes", "dask", "ray")
 def executor(
     engine: str = "auto", address: str | None = None, *, n_workers: int | None = None
 ) -> Iterator[Executor]:
-    """Lets workers do what is done inside the `with`: verbs of `slaf.scanpy`, sums and
-    the like of lazy matrices, exact searches, conversions.
+    """Runs the work inside the `with` on workers: functions of `slaf.scanpy`, reductions of
+    lazy matrices such as sums, exact searches, and conversions.
 
     Parameters
     ----------
     engine
-        "processes" of this machine, "dask" or "ray"; "auto": the active
-        `dask.distributed.Client` or the initialised Ray.
+        "processes" (on this machine), "dask", "ray", or "auto": the active
+        `dask.distributed.Client`, or the Ray that is initialised.
     address
-        Of a Dask scheduler or a Ray cluster; None: a local one, which ends with the
-        `with`, or the Ray that is initialised already.
+        The address of a Dask scheduler or a Ray cluster. None: a local cluster, which
+        ends with the `with`, or the Ray that is initialised already.
     n_workers
-        Of a local one; by default a worker a processor.
+        The number of local workers; by default one per processor.
 
     Raises
     ------
     ImportError
         The engine is not installed.
     SlafError
-        There is nothing at `address`, or no engine is active ("auto").
+        There is no cluster at `address`, or with "auto" no engine is active.
     """
     if engine == "auto":
         engine = _active()

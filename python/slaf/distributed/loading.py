@@ -1,6 +1,6 @@
-"""Names of slafdb's package of the same name that its users import. slafdb's loader builds
-batches from samples in a Modal queue with them. Ours is
-:class:`slaf.ml.distributed.DistributedSLAFDataLoader`, and does not use them."""
+"""Names that users of slafdb import from its package of the same name. slafdb's loader uses
+them to build batches from samples in a Modal queue. Our
+:class:`slaf.ml.distributed.DistributedSLAFDataLoader` does not use them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _LOADER = "`slaf.ml.distributed.DistributedSLAFDataLoader`"
-#: What there is instead of the rest.
+#: Names that do not exist here → what to use instead.
 _INSTEAD = {
     "BatchProcessor": f"{_LOADER} makes batches of cells, and takes a function as `tokenizer`",
     "DecompressingQueueWrapper": f"{_LOADER} has no queue",
@@ -43,11 +43,11 @@ def __getattr__(name: str) -> Any:
 
 
 class DataSource(ABC):
-    """Long rows in partitions, which are read one by one."""
+    """Rows of a long table in partitions, which are read one after the other."""
 
     @abstractmethod
     def get_partition_count(self) -> int:
-        """How many there are."""
+        """The number of partitions."""
 
     @abstractmethod
     def create_reader(self, partition_index: int, batch_size: int) -> Iterator[pl.DataFrame]:
@@ -63,15 +63,16 @@ class PartitionAssignment:
 
 
 class Coordinator:
-    """Deals partitions of a source out to workers."""
+    """Distributes the partitions of a source among workers."""
 
     def __init__(self, data_source: DataSource, n_workers: int):
         self.data_source, self.n_workers = data_source, n_workers
         self.total_partitions = data_source.get_partition_count()
 
     def assign_partitions(self, seed: int = 42) -> dict[str, PartitionAssignment]:
-        """Worker ("worker_0" and up) → its partitions: each is somebody's, in an order
-        that the seed repeats, and nobody has more than one more than another."""
+        """Worker ("worker_0", "worker_1", …) → its partitions. Each partition has one
+        worker, the numbers of partitions differ by at most one, and the same seed gives
+        the same order."""
         order = list(range(self.total_partitions))
         random.Random(seed).shuffle(order)
         each, over = divmod(len(order), self.n_workers)
@@ -85,22 +86,22 @@ class Coordinator:
 
 
 class Window:
-    """Lists of the greatest items of each group, and of their values if the schema names
-    a list for them."""
+    """For each group, the list of its items with the greatest values, and the list of
+    these values if the schema names one."""
 
     def apply(
         self, df: pl.DataFrame, schema: DataSchema, max_items: int, **kwargs: Any
     ) -> pl.DataFrame:
-        """A row a group. Parameters as of :class:`slaf.ml.Window`."""
+        """One row per group. The parameters are those of :class:`slaf.ml.Window`."""
         window = SimpleWindow() if schema.value_list_key else GeneformerWindow()
         return window.apply(df, schema, max_items)
 
 
 class Shuffle:
-    """Groups in random order."""
+    """Puts groups in random order."""
 
     def apply(self, df: pl.DataFrame, schema: DataSchema, seed: int, **kwargs: Any) -> pl.DataFrame:
-        """The rows of `df`, group by group in an order that the seed repeats."""
+        """The rows of `df`, group by group. The same seed gives the same order."""
         groups = df.partition_by(schema.group_key)
         random.Random(seed).shuffle(groups)
         return pl.concat(groups) if groups else df

@@ -18,12 +18,12 @@ except ImportError:
         "The engine 'dask' needs dask.distributed: `pip install slaf-jupyter[dask]`."
     ) from None
 
-#: Seconds in which a scheduler answers.
+#: Seconds to wait for the answer of a scheduler.
 _PATIENCE = 20
 
 
 class Dask:
-    """A client, and what ends with it."""
+    """A client of a cluster. `owned` is closed with it."""
 
     def __init__(self, client: distributed.Client, *owned: Any):
         self._client, self._owned = client, owned
@@ -56,7 +56,7 @@ class Dask:
         return self._client.submit(run, payload, pure=False)
 
     def wait(self, running: Sequence[distributed.Future]) -> Sequence[distributed.Future]:
-        # It asks the default client, which is not ours.
+        # `wait` uses the current client, which may be another one.
         with self._client.as_current(), _scheduler():
             return list(distributed.wait(running, return_when="FIRST_COMPLETED").done)
 
@@ -82,7 +82,7 @@ class Dask:
 
 @contextmanager
 def _scheduler() -> Iterator[None]:
-    """Says so if it goes away."""
+    """Turns the loss of the scheduler into a clear error."""
     try:
         yield
     except distributed.CancelledError:

@@ -15,12 +15,12 @@ from multiprocessing.process import BaseProcess
 from slaf.distributed.engine import Lost
 from slaf.distributed.payload import run
 
-#: Each worker is one thread of sums.
+#: Limits each worker to one thread of BLAS.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Processes:
-    """A pool that is made anew when one of its processes dies."""
+    """A pool of processes, which is replaced when one of them dies."""
 
     def __init__(self, n_workers: int | None):
         self.n_workers = n_workers or len(os.sched_getaffinity(0))
@@ -60,7 +60,7 @@ class Processes:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes that begin inside take these from the environment."""
+    """Processes that start inside inherit `_THREADS` from the environment."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
@@ -74,8 +74,8 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _begin() -> None:
-    """A worker's first act: an interrupt is the driver's to heed, and the driver's
-    death is the worker's."""
+    """Runs first in a worker: it ignores interrupts, which the driver handles, and ends
+    when the driver ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     driver = parent_process()
     assert driver is not None

@@ -11,7 +11,7 @@ from slaf._slaf import SlafError
 from slaf.distributed.engine import Lost
 from slaf.distributed.payload import run
 
-# Read when Ray is imported.
+# Ray reads this when it is imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:
     import ray
@@ -27,7 +27,7 @@ _DEATHS = (
 
 
 class Ray:
-    """The Ray that is initialised, or one that ends with this."""
+    """The Ray that is initialised, or one that is started here and shut down by `close`."""
 
     def __init__(self, address: str | None, n_workers: int | None):
         self._owned = not ray.is_initialized()
@@ -41,7 +41,7 @@ class Ray:
             except Exception as error:
                 reason = str(error).splitlines()[0].rstrip(".")
                 raise SlafError(f"Ray cannot begin at `{address or 'local'}`: {reason}.") from None
-        # Ray begins a task again itself when its worker dies.
+        # Ray itself starts a task again when its worker dies.
         self._run = ray.remote(num_cpus=1, max_retries=2)(run)
 
     @property

@@ -1,4 +1,4 @@
-"""The bytes that are sent to a worker and back, without secrets."""
+"""The bytes that are sent to a worker and back; they contain no secrets."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from slaf import _slaf
 from slaf._slaf import SlafError
 from slaf.dataset import Dataset
 
-#: What has to be the same on both sides.
+#: Versions that have to be the same on both sides.
 VERSIONS = {"slaf": _slaf.__version__, "Python": platform.python_version().rpartition(".")[0]}
 
-#: Parts of the names of settings that stay here: a worker's environment has its own.
+#: Parts of the names of settings that are not sent: workers have their own in their
+#: environment.
 _SECRET = ("key", "secret", "token", "password", "credential", "sas", "service_account")
 
 
 def packed(work: Callable[[Any], Any], task: Any) -> bytes:
-    """`work(task)`, to be done by :func:`run`.
+    """Pickles `work` and `task`, so that :func:`run` can call `work(task)`.
 
     Raises
     ------
     SlafError
-        A dataset of the task is in the memory of this process.
+        A dataset of the task is in the memory of this process (`memory://`).
     """
     body = BytesIO()
     _Pickler(body, protocol=5).dump((work, task))
@@ -37,7 +38,8 @@ def packed(work: Callable[[Any], Any], task: Any) -> bytes:
 
 
 def run(payload: bytes) -> bytes:
-    """In a worker: does what is packed. Gives what :func:`unpacked` reads."""
+    """Runs in a worker: calls what :func:`packed` has packed. Returns what
+    :func:`unpacked` reads: the result, or the error."""
     try:
         versions, body = pickle.loads(payload)
         _compare(versions)
@@ -50,7 +52,7 @@ def run(payload: bytes) -> bytes:
 
 
 def unpacked(answer: bytes) -> Any:
-    """What the worker has found. Raises what it has raised."""
+    """The result of the worker. Raises the error that it raised."""
     done, found = pickle.loads(answer)
     if done:
         return found
@@ -58,7 +60,7 @@ def unpacked(answer: bytes) -> Any:
 
 
 def without_secrets(options: dict[str, str] | None) -> dict[str, str] | None:
-    """Settings of an object store but for those that a worker's environment supplies."""
+    """Settings of an object store, except those that look like credentials."""
     if options is None:
         return None
     return {name: value for name, value in options.items() if not _is_secret(name, value)}
@@ -69,7 +71,7 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 class _Pickler(pickle.Pickler):
-    """Sends a dataset as its address and version."""
+    """Pickles a dataset as its address and version."""
 
     def reducer_override(self, obj: Any) -> Any:
         if not isinstance(obj, Dataset):
@@ -97,7 +99,8 @@ def _opened(
     withheld: bool,
     fingerprint: str,
 ) -> Dataset:
-    """The dataset that the driver has; kept, as a worker does many tasks of one."""
+    """Opens the dataset that the driver has open. It is cached, because a worker runs many
+    tasks of one dataset."""
     try:
         dataset = Dataset.open(uri, version, None if options is None else dict(options))
     except (OSError, SlafError) as error:
@@ -132,7 +135,7 @@ def _compare(versions: dict[str, str]) -> None:
 
 
 def _one_thread() -> AbstractContextManager[Any]:
-    """Sums of BLAS in the order of one thread; a worker is one of many anyway."""
+    """Limits BLAS to one thread, so that the order of its sums is fixed."""
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:
@@ -140,12 +143,12 @@ def _one_thread() -> AbstractContextManager[Any]:
     return threadpool_limits(1)
 
 
-#: Classes of errors that the driver raises as they are.
+#: Classes of errors that are sent to the driver.
 _KNOWN = (SlafError, MemoryError, OSError, ValueError, TypeError, KeyError, IndexError, ImportError)
 
 
 def _told(error: Exception) -> Exception:
-    """The error as the driver can raise it, which may lack its class."""
+    """The error in a class that the driver has."""
     if type(error) in (*_KNOWN, FileNotFoundError, PermissionError):
         return error
     known = next((kind for kind in _KNOWN if isinstance(error, kind)), None)

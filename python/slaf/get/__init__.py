@@ -1,5 +1,5 @@
-"""scanpy's `get` on lazy handles: tables of the named columns, and aggregates of groups,
-which read nothing else."""
+"""scanpy's `get` on lazy handles: tables of named columns, and aggregates of groups. No other
+columns are read."""
 
 from slaf.get.aggregated import aggregate
 from slaf.get.frames import obs_df, var_df

@@ -22,7 +22,7 @@ from slaf.pp.handles import mask_of, matrix_of, require
 if TYPE_CHECKING:
     from anndata import AnnData
 
-#: In the order of the layers.
+#: The functions, in the order of the layers of a result.
 _FUNCTIONS = ("sum", "mean", "count_nonzero", "var", "median")
 
 
@@ -38,34 +38,36 @@ def aggregate(
     obsm: str | None = None,
     varm: str | None = None,
 ) -> AnnData:
-    """Groups of cells, or of genes, summed up: scanpy's `get.aggregate`. X, or the layer,
-    is read once, block by block, and once more for medians; what is held is the result.
+    """Aggregates the values of groups of cells or genes: scanpy's `get.aggregate`. Reads X
+    or the layer once, block by block, and once more for medians. Only the result is held
+    in memory.
 
     Parameters
     ----------
     by
-        One or several columns of obs (of var for `axis="var"`). Cells that lack a value
-        in one of them are in no group.
+        One or several columns of obs (of var for `axis="var"`). Cells with a missing
+        value in one of them belong to no group.
     func
-        "sum", "mean", "count_nonzero", "var", "median", or some of them.
+        One or several of "sum", "mean", "count_nonzero", "var" and "median".
     mask
-        Only these cells (genes) are looked at: a mask, or a boolean column.
+        Uses only these cells (genes): a mask, or a boolean column.
     dof
         Degrees of freedom of the variance.
     layer, obsm, varm
-        What is summed up; by default X.
+        The values to aggregate; by default X.
 
     Returns
     -------
-    Groups × genes (cells × groups) that have cells, with a layer for each of `func`,
-    float64. obs names the columns of `by`; var is that of the handle.
+    An AnnData of groups × genes (of cells × groups for `axis="var"`), with a float64
+    layer for each of `func`. Groups without cells are left out. obs has the columns of
+    `by`; var is that of the handle.
 
     Raises
     ------
     KeyError
         There is no such column, layer or array.
     ValueError
-        There is no such function or axis, or they do not fit.
+        There is no such function or axis, or `axis` does not fit `obsm` or `varm`.
     """
     from anndata import AnnData
 
@@ -100,7 +102,8 @@ def _is_var(axis: Any, varm: str | None) -> bool:
 def _data(
     adata: LazyHandle, genes: bool, layer: str | None, obsm: str | None, varm: str | None
 ) -> tuple[MatrixPlan, pd.DataFrame]:
-    """What is summed up, with a row for each of what is grouped, and its columns."""
+    """The values to aggregate, with one row per cell (or gene) to be grouped, and a frame
+    that describes their columns."""
     if sum(name is not None for name in (layer, obsm, varm)) > 1:
         raise TypeError("Sums are of one of `layer`, `obsm` and `varm`.")
     if obsm is None and varm is None:

@@ -1,4 +1,4 @@
-"""Columns, genes or cells, and embeddings side by side in one frame."""
+"""Columns of obs or var, values of genes or cells, and embeddings, together in one frame."""
 
 from __future__ import annotations
 
@@ -24,27 +24,28 @@ def obs_df(
     gene_symbols: str | None = None,
     use_raw: bool = False,
 ) -> pd.DataFrame:
-    """Values of cells: scanpy's `get.obs_df`. Only the genes that are named are read.
+    """Values of cells: scanpy's `get.obs_df`. Only the named genes are read.
 
     Parameters
     ----------
     keys
-        Columns of obs, and genes.
+        Columns of obs, and names of genes.
     obsm_keys
         Pairs of a key of obsm and one of its columns.
     layer, use_raw
-        Where values of genes are taken from; by default X.
+        The matrix from which values of genes are taken; by default X.
     gene_symbols
-        The column of var in which genes are looked up; by default their names.
+        The column of var with the names of genes in `keys`; by default `var_names`.
 
     Returns
     -------
-    A row a cell; the columns are `keys` in their order, then "<key>-<column>".
+    One row per cell. The columns are `keys` in their order, then "<key>-<column>" for
+    each of `obsm_keys`.
 
     Raises
     ------
     KeyError
-        A key is neither a column nor a gene, or is both, or is the name of several genes.
+        A key is neither a column nor a gene, or both, or the name of several genes.
     """
     require(adata)
     takes_raw(adata, use_raw, layer)
@@ -66,8 +67,8 @@ def var_df(
     *,
     layer: str | None = None,
 ) -> pd.DataFrame:
-    """Values of genes: scanpy's `get.var_df`. `keys` are columns of var, and cells;
-    otherwise as :func:`obs_df`."""
+    """Values of genes: scanpy's `get.var_df`. `keys` are columns of var and names of
+    cells; everything else is as in :func:`obs_df`."""
     require(adata)
     keys = [keys] if isinstance(keys, str) else list(keys)
     columns, cells = _told_apart(keys, adata.var, adata.obs_names, ("var", "cell"))
@@ -81,8 +82,8 @@ def var_df(
 def _told_apart(
     keys: list[str], frame: pd.DataFrame, names: pd.Index, what: tuple[str, str]
 ) -> tuple[list[str], dict[str, int]]:
-    """Keys that are columns of `frame`, and the positions of those that are `names`;
-    each once."""
+    """Splits `keys` into columns of `frame` and positions in `names`, without
+    duplicates."""
     section, thing = what
     known = set(frame.columns)
     keys = list(dict.fromkeys(keys))

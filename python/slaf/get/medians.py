@@ -1,4 +1,4 @@
-"""Medians of groups of rows, from a few columns at a time."""
+"""Medians of groups of rows, computed for a few columns at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slaf.pp.groups import Grouping
 
 
 def medians(matrix: MatrixPlan, groups: Grouping) -> np.ndarray:
-    """Groups × columns, float64; NaN where a value is."""
+    """Groups × columns, float64. NaN where a group has a NaN."""
     width = matrix.shape[1]
     out = np.zeros((len(groups), width))
     step = columns_of_a_block(matrix)
@@ -22,7 +22,8 @@ def medians(matrix: MatrixPlan, groups: Grouping) -> np.ndarray:
 
 
 def _of_block(block: sparse.csc_matrix, groups: Grouping) -> np.ndarray:
-    """By where zeros, which are not stored, stand among a group's sorted values."""
+    """Only stored values are sorted; the zeros stand between the negative and the positive
+    ones."""
     n, width = len(groups), block.shape[1]
     group = groups.of_row[block.indices]
     inside = group >= 0
@@ -38,7 +39,7 @@ def _of_block(block: sparse.csc_matrix, groups: Grouping) -> np.ndarray:
     zeros = size - stored
 
     def at(rank: np.ndarray) -> np.ndarray:
-        """The value of each group and column that has so many before it."""
+        """The value at position `rank` among the sorted values, for each group and column."""
         zero = (rank >= below) & (rank < below + zeros)
         place = np.where(rank < below, rank, rank - zeros)
         found = np.zeros(n * width)

@@ -1,4 +1,4 @@
-"""Ranked genes as a table."""
+"""The result of `tl.rank_genes_groups` as a table."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def rank_genes_groups_df(
     log2fc_max: float | None = None,
     gene_symbols: str | None = None,
 ) -> pd.DataFrame:
-    """What `tl.rank_genes_groups` found, as scanpy's function of this name gives it; no
-    matrix is read.
+    """The result of `tl.rank_genes_groups` as a table, the same as that of scanpy's
+    `get.rank_genes_groups_df`. No matrix is read.
 
     Raises
     ------
     KeyError
-        uns has no such result, the result no such group, or var no such column.
+        uns has no such result, the result has no such group, or var has no such column.
     ImportError
         scanpy is not installed.
     """
@@ -55,12 +55,12 @@ def rank_genes_groups_df(
 
 
 def ranked(adata: LazyHandle, key: str) -> Any:
-    """`uns[key]`, which `tl.rank_genes_groups` has set.
+    """The result of `tl.rank_genes_groups` in `uns[key]`.
 
     Raises
     ------
     KeyError
-        It has not.
+        There is none.
     """
     if key not in adata.uns:
         near = did_you_mean(_slaf.nearest(key, list(adata.uns.keys())))
@@ -72,7 +72,7 @@ def check_ranked(result: Any, groups: Sequence[str]) -> None:
     """Raises
     ------
     KeyError
-        The result of `tl.rank_genes_groups` has none of one of `groups`.
+        The result of `tl.rank_genes_groups` lacks one of `groups`.
     """
     known = list(result["names"].dtype.names)
     for group in groups:

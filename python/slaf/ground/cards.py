@@ -10,10 +10,10 @@ import numpy as np
 
 from slaf import _slaf
 
-#: Entries of a section that are described; of the others only names are given.
+#: Entries of a section that are described. Of the others, as many are named.
 DESCRIBED = 100
 
-#: Values of a categorical that are named.
+#: Categories of a column that are named.
 _NAMED = 5
 
 
@@ -27,7 +27,7 @@ def drawn(
     sections: Iterable[dict[str, Any]] = (),
     hint: str = "",
 ) -> tuple[str, str]:
-    """HTML and text of a card. Facts that are None or empty are left out."""
+    """HTML and text of a display. Facts that are None or empty are left out."""
     told = [(name, fact) for name, fact in (facts or {}).items() if fact]
     card = {"kind": kind, "title": title, "place": place, "facts": told, "hint": hint}
     card |= {"warnings": list(warnings), "sections": list(sections)}
@@ -42,15 +42,16 @@ def section(
     *,
     open: bool = False,
 ) -> dict[str, Any]:
-    """A section of some entries, and the names of others."""
+    """A section with described entries, and the names of others."""
     names = [str(other) for other in others[:DESCRIBED]]
     told = {"name": name, "note": note, "entries": list(entries), "open": open}
     return told | {"others": names, "more": len(others)}
 
 
 def entry(name: Any, kind: str = "", note: str = "", **more: Any) -> dict[str, Any]:
-    """`more`: its `state`, what it takes to read it (`cost`), `values` (each with `name`, `count` and `colour`), how many rows have one
-    (`total`), `entries` inside, and how many `more` there are."""
+    """An entry of a section. `more` has any of: its `state`, the `cost` of reading it,
+    `values` (each with `name`, `count` and `colour`), the number of rows that have one
+    (`total`), `entries` inside, and how many `more` of these there are."""
     return {"name": str(name), "kind": kind, "note": note, **more}
 
 
@@ -62,8 +63,8 @@ def counted(number: int, what: str) -> str:
 def categories(
     names: list[str], counts: list[int] | None, colours: Sequence[str] | None
 ) -> dict[str, Any]:
-    """What an entry says of a categorical: its commonest values. `counts` and `colours`
-    are in the order of `names`."""
+    """The part of an entry that describes categories: the most common ones. `counts` and
+    `colours` are in the order of `names`."""
     order = range(len(names))
     if counts is not None:
         order = sorted(order, key=lambda at: (-counts[at], at))
@@ -81,7 +82,7 @@ def categories(
 
 
 def ends(low: Any, high: Any, missing: int) -> str:
-    """Where numbers lie, and how many are missing."""
+    """The range of numbers, and how many are missing."""
     gaps = [f"{missing:,} missing"] if missing else []
     if low is None:
         return ", ".join(gaps)
@@ -91,7 +92,7 @@ def ends(low: Any, high: Any, missing: int) -> str:
 
 
 def palettes(uns: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Column → colours of its categories, of `uns["*_colors"]`, as `#rrggbb` or names."""
+    """Column → colours of its categories, from `uns["*_colors"]`, as `#rrggbb` or names."""
     found = {}
     for key, value in uns.items():
         if str(key).endswith("_colors") and np.ndim(value) > 0:
@@ -100,7 +101,7 @@ def palettes(uns: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _colour(value: Any) -> str:
-    """A colour as CSS has it: numbers from 0 to 1 are red, green and blue."""
+    """A colour for CSS. Numbers from 0 to 1 are red, green and blue."""
     if isinstance(value, str):
         return value
     parts = np.asarray(value, dtype=object).ravel()[:3]

@@ -10,17 +10,17 @@ import numpy as np
 
 from slaf import _slaf
 
-#: Names of an axis (0 or 1) of a matrix, those at the beginning.
+#: `(axis, n)` → the first `n` names along that axis (0 or 1) of a matrix.
 FirstNames = Callable[[int, int], "list[str]"]
 
-#: Values that are drawn, about, and rows and columns of the corner.
+#: About how many values are drawn, and the rows and columns that are shown as numbers.
 _DRAWN, _CORNER = 200_000, 6
 
 _names: dict[int, FirstNames] = {}
 
 
 def remember_names(matrix: Any, names: FirstNames) -> None:
-    """Says who the rows and columns of a matrix are: scipy's own have no names."""
+    """Registers names for the rows and columns of a scipy matrix, which has none itself."""
     _names[id(matrix)] = names
     weakref.finalize(matrix, _names.pop, id(matrix), None)
 
@@ -50,7 +50,7 @@ def sparse_display(matrix: Any) -> tuple[str, str]:
 
 
 def _arrays(matrix: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    # Of complex numbers, their size.
+    # For complex numbers, their absolute values.
     values = np.abs(matrix.data) if matrix.dtype.kind == "c" else matrix.data
     return (
         matrix.indptr.astype(np.int64, copy=False),

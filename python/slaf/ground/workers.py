@@ -1,4 +1,4 @@
-"""Who runs the tasks of a function: this process, or the workers of
+"""Runs the tasks of a function in this process, or on the workers of
 `slaf.distributed.executor`."""
 
 from __future__ import annotations
@@ -10,23 +10,24 @@ from typing import Any, Protocol
 
 
 class Workers(Protocol):
-    """Processes that are sent tasks."""
+    """Processes to which tasks are sent."""
 
     def map(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
-        """`work(task)` of each task, in the order of the tasks. Both are pickled."""
+        """`work(task)` for each task, in the order of the tasks. `work` and the tasks are
+        pickled."""
 
 
 _CURRENT: ContextVar[Workers | None] = ContextVar("slaf_workers", default=None)
 
 
 def current() -> Workers | None:
-    """The workers of the `with` that the caller is in; None: this process works."""
+    """The workers of the surrounding `with`; None if this process runs the tasks."""
     return _CURRENT.get()
 
 
 @contextmanager
 def working(workers: Workers | None) -> Iterator[None]:
-    """Lets `workers` (None: this process) do what is done in the `with`."""
+    """Makes `workers` (None: this process) run the tasks inside the `with`."""
     token = _CURRENT.set(workers)
     try:
         yield
@@ -35,6 +36,6 @@ def working(workers: Workers | None) -> Iterator[None]:
 
 
 def each(work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
-    """`work(task)` of each task, in order, by the current workers or here."""
+    """`work(task)` for each task, in order, on the current workers or in this process."""
     workers = current()
     return map(work, tasks) if workers is None else workers.map(work, tasks)

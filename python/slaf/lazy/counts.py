@@ -1,5 +1,5 @@
 """Totals and numbers of values per cell or gene. A dataset stores those of all its
-values, so after a filter only the values that were filtered out are read."""
+values. After a filter, only the values that were filtered out are read and subtracted."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.sources import StoredX
 from slaf.lazy.stream import COLUMN_VALUES
 
-#: Values that may be read, as a share of those of the matrix: reading all of them in
-#: one pass is quicker than more.
+#: The greatest share of the values that is read and subtracted. Above it, a pass over the
+#: filtered matrix is faster.
 _FEW = 0.5
 
 
 class Counts(NamedTuple):
-    """Of each column or row of a matrix."""
+    """The total and the number of values of each column or row of a matrix."""
 
     #: float64
     total: np.ndarray
@@ -28,7 +28,7 @@ class Counts(NamedTuple):
 
 
 def counts(matrix: MatrixPlan, axis: int) -> Counts:
-    """Those of each column (0) or row (1)."""
+    """The counts of each column (0) or row (1)."""
     found = known_counts(matrix, axis)
     if found is None:
         moments = reduce.moments(matrix, axis)
@@ -37,12 +37,12 @@ def counts(matrix: MatrixPlan, axis: int) -> Counts:
 
 
 def known_counts(matrix: MatrixPlan, axis: int) -> Counts | None:
-    """The same without a pass over the matrix; None if that is not possible."""
+    """The counts without a pass over the matrix; None if that is not possible."""
     found = reduce.kept(matrix, axis, squares=False)
     if found is not None:
         return Counts(found.sum(), found.nonzero())
     source = matrix.source
-    # Sums of integers have no rounding errors that a difference would show.
+    # Only sums of integers can be subtracted without rounding errors.
     if matrix.steps or not isinstance(source, StoredX) or not source.is_unsigned:
         return None
     stored, of_others = source.sums(axis), source.sums(1 - axis)
@@ -63,14 +63,14 @@ def _read(matrix: MatrixPlan, axis: int, n_values: int) -> Counts:
     if n_values > COLUMN_VALUES:
         moments = reduce.moments(matrix, axis)
         return Counts(moments.sum(), moments.nonzero())
-    # At once: a few genes of all cells lie together.
+    # In one read: few genes of all cells are stored close together.
     block = matrix.compute()
     total = np.asarray(block.sum(axis=axis, dtype=np.float64)).ravel()
     return Counts(total, np.asarray((block != 0).sum(axis=axis)).ravel().astype(np.int64))
 
 
 def _complement(selected: axes.Positions, length: int) -> np.ndarray | None:
-    """The positions that are not selected; None if one is selected twice."""
+    """The positions that are not selected; None if a position is selected twice."""
     times = np.zeros(length, dtype=np.int64)
     np.add.at(times, np.asarray(selected, dtype=np.int64), 1)
     return None if (times > 1).any() else np.flatnonzero(times == 0)

@@ -15,13 +15,13 @@ from slaf.lazy.stream import rows_of_a_block
 
 
 class Blocks:
-    """What dask takes parts of. A copy opens its dataset when it is first read from: the
-    scheduler, through which it passes, may have no access to it.
+    """The array that dask slices. A pickled copy opens its dataset at its first read, and
+    not when it is unpickled, because the scheduler may have no access to the dataset.
 
     Parameters
     ----------
     plan
-        The matrix. Its names are not sent along.
+        The matrix. The names of its rows and columns are not sent.
     """
 
     ndim = 2
@@ -56,16 +56,16 @@ def dask_array(plan: MatrixPlan, chunks: Any = None) -> Any:
         Blocks(plan),
         chunks=_chunks(plan, chunks),
         asarray=False,
-        # Of a name of its own: a cluster keeps blocks by their names, and a dataset may
-        # be written anew.
+        # A unique name, because a cluster caches blocks by name, and the dataset may be
+        # overwritten.
         name=f"slaf-{uuid.uuid4().hex}",
         meta=kind((0, 0), dtype=plan.dtype),
     )
 
 
 def _chunks(plan: MatrixPlan, chunks: Any) -> tuple[tuple[int, ...], ...]:
-    """Blocks of whole rows, unless columns are asked for. What dask calls "auto" are so
-    many bytes of a dense matrix: here they are so many stored values."""
+    """Blocks of whole rows, unless `chunks` splits columns. Dask's "auto" aims at a number
+    of bytes of a dense matrix; here "auto" aims at a number of stored values."""
     from dask.array.core import normalize_chunks
 
     try:

@@ -1,5 +1,5 @@
-"""HTML and text displays of handles, as AnnData's tree. They read nothing of X, and show
-of everything else only what is in memory or recorded in the dataset."""
+"""HTML and text displays of handles, as AnnData's tree. They read nothing of X, and only
+show what is in memory or recorded in the dataset."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from slaf.lazy.sources import Held
 from slaf.lazy.state import HandleState
 from slaf.lazy.unsaved import in_another_form, unsaved
 
-#: Names of a section in the text twin.
+#: Names that the text display lists of a section.
 _NAMES = 100
 
 
 def handle_text(state: HandleState) -> str:
-    """AnnData's own layout, and what is pending and unsaved."""
+    """AnnData's layout, with the pending steps and the unsaved changes."""
     cells, genes = state.shape
     lines = [f"LazyAnnData object with n_obs × n_vars = {cells} × {genes}"]
     for name, keys in _names(state):
@@ -133,7 +133,7 @@ def _frame(state: HandleState, axis: str) -> dict[str, Any]:
 
 
 def _costs(state: HandleState, axis: str) -> dict[str, int]:
-    """Stored bytes of each column, of a part about its share of them."""
+    """Column → its stored bytes. For a part of a dataset, its share of them."""
     dataset = state.dataset
     if dataset is None:
         return {}

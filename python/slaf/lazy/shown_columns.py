@@ -13,15 +13,15 @@ from slaf.ground.cards import categories, entry
 from slaf.ground.sizes import size
 from slaf.lazy.columns import Known
 
-#: Rows in memory that are looked at for a display.
+#: Columns in memory with more rows are not summarised in a display.
 _LOOKED_AT = 20_000_000
 
 
 def column_entry(
     name: str, known: Known, cost: int | None, colours: Sequence[str] | None
 ) -> dict[str, Any]:
-    """`cost` is what it takes to read it, in bytes; `colours` are those of the
-    categories, in their order."""
+    """The entry of a column. `cost` is the number of bytes that reading it takes;
+    `colours` are the colours of its categories, in their order."""
     dtype = f"{known.dtype} ordered" if _is_ordered(known.series) else known.dtype
     return entry(name, dtype, **_content(known, colours), **_state(known, cost))
 
@@ -52,8 +52,8 @@ def _content(known: Known, colours: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _palette(known: Known, names: list[str], colours: Sequence[str] | None) -> Sequence[str] | None:
-    """The colours of `names`. Of a part that has lost categories, those in uns are
-    of the whole's."""
+    """The colours of `names`. If a part has lost categories, the colours in uns are still
+    those of the whole."""
     before = [known.categories, known.otherwise and known.otherwise.categories]
     for whole in before:
         if colours is not None and whole and len(names) < len(whole) == len(colours):
@@ -63,7 +63,7 @@ def _palette(known: Known, names: list[str], colours: Sequence[str] | None) -> S
 
 
 def _numbers(series: pd.Series) -> str:
-    """The ends of numbers in memory, and how many are missing."""
+    """The range of numbers in memory, and how many are missing."""
     if len(series) > _LOOKED_AT or series.dtype.kind not in "biuf":
         return ""
     missing = int(series.isna().sum())

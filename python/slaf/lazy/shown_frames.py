@@ -1,4 +1,5 @@
-"""obs and var as a table; reads the first and last rows of the first columns."""
+"""The display of obs and var: a table of the first and last rows of the first columns,
+which are read for it."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from slaf import _slaf
 from slaf.ground import axes, cards, metadata
 from slaf.lazy.columns import Columns, Known
 
-#: Rows from the beginning and the end, and columns.
+#: Rows from the beginning and from the end, and columns, including the index.
 _FIRST, _LAST, _COLUMNS = 15, 5, 24
 
 
@@ -42,7 +43,7 @@ def _free(name: str, taken: dict[str, Any]) -> str:
 
 
 def _shown(series: pd.Series) -> pa.Array:
-    """Some values, as text where Arrow has no place for them."""
+    """Values as Arrow has them, or their types as text if Arrow cannot hold them."""
     try:
         return metadata.encode_column(series, told={})[0]
     except _slaf.SlafError:

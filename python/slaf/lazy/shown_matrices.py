@@ -1,4 +1,4 @@
-"""X and layers in a display; reads nothing."""
+"""X and layers in displays; reads nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slaf.lazy.sources import Held, StoredPairs
 
 
 def matrix_html(matrix: MatrixPlan) -> str:
-    """A lazy matrix by itself."""
+    """The display of a lazy matrix."""
     rows, columns = matrix.shape
     cost = matrix_cost(matrix)
     dataset = matrix.dataset
@@ -33,7 +33,7 @@ def matrix_html(matrix: MatrixPlan) -> str:
 
 
 def matrix_entry(name: str, matrix: MatrixPlan, settled: bool) -> dict[str, Any]:
-    """X or a layer."""
+    """X or a layer as an entry of a handle's display."""
     note = " × ".join(f"{n:,}" for n in matrix.shape) + matrix_stored(matrix)
     if steps := pending(matrix):
         note += f" · pending {steps}"
@@ -45,7 +45,7 @@ def matrix_entry(name: str, matrix: MatrixPlan, settled: bool) -> dict[str, Any]
 
 
 def matrix_stored(matrix: MatrixPlan) -> str:
-    """How many values are stored, where that is known: ` · 12 stored (3 %)`."""
+    """The number of stored values, if it is known: ` · 12 stored (3 %)`."""
     nnz = matrix.stored
     source = matrix.source
     if nnz is None and matrix.is_whole and isinstance(source, StoredPairs):
@@ -54,13 +54,13 @@ def matrix_stored(matrix: MatrixPlan) -> str:
 
 
 def pending(matrix: MatrixPlan) -> str:
-    """What is done to the values once they are read: `normalize_total → log1p`."""
+    """The steps that are applied when values are read: `normalize_total → log1p`."""
     return " → ".join(dict.fromkeys(step.of or step.name for step in matrix.steps))
 
 
 def matrix_cost(matrix: MatrixPlan) -> int | None:
-    """Stored bytes that it takes to read it, about: the share of its rows. None where
-    that is not known."""
+    """About how many stored bytes are read for the matrix, estimated from its share of the
+    rows. None if it is not known."""
     dataset, source = matrix.dataset, matrix.source
     if dataset is None:
         return None
@@ -75,5 +75,5 @@ def matrix_cost(matrix: MatrixPlan) -> int | None:
 
 
 def stored(nnz: int | None, of: int) -> str:
-    """How many values are stored, where that is known: ` · 12 stored (3 %)`."""
+    """`nnz` of `of` values, if it is known: ` · 12 stored (3 %)`."""
     return "" if nnz is None else f" · {nnz:,} stored ({share(nnz, of)})"

@@ -23,12 +23,12 @@ from slaf.lazy.readers import (
 from slaf.lazy.shown_matrices import stored
 from slaf.lazy.state import HandleState
 
-#: How deep uns is shown, and how many keys of a dictionary.
+#: Levels of uns that are shown, and keys of each dictionary.
 _DEEP, _KEYS = 4, 30
 
 
 def value_entry(name: Any, value: Any, deep: int = 0) -> dict[str, Any]:
-    """A value in memory, shortened; a dictionary holds entries."""
+    """A value in memory, shortened. A dictionary has entries inside."""
     if isinstance(value, Mapping):
         keys = list(value)
         note = counted(len(keys), "key")
@@ -40,7 +40,7 @@ def value_entry(name: Any, value: Any, deep: int = 0) -> dict[str, Any]:
 
 
 def described(value: Any) -> tuple[str, str]:
-    """The type of a value in memory, and what it is in short."""
+    """The type of a value in memory, and a short description."""
     if sparse.issparse(value):
         stored = f"{value.nnz:,} stored ({share(value.nnz, value.shape[0] * value.shape[1])})"
         return f"{value.dtype} {value.format}", f"{_shape(value.shape)} · {stored}"
@@ -61,7 +61,7 @@ def described(value: Any) -> tuple[str, str]:
         return "int", f"of {value.bit_length():,} bits"
     if value is None or isinstance(value, (bool, int, float, np.generic)):
         return type(value).__name__, str(value)
-    # What its own repr would do is not known.
+    # Its repr is not called, because it could do anything.
     return type(value).__name__, ""
 
 

@@ -1,7 +1,7 @@
-"""A pass over a lazy matrix as tasks of a few blocks of rows each.
+"""Splits a pass over a lazy matrix into tasks of a few blocks of rows each.
 
-The matrix alone determines where tasks begin, and their results are merged in order. So
-the result is the same to the last bit on any number of processes."""
+The matrix alone determines where tasks begin, and their results are merged in order.
+Therefore the result is the same to the last bit on any number of processes."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from slaf.ground.workers import current
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.stream import blocks_of, rows_of_a_block
 
-#: Blocks of a task: 16M values, which take a fraction of a second.
+#: Blocks per task: 16M values, which take a fraction of a second.
 _BLOCKS = 8
 
-#: `(first row, rows)` of a task, one after the other.
+#: The blocks of a task in order, each as `(number of its first row, its rows)`.
 Blocks = Iterator[tuple[int, Any]]
 
 
 class Operator(Protocol):
-    """What is found out of blocks of rows. It is pickled, and so is what it finds."""
+    """Computes a state from blocks of rows. The operator and its states are pickled."""
 
     def of_rows(self, rows: range) -> Operator:
-        """The operator for some rows only: without what it knows of others."""
+        """The operator for some rows only, without its data about others."""
 
     def __call__(self, blocks: Blocks) -> Any: ...
 
 
 class OfAllRows:
-    """An operator that knows nothing of single rows."""
+    """An operator without data about single rows."""
 
     def of_rows(self, rows: range) -> Any:
         return self
 
 
 def states(matrix: MatrixPlan, operator: Operator) -> Iterator[Any]:
-    """What `operator` finds of each task's rows, in order; at least one."""
+    """The states that `operator` computes from the rows of each task, in order. There is at
+    least one."""
     step = rows_of_a_block(matrix)
     height = matrix.shape[0]
     starts = range(0, height, step * _BLOCKS) or range(1)
@@ -57,12 +58,12 @@ def states(matrix: MatrixPlan, operator: Operator) -> Iterator[Any]:
 class _Task:
     matrix: MatrixPlan
     rows: range
-    #: Rows of a block.
+    #: Rows per block.
     step: int
     operator: Operator
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is sent is of these rows alone.
+        # Only the data of these rows is sent.
         part = self.matrix.sent(self.rows, range(self.matrix.shape[1]))
         operator = self.operator.of_rows(self.rows)
         return {**self.__dict__, "matrix": part, "operator": operator}

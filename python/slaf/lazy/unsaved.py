@@ -1,5 +1,5 @@
-"""The unsaved changes of a handle that can be seen without reading: what was set, deleted,
-or is in memory for another reason. `save()` compares everything."""
+"""The unsaved changes of a handle that can be found without reading, for its display.
+`save()` compares everything."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from slaf.lazy.readers import AXES, InMemory
 from slaf.lazy.state import HandleState
 from slaf.lazy.stored_content import stored_uns
 
-#: Values of an array that are compared, and rows that an export is tried with.
+#: The size up to which arrays are compared, and the rows for which an export is tried.
 _COMPARED, _TRIED = 10_000, 64
 
 
 def unsaved(state: HandleState) -> dict[str, list[str]]:
-    """Section → names of what it has otherwise, or has not any more."""
+    """Section → names of its new, changed and deleted entries."""
     if state.dataset is None or state.is_view:
         return {}
     found = {axis: list(_columns(state, axis)) for axis in ("obs", "var")}
@@ -80,7 +80,7 @@ def _uns(state: HandleState) -> Iterator[str]:
 
 
 def _alike(a: Any, b: Any) -> bool:
-    """Whether two values are alike; large ones are if their shapes are."""
+    """Whether two values are equal. For large arrays, only shapes and fields are compared."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in a)
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
@@ -98,8 +98,8 @@ def _alike(a: Any, b: Any) -> bool:
 
 
 def in_another_form(state: HandleState) -> dict[str, str]:
-    """What an export stores otherwise than it is, or not at all: name → how. What
-    comes from the dataset has its form already."""
+    """Name → how an export changes the value, or that it cannot store it. Values that come
+    from the dataset can be stored as they are."""
     told: dict[str, str] = {}
     if state.is_view:
         return told

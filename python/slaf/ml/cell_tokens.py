@@ -1,4 +1,4 @@
-"""The tokens of a cell as a table to look at."""
+"""The tokens of a cell as a table, with genes and counts."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from slaf.ground import axes
 
 @dataclass(frozen=True)
 class CellTokens:
-    """What a model is given of a cell.
+    """The tokens that a model gets for a cell.
 
     Attributes
     ----------
     name
-        The cell's.
+        The name of the cell.
     frame
-        A row a token, in order: `token` (int64), `gene` (its name; of special tokens
-        theirs, such as `<cls>`), `count` (the cell's, NaN of special tokens), and
-        `value` where the model gets values.
+        One row per token, in order: `token` (int64), `gene` (the name of the gene, or of a
+        special token such as `<cls>`), `count` (the gene's count in the cell; NaN for
+        special tokens), and `value` if the model gets values.
     expressed
-        How many genes of the cell have counts.
+        The number of genes with counts in the cell.
     """
 
     name: str
@@ -58,7 +58,7 @@ def cell_tokens(
     tokens: np.ndarray,
     special: Mapping[str, int],
 ) -> CellTokens:
-    """What `encode` makes of a cell; `tokens` has the token of each gene.
+    """The tokens that `encode` makes for a cell. `tokens` has the token of each gene.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Runs tasks on a Ray or Dask cluster, which repeats the tasks of a worker that died."""
+"""Runs tasks on a Ray or Dask cluster, which repeats a task if its worker dies."""
 
 from __future__ import annotations
 
@@ -10,42 +10,43 @@ import numpy as np
 
 from slaf._slaf import SlafError
 
-#: How often a task is run again whose worker has died.
+#: How often a task is run again after its worker died.
 _RETRIES = 3
 
 
 class Tasks(Protocol):
-    """What is asked of a cluster."""
+    """Runs tasks on a cluster."""
 
     def pickled(self, value: Any) -> bytes:
-        """`value`, functions of a notebook too."""
+        """Pickles `value`, including functions that a notebook defines."""
 
     def share(self, content: bytes) -> Any:
-        """What stands for `content` among the arguments of tasks."""
+        """Sends `content` to the cluster once. Returns an argument for tasks that stands for
+        it."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """A task that calls `function`."""
+        """Starts a task that calls `function`."""
 
     def ready(self, tasks: list[Any]) -> int:
-        """How many of the tasks have ended."""
+        """The number of tasks that have ended."""
 
     def result(self, task: Any) -> Any:
-        """What a task gives, once it does.
+        """Waits for a task and returns its result.
 
         Raises
         ------
         Exception
-            What the function has raised.
+            The function raised it.
         SlafError
-            Its worker has died again and again.
+            Workers died in every attempt at the task.
         """
 
     def cancel(self, tasks: list[Any]) -> None:
-        """Ends tasks that nobody waits for."""
+        """Ends tasks whose results are no longer needed."""
 
 
 class RayTasks:
-    """Tasks of an initialised Ray, with `options` of `ray.remote`."""
+    """Tasks of the Ray that is initialised. `options` are those of `ray.remote`."""
 
     def __init__(self, options: dict[str, Any]):
         import ray
@@ -53,11 +54,11 @@ class RayTasks:
 
         self._ray, self.pickled = ray, cloudpickle.dumps
         self._options = {"num_cpus": 1, "max_retries": _RETRIES, **options}
-        # Ray sends a function once for each of these.
+        # Ray sends a function once per remote function.
         self._remote: dict[Callable[..., Any], Any] = {}
 
     def share(self, content: bytes) -> Any:
-        # An array is mapped by the workers, and not copied.
+        # Workers map an array and do not copy it.
         return self._ray.put(np.frombuffer(content, np.uint8))
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -87,7 +88,7 @@ class RayTasks:
 
 
 class DaskTasks:
-    """Tasks of a client of dask.distributed."""
+    """Tasks of a `dask.distributed.Client`."""
 
     def __init__(self, client: Any):
         from distributed.protocol import pickle
@@ -95,7 +96,7 @@ class DaskTasks:
         self._client, self.pickled = client, pickle.dumps
 
     def share(self, content: bytes) -> Any:
-        # A task of its own and not scattered: what is scattered dies with its worker.
+        # A task and not `scatter`, because scattered data is lost with its worker.
         return self._client.submit(_same, content, pure=False)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -119,17 +120,17 @@ class DaskTasks:
 
 
 def tasks_on(cluster: str, ray_options: dict[str, Any]) -> Tasks:
-    """Tasks on "ray", "dask" or (with "auto") the one of both that is there; `ray_options`
-    are of `ray.remote`.
+    """The tasks of a cluster: "ray", "dask", or "auto", which takes the one that is active.
+    `ray_options` are those of `ray.remote`.
 
     Raises
     ------
     ValueError
-        `cluster` is something else.
+        `cluster` is none of these.
     ImportError
-        It is not installed.
+        The library of the cluster is not installed.
     SlafError
-        There is none.
+        No cluster is active.
     """
     if cluster not in ("auto", "ray", "dask"):
         raise ValueError(f'cluster is "auto", "ray" or "dask", not {cluster!r}.')
@@ -146,7 +147,8 @@ def tasks_on(cluster: str, ray_options: dict[str, Any]) -> Tasks:
 
 
 def _imported(name: str, cluster: str) -> Any:
-    """The library of a cluster that is, or may be, asked for."""
+    """The library `name`, if `cluster` asks for it, or is "auto" and the library is
+    imported already."""
     module = {"ray": "ray", "dask": "distributed"}[name]
     if cluster == name:
         try:
@@ -156,7 +158,7 @@ def _imported(name: str, cluster: str) -> Any:
                 f"Batches from {name.title()} workers need {module}: "
                 f"`pip install 'slaf-jupyter[{name}]'`."
             ) from None
-    # A cluster that was begun has its library here.
+    # If a cluster is active, its library is imported already.
     return sys.modules.get(module) if cluster == "auto" else None
 
 

@@ -1,5 +1,5 @@
-"""slafdb's module of the same name: the CPUs of a cluster make batches for the processes
-that train."""
+"""A loader whose batches are made by the CPUs of a cluster, under the name that it has in
+slafdb."""
 
 from __future__ import annotations
 
@@ -19,54 +19,55 @@ from slaf.ml.tensors import sparse_tensor
 from slaf.ml.tokenizers import SLAFTokenizer
 from slaf.ml.vocabulary import dictionary
 
-#: Options of tokenizers that may be files of the machine that makes the loader.
+#: Options of tokenizers that may name files on the machine where the loader is made.
 _DICTIONARIES = ("token_dictionary", "medians", "gene_mapping", "vocabulary")
 
 
 class DistributedSLAFDataLoader(SLAFDataLoader):
-    """The batches of a :class:`SLAFDataLoader`, in its order and equal to the last bit,
-    made by tasks on a Ray or Dask cluster: CPU nodes read and tokenize, and whoever
-    iterates trains.
+    """A :class:`SLAFDataLoader` whose batches are made by tasks on a Ray or Dask cluster. CPU
+    nodes read and tokenize, and the process that iterates trains. The batches have the
+    same order and are equal to the last bit.
 
-    A task makes the batches of some buffers of cells. One whose worker dies runs again
-    elsewhere, so every cell comes once in an epoch. With several processes that train,
-    each makes a loader and gets its own share (`rank`, `world_size`). The state of one
-    kind of loader is good for the other.
+    A task makes the batches of some buffers of cells. If its worker dies, the task runs
+    again on another, so each cell comes once per epoch. If several processes train, each
+    makes a loader and gets its own share (`rank`, `world_size`). The states of both kinds
+    of loader are interchangeable.
 
     Datasets are read as they were when the loader was made. Workers take credentials
-    from their own environment, or the `storage_options` of the dataset.
+    from their own environment, or from the `storage_options` of the dataset.
 
     Parameters
     ----------
     slaf_array, tokenizer_type, batch_size, max_genes, vocab_size, n_expression_bins, \
 n_epochs, raw_mode, seed
-        As of :class:`SLAFDataLoader`, and so are the keywords beyond those here.
+        As in :class:`SLAFDataLoader`, and so are all keywords that are not listed here.
     n_workers
-        Tasks that run at a time, at most.
+        The most tasks that run at the same time.
     return_tensors
-        False: numpy arrays, though torch is installed.
+        If False, arrays are numpy's even if torch is installed.
     n_scanners, cpu, memory, prefetch_batch_size, prefetch_batch_count, prefetch_factor, \
 queue_timeout, queue_name, modal_queue_environment
-        Accepted for slafdb's sake: they are of Modal's machines and queues. There is no queue that could be empty: a batch is
-        waited for as long as its task lives.
+        Accepted for compatibility with slafdb, where they describe Modal's machines and
+        queues; not used. There is no queue that could be empty: a batch is waited for as
+        long as its task lives.
     cluster
-        "ray", "dask", or "auto": an initialised Ray, or else the client of
-        dask.distributed that is there.
+        "ray", "dask", or "auto": the Ray that is initialised, or else the active
+        `dask.distributed.Client`.
     prefetch_bytes
-        Batches that are made ahead, in bytes, those at work and those handed out
-        included. More than one task's batches are begun only within these.
+        The most bytes of batches that are made ahead, including those that are being made
+        or handed out. One task always runs, even if its batches are larger.
     buffers_per_task
-        Buffers of cells that a task reads; one more is read in vain, so few are
-        wasteful, and many take memory.
+        The number of buffers of cells whose batches a task makes. A task reads one buffer
+        more than that, so small numbers waste reads, and large ones take memory.
     ray_remote_args
-        What Ray is told of a task, by default `{"num_cpus": 1}`. A task reads and
+        Options of Ray for each task, by default `{"num_cpus": 1}`. A task reads and
         tokenizes on all cores that it sees.
 
     Raises
     ------
     ValueError, SlafError
-        As :class:`SLAFDataLoader`; there is no cluster; while iterating, workers died
-        again and again.
+        As in :class:`SLAFDataLoader`; or no cluster is active; or, while iterating,
+        workers died in every attempt at a task.
     ImportError
         The library of the cluster is not installed.
     """
@@ -124,9 +125,9 @@ queue_timeout, queue_name, modal_queue_environment
         self._recipe = Recipe.of(recipe, self._tasks)
         self.n_workers, self.prefetch_bytes = n_workers, prefetch_bytes
         self._batches_per_task = buffers_per_task * -(-more.get("buffer", 4096) // batch_size)
-        # What is made for the next iteration, and of which.
+        # The next iteration (epoch, skipped batches, epochs) and its prefetch, if begun.
         self._ahead: tuple[tuple[int, int, int], Prefetch] | None = None
-        # One that nobody iterates any longer goes by itself, and its tasks with it.
+        # Weak, so that an abandoned iteration is freed, and its tasks with it.
         self._at_work: WeakSet[Prefetch] = WeakSet()
 
     def wait_for_queue(
@@ -135,13 +136,13 @@ queue_timeout, queue_name, modal_queue_environment
         timeout_seconds: float = 300,
         poll_interval: float = 1.0,
     ) -> int:
-        """Waits until `min_batches` are made ahead, or all that `prefetch_bytes` allows:
-        of the iteration that is under way, or else of the next, with which the workers
-        begin. Iterating does not need it.
+        """Waits until `min_batches` are made ahead, or as many as `prefetch_bytes` allows,
+        but at most `timeout_seconds`. They are batches of the running iteration, or of the
+        next one, whose tasks are then started. Calling this before iterating is optional.
 
         Returns
         -------
-        Batches that are made.
+        The number of batches that are made.
         """
         prefetch = next(iter(self._at_work), None) or self._begun_ahead()
         end = time.monotonic() + timeout_seconds
@@ -153,8 +154,8 @@ queue_timeout, queue_name, modal_queue_environment
             time.sleep(poll_interval)
 
     def stop_prefetch_workers(self) -> None:
-        """Ends the tasks of all iterations; whoever is in one gets an error. A new
-        iteration begins new ones."""
+        """Ends the tasks of all iterations; continuing one of them raises an error. A new
+        iteration starts new tasks."""
         self._drop_ahead()
         for prefetch in list(self._at_work):
             prefetch.stop()
@@ -191,8 +192,8 @@ queue_timeout, queue_name, modal_queue_environment
             self._at_work.discard(prefetch)
 
     def _own(self, value: Any) -> Any:
-        """A value that may be written to, as the local loader hands it out: what comes
-        from a cluster is in memory that others read too."""
+        """The value as the local loader returns it, and writable. Arrays from a cluster may
+        be read-only, in memory that is shared with other processes."""
         if isinstance(value, np.ndarray):
             return self._tensor(value if value.flags.writeable else value.copy())
         if sparse.issparse(value):
@@ -212,7 +213,8 @@ queue_timeout, queue_name, modal_queue_environment
         )
 
     def _spans(self, epoch: int, skipped: int, epochs: int) -> Iterator[Span]:
-        """Where they begin follows from the dataset, whoever makes them."""
+        """The spans of an iteration. The dataset determines where they begin, and not the
+        cluster."""
         size, last = self._batches_per_task, self._loader.batches
         for number in range(epoch, epoch + epochs):
             at = skipped if number == epoch else 0
@@ -222,7 +224,7 @@ queue_timeout, queue_name, modal_queue_environment
                 at = end
 
     def _bytes_of_a_batch(self) -> int | None:
-        """As it will be, about; None of what a function of the user's makes."""
+        """An estimate; None if the user's function makes the batches."""
         if self.tokenizer is None and self._content.keys == ():
             return None
         if self.tokenizer is not None:
@@ -246,7 +248,7 @@ def _check(n_workers: int, buffers_per_task: int, tokenizer: Any) -> None:
 
 
 def _without_files(options: dict[str, Any]) -> dict[str, Any]:
-    """Options of a tokenizer with what the files hold that they name."""
+    """Options of a tokenizer, with the contents of files in place of their names."""
     return {
         name: dictionary(value, name) if name in _DICTIONARIES and value is not None else value
         for name, value in options.items()

@@ -1,4 +1,4 @@
-"""The text display of a loader."""
+"""The HTML display of a loader."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def loader_html(
     labels: Mapping[str, np.ndarray],
     categories: Mapping[str, list[Any]],
 ) -> str:
-    """`labels` are columns of obs by their names, and those of categories are their
-    codes."""
+    """`labels` has columns of obs by name. A column with categories is given as codes, and
+    its names are in `categories`."""
     sections = [cards.section("datasets", f"{len(parts):,}", [*map(_part, parts)], open=True)]
     if labels:
         entries = [_label(name, codes, categories.get(name)) for name, codes in labels.items()]

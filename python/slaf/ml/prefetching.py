@@ -1,5 +1,5 @@
-"""A loader's batches made by the workers of a cluster: the requests to them, and their
-work."""
+"""Makes the batches of a loader on the workers of a cluster: what is requested of them, and
+what they do."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from slaf._slaf import SlafError, __version__
 from slaf.ml.clusters import Tasks
 from slaf.ml.dataloaders import Numbered, SLAFDataLoader
 
-#: Loaders of this process, for the tasks to come: key of the recipe → loader.
+#: The loaders of this process, kept for later tasks: key of the recipe → loader.
 _LOADERS: dict[str, SLAFDataLoader] = {}
-#: How many are kept.
+#: The number of loaders to keep.
 _KEPT = 4
 
 
 @dataclass(frozen=True)
 class Span:
-    """Batches of an epoch, which one task makes."""
+    """Consecutive batches of an epoch. One task makes them."""
 
     epoch: int
     first: int
@@ -34,13 +34,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What workers make their loaders of."""
+    """The data from which a worker makes its loader."""
 
-    #: What it is known by.
+    #: Identifies the recipe.
     key: str
-    #: The package's version that it is of.
+    #: The version of slaf-jupyter that made it.
     version: str
-    #: What stands for the parameters of a :class:`SLAFDataLoader`, pickled.
+    #: The pickled parameters of a :class:`SLAFDataLoader`, as :meth:`Tasks.share` returns
+    #: them.
     content: Any
 
     @classmethod
@@ -50,8 +51,8 @@ class Recipe:
 
 
 def make(key: str, version: str, content: Any, span: Span) -> tuple[int, list[dict[str, Any]]]:
-    """The batches of a span, and their bytes: a worker's task. Otherwise its arguments
-    are of a :class:`Recipe`."""
+    """A worker's task: makes the batches of a span. Returns their bytes and the batches.
+    The other arguments are the attributes of a :class:`Recipe`."""
     loader = _LOADERS.get(key)
     if loader is None:
         if version != __version__:
@@ -79,22 +80,22 @@ def _bytes(batch: dict[str, Any]) -> int:
 
 
 class Prefetch:
-    """Batches in order, while those that follow are made.
+    """Hands out batches in order, while workers make the next ones.
 
     Parameters
     ----------
     tasks, recipe
-        Where they are made, and of what.
+        The cluster, and the data for its loaders.
     spans
-        What is to be made, in order.
+        The batches to make, in order.
     at_once
-        Tasks that run at a time.
+        The most tasks that run at the same time.
     budget
-        Bytes of batches that are made, being made, or handed out: no more is begun
-        beyond them.
+        The most bytes of batches that are made, being made, or handed out. No task is
+        started that would exceed it.
     a_batch
-        Bytes of a batch, about; None: it is not known before the first is made, which
-        is waited for.
+        About how many bytes a batch has. If None, the first task is waited for before
+        others start, because the size is not known earlier.
     """
 
     def __init__(
@@ -109,22 +110,22 @@ class Prefetch:
         self._tasks, self._recipe = tasks, recipe
         self._spans, self._at_once, self._budget = spans, at_once, budget
         self._a_batch = a_batch
-        # The most that was found.
+        # The greatest number of bytes per batch so far.
         self._found = 0
         self._next = next(spans, None)
         self._begun: deque[tuple[Span, Any]] = deque()
-        #: Bytes that are being handed out.
+        #: Bytes of the task whose batches are being handed out.
         self._held = 0
         self._stopped = False
 
     def batches(self) -> Iterator[Numbered]:
-        """Each batch once, with its epoch and number."""
+        """Yields each batch once, with its epoch and number."""
         self.fill()
         while self._begun:
             span, task = self._begun.popleft()
             self._held, made = self._tasks.result(task)
             self._a_batch = self._found = max(self._found, self._held // len(made))
-            # Nothing of the cluster's holds the batches any longer.
+            # Lets the cluster free the batches.
             del task
             for at, batch in enumerate(made):
                 self.fill()
@@ -134,7 +135,7 @@ class Prefetch:
             self.fill()
 
     def fill(self) -> None:
-        """Begins what may be begun."""
+        """Starts as many tasks as the limits allow."""
         if self._stopped:
             raise SlafError("The workers of this iteration were stopped. Iterate anew to go on.")
         while self._next is not None and self._has_room(self._next):
@@ -158,16 +159,16 @@ class Prefetch:
 
     @property
     def made(self) -> int:
-        """Batches that are made and not yet asked for."""
+        """The number of batches that are made and not yet handed out."""
         return sum(span.count for span, task in self._begun if self._tasks.ready([task]))
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is being made."""
+        """Whether no task is running."""
         return self._ready() == len(self._begun)
 
     def stop(self) -> None:
-        """Ends all work."""
+        """Cancels all tasks."""
         self._stopped = True
         begun = [task for _, task in self._begun]
         self._begun.clear()

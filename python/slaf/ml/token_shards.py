@@ -26,17 +26,17 @@ from slaf.ground.workers import each
 from slaf.ml.tokenizers import GeneformerTokenizer, ScGPTTokenizer, SLAFTokenizer
 from slaf.ml.vocabulary import dictionary
 
-#: Tokenizers by name, and what makes them that.
+#: Name → the class of the tokenizer, and its options.
 TOKENIZERS: dict[str, tuple[type[SLAFTokenizer], dict[str, Any]]] = {
     "geneformer": (GeneformerTokenizer, {"version": "v2"}),
     "geneformer-v1": (GeneformerTokenizer, {"version": "v1"}),
     "scgpt": (ScGPTTokenizer, {}),
 }
 
-#: Options that are dictionaries, or files of them.
+#: Options that are dictionaries, or names of files with dictionaries.
 _DICTIONARIES = ("token_dictionary", "medians", "gene_mapping", "vocabulary")
 
-#: Written last: a folder without it is not whole.
+#: Written last: a folder without it is incomplete.
 _INDEX = "tokens.json"
 
 
@@ -52,27 +52,27 @@ def write_token_shards(
     progress: Progress | None = None,
     **options: Any,
 ) -> int:
-    """Writes `part-00000.parquet` and so on, a row a cell in the dataset's order:
-    `cell_id` (text), `cell_integer_id` (int64), `input_ids` (list of int32, without
-    padding), and for scGPT `values` (list of float32); and `tokens.json`, which says
-    what they are. The work is shared by the current workers; this process writes.
+    """Writes the tokens of cells to `part-00000.parquet` and so on, one row per cell, in the
+    order of the dataset: `cell_id` (text), `cell_integer_id` (int64), `input_ids` (list of
+    int32, without padding), and for scGPT `values` (list of float32). `tokens.json`
+    describes them. The current workers make the shards, and this process writes them.
 
-    What was interrupted goes on when it is called again: shards that are there stay.
+    If it is interrupted, call it again to continue: finished shards are kept.
 
     Parameters
     ----------
     folder
-        Made if need be; on a disk of this machine.
+        A folder on this machine; it is made if it does not exist.
     tokenizer
         "geneformer" (V2), "geneformer-v1" or "scgpt".
     cells
-        Their numbers in the dataset, in the order of the rows; None: all.
+        The numbers of the cells in the dataset, in the order of the rows; None: all cells.
     shard_cells
-        Cells of a file.
+        The number of cells per file.
     seed
-        Of what is random.
+        The seed of what is random.
     options
-        Of the tokenizer's class, such as `token_dictionary`.
+        Options of the tokenizer's class, such as `token_dictionary`.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def write_token_shards(
 def _begun(
     folder: str | os.PathLike[str], tokenizer: str, shard_cells: int, overwrite: bool
 ) -> Path:
-    """The folder, which is not whole from now on. Raises what is wrong with a call."""
+    """Checks the arguments and makes the folder. From now on it counts as incomplete."""
     if tokenizer not in TOKENIZERS:
         near = did_you_mean(nearest(tokenizer, list(TOKENIZERS)))
         raise ValueError(f"There is no tokenizer {tokenizer!r}.{near}")
@@ -135,7 +135,8 @@ def _begun(
 
 
 def _recipe(tokenizer: str, options: dict[str, Any]) -> bytes:
-    """What makes the tokenizer, as a worker is sent it: files are read here."""
+    """The pickled name and options of the tokenizer, with the contents of files, because
+    workers may not have these files."""
     made = {name: value for name, value in options.items() if value is not None}
     for name in _DICTIONARIES:
         if name in made:
@@ -151,7 +152,7 @@ def _made(dataset: Dataset, recipe: bytes) -> SLAFTokenizer:
 
 
 def _plan(dataset: Dataset, rows: axes.Positions, recipe: bytes, cells: int, seed: int) -> str:
-    """Tells shards of one call from those of another."""
+    """A digest that differs between calls with different shards."""
     digest = hashlib.sha256(dataset.engine.config.encode())
     digest.update(recipe)
     told = [str(rows).encode() if isinstance(rows, range) else rows.tobytes(), dataset.engine.uri]
@@ -169,7 +170,7 @@ def _is_of(path: Path, plan: str) -> bool:
 
 
 def _put(path: Path, content: bytes) -> None:
-    """The file is there whole, or not at all."""
+    """Writes a file completely, or not at all."""
     beside = path.with_name(f".{path.name}.part")
     beside.write_bytes(content)
     os.replace(beside, path)
@@ -185,7 +186,7 @@ class _Shard:
 
 
 def _shard(task: _Shard) -> bytes:
-    """The Parquet file."""
+    """The content of the shard's Parquet file."""
     dataset, cells = task.dataset, np.asarray(task.cells, dtype=np.int64)
     genes = range(dataset.shape[1])
     indptr, indices, data = dataset.csr(task.cells, genes)

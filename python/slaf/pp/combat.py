@@ -15,7 +15,7 @@ from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.steps import Step
 from slaf.pp.handles import complete, matrix_of, require, set_matrix
 
-#: Relative change at which the iteration ends, as scanpy's.
+#: Relative change below which the iteration ends, as in scanpy.
 _CONVERGED = 1e-4
 
 
@@ -26,27 +26,27 @@ def combat(
     covariates: str | Collection[str] | None = None,
     inplace: bool = True,
 ) -> LazyExpressionMatrix | None:
-    """Takes the effects of batches out of X: scanpy's `pp.combat`. Reads X once, with
-    covariates twice, block by block; it needs the means and variances of each batch
-    only. What is left is dense: as after `scale`, it is computed block by block when it
-    is used.
+    """Removes the effects of batches from X: scanpy's `pp.combat`. Reads X once, or twice
+    if there are covariates, block by block, because it needs only the means and variances
+    of each batch. The result is dense; as after `scale`, it is computed block by block
+    when it is used.
 
     Parameters
     ----------
     key
         The column of obs with the batches.
     covariates
-        Columns of obs whose effects stay: numbers, or categories.
+        Columns of obs, with numbers or categories, whose effects are kept.
     inplace
-        Whether the handle changes, or the corrected matrix (lazy, float64) is returned.
+        Whether the handle is changed, or the corrected matrix (lazy, float64) is returned.
 
     Raises
     ------
     KeyError
         There is no such column.
     ValueError
-        A column lacks values, a batch has fewer than two cells, or batches and
-        covariates tell the same.
+        A column has missing values, a batch has fewer than two cells, or the covariates
+        depend linearly on each other or on the batches.
     """
     require(adata)
     names = [covariates] if isinstance(covariates, str) else list(covariates or [])
@@ -71,7 +71,7 @@ def combat(
 
 
 def _columns(adata: LazyHandle, names: list[str]) -> np.ndarray:
-    """Cells × terms; of categories, all but the first."""
+    """Cells × terms. Categories become indicator columns, without one for the first."""
     parts = [np.zeros((adata.n_obs, 0))]
     for name in names:
         column = complete(adata, name)
@@ -84,14 +84,14 @@ def _columns(adata: LazyHandle, names: list[str]) -> np.ndarray:
 
 @dataclass
 class _Fit:
-    """Of each gene, in the units of X."""
+    """The model of each gene, in the units of X."""
 
-    #: What the terms of the covariates add: terms × genes.
+    #: The coefficients of the covariates: terms × genes.
     terms: np.ndarray
     mean: np.ndarray
-    #: The deviation within batches.
+    #: The standard deviation within batches.
     deviation: np.ndarray
-    #: What each batch adds, and how it stretches: batches × genes.
+    #: The additive and the multiplicative effect of each batch: batches × genes.
     shift: np.ndarray
     stretch: np.ndarray
 
@@ -100,7 +100,7 @@ def _fit(matrix: MatrixPlan, codes: np.ndarray, n: int, others: np.ndarray) -> _
     terms = np.zeros((0, matrix.shape[1]))
     if others.shape[1]:
         terms = _effects(matrix, codes, n, others)
-    # Less the covariates, a model of batches alone is left.
+    # Without the effects of covariates, the model has batches alone.
     rest = matrix.after(Step("less_product", (others, terms), dtype=np.dtype("float64")))
     found = reduce.grouped(rest if others.shape[1] else matrix, codes, n)
     sizes = found.count.astype(np.float64)
@@ -120,8 +120,8 @@ def _fit(matrix: MatrixPlan, codes: np.ndarray, n: int, others: np.ndarray) -> _
 
 
 def _effects(matrix: MatrixPlan, codes: np.ndarray, n: int, others: np.ndarray) -> np.ndarray:
-    """What the covariates add, beside the batches: least squares, of what is left of the
-    covariates within batches."""
+    """The coefficients of the covariates in a model that also has the batches: a least
+    squares fit on the covariates minus their means within batches."""
     sums = np.zeros((n, others.shape[1]))
     np.add.at(sums, codes, others)
     within = others - (sums / np.bincount(codes, minlength=n)[:, None])[codes]
@@ -137,9 +137,9 @@ def _effects(matrix: MatrixPlan, codes: np.ndarray, n: int, others: np.ndarray) 
 def _shrunken(
     gamma: np.ndarray, delta: np.ndarray, squares: np.ndarray, n: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Posterior means of the shift and the variance of each gene in a batch, whose
-    priors are estimated over the genes. Ends when scanpy's does, which looks at signed
-    changes, and stops at a gene without variance."""
+    """Posterior means of the shift and the variance of each gene in a batch. The priors
+    are estimated over all genes. The iteration ends when scanpy's does: scanpy compares
+    signed changes, and stops at a gene without variance."""
     prior_mean, prior_variance = gamma.mean(), gamma.var()
     mean, spread = delta.mean(), delta.var(ddof=1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -160,8 +160,8 @@ def _shrunken(
 
 
 def _steps(fit: _Fit, codes: np.ndarray, others: np.ndarray) -> list[Step]:
-    """Of X, the covariates, the mean and the shift of its batch are taken away, the rest
-    is divided by its stretch, and the mean and the covariates are given back."""
+    """Subtracts the covariates, the mean and the shift of the batch from X, divides by the
+    batch's stretch, and adds the mean and the covariates again."""
     numbers = {
         "less_product": (others, fit.terms),
         "less_group": (codes, fit.mean + fit.deviation * fit.shift),

@@ -1,4 +1,4 @@
-"""Doublet detection by scanpy's Scrublet, on the genes that it uses."""
+"""Doublet detection with scanpy's Scrublet, which gets only the genes that it uses."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ def scrublet(
     random_state: int = 0,
     **options: Any,
 ) -> LazyHandle | None:
-    """Predicts doublets: scanpy's `pp.scrublet`. X holds counts. Genes are chosen lazily;
-    scanpy then gets the counts of the highly variable ones, simulates doublets and
-    compares. That part is in memory, dense: of 100,000 cells × 2,000 genes about 5 GB.
-    With `batch_key` it is one batch at a time.
+    """Predicts doublets: scanpy's `pp.scrublet`. X has to hold counts. The highly variable
+    genes are selected block by block. scanpy then gets their counts, simulates doublets
+    and compares. This part is dense and in memory: about 5 GB for 100,000 cells × 2,000
+    genes. With `batch_key`, it processes one batch at a time.
 
-    Sets `obs["doublet_score"]`, `obs["predicted_doublet"]` and `uns["scrublet"]`. Cells
-    with fewer than three genes get neither (NaN and missing).
+    Sets `obs["doublet_score"]`, `obs["predicted_doublet"]` and `uns["scrublet"]`. For
+    cells with fewer than three genes, both columns of obs have missing values.
 
     Parameters
     ----------
     adata_sim
-        Doublets of scanpy's `pp.scrublet_simulate_doublets`, for a handle of the same
-        chosen genes; X is then read whole.
+        Doublets from scanpy's `pp.scrublet_simulate_doublets`, for a handle with the same
+        genes. X is then read as a whole.
     options
-        The others of scanpy's function.
+        Other options of scanpy's function.
 
     Raises
     ------
     KeyError
         There is no such column.
     ValueError
-        Cells have no batch, or `threshold` is None and scikit-image not installed.
+        A cell has no batch, or `threshold` is None and scikit-image is not installed.
     ImportError
         scanpy is not installed.
     """
@@ -92,7 +92,7 @@ def scrublet(
 
 
 def _tell(adata: LazyHandle, obs: pd.DataFrame) -> None:
-    """Sets the columns of obs, of the cells that were looked at."""
+    """Sets the columns of obs; cells that Scrublet left out get missing values."""
     found = obs.set_index("row").reindex(range(adata.n_obs))
     adata.obs["doublet_score"] = found["doublet_score"].to_numpy(np.float64)
     predicted = found["predicted_doublet"].astype("boolean")
@@ -101,7 +101,7 @@ def _tell(adata: LazyHandle, obs: pd.DataFrame) -> None:
 
 
 def _batches(adata: LazyHandle, key: str | None) -> dict[Any, np.ndarray]:
-    """The rows of each."""
+    """Batch → its rows."""
     if key is None:
         return {None: np.arange(adata.n_obs)}
     labels = adata.obs[key]
@@ -113,8 +113,8 @@ def _batches(adata: LazyHandle, key: str | None) -> dict[Any, np.ndarray]:
 def _simulated(
     scanpy: Any, part: LazyHandle, simulation: dict[str, Any], log_transform: bool
 ) -> tuple[AnnData, AnnData]:
-    """Cells and doublets of the highly variable genes, as scanpy's function makes them;
-    `part` is changed."""
+    """The cells and the simulated doublets, with the highly variable genes only, prepared
+    as in scanpy's `pp.scrublet`. Changes `part`."""
     from anndata import AnnData
 
     filter_genes(part, min_cells=3)

@@ -20,7 +20,7 @@ from slaf.pp.graph import scanpy_for
 from slaf.pp.handles import matrix_of, require, set_matrix
 from slaf.pp.sampling import legacy
 
-#: Counts of which all positions are drawn at once: 1 GB of them.
+#: Most counts for `total_counts`: scanpy lists all of them in memory, which takes 1 GB.
 _AT_ONCE = 1 << 26
 
 
@@ -33,25 +33,27 @@ def downsample_counts(
     replace: bool = False,
     copy: bool = False,
 ) -> LazyHandle | None:
-    """Leaves at most so many counts, drawn at random: scanpy's `pp.downsample_counts`,
-    whose draws they are. X becomes lazy: a cell is drawn from whenever it is read, each
-    time alike; `handle.write_slaf("new.slaf")` keeps the draws.
+    """Reduces counts to a maximum, at random: scanpy's `pp.downsample_counts`, with the
+    same draws. With `counts_per_cell`, X becomes lazy: the counts of a cell are drawn
+    whenever it is read, each time with the same result. `handle.write_slaf("new.slaf")`
+    stores the result.
 
     Parameters
     ----------
     counts_per_cell
-        Of each cell: a number, or one for each cell.
+        The most counts of a cell: one number for all, or one for each cell.
     total_counts
-        Of all cells together. X is then held in memory, which 67 million counts fit.
+        The most counts of all cells together. X is then held in memory, and may have up
+        to 67 million counts.
     random_state
-        The seed; None draws one.
+        The seed; None chooses one at random.
     replace
         Whether a count may be drawn several times.
 
     Raises
     ------
     ValueError
-        Neither or both numbers are given, or X holds no counts, or too many.
+        Neither or both maxima are given, or X holds no counts, or too many.
     ImportError
         scanpy is not installed.
     """
@@ -78,14 +80,14 @@ def downsample_counts(
 
 
 class Downsampled:
-    """A source: another matrix, of whose rows at most `limits` counts are left."""
+    """A matrix source: the rows of another matrix, reduced to at most `limits` counts."""
 
     def __init__(self, matrix: MatrixPlan, limits: np.ndarray, seed: int, replace: bool):
         self.matrix, self.limits, self.seed, self.replace = matrix, limits, seed, replace
         self.shape, self.dtype, self.nnz = matrix.shape, matrix.dtype, None
 
     def csr(self, rows: axes.Positions, columns: axes.Positions) -> Arrays:
-        # What is left of a count depends on all of its row.
+        # The draws depend on all counts of a row.
         wanted = self.matrix.at(rows, range(self.shape[1]))
         limits = axes.take(self.limits, rows)
         all_columns = axes.is_all(columns, self.shape[1])
@@ -121,7 +123,7 @@ def _of_all(matrix: MatrixPlan, limit: int, seed: int, replace: bool) -> sparse.
 
 
 def _require_counts(matrix: MatrixPlan) -> None:
-    """Looks at the first block."""
+    """Checks the first block."""
     for _, block in blocks_of(matrix):
         values = block.data if sparse.issparse(block) else block
         if values.dtype.kind == "f" and ((values % 1 != 0).any() or (values < 0).any()):

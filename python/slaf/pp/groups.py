@@ -1,4 +1,4 @@
-"""Groups of cells or genes, by columns of obs or var."""
+"""Groups cells or genes by columns of obs or var."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import pandas as pd
 
 
 class Grouping:
-    """Rows of a frame by one or several of its columns.
+    """Groups the rows of a frame by one or several of its columns.
 
     Parameters
     ----------
     frame
         obs or var.
     by
-        Which columns.
+        The columns.
     among
-        A mask of the rows that are grouped; None: all.
+        A mask of the rows to group; None: all rows.
 
     Attributes
     ----------
     labels
-        A row a group that has rows: the columns as categoricals, and as index their
-        values joined by "_". In the order of the categories.
+        One row per group that is not empty, in the order of the categories: the columns
+        as categoricals, and their values joined by "_" as the index.
     of_row
-        The number of each row's group, int32; -1 of rows that lack a value or are not
-        `among`.
+        The number of each row's group, int32; -1 for rows that have a missing value or are
+        not in `among`.
     sizes
-        Rows of each group, int64.
+        The number of rows of each group, int64.
 
     Raises
     ------
     KeyError
         There is no such column.
     ValueError
-        `by` is empty, or two groups have one name.
+        `by` is empty, or two groups get the same name.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Batch correction of embeddings by Harmony."""
+"""Batch correction of embeddings with Harmony."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def harmony_integrate(
     adjusted_basis: str = "X_pca_harmony",
     **kwargs: Any,
 ) -> None:
-    """Corrects an embedding for batches by harmonypy, as scanpy's
-    `external.pp.harmony_integrate`; no matrix is read.
+    """Corrects an embedding for batches with harmonypy, like scanpy's
+    `external.pp.harmony_integrate`. No matrix is read.
 
     Parameters
     ----------
     key
         One or several columns of obs with the batches.
     basis
-        The embedding, in obsm.
+        The key of obsm with the embedding.
     adjusted_basis
-        Where the corrected one goes, cells × components.
+        The key of obsm for the corrected embedding, cells × components.
     kwargs
-        Of `harmonypy.run_harmony`.
+        Options of `harmonypy.run_harmony`.
 
     Raises
     ------

@@ -22,27 +22,28 @@ def regress_out(
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> LazyHandle | None:
-    """Takes away what a least squares fit on columns of obs explains of each gene:
-    scanpy's `pp.regress_out`. Reads the matrix once, block by block. What is left is
-    dense: as after `scale`, it is computed block by block when it is used, and is whole
-    in memory only if you say so.
+    """Subtracts the part of each gene that a least squares fit on columns of obs explains:
+    scanpy's `pp.regress_out`. Reads the matrix once, block by block. The result is dense;
+    as after `scale`, it is computed block by block when it is used, and is never in memory
+    as a whole unless you ask for it.
 
     Parameters
     ----------
     keys
-        Columns of numbers; or one of categories, whose means are taken away, and genes
-        with one value are left as they are.
+        Columns of obs with numbers, or one column with categories. With categories, the
+        mean of each category is subtracted, except from genes with a single value.
     n_jobs
-        Accepted for scanpy's sake.
+        Accepted for compatibility with scanpy; not used.
     copy
-        Whether the handle changes, or another is returned.
+        Whether a copy is returned, or the handle is changed.
 
     Raises
     ------
     KeyError
         There is no such column or layer.
     ValueError
-        A column lacks values, is neither numbers nor alone, or none is named.
+        `keys` is empty, a column has missing values, or a column with categories is not
+        the only one.
     """
     require(adata)
     names = [keys] if isinstance(keys, str) else list(keys)
@@ -70,8 +71,8 @@ def regress_out(
 
 
 def _least_squares(matrix: MatrixPlan, regressors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Orthonormal columns that span the regressors and 1, and each gene in their
-    terms. Columns that others explain drop out."""
+    """Orthonormal columns that span the regressors and 1, and the coefficients of each
+    gene for these columns. Regressors that depend linearly on others add no column."""
     model = np.column_stack([np.ones(len(regressors)), regressors])
     lengths = np.linalg.norm(model, axis=0)
     model = model / np.where(lengths == 0, 1, lengths)

@@ -22,28 +22,29 @@ def sample(
     axis: Literal["obs", 0, "var", 1] = "obs",
     p: str | np.ndarray | None = None,
 ) -> LazyHandle | None:
-    """Keeps cells (or genes) drawn at random, in the order of the draw: the same as
-    scanpy's `pp.sample` for the same `rng`.
+    """Keeps a random sample of the cells (or genes), in the order in which they are drawn:
+    the same sample as scanpy's `pp.sample` draws with the same `rng`.
 
     Parameters
     ----------
     fraction, n
-        How many: a share of all, or a number. Give one of both.
+        The size of the sample: a fraction of all, or a number. Give exactly one.
     rng
-        A seed or a `numpy.random.Generator`; None draws anew each time.
+        A seed or a `numpy.random.Generator`; None draws another sample each time.
     copy
-        Whether another handle is returned, or this one changes.
+        Whether a copy is returned, or the handle is changed.
     replace
-        Whether one may be drawn several times.
+        Whether a cell (or gene) may be drawn several times.
     p
-        Probabilities (they sum to 1) or a mask; an array, or a column of the axis.
+        Probabilities that sum to 1, or a mask: as an array, or as the name of a column of
+        obs (or var).
 
     Raises
     ------
     TypeError
         Neither or both of `fraction` and `n` are given.
     ValueError
-        There are not so many to draw from, or `p` does not fit.
+        There are too few to draw from, or `p` does not fit.
     """
     require(adata)
     if axis not in ("obs", 0, "var", 1):
@@ -66,16 +67,18 @@ def subsample(
     random_state: int | np.random.RandomState | None = 0,
     copy: bool = False,
 ) -> LazyHandle | None:
-    """Keeps cells drawn at random without replacement: the same as scanpy's
-    `pp.subsample` for the same `random_state`. Otherwise as :func:`sample`."""
+    """Keeps a random sample of the cells, drawn without replacement: the same sample as
+    scanpy's `pp.subsample` draws with the same `random_state`. Everything else is as in
+    :func:`sample`."""
     require(adata)
     size = _size(fraction, n_obs, adata.n_obs, adata.n_obs, False)
     return _keep(adata, legacy(random_state).choice(adata.n_obs, size, replace=False), 0, copy)
 
 
 def legacy(random_state: int | np.random.RandomState | None) -> Any:
-    """What numpy's old functions draw from after `np.random.seed(random_state)`, whose
-    state stays as it is; of None, these functions."""
+    """A generator with the draws that numpy's old functions give after
+    `np.random.seed(random_state)`; the global state does not change. For None, these
+    functions themselves."""
     if random_state is None:
         return np.random
     if isinstance(random_state, np.random.RandomState):

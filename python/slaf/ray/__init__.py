@@ -1,4 +1,4 @@
-"""Datasets in and out of Ray Data.
+"""Reads datasets with Ray Data, and writes them from it.
 
 >>> import slaf.ray
 >>> tokens = slaf.ray.read_slaf("atlas.slaf", "tokens", max_genes=2048)  # doctest: +SKIP
@@ -36,45 +36,44 @@ def read_slaf(
     ray_remote_args: dict[str, Any] | None = None,
     **tokens: Any,
 ) -> ray.data.Dataset:
-    """A dataset as a `ray.data.Dataset`. Nothing is read before that is consumed, and then
-    by its tasks, each of which reads some cells. Which cells these are follows from the
-    dataset, not from the cluster. It is read as it is now, whatever is appended later.
+    """A dataset as a `ray.data.Dataset`. Nothing is read until it is consumed. Each of its
+    tasks then reads some cells; the dataset, and not the cluster, determines which. Later
+    appends to the dataset are not read.
 
     Parameters
     ----------
     dataset
-        A path or an address, or a lazy handle, of which it is the cells and genes that
-        it shows, with its changes and pending steps.
+        A path or an address, or a lazy handle. Of a handle, the cells and genes that it
+        shows are read, with its changes and pending steps.
     form
         What a row is:
 
-        * "long": a stored value, with the columns that :func:`slaf.scan` gives of
+        * "long": one stored value, with the columns that :func:`slaf.scan` gives for
           `table` ("X", "raw" or "layers/NAME"), `obs` and `var`
-        * "csr": a cell: `cell_id`, and lists of the numbers of its genes
-          (`gene_integer_id`, int32) and of their values (`value`). :func:`to_csr`
-          makes a scipy matrix of a batch
-        * "tokens": a cell: `cell_id`, `input_ids` (int64), `attention_mask` (bool) and,
-          where the model has them, `values` and `masked_values` (float32)
+        * "csr": one cell: `cell_id`, a list of the numbers of its genes
+          (`gene_integer_id`, int32) and a list of their values (`value`). :func:`to_csr`
+          makes a scipy matrix from a batch
+        * "tokens": one cell: `cell_id`, `input_ids` (int64), `attention_mask` (bool) and,
+          if the model has them, `values` and `masked_values` (float32)
     layer
-        Of "long" and "csr": the layer instead of X.
+        With "long" and "csr": the layer to read instead of X.
     obs, var
-        Columns of obs, and of "long" also of var, beside.
+        Columns of obs to add; with "long" also columns of var.
     version, storage_options
-        As of :class:`SLAFArray`, if `dataset` is a path. Without options, workers take
+        As in :class:`SLAFArray`, if `dataset` is a path. Without options, workers take
         credentials from their own environment.
     cells_per_task
-        By default so many that a task has about two million values, or 64 MB of
-        tokens.
+        By default, a task has about two million values, or 64 MB of tokens.
     ray_remote_args
-        What Ray is told of the tasks, such as `{"num_cpus": 2}`.
+        Options of Ray for the tasks, such as `{"num_cpus": 2}`.
     tokens
-        Of "tokens": `tokenizer_type`, `max_genes`, `vocab_size`, `compat` and
+        With "tokens": `tokenizer_type`, `max_genes`, `vocab_size`, `compat` and
         `tokenizer_options` of :class:`slaf.ml.SLAFDataLoader`.
 
     Raises
     ------
     ValueError
-        `form` is something else.
+        There is no such `form`.
     SlafError
         The dataset has no such table or column.
     ImportError

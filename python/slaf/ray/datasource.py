@@ -1,4 +1,4 @@
-"""Read tasks of Ray Data over a handle."""
+"""Read tasks of Ray Data for a handle."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ray.data.datasource import Datasource, ReadTask
 from slaf.handle import LazyAnnData
 from slaf.ray.forms import Cells, Long, Reader, Tokens
 
-#: What this process reads with, for the tasks to come: the key of a dataset → its reader.
+#: The readers of this process, kept for later tasks: the key of a dataset → its reader.
 _READERS: dict[str, Reader] = {}
-#: How many are kept.
+#: The number of readers to keep.
 _KEPT = 4
 
 
@@ -29,7 +29,7 @@ def dataset_of_tasks(
     cells_per_task: int,
     ray_remote_args: dict[str, Any] | None,
 ) -> ray.data.Dataset:
-    """`handle` in a form, `cells_per_task` cells a task."""
+    """`handle` in a form, with `cells_per_task` cells per task."""
     source = SLAFDatasource(handle, form, cells_per_task)
     return ray.data.read_datasource(
         source, override_num_blocks=source.n_tasks, ray_remote_args=ray_remote_args
@@ -37,15 +37,15 @@ def dataset_of_tasks(
 
 
 class SLAFDatasource(Datasource):
-    """Cells of a handle, some of them a task."""
+    """The cells of a handle, split into tasks."""
 
     def __init__(self, handle: LazyAnnData, form: Long | Cells | Tokens, cells_per_task: int):
         super().__init__()
-        # A column that is not there is told before anything is read.
+        # A missing column is an error before anything is read.
         form.check(handle)
         self._n_cells, self._step, self._form = len(handle), cells_per_task, form
         self._key = uuid.uuid4().hex
-        # Once for all tasks, which map it.
+        # Sent once for all tasks, which map it from shared memory.
         self._sent = ray.put(np.frombuffer(pickle.dumps(handle), np.uint8))
 
     @property

@@ -18,18 +18,18 @@ from slaf.lazy.state import state_of
 from slaf.lazy.stream import rows_of_a_block
 from slaf.ml import SLAFDataLoader
 
-#: Columns of some rows: a table, or arrays of as many dimensions as they like.
+#: Columns of some rows: a table, or arrays with any number of dimensions.
 Rows: TypeAlias = "pa.Table | dict[str, np.ndarray]"
-#: Makes the rows of some cells.
+#: Reads some cells and returns their rows.
 Reader = Callable[[slice], Rows]
 
-#: Bytes of the tokens of a task, about.
+#: About how many bytes of tokens a task has.
 _TOKEN_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Long:
-    """A row a stored value."""
+    """One row per stored value."""
 
     table: str
     layer: str | None
@@ -50,7 +50,7 @@ class Long:
 
 @dataclass(frozen=True)
 class Cells:
-    """A row a cell, with the lists of its genes and values."""
+    """One row per cell, with the lists of its genes and values."""
 
     layer: str | None
     obs: list[str]
@@ -66,7 +66,7 @@ class Cells:
             table = part.to_arrow(self.layer)
             for at in (1, 2):
                 name, column = table.column_names[at], table.column(at)
-                # Lists of one kind, however many values a task has.
+                # Always large lists, so that all tasks have the same type.
                 wide = column.cast(pa.large_list(column.type.value_type))
                 table = table.set_column(at, name, wide)
             beside = _plain(_beside(part, self.obs).collect().to_arrow())
@@ -79,7 +79,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A row a cell, with its tokens."""
+    """One row per cell, with its tokens."""
 
     obs: list[str]
     options: dict[str, Any]
@@ -109,7 +109,8 @@ class Tokens:
         def read(cells: slice) -> dict[str, np.ndarray]:
             part = state[cells]
             numbers = part.in_dataset(0)
-            # All genes of the dataset, whichever the handle shows: as loaders do.
+            # All genes of the dataset, also those that the handle does not show, as in
+            # loaders.
             indptr, indices, data = state.dataset.csr(numbers, range(state.dataset.shape[1]))
             x = sparse.csr_matrix((data, indices, indptr), (len(numbers), state.dataset.shape[1]))
             found = tokenizer.encode(x, np.asarray(numbers, dtype=np.int64))
@@ -129,7 +130,7 @@ def form_of(
     var: list[str],
     tokens: dict[str, Any],
 ) -> Long | Cells | Tokens:
-    """The form of a name; see :func:`slaf.ray.read_slaf`."""
+    """The form with this name; see :func:`slaf.ray.read_slaf`."""
     if name not in ("long", "csr", "tokens"):
         raise ValueError(f'form is "long", "csr" or "tokens", not {name!r}.')
     if name == "tokens":
@@ -154,7 +155,7 @@ def _beside(handle: LazyAnnData, obs: list[str]) -> pl.LazyFrame:
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Without dictionaries, which differ from task to task."""
+    """The table without dictionaries, which would differ from task to task."""
     for at, column in enumerate(table.columns):
         if pa.types.is_dictionary(column.type):
             wide = column.cast(column.type.value_type)
@@ -163,7 +164,7 @@ def _plain(table: pa.Table) -> pa.Table:
 
 
 def to_csr(batch: Any, n_genes: int) -> sparse.csr_matrix:
-    """A batch of the form "csr", in any of Ray's batch formats, as a scipy matrix of
+    """A batch of the form "csr", in any of Ray's batch formats, as a scipy matrix with
     `n_genes` columns."""
     genes, values = (_lists(batch[name]) for name in ("gene_integer_id", "value"))
     lengths = genes.value_lengths().to_numpy(zero_copy_only=False)
@@ -173,7 +174,8 @@ def to_csr(batch: Any, n_genes: int) -> sparse.csr_matrix:
 
 
 def _lists(column: Any) -> pa.LargeListArray:
-    """A column of lists: Arrow's, pandas' over Arrow's, or an array of arrays."""
+    """A column of lists, given as an Arrow array, as a pandas column of Arrow lists, or as
+    an array of arrays."""
     if isinstance(column, pa.ChunkedArray):
         return column.combine_chunks()
     found = pa.array(column)

@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 
 def write_slaf(rows: ray.data.Dataset, path: str | os.PathLike[str], **options: Any) -> None:
-    """Writes a `ray.data.Dataset` with a row for each stored value as the dataset `path`:
-    all of it or nothing, by this process, however often tasks are run again.
+    """Writes a `ray.data.Dataset` with one row per stored value as the dataset `path`. This
+    process writes, so a repeated task has no effect, and if writing fails, no dataset is
+    left.
 
-    `rows` is executed once, in its order, and kept by Ray meanwhile. `options` and errors
-    are those of :func:`slaf.sink`: `cell`, `gene`, `value`, `obs`, `var`, `overwrite`,
-    `storage_options`.
+    `rows` is executed once, in its order, and Ray holds the result meanwhile. `options`
+    and errors are those of :func:`slaf.sink`: `cell`, `gene`, `value`, `obs`, `var`,
+    `overwrite`, `storage_options`.
     """
     overwrite = options.get("overwrite", False)
     refuse_existing(os.fspath(path), overwrite, options.get("storage_options"))
-    # Cells and genes stand in the order in which they come.
+    # The dataset has its cells and genes in the order of the rows.
     how = rows.context.execution_options
     as_told, how.preserve_order = how.preserve_order, True
     try:

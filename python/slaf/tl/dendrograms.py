@@ -33,33 +33,34 @@ def dendrogram(
     key_added: str | None = None,
     inplace: bool = True,
 ) -> dict[str, Any] | None:
-    """The tree of groups of cells: scanpy's `tl.dendrogram`, which gets the mean of each
-    group. Means of X are summed up block by block.
+    """The tree of groups of cells. The means of the groups are computed block by block;
+    scanpy's `tl.dendrogram` makes the tree from them.
 
     Parameters
     ----------
     groupby
-        One or several columns of obs, of text or categories. Cells without a group, and
-        groups without cells, are left out.
+        One or several columns of obs with text or categories. Cells without a group and
+        groups without cells are left out.
     n_pcs, use_rep
-        Means of so many columns of this array of obsm, or "X"; by default `X_pca`, which
-        is made if it is not there, or X of up to 50 genes.
+        The means are of the first `n_pcs` columns of this array of obsm, or of "X". The
+        default is `X_pca`, which is computed if it is missing, or X if there are at most
+        50 genes.
     var_names, use_raw
-        Means of these genes instead, of raw if there is one. (scanpy 1.12 takes all genes
-        then, whichever are named.)
+        The means are of these genes instead, from raw if there is one. (scanpy 1.12 uses
+        all genes in this case.)
     cor_method, linkage_method, optimal_ordering
-        As scanpy's.
+        As in scanpy.
     key_added
-        The key of uns, by default "dendrogram_" and the columns.
+        The key of uns, by default "dendrogram_" and the names of the columns.
     inplace
-        Whether it is set in uns, or returned.
+        Whether the tree is stored in uns, or returned.
 
     Raises
     ------
     KeyError
         There is no such column, gene or array.
     ValueError
-        A column is of numbers, or there are fewer than two groups.
+        A column has numbers, or there are fewer than two groups.
     ImportError
         scanpy is not installed.
     """
@@ -95,7 +96,7 @@ def dendrogram(
 
 
 def _as_text(adata: LazyHandle, columns: list[str]) -> pd.DataFrame:
-    """The columns; truth values as "True" and "False"."""
+    """The columns, with booleans as the texts "True" and "False"."""
     frame = adata.obs[columns].copy()
     for name in columns:
         column = frame[name]

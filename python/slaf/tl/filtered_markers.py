@@ -1,4 +1,4 @@
-"""Ranked genes without those that differ too little between groups."""
+"""Removes ranked genes that differ too little between groups."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ def filter_rank_genes_groups(
     max_out_group_fraction: float = 0.5,
     compare_abs: bool = False,
 ) -> None:
-    """Names of genes become NaN in a copy of `uns[key]` unless enough cells of the group
-    express them, few enough others do, and the change is large: scanpy's
-    `tl.filter_rank_genes_groups`. Shares and changes that the result does not hold come
-    from one pass over the ranked genes.
+    """Copies `uns[key]` and replaces genes in it by NaN, unless enough cells of the group
+    and few enough other cells express them, and the fold change is large: scanpy's
+    `tl.filter_rank_genes_groups`. Fractions and fold changes that the result lacks are
+    computed in one pass over the ranked genes.
 
     Parameters
     ----------
     key
-        Where the result is; by default "rank_genes_groups".
+        The key of uns with the result; by default "rank_genes_groups".
     groupby, use_raw
-        By default what genes were ranked with.
+        By default those with which genes were ranked.
     key_added
-        Where the copy goes.
+        The key of uns for the copy.
     compare_abs
-        Whether `min_fold_change` is also for falls.
+        Whether `min_fold_change` is compared with the absolute fold change.
 
     Raises
     ------
     KeyError
-        There is no such result or column, or a group of it has no cells.
+        There is no such result or column, or a group of the result has no cells.
     """
     require(adata)
     key = key or "rank_genes_groups"
@@ -82,7 +82,8 @@ def filter_rank_genes_groups(
 
 
 class _Pass:
-    """Shares and means of the ranked genes in each group, and in all other cells."""
+    """Fractions of cells and means of the ranked genes, in each group and in all other
+    cells."""
 
     def __init__(self, adata: LazyHandle, names: pd.DataFrame, groupby: str, use_raw: bool):
         self.genes = pd.Index(pd.unique(names.to_numpy().ravel())).dropna()
@@ -95,7 +96,7 @@ class _Pass:
                 raise KeyError(f"No cell is of the ranked group {group!r} in obs[{groupby!r}].")
         base = dict(adata.uns.get("log1p") or {}).get("base")
         self.scale = 1.0 if base is None else np.log(base)
-        # Cells of no group are among the others of each.
+        # Cells without a group count as other cells of every group.
         groups = np.where(codes < 0, len(self.groups), codes).astype(np.int32)
         matrix = matrix_of(adata, use_raw=use_raw)[:, list(self.genes)]
         found = reduce.grouped(matrix, groups, len(self.groups) + 1)
@@ -106,7 +107,7 @@ class _Pass:
         return self._both(self.nonzero, group, genes)
 
     def changes(self, group: str, genes: np.ndarray) -> np.ndarray:
-        """log2 of the ratio of the means, logarithms undone."""
+        """log2 of the ratio of the means, after `log1p` is undone."""
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             inside, outside = (
                 np.expm1(mean * self.scale) + 1e-9 for mean in self._both(self.total, group, genes)

@@ -1,5 +1,5 @@
-"""Transfers labels and embeddings from one dataset to the cells of another, by scanpy's
-Ingest."""
+"""Transfers labels and embeddings from one dataset to the cells of another, with scanpy's
+`Ingest`."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ def ingest(
     **kwargs: Any,
 ) -> LazyHandle | None:
     """Maps labels and embeddings of a reference to the cells of `adata`: scanpy's
-    `tl.ingest`. X of `adata` is projected on the principal components of the reference
-    block by block (two passes); scanpy does the rest with these. X of the reference is
-    not read.
+    `tl.ingest`. X of `adata` is projected on the principal components of the reference,
+    block by block (two passes), and scanpy continues with the result. X of the reference
+    is not read.
 
     Parameters
     ----------
     adata_ref
-        The reference, with `pp.pca`, `pp.neighbors` and, for "umap", `tl.umap` made. It
-        has the genes of `adata` in the same order.
+        The reference, after `pp.pca`, `pp.neighbors` and, for "umap", `tl.umap`. It needs
+        the genes of `adata` in the same order.
     obs
-        Columns of its obs.
+        Columns of the reference's obs.
     embedding_method
         "umap", "pca" or both.
     neighbors_key
-        The key of its uns with the neighbours.
+        The key of the reference's uns with the neighbours.
     kwargs
-        As scanpy's: `k`, `queue_size`, `epsilon`, `random_state`.
+        As in scanpy: `k`, `queue_size`, `epsilon`, `random_state`.
 
     Returns
     -------
-    With `inplace=False`, a copy. `obs[...]`, `obsm["X_umap"]`, `obsm["X_pca"]` and
-    `obsm["rep"]` are set.
+    With `inplace=False`, a copy of `adata`. Sets `obs[...]`, `obsm["X_umap"]`,
+    `obsm["X_pca"]` and `obsm["rep"]`.
 
     Raises
     ------
     ValueError
-        The genes differ, or the reference lacks components or neighbours, or its
-        neighbours are those of X.
+        The genes differ, the reference lacks components or neighbours, or its neighbours
+        were computed on X.
     KeyError
         The reference has no such column.
     ImportError
@@ -119,8 +119,8 @@ def _check(adata: LazyHandle, ref: LazyHandle, methods: list[str], key: str) -> 
 
 
 def _reference(ref: LazyHandle, labels: list[str], key: str, most: int) -> AnnData:
-    """The reference with its components in place of genes, each its own component, so
-    that what scanpy projects is what has been projected."""
+    """The reference as an AnnData whose genes are the components. Its loadings are the
+    identity, so that scanpy's projection leaves the projected cells as they are."""
     from anndata import AnnData
 
     n = ref.varm["PCs"].shape[1]
@@ -158,7 +158,8 @@ def _arrays(ref: LazyHandle, params: dict[str, Any]) -> list[str]:
 
 
 def _own_array(adata: LazyHandle, params: dict[str, Any]) -> dict[str, Any]:
-    """What neighbours are looked up by, if it is neither X nor its components."""
+    """The array of obsm in which neighbours are searched, unless it is X or the
+    components."""
     name = str(params.get("use_rep", "X_pca"))
     if name in adata.obsm and "use_rep" in params:
         return {name: adata.obsm[name]}
@@ -170,7 +171,7 @@ def _own_array(adata: LazyHandle, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _projected(adata: LazyHandle, ref: LazyHandle) -> np.ndarray:
-    """Cells × components: X, less its means if the reference was, times the loadings."""
+    """Cells × components: X times the loadings. X is centred if the reference was."""
     loadings = np.asarray(ref.varm["PCs"], dtype=np.float64)
     used = np.flatnonzero(loadings.any(axis=1))
     part = matrix_of(adata)[:, used]

@@ -1,4 +1,4 @@
-"""Transfers labels from one dataset to the cells of another, by nearest neighbours."""
+"""Transfers labels from one dataset to the cells of another, with nearest neighbours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from slaf.lazy.handle import LazyHandle
 
-#: Queries that are looked up at once.
+#: Number of queries in one search.
 _BLOCK = 4096
 
 
@@ -25,25 +25,26 @@ def transfer_labels(
     key_added: str | None = None,
     exact: bool | None = None,
 ) -> pd.DataFrame:
-    """Gives each cell of `adata` the label that most of its `k` nearest cells of
-    `reference` have, near ones counting more (weights 1/distance, as scikit-learn's
-    `KNeighborsClassifier(weights="distance")`; cells at distance 0 decide alone).
+    """Gives each cell of `adata` the most common label among its `k` nearest cells in
+    `reference`. Labels are weighted by 1/distance, as in scikit-learn's
+    `KNeighborsClassifier(weights="distance")`: if there are cells at distance 0, only
+    they count.
 
     Parameters
     ----------
     obs
-        The column of `reference.obs` with the labels; cells without one are left out.
+        The column of `reference.obs` with the labels. Cells without a label are left out.
     key
-        The embedding, in `obsm` of both, in one space.
+        The embedding in `obsm` of both; both have to be in the same space.
     metric, exact
-        As for `reference.obsm.search`; "dot" gives no weights.
+        As in `reference.obsm.search`, except "dot", which gives no weights.
     key_added
-        The column of `adata.obs` to set, by default `obs`; `<key_added>_confidence` is
-        set beside it: the label's part of the weight, from 0 to 1.
+        The column of `adata.obs` to set, by default `obs`. `<key_added>_confidence` is
+        set too: the label's share of the total weight, from 0 to 1.
 
     Returns
     -------
-    Both columns, a row a cell.
+    A frame with both columns, one row per cell.
 
     Raises
     ------
@@ -84,7 +85,7 @@ def transfer_labels(
 def _vote(
     codes: np.ndarray, rows: np.ndarray, distances: np.ndarray, n: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The heaviest label of each row, and its part of the weight."""
+    """The label with the greatest weight in each row, and its share of the total weight."""
     found = rows >= 0
     same = (distances <= 0) & found
     with np.errstate(divide="ignore"):

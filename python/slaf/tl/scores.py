@@ -33,29 +33,30 @@ def score_genes(
     use_raw: bool | None = None,
     layer: str | None = None,
 ) -> LazyHandle | None:
-    """The mean of a set of genes less that of others which are expressed alike: scanpy's
-    `tl.score_genes`, with the same control genes for the same `random_state`. Reads the
-    genes' sums, and then only the genes of the set and the controls.
+    """The mean expression of a set of genes minus that of control genes with a similar
+    expression: scanpy's `tl.score_genes`, with the same control genes for the same
+    `random_state`. Reads the sums of all genes, and then only the values of the set and
+    the controls.
 
     Parameters
     ----------
     gene_list
-        The set. Genes that are not there are left out, with a warning.
+        The set. Missing genes are left out, with a warning.
     ctrl_as_ref
-        Whether controls are drawn from all genes and those of the set left out then.
+        Whether controls are drawn from all genes and those of the set removed afterwards.
     ctrl_size
-        Controls that are drawn for each level of expression.
+        The number of controls for each level of expression.
     gene_pool
-        Genes that controls are drawn from; by default all.
+        The genes from which controls are drawn; by default all.
     n_bins
-        Levels of expression.
+        The number of levels of expression.
     score_name
-        The column of obs that is set, float64.
+        The column of obs to set, float64.
 
     Raises
     ------
     ValueError
-        No gene of the set or of the pool is there, or names are those of several genes.
+        No gene of the set or of the pool exists, or several genes have the same name.
     RuntimeError
         There are no controls.
     """
@@ -91,10 +92,10 @@ def score_genes_cell_cycle(
     copy: bool = False,
     **kwargs: Any,
 ) -> LazyHandle | None:
-    """Scores of the genes of the S and the G2M phase, and the phase that they tell:
-    scanpy's `tl.score_genes_cell_cycle`. Sets `obs["S_score"]`, `obs["G2M_score"]` and
-    `obs["phase"]`, "S", "G2M" or "G1". Other parameters and errors are those of
-    :func:`score_genes`, but for `ctrl_size`."""
+    """Scores the genes of the S and the G2M phase, and derives each cell's phase: scanpy's
+    `tl.score_genes_cell_cycle`. Sets `obs["S_score"]`, `obs["G2M_score"]` and
+    `obs["phase"]`, which is "S", "G2M" or "G1". Other parameters and errors are those of
+    :func:`score_genes`, except `ctrl_size`."""
     require(adata)
     if copy:
         adata = adata.copy()
@@ -160,7 +161,7 @@ def _controls(
 
 
 def nan_means(matrix: MatrixPlan, axis: int) -> np.ndarray:
-    """Means of each column (0) or row (1), float64, of what is not NaN."""
+    """Means of each column (0) or row (1) without its NaNs, float64."""
     found = reduce.moments(matrix, axis).mean()
     if np.isfinite(found).all():
         return found
