@@ -3,6 +3,7 @@ cases."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import anndata as ad
@@ -12,6 +13,9 @@ import pytest
 import scanpy as sc
 from scipy import sparse
 from slaf.data import SLAFConverter
+
+# Ray would replace `print`, and numba compiles Python's own only.
+os.environ["RAY_TQDM_PATCH_PRINT"] = "0"
 
 pytest.register_assert_rewrite(
     "attackers",

@@ -88,7 +88,16 @@ def test_a_task_that_always_kills_is_given_up(written, tmp_path):
     assert "died" in told and "memory" in told
 
 
+@pytest.fixture
+def interruptible():
+    """A job that a shell has put into the background ignores interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @of_two
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_cancels(crowd, tmp_path):
     """Of tasks that take ten seconds in all, most are never begun; and the workers are
     there for what comes next."""
