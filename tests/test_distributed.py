@@ -17,7 +17,6 @@ from slaf.data import SLAFConverter
 from slaf.ground.workers import working
 from slaf.integrations import read_slaf
 from slaf.lazy import search, stream, tasks
-from slaf.pp import markers
 from slaf.scanpy import pp, tl
 
 CELLS = 700
@@ -132,7 +131,7 @@ def _many_tasks(monkeypatch):
     """Of blocks of about 60 cells, and of 50 genes."""
     monkeypatch.setattr(stream.rows_of_a_block, "__defaults__", (20_000,))
     monkeypatch.setattr(tasks, "_BLOCKS", 2)
-    monkeypatch.setattr(markers, "_GENES_AT_ONCE", 20_000)
+    monkeypatch.setattr(stream.columns_of_a_block, "__defaults__", (20_000,))
     monkeypatch.setattr(search, "_VALUES_OF_A_TASK", 5_000)
 
 

@@ -26,21 +26,22 @@ class Counts(NamedTuple):
     #: Values that are not zero, int64.
     nonzero: np.ndarray
 
+    @classmethod
+    def of(cls, moments: reduce.Moments) -> Counts:
+        return cls(moments.sum(), moments.nonzero())
+
 
 def counts(matrix: MatrixPlan, axis: int) -> Counts:
     """The counts of each column (0) or row (1)."""
     found = known_counts(matrix, axis)
-    if found is None:
-        moments = reduce.moments(matrix, axis)
-        found = Counts(moments.sum(), moments.nonzero())
-    return found
+    return Counts.of(reduce.moments(matrix, axis)) if found is None else found
 
 
 def known_counts(matrix: MatrixPlan, axis: int) -> Counts | None:
     """The counts without a pass over the matrix; None if that is not possible."""
     found = reduce.kept(matrix, axis, squares=False)
     if found is not None:
-        return Counts(found.sum(), found.nonzero())
+        return Counts.of(found)
     source = matrix.source
     # Only sums of integers can be subtracted without rounding errors.
     if matrix.steps or not isinstance(source, StoredX) or not source.is_unsigned:
@@ -61,8 +62,7 @@ def known_counts(matrix: MatrixPlan, axis: int) -> Counts | None:
 
 def _read(matrix: MatrixPlan, axis: int, n_values: int) -> Counts:
     if n_values > COLUMN_VALUES:
-        moments = reduce.moments(matrix, axis)
-        return Counts(moments.sum(), moments.nonzero())
+        return Counts.of(reduce.moments(matrix, axis))
     # In one read: few genes of all cells are stored close together.
     block = matrix.compute()
     total = np.asarray(block.sum(axis=axis, dtype=np.float64)).ravel()

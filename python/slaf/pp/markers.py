@@ -19,13 +19,11 @@ from slaf.ground.workers import each
 from slaf.lazy import reduce
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.plan import MatrixPlan
-from slaf.lazy.stream import rows_of_a_block
+from slaf.lazy.stream import columns_of_a_block
 from slaf.pp.handles import cells_of, mask_of, matrix_of, own, warn_of_skipped
 
 _METHODS = ("t-test", "t-test_overestim_var", "wilcoxon")
 _CORRECTIONS = ("benjamini-hochberg", "bonferroni")
-#: Values of the genes whose ranks are computed at once.
-_GENES_AT_ONCE = 32 << 20
 
 
 def rank_genes_groups(
@@ -269,9 +267,7 @@ class _Statistics:
 
     def _ranks(self, codes: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Rank sums, genes × groups, and the ties of each gene."""
-        rows, width = self.matrix.shape
-        a_row = _GENES_AT_ONCE / max(1, rows_of_a_block(self.matrix, _GENES_AT_ONCE))
-        step = max(1, int(width * _GENES_AT_ONCE / max(1.0, rows * a_row)))
+        width, step = self.matrix.shape[1], columns_of_a_block(self.matrix)
         genes = [range(start, min(start + step, width)) for start in range(0, width, step)]
         found = list(each(_ranked, [_Ranks(self.matrix, part, codes, n) for part in genes]))
         return tuple(map(np.concatenate, zip(*found, strict=True)))

@@ -91,9 +91,8 @@ class _Pass:
 
         genes = reduce.merged(of_genes()).flat()
         cells, top_sums, masked = zip(*of_cells, strict=True)
-        of_rows = reduce.joined(cells, width)
-        self.rows = Counts(of_rows.sum(), of_rows.nonzero())
-        self.columns = Counts(genes.sum(), genes.nonzero())
+        self.rows = Counts.of(reduce.joined(cells, width))
+        self.columns = Counts.of(genes)
         self.tops, self.masked = np.concatenate(top_sums), np.concatenate(masked)
 
 
