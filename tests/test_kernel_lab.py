@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-from lab_page import Notebook, is_connected, opened
+from lab_page import Notebook, opened
 from playwright.sync_api import expect
 
 
 @pytest.fixture
 def notebook(browser, lab):
-    notebook = opened(browser, lab, "lab/tree/session.ipynb?reset")
+    notebook = opened(browser, lab)
     expect(notebook.page.get_by_text("SLAF | Idle")).to_be_visible()
     yield notebook
     notebook.picture("last")
@@ -129,11 +129,11 @@ def restarts(notebook: Notebook) -> None:
 
 
 def test_notebook_7(browser, lab, pbmc_slaf):
-    notebook = opened(browser, lab, "notebooks/classic.ipynb")
+    notebook = opened(browser, lab, "notebooks")
     page = notebook.page
     ready = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
     expect(ready).to_be_attached()
-    is_connected(lab[0], "classic.ipynb")
+    notebook.connect()
     assert notebook.answer("6 * 7") == "42"
     looks_at_a_table(notebook, pbmc_slaf)
     output = notebook.run("name = input('who? ')\nprint('you are', name)")

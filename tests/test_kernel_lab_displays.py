@@ -4,7 +4,7 @@ and names in the data have no effect."""
 from __future__ import annotations
 
 import pytest
-from lab_page import is_connected, opened
+from lab_page import opened
 from playwright.sync_api import expect
 
 CODE = """
@@ -47,8 +47,8 @@ CONTRAST = """output => {
 
 @pytest.fixture
 def notebook(browser, lab):
-    notebook = opened(browser, lab, "lab/tree/displays.ipynb?reset")
-    is_connected(lab[0], "displays.ipynb")
+    notebook = opened(browser, lab)
+    notebook.connect()
     yield notebook
     notebook.page.close()
 

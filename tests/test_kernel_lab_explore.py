@@ -18,7 +18,7 @@ import nbformat
 import numpy as np
 import pytest
 from explorer_page import WAIT, Shown, answered, explored
-from lab_page import Notebook, is_connected, opened
+from lab_page import Notebook, opened
 from matplotlib.path import Path as Polygon
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
@@ -35,7 +35,7 @@ def dataset(pbmc_slaf, tmp_path) -> Path:
 
 @pytest.fixture
 def notebook(browser, lab):
-    notebook = opened(browser, lab, "lab/tree/explore.ipynb?reset")
+    notebook = opened(browser, lab)
     notebook.page.set_viewport_size({"width": 1500, "height": 1100})
     expect(notebook.page.get_by_text("SLAF | Idle").or_(ready(notebook.page))).to_be_visible()
     yield notebook
@@ -160,7 +160,7 @@ def keeps_a_picture(notebook: Notebook) -> None:
     deadline = time.monotonic() + 60
     while True:
         notebook.page.keyboard.press("Control+s")
-        kept = _kept(notebook.folder / "explore.ipynb")
+        kept = _kept(notebook.path)
         if kept and "coloured by mine, 100 selected" in kept["text/plain"]:
             break
         assert time.monotonic() < deadline, kept and kept["text/plain"]
@@ -278,14 +278,11 @@ def test_many_cells_are_a_picture_and_points_when_one_zooms_in(notebook, dataset
     answered(notebook, "len(widget.positions)", "0")
 
 
-@pytest.mark.parametrize(
-    ("kernel", "path"),
-    [("slaf", "notebooks/seven.ipynb"), ("python3", "lab/tree/other.ipynb?reset")],
-)
-def test_notebook_7_and_ipykernel(browser, lab, dataset, kernel, path):
-    notebook = opened(browser, lab, path, kernel)
+@pytest.mark.parametrize(("kernel", "view"), [("slaf", "notebooks"), ("python3", "lab/tree")])
+def test_notebook_7_and_ipykernel(browser, lab, dataset, kernel, view):
+    notebook = opened(browser, lab, view, kernel)
     notebook.page.set_viewport_size({"width": 1500, "height": 1100})
-    is_connected(lab[0], Path(path).name.partition("?")[0])
+    notebook.connect()
     shown = explored(notebook, dataset)
     shown.title("bulk_labels")
     shown.type_gene("CD79A")

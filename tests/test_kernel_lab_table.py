@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from lab_page import Notebook, is_connected, opened
+from lab_page import Notebook, opened
 from playwright.sync_api import Locator, expect
 
 CODE = """
@@ -24,8 +24,7 @@ t
 @pytest.fixture(params=["slaf", "python3"])
 def notebook(request, browser, lab):
     """In our kernel, and in ipykernel."""
-    name = f"table-{request.param}.ipynb"
-    notebook = opened(browser, lab, f"lab/tree/{name}?reset", request.param)
+    notebook = opened(browser, lab, kernel=request.param)
     foreign = []
     address = lab[0]
     notebook.page.on(
@@ -34,7 +33,7 @@ def notebook(request, browser, lab):
             None if asked.url.startswith((address, "data:", "blob:")) else foreign.append(asked.url)
         ),
     )
-    is_connected(address, name)
+    notebook.connect()
     yield notebook
     notebook.picture(f"table-{request.param}")
     # The table needs no other server.
