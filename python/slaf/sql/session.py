@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -22,6 +23,9 @@ from slaf.sql.tables import may_be_table, scan_file, table_of
 Handle = tuple[str, Any, Any, Any]
 #: Open handles, and the index of the one whose tables need no prefix.
 Handles = tuple[list[Handle], int | None]
+
+#: Cells are run again, and dashboards ask the same questions.
+_parsed = lru_cache(maxsize=256)(_slaf.parse_sql)
 
 
 @dataclass
@@ -71,7 +75,7 @@ class SqlSession:
             if not is_name:
                 values[f"_{place}"] = value
         text = _slaf.fill_sql(text, names)
-        statement = _slaf.parse_sql(text)
+        statement = _parsed(text)
         for name in statement.parameters:
             if name not in values:
                 values[name] = self._variable(name)
@@ -168,7 +172,7 @@ class SqlSession:
                 if name in self.views:
                     if name not in seen:
                         seen.add(name)
-                        todo.append(_slaf.parse_sql(self.views[name]))
+                        todo.append(_parsed(self.views[name]))
                     continue
                 if name not in frames and name in self.namespace:
                     table = table_of(self.namespace[name])

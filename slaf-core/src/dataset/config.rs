@@ -1,6 +1,8 @@
 //! `config.json`: what the dataset contains, and where its tables are. slafdb or we
 //! wrote it; unknown keys are kept.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::manifest::{self, Manifest};
@@ -8,7 +10,7 @@ use crate::{Error, Place, Result};
 
 #[derive(Debug, Clone)]
 pub struct Config {
-    root: Map<String, Value>,
+    root: Arc<Map<String, Value>>,
     shape: (u64, u64),
 }
 
@@ -67,6 +69,7 @@ impl Config {
                 _ => None,
             })
             .ok_or("its config.json has no `array_shape` of two counts")?;
+        let root = Arc::new(root);
         let config = Self { root, shape };
         for table in ["expression", "cells", "genes"] {
             if config.table_path(table).is_none() {

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -81,12 +82,13 @@ where
     F: Future<Output = Result<T>> + Send + 'static,
 {
     let (done, answer) = sync_channel(1);
-    let task = RUNTIME.spawn(work);
-    let abort = task.abort_handle();
-    RUNTIME.spawn(async move {
-        let outcome = task.await.unwrap_or_else(|failure| {
+    let task = RUNTIME.spawn(async move {
+        let outcome = AssertUnwindSafe(work).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
             Err(Error::Engine {
-                message: format!("The engine stopped unexpectedly: {failure}"),
+                message: format!("The engine stopped unexpectedly: {}", said.unwrap_or("?")),
             })
         });
         // After an interrupt, nobody receives the result.
@@ -96,7 +98,7 @@ where
         match answer.recv_timeout(TICK) {
             Ok(outcome) => return outcome,
             Err(RecvTimeoutError::Timeout) if interrupted() => {
-                abort.abort();
+                task.abort();
                 return Err(Error::Interrupted);
             }
             Err(RecvTimeoutError::Timeout) => {}

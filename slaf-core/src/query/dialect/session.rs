@@ -11,7 +11,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionConfig;
 
 use super::arithmetic::OurArithmetic;
 use super::functions;
@@ -55,12 +55,8 @@ static BASE: LazyLock<SessionState> = LazyLock::new(|| {
     state
 });
 
-/// A session with no tables that may take `memory` bytes, and then spills.
-pub(crate) fn context(
-    memory: usize,
-    sorted_joins: bool,
-    recursive: bool,
-) -> Result<SessionContext> {
+/// A session that begins now, with no tables. It may take `memory` bytes, and then spills.
+pub(crate) fn begin(memory: usize, sorted_joins: bool, recursive: bool) -> Result<SessionState> {
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(FairSpillPool::new(memory)))
         .build_arc()?;
@@ -84,7 +80,8 @@ pub(crate) fn context(
     }
     *state.config_mut() = config;
     state.register_catalog_list(Arc::new(catalogs));
-    Ok(SessionContext::new_with_state(state))
+    state.mark_start_execution();
+    Ok(state)
 }
 
 /// Whether a function of that name, in lower case, makes one value of many.

@@ -2,5 +2,6 @@
 
 pub(crate) mod answer_schema;
 mod datafusion_errors;
+mod known_plans;
 pub(crate) mod planned;
 mod tables;

@@ -11,6 +11,7 @@ use datafusion::sql::parser::Statement as DfStatement;
 use sqlparser::ast::{Query, Statement, Visit, Visitor};
 
 use super::datafusion_errors::explain;
+use super::known_plans::Question;
 use super::tables::register;
 use crate::query::catalog::Catalog;
 use crate::query::dialect::session;
@@ -37,9 +38,17 @@ pub(crate) async fn plan(
 ) -> Result<Planned> {
     let uri = catalog.uri();
     let outcome = async {
-        let context = session::context(options.memory, sorted_joins, is_recursive(&statement))?;
-        register(&context, catalog, &options.reading)?;
-        let state = context.state();
+        let state = session::begin(options.memory, sorted_joins, is_recursive(&statement))?;
+        register(&state, catalog, &options.reading)?;
+        let question = Question::of(catalog, &statement, options.limit);
+        let known = match &question {
+            Some(question) => question.recall(catalog, &state).await?,
+            None => None,
+        };
+        if let Some((schema, plan)) = known {
+            let plan = resolve(plan, &state).await?;
+            return Ok((state, schema, plan));
+        }
         let statement = DfStatement::Statement(Box::new(statement));
         let plan = state.statement_to_plan(statement).await?;
         let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
@@ -49,7 +58,13 @@ pub(crate) async fn plan(
                 .build()?,
             None => plan,
         };
-        let plan = resolve(state.optimize(&plan)?, &state).await?;
+        let optimized = state.optimize(&plan)?;
+        if let Some(question) = question {
+            question
+                .keep(catalog, &state, &plan, &schema, &optimized)
+                .await?;
+        }
+        let plan = resolve(optimized, &state).await?;
         Ok((state, schema, plan))
     };
     let (state, schema, plan) = outcome

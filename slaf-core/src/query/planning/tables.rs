@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::catalog::{MemorySchemaProvider, TableProvider};
+use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::JoinType;
-use datafusion::prelude::{DataFrame, SessionContext, col, lit};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{JoinType, LogicalPlanBuilder, UNNAMED_TABLE, col, lit};
 use datafusion::sql::TableReference;
 use lance::datafusion::LanceTableProvider;
 
@@ -22,35 +23,33 @@ use crate::{Selection, Table};
 
 /// Registers every table under the names that [`Catalog::resolve`] gives.
 pub(super) fn register(
-    context: &SessionContext,
+    state: &SessionState,
     catalog: &Catalog,
     reading: &Arc<ReadProgress>,
 ) -> Result<(), DataFusionError> {
-    let names = context
-        .catalog(CATALOG)
-        .ok_or_else(|| DataFusionError::Internal("the session has no catalog".into()))?;
+    let names = state.catalog_list().catalog(CATALOG);
+    let names =
+        names.ok_or_else(|| DataFusionError::Internal("the session has no catalog".into()))?;
+    let bare = state.schema_for_ref(TableReference::partial(SCHEMA, ""))?;
     for (at, handle) in catalog.handles.iter().enumerate() {
-        names.register_schema(&handle.name, Arc::new(MemorySchemaProvider::new()))?;
+        let full = Arc::new(MemorySchemaProvider::new());
         for table in handle.dataset.tables() {
-            let provider = provide(context, handle, table, reading)?;
+            let provider = provide(handle, table, reading)?;
             if catalog.default == Some(at) {
-                let bare = TableReference::partial(SCHEMA, table.name.as_str());
-                context.register_table(bare, Arc::clone(&provider))?;
+                bare.register_table(table.name.clone(), Arc::clone(&provider))?;
             }
-            let full = TableReference::partial(handle.name.as_str(), table.name.as_str());
-            context.register_table(full, provider)?;
+            full.register_table(table.name.clone(), provider)?;
         }
+        names.register_schema(&handle.name, full)?;
     }
     for frame in &catalog.frames {
-        let name = TableReference::partial(SCHEMA, frame.name.as_str());
-        context.register_table(name, provider(frame))?;
+        bare.register_table(frame.name.clone(), provider(frame))?;
     }
     Ok(())
 }
 
 /// The table as it stands, or, of a sliced handle, its slice.
 fn provide(
-    context: &SessionContext,
     handle: &Handle,
     table: &Table,
     reading: &Arc<ReadProgress>,
@@ -84,7 +83,7 @@ fn provide(
         return Ok(whole);
     }
     let (cells, genes) = handle.dataset.shape();
-    let mut frame = context.read_table(whole)?;
+    let mut rows = scan(whole)?;
     for (column, selection, len) in [
         ("cell_integer_id", &handle.cells, cells),
         ("gene_integer_id", &handle.genes, genes),
@@ -94,18 +93,21 @@ fn provide(
         ("gene_integer_id_j", &handle.genes, genes),
     ] {
         if table.schema.field_with_name(column).is_ok() && !selection.is_all(len) {
-            frame = restrict(context, frame, column, selection)?;
+            rows = restrict(rows, column, selection)?;
         }
     }
-    Ok(frame.into_view())
+    Ok(Arc::new(ViewTable::new(rows.build()?, None)))
+}
+
+fn scan(table: Arc<dyn TableProvider>) -> Result<LogicalPlanBuilder, DataFusionError> {
+    LogicalPlanBuilder::scan(UNNAMED_TABLE, provider_as_source(table), None)
 }
 
 fn restrict(
-    context: &SessionContext,
-    frame: DataFrame,
+    rows: LogicalPlanBuilder,
     column: &str,
     selection: &Selection,
-) -> Result<DataFrame, DataFusionError> {
+) -> Result<LogicalPlanBuilder, DataFusionError> {
     if let Selection::Range {
         start,
         step: 1,
@@ -113,7 +115,7 @@ fn restrict(
     } = *selection
     {
         let (start, end) = (start as i64, (start + len) as i64);
-        return frame.filter(col(column).gt_eq(lit(start)).and(col(column).lt(lit(end))));
+        return rows.filter(col(column).gt_eq(lit(start)).and(col(column).lt(lit(end))));
     }
     let schema = Arc::new(Schema::new(vec![Field::new(
         "_selected",
@@ -124,6 +126,11 @@ fn restrict(
         Arc::clone(&schema),
         vec![Arc::new(UInt64Array::from_iter_values(selection.iter()))],
     )?;
-    let ids = context.read_table(Arc::new(MemoryTable::of(schema, vec![ids])))?;
-    frame.join(ids, JoinType::LeftSemi, &[column], &["_selected"], None)
+    let ids = scan(Arc::new(MemoryTable::of(schema, vec![ids])))?.build()?;
+    rows.join(
+        ids,
+        JoinType::LeftSemi,
+        (vec![column], vec!["_selected"]),
+        None,
+    )
 }
