@@ -5,19 +5,18 @@
 //! number of its elements, not that of its text. A date plus an interval has a
 //! time.
 
-use std::sync::Arc;
-
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
 use datafusion::functions::math::expr_fn::{abs, round, trunc};
 use datafusion::functions_nested::expr_fn::array_length;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, cast, lit, when,
 };
 use datafusion::optimizer::AnalyzerRule;
+
+use super::expression_rule::rewrite;
 
 #[derive(Debug)]
 pub(crate) struct OurArithmetic;
@@ -28,23 +27,7 @@ impl AnalyzerRule for OurArithmetic {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(|plan| {
-            let schema = Arc::new(merge_schema(&plan.inputs()));
-            let rewritten = plan.map_expressions(|expr| {
-                let name = expr.schema_name().to_string();
-                let widened = expr.transform_up(|expr| ours(expr, &schema))?;
-                // The column keeps the name that its author sees.
-                Ok(widened.update_data(|expr| {
-                    let renamed = expr.schema_name().to_string() != name;
-                    if renamed { expr.alias(name) } else { expr }
-                }))
-            })?;
-            if !rewritten.transformed {
-                return Ok(rewritten);
-            }
-            rewritten.map_data(LogicalPlan::recompute_schema)
-        })
-        .map(|transformed| transformed.data)
+        rewrite(plan, ours)
     }
 }
 

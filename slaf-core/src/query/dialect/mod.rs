@@ -2,6 +2,7 @@
 //! that plan statements.
 
 mod arithmetic;
+mod expression_rule;
 mod functions;
 mod keep_nulls;
 mod regexp_lists;

@@ -1,17 +1,16 @@
 //! Comparisons in which -0.0 equals 0.0. Arrow's kernels order floats by all their
 //! bits, so `x >= 0` would be false for -0.0, and so would `x = 0`.
 
-use std::sync::Arc;
-
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::Between;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, lit};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::scalar::ScalarValue;
+
+use super::expression_rule::rewrite;
 
 #[derive(Debug)]
 pub(crate) struct SignedZeros;
@@ -22,20 +21,7 @@ impl AnalyzerRule for SignedZeros {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(|plan| {
-            let schema = Arc::new(merge_schema(&plan.inputs()));
-            let is_filter = matches!(plan, LogicalPlan::Filter(_));
-            plan.map_expressions(|expr| {
-                let name = expr.schema_name().to_string();
-                let compared = expr.transform_up(|expr| both_zeros(expr, &schema))?;
-                // A column keeps its name.
-                Ok(compared.update_data(|expr| {
-                    let renamed = !is_filter && expr.schema_name().to_string() != name;
-                    if renamed { expr.alias(name) } else { expr }
-                }))
-            })
-        })
-        .map(|transformed| transformed.data)
+        rewrite(plan, both_zeros)
     }
 }
 
