@@ -7,7 +7,7 @@ use std::fmt::Write;
 use serde::Deserialize;
 
 use crate::html::{STYLE, clipped, counted, cut, escape, fitting, visible};
-use crate::spark::{Share, category, shares};
+use crate::sparklines::{Share, category, shares};
 
 /// What a card says. Everything but `kind` may be left out.
 #[derive(Debug, Default, Deserialize)]

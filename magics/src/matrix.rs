@@ -3,9 +3,9 @@
 
 use std::fmt::Write;
 
-use crate::grid::Grid;
+use crate::density_picture::Grid;
 use crate::html::{STYLE, bytes, clipped, cut, escape, fitting, grouped, percent, visible};
-use crate::spark::{BINS, histogram};
+use crate::sparklines::{BINS, histogram};
 use crate::values::{brief, rounded};
 
 /// The three arrays of a compressed matrix.

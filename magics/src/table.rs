@@ -7,8 +7,8 @@ use std::fmt::Write;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use crate::column_summary::{Summary, looked_at};
 use crate::html::{STYLE, clipped, counted, cut, escape, fitting, grouped, visible};
-use crate::summary::{Summary, looked_at};
 use crate::values::{at_the_point, cell, is_number, short};
 
 /// Rows and columns shown, and characters of a value.

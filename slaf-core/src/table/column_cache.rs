@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use arrow::array::{Array, ArrayRef};
 use polars::prelude::Column;
 
-use super::codes::Codes;
+use super::column_codes::Codes;
 use crate::Result;
 use crate::ground::arrow_polars::plain_to_polars;
 

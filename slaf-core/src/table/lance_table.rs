@@ -15,9 +15,9 @@ use lance::io::RecordBatchStream;
 use polars::prelude::Column;
 use tokio::sync::OnceCell;
 
-use super::codes::Codes;
 use super::column_cache::{CachedColumn, ColumnCache};
-use super::stretches::Stretches;
+use super::column_codes::Codes;
+use super::coordinate_row_offsets::Stretches;
 use crate::ground::error::{first_line, is_storage_failure};
 use crate::ground::nan_as_null;
 use crate::{Error, Place, Result, nearest};

@@ -6,7 +6,7 @@ use arrow::util::display::array_value_to_string;
 use super::complete::quiet;
 use super::words::{Source, fields, floor, last_word, quoted, sources};
 use crate::Result;
-use crate::ground::digits::grouped;
+use crate::ground::number_format::grouped;
 use crate::query::catalog::Catalog;
 use crate::query::dialect::sql_type::sql_type;
 use crate::query::language::params::Params;

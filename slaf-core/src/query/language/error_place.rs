@@ -4,14 +4,14 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
-use super::depth;
+use super::nesting_depth;
 use crate::Error;
 
 /// The parser's message with the line it means and a caret under the column.
 pub(super) fn explain(sql: &str, error: &ParserError) -> Error {
     let text = match error {
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.clone(),
-        ParserError::RecursionLimitExceeded => return depth::too_deep(),
+        ParserError::RecursionLimitExceeded => return nesting_depth::too_deep(),
     };
     let (message, place) = match text.rsplit_once(" at Line: ") {
         Some((message, place)) => (message.to_owned(), place.split_once(", Column: ")),

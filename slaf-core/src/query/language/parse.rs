@@ -12,7 +12,7 @@ use sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 
 use super::error_place::explain;
 use super::relations::{parts, reads, relations};
-use super::{depth, params};
+use super::{nesting_depth, params};
 use crate::{Error, Result};
 
 /// What a statement asks for.
@@ -165,12 +165,12 @@ fn summarized(sql: &str) -> Option<String> {
 fn one(sql: &str) -> Result<Statement> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location();
     let tokens = tokens.map_err(|e| explain(sql, &e.into()))?;
-    depth::with_room(tokens, |tokens| only(sql, tokens))
+    nesting_depth::with_room(tokens, |tokens| only(sql, tokens))
 }
 
 fn only(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement> {
     let mut parser = Parser::new(&GenericDialect {})
-        .with_recursion_limit(depth::DEEPEST)
+        .with_recursion_limit(nesting_depth::DEEPEST)
         .with_tokens_with_locations(tokens);
     let parsed = parser.parse_statements();
     let mut statements = parsed.map_err(|e| explain(sql, &e))?;
@@ -187,7 +187,7 @@ fn only(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement> {
             hint: Some("Run them one after the other.".into()),
         });
     }
-    depth::settle(&mut statement)?;
+    nesting_depth::settle(&mut statement)?;
     let _ = VisitMut::visit(&mut statement, &mut SelectAll);
     Ok(statement)
 }

@@ -12,9 +12,9 @@ use sqlparser::ast::{
     TableAlias, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 
-use super::by_all::{group_by_all, order_by_all};
 use super::computed_names::NameColumns;
 use super::duckdb_functions;
+use super::group_by_all::{group_by_all, order_by_all};
 use super::relations::parts;
 use super::subqueries::{quantified, tuple_in};
 use crate::{Error, Result};

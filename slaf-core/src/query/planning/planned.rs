@@ -15,7 +15,7 @@ use super::tables::register;
 use crate::query::catalog::Catalog;
 use crate::query::dialect::session;
 use crate::query::request::Options;
-use crate::query::sources::resolve::resolve;
+use crate::query::sources::reduce_reads::reduce_reads;
 use crate::{Error, Result};
 
 /// A statement with all its names, types and what is pushed down settled: what
@@ -49,7 +49,7 @@ pub(crate) async fn plan(
                 .build()?,
             None => plan,
         };
-        let plan = resolve(state.optimize(&plan)?, &state).await?;
+        let plan = reduce_reads(state.optimize(&plan)?, &state).await?;
         Ok((state, schema, plan))
     };
     let (state, schema, plan) = outcome

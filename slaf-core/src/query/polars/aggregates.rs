@@ -10,9 +10,9 @@ use polars::prelude::{
 };
 
 use super::expressions::is_constant;
-use super::refusal::{Lowered, refuse};
-use super::scope::Scope;
+use super::named_columns::Scope;
 use super::types::{dtype, is_float};
+use super::unsupported::{Lowered, refuse};
 
 /// An aggregate.
 pub(super) struct Measure {

@@ -6,7 +6,7 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Schema};
 use polars::prelude::{Column, DataFrame};
 
-use super::refusal::{Lowered, refuse};
+use super::unsupported::{Lowered, refuse};
 use crate::ground::arrow_polars;
 
 /// Batches as one frame, a chunk each.

@@ -7,13 +7,13 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use polars::prelude::{DataType as PlDataType, Expr as PlExpr, NULL, Series, col, lit, when};
 
 use super::columns::column;
+use super::division::quotient;
 use super::functions::{Call, function};
 use super::like::like;
 use super::literals::literal;
-use super::quotient::quotient;
-use super::refusal::{Lowered, refuse};
-use super::scope::Scope;
+use super::named_columns::Scope;
 use super::types::{dtype, is_float, plain};
+use super::unsupported::{Lowered, refuse};
 
 /// Longer lists are looked up in a set.
 const FEW: usize = 8;

@@ -6,8 +6,8 @@ use datafusion::logical_expr::Expr;
 use polars::prelude::{Expr as PlExpr, NULL, RoundMode, coalesce, lit, when};
 
 use super::literals::text;
-use super::refusal::{Lowered, refuse};
 use super::types::is_float;
+use super::unsupported::{Lowered, refuse};
 
 /// A function and its arguments: as the plan has them, their types, and in Polars'
 /// words.

@@ -7,10 +7,10 @@ use datafusion::logical_expr::{
 };
 use polars::prelude::{JoinArgs, JoinCoalesce, JoinType as PlJoinType, LazyFrame, PlSmallStr, col};
 
+use super::named_columns::{FreshNames, Part, Scope};
 use super::plan_shapes::tells_rows_apart;
-use super::refusal::{Lowered, refuse};
-use super::scope::{FreshNames, Part, Scope};
 use super::types::is_float;
+use super::unsupported::{Lowered, refuse};
 use crate::query::sources::plan_facts::plain_column;
 
 /// How Polars joins, if it does.

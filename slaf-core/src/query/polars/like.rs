@@ -4,7 +4,7 @@ use datafusion::logical_expr::expr::Like;
 use polars::prelude::{Expr as PlExpr, lit};
 
 use super::literals::text;
-use super::refusal::{Lowered, refuse};
+use super::unsupported::{Lowered, refuse};
 
 /// `of` LIKE a pattern.
 pub(super) fn like(of: PlExpr, like: &Like) -> Lowered<PlExpr> {

@@ -4,8 +4,8 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 use polars::prelude::{Expr as PlExpr, LiteralValue, NULL, Scalar, lit};
 
-use super::refusal::{Lowered, refuse};
 use super::types::dtype;
+use super::unsupported::{Lowered, refuse};
 
 /// The text of a literal.
 pub(super) fn text(expr: &Expr) -> Option<String> {

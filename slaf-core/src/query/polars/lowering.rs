@@ -14,11 +14,11 @@ use polars::prelude::{
 use super::columns::{column, frame};
 use super::expressions::is_constant;
 use super::joins;
+use super::named_columns::{FreshNames, Part, columns, is_column};
 use super::plan_shapes;
-use super::refusal::{Lowered, refuse};
-use super::scope::{FreshNames, Part, columns, is_column};
 use super::sorting::sorted;
 use super::types::dtype;
+use super::unsupported::{Lowered, refuse};
 use super::windows::windows;
 
 /// `plan` as a frame, whose columns are those of the plan's schema, in its order.

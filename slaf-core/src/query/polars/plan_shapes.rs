@@ -4,7 +4,7 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::{Filter, LogicalPlan, Projection, Sort, SubqueryAlias, TableScan};
 
-use super::scope::is_column;
+use super::named_columns::is_column;
 use crate::query::sources::expression::{CELL, GENE};
 use crate::query::sources::frame_provider::MemoryTable;
 use crate::query::sources::materialised::RESOLVED;

@@ -3,7 +3,7 @@
 use datafusion::arrow::datatypes::DataType;
 use polars::prelude::DataType as PlDataType;
 
-use super::refusal::{Lowered, refuse};
+use super::unsupported::{Lowered, refuse};
 
 /// The type in Polars.
 pub(super) fn dtype(dtype: &DataType) -> Lowered<PlDataType> {

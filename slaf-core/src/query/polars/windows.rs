@@ -15,12 +15,12 @@ use polars::prelude::{
     DataType as PlDataType, Expr as PlExpr, LazyFrame, NULL, int_range, len, lit, when,
 };
 
+use super::division::quotient;
 use super::expressions::is_constant;
-use super::quotient::quotient;
-use super::refusal::{Lowered, refuse};
-use super::scope::{FreshNames, Part, Scope};
+use super::named_columns::{FreshNames, Part, Scope};
 use super::sorting::sorted;
 use super::types::{dtype, is_float};
+use super::unsupported::{Lowered, refuse};
 
 /// The columns of the input, and one for each function.
 pub(super) fn windows(

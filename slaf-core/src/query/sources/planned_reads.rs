@@ -7,7 +7,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use super::aggregate::DenseAggregate;
 use super::expression::ExpressionScan;
 use crate::Result;
-use crate::ground::digits::grouped;
+use crate::ground::number_format::grouped;
 
 /// What the scans of `expression` below some operators will read, a line each.
 pub(crate) async fn reads(

@@ -9,7 +9,7 @@ use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int64Type};
 use datafusion::error::Result;
 use std::sync::Arc;
 
-use super::measure::{Kind, Measure};
+use super::aggregate_functions::{Kind, Measure};
 
 /// What is known of some values without looking at them.
 #[derive(Debug, Clone, Copy)]

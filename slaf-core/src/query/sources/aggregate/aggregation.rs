@@ -12,10 +12,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 use tokio::task::JoinSet;
 
-use super::axis::Axis;
+use super::aggregate_functions::Measure;
+use super::group_of_id::Axis;
 use super::group_states::{GroupStates, MORSEL};
-use super::measure::Measure;
-use super::star::Side;
+use super::star_join::Side;
 use super::stored_sums::Sums;
 use crate::query::sources::expression::{CELL, Expression, ExpressionScan, GENE, VALUE};
 

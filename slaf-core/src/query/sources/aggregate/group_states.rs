@@ -8,7 +8,7 @@ use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::accumulator::Accumulator;
-use super::measure::Measure;
+use super::aggregate_functions::Measure;
 
 /// Rows that are added at once: they and their groups stay in a core's cache.
 pub(super) const MORSEL: usize = 1 << 14;

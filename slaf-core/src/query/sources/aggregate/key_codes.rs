@@ -9,7 +9,7 @@ use datafusion::error::Result;
 
 use crate::Table;
 use crate::query::sources::errors::external;
-use crate::table::codes::Codes;
+use crate::table::column_codes::Codes;
 
 pub(super) struct KeyCodes(Vec<Arc<Codes>>);
 

@@ -20,7 +20,7 @@ use datafusion::physical_plan::{
 use futures::stream;
 
 use super::aggregation::Aggregation;
-use super::star::Side;
+use super::star_join::Side;
 use crate::query::sources::expression::ExpressionScan;
 
 /// An aggregate over `expression`, as a table.

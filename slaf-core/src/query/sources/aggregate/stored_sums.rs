@@ -5,9 +5,9 @@ use arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::error::{DataFusionError, Result};
 
 use super::accumulator::Sum;
-use super::axis::Axis;
-use super::measure::{Kind, Measure};
-use super::star::Side;
+use super::aggregate_functions::{Kind, Measure};
+use super::group_of_id::Axis;
+use super::star_join::Side;
 use crate::query::sources::errors::external;
 use crate::query::sources::expression::Expression;
 

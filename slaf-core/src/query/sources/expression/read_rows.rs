@@ -10,9 +10,9 @@ use arrow::datatypes::{DataType, Schema, SchemaRef, UInt32Type};
 use datafusion::error::{DataFusionError, Result};
 use futures::{StreamExt, stream};
 
-use super::row_path::RowPath;
+use super::requested_ids::{CELL, GENE, VALUE};
+use super::rows_per_core::RowPath;
 use super::source::Expression;
-use super::wanted::{CELL, GENE, VALUE};
 use crate::Result as OurResult;
 use crate::query::sources::errors::external;
 use crate::table::row_ranges::{Rows, first_of, read_stream};

@@ -18,9 +18,9 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::read_rows::{Batches, read};
-use super::row_path::RowPath;
+use super::requested_ids::CELL;
+use super::rows_per_core::RowPath;
 use super::source::Expression;
-use super::wanted::CELL;
 use crate::Result as OurResult;
 
 /// Reads the wanted rows of `expression`.

@@ -14,8 +14,8 @@ use datafusion::common::{Column, DFSchema, ToDFSchema};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 
-use super::row_path::RowPath;
-use super::wanted::{CELL, GENE, Wanted, both};
+use super::requested_ids::{CELL, GENE, Wanted, both};
+use super::rows_per_core::RowPath;
 use crate::query::request::ReadProgress;
 use crate::table::row_ranges::RANGE_COST;
 use crate::{Dataset, Result as OurResult, Table};

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from slaf import _slaf
-from slaf.get.ranked import check_ranked, ranked
+from slaf.get.ranked_genes import check_ranked, ranked
 from slaf.ground.hints import did_you_mean
 from slaf.lazy.handle import LazyHandle
-from slaf.pl import groups
-from slaf.pl.gathered import bare, cells, flat
+from slaf.pl import genes_by_group
+from slaf.pl.plot_data import bare, cells, flat
 from slaf.pl.with_scanpy import Given, drawn, lent, scanpy
 
 #: What can be shown instead of means.
@@ -32,31 +32,31 @@ def rank_genes_groups(handle: LazyHandle, given: Given) -> Any:
 def rank_genes_groups_dotplot(handle: LazyHandle, given: Given) -> Any:
     """A :func:`dotplot` of the first genes of each group. Groups without values to
     plot, such as the reference, have no dots."""
-    return groups.dotplot(handle, **_Ranked(handle, given).with_values("dot_color_df"))
+    return genes_by_group.dotplot(handle, **_Ranked(handle, given).with_values("dot_color_df"))
 
 
 @drawn(scanpy.pl.rank_genes_groups_matrixplot)
 def rank_genes_groups_matrixplot(handle: LazyHandle, given: Given) -> Any:
     """A :func:`matrixplot` of the first genes of each group."""
-    return groups.matrixplot(handle, **_Ranked(handle, given).with_values("values_df"))
+    return genes_by_group.matrixplot(handle, **_Ranked(handle, given).with_values("values_df"))
 
 
 @drawn(scanpy.pl.rank_genes_groups_stacked_violin)
 def rank_genes_groups_stacked_violin(handle: LazyHandle, given: Given) -> Any:
     """A :func:`stacked_violin` of the first genes of each group."""
-    return groups.stacked_violin(handle, **_Ranked(handle, given).with_genes())
+    return genes_by_group.stacked_violin(handle, **_Ranked(handle, given).with_genes())
 
 
-@drawn(scanpy.pl.rank_genes_groups_heatmap, max_cells=groups.MAX_CELLS)
+@drawn(scanpy.pl.rank_genes_groups_heatmap, max_cells=genes_by_group.MAX_CELLS)
 def rank_genes_groups_heatmap(handle: LazyHandle, given: Given) -> Any:
     """A :func:`heatmap` of the first genes of each group."""
-    return groups.heatmap(handle, **_Ranked(handle, given).with_genes())
+    return genes_by_group.heatmap(handle, **_Ranked(handle, given).with_genes())
 
 
-@drawn(scanpy.pl.rank_genes_groups_tracksplot, max_cells=groups.MAX_CELLS)
+@drawn(scanpy.pl.rank_genes_groups_tracksplot, max_cells=genes_by_group.MAX_CELLS)
 def rank_genes_groups_tracksplot(handle: LazyHandle, given: Given) -> Any:
     """A :func:`tracksplot` of the first genes of each group."""
-    return groups.tracksplot(handle, **_Ranked(handle, given).with_genes())
+    return genes_by_group.tracksplot(handle, **_Ranked(handle, given).with_genes())
 
 
 @drawn(scanpy.pl.rank_genes_groups_violin)

@@ -9,7 +9,7 @@ use arrow::compute::{cast, concat, take};
 use arrow::datatypes::{DataType, Float64Type};
 
 use crate::html::{counted, grouped, percent};
-use crate::spark::{BINS, Share, histogram, shares};
+use crate::sparklines::{BINS, Share, histogram, shares};
 use crate::values::{brief, cell};
 
 /// Rows that are looked at, evenly spread: a display is drawn in milliseconds.

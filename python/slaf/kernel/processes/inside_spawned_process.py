@@ -222,8 +222,8 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-# The kernel gives this name and the two variables (see `spawning`).
-if __name__ == "slaf.kernel.processes.spawned of a process":
+# The kernel gives this name and the two variables (see `spawn_links`).
+if __name__ == "slaf.kernel.processes.inside_spawned_process of a process":
     # If it fails, the process goes on without the notebook.
     with contextlib.suppress(Exception):
         given = globals()

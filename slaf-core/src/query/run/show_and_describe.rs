@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt32Array};
 use arrow::datatypes::DataType;
 use sqlparser::ast::{Ident, Statement};
 
-use super::prepare::prepare;
+use super::prepare_query::prepare;
 use crate::query::catalog::Catalog;
 use crate::query::dialect::sql_type::sql_type;
 use crate::query::language::params::Params;

@@ -9,7 +9,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from slaf.explorer.panes import Run, button
+from slaf.explorer.colour_and_filter_panes import Run, button
 from slaf.explorer.state import State
 
 _WIDE = widgets.Layout(width="250px")

@@ -11,8 +11,8 @@ from anndata import AnnData
 
 from slaf.lazy.handle import LazyHandle
 from slaf.pl.dendrograms import with_dendrogram
-from slaf.pl.gathered import Genes, cells, check_groups, check_names, flat, genes_named
 from slaf.pl.group_means import Grouped, check_order, grouped, grouping_columns, groups_of
+from slaf.pl.plot_data import Genes, cells, check_groups, check_names, flat, genes_named
 from slaf.pl.with_scanpy import Given, drawn, finish, lent, scanpy
 from slaf.pp.handles import takes_raw
 

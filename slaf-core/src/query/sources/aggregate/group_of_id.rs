@@ -12,7 +12,7 @@ use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 
-use super::star::{NAMES, Side, Star};
+use super::star_join::{NAMES, Side, Star};
 
 /// Groups that are not too many if some of them have no row.
 const MOST: usize = 1 << 12;

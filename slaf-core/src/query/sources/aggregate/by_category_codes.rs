@@ -13,9 +13,9 @@ use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 use tokio::task::JoinSet;
 
 use super::accumulator::Accumulator;
+use super::aggregate_functions::{Call, Measure};
 use super::group_states::{GroupStates, MORSEL};
 use super::key_codes::KeyCodes;
-use super::measure::{Call, Measure};
 use crate::Table;
 use crate::query::sources::errors::external;
 use crate::query::sources::expression::Mask;

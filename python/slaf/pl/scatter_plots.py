@@ -8,8 +8,8 @@ from anndata import AnnData
 from matplotlib.colors import is_color_like
 
 from slaf.lazy.handle import LazyHandle
-from slaf.pl.gathered import cells, embedding_key, flat
-from slaf.pl.groups import MAX_CELLS, violin
+from slaf.pl.genes_by_group import MAX_CELLS, violin
+from slaf.pl.plot_data import cells, embedding_key, flat
 from slaf.pl.with_scanpy import Given, drawn, finish, lent, require_data, scanpy
 
 

@@ -16,11 +16,11 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Aggregate, Cast, Expr, LogicalPlan};
 
 use super::accumulator::Accumulator;
+use super::aggregate_functions::{Call, Measure};
 use super::aggregation::Aggregation;
-use super::axis::Axis;
-use super::measure::{Call, Measure};
+use super::group_of_id::Axis;
 use super::operator::DenseScan;
-use super::star::{Side, Star, star};
+use super::star_join::{Side, Star, star};
 use super::stored_sums::{of_stored_sums, stored_sums};
 use crate::query::sources::expression::{CELL, Expression, ExpressionScan, GENE, VALUE, Wanted};
 use crate::query::sources::materialised::{numbered, provided};

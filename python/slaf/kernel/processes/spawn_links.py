@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from slaf.kernel.output.current_request import current
-from slaf.kernel.processes import spawned
+from slaf.kernel.processes import inside_spawned_process
 
 #: Modules whose `get_preparation_data` makes what a process unpickles first.
 _SPAWNERS = (
@@ -37,16 +37,16 @@ def link_spawned_processes(descriptor: int) -> None:
         module.get_preparation_data = get_preparation_data
 
     for name in _SPAWNERS:
-        spawned.when_imported(name, patch)
+        inside_spawned_process.when_imported(name, patch)
 
 
 class _Link:
-    """Pickles to a call that runs the file `spawned.py` in the process that
+    """Pickles to a call that runs the file `inside_spawned_process.py` in the process that
     unpickles it."""
 
     def __init__(self, descriptor: int):
         self._descriptor = descriptor
-        self._code = Path(spawned.__file__).read_text()
+        self._code = Path(inside_spawned_process.__file__).read_text()
 
     def __reduce__(self) -> tuple[Callable, tuple]:
         from multiprocessing.context import get_spawning_popen
@@ -56,7 +56,7 @@ class _Link:
             return str, ()
         request = current()
         names = {
-            "__name__": f"{spawned.__name__} of a process",
+            "__name__": f"{inside_spawned_process.__name__} of a process",
             "descriptor": popen.DupFd(popen.duplicate_for_child(self._descriptor)),
             "parent": "{}" if request is None else request.header,
         }

@@ -17,8 +17,8 @@ from scipy import sparse
 
 from slaf._slaf import SlafError
 from slaf.data.sources.base import Matrix, Parts, Source, SparseRows, in_memory, loaded, whole
-from slaf.data.sources.columns import alike, below
-from slaf.data.sources.stacked import Stacked, diagonal
+from slaf.data.sources.joined_columns import alike, below
+from slaf.data.sources.joined_matrices import Stacked, diagonal
 from slaf.ground.metadata import TEXT
 from slaf.ground.metadata.frames import Columns, frame_of, index_of
 

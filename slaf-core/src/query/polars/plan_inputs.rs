@@ -21,7 +21,7 @@ use polars::prelude::{DataFrame, Engine};
 use super::columns::frame;
 use super::lowering::lower;
 use super::plan_shapes::{has_windows, is_of_first_rows, is_passed_on};
-use super::refusal::{Lowered, refuse};
+use super::unsupported::{Lowered, refuse};
 use crate::ground::arrow_polars::to_arrow;
 use crate::query::planning::answer_schema::{as_planned, uniform};
 use crate::query::planning::planned::Planned;

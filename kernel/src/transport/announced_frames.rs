@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use zeromq::Socket;
 
-use super::allocations::largest_piece;
+use super::counting_allocator::largest_piece;
 use super::router::Router;
 use super::zmtp::{COMMAND, LONG};
 

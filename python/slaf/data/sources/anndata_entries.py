@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from slaf._slaf import SlafError
-from slaf.data.sources.elements import (
+from slaf.data.sources.anndata_encodings import (
     column_order,
     encoding_of,
     is_dict,

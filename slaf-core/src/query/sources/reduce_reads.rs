@@ -14,7 +14,7 @@ use super::plan_facts::mentions_expression;
 
 /// The optimized `plan` with its scans of `expression` narrowed, and aggregates
 /// by cells, by genes or by columns of few values done in arrays.
-pub(crate) fn resolve(
+pub(crate) fn reduce_reads(
     plan: LogicalPlan,
     state: &SessionState,
 ) -> BoxFuture<'_, Result<LogicalPlan>> {
@@ -31,7 +31,7 @@ pub(crate) fn resolve(
         };
         let mut inputs = vec![];
         for input in plan.inputs() {
-            inputs.push(resolve(input.clone(), state).await?);
+            inputs.push(reduce_reads(input.clone(), state).await?);
         }
         let plan = if inputs.is_empty() {
             plan

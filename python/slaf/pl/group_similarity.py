@@ -8,8 +8,8 @@ from anndata import AnnData
 
 from slaf.lazy.handle import LazyHandle
 from slaf.pl.dendrograms import add_dendrogram
-from slaf.pl.gathered import flat, obs_of
 from slaf.pl.group_means import grouping_columns
+from slaf.pl.plot_data import flat, obs_of
 from slaf.pl.with_scanpy import Given, drawn, scanpy
 
 
