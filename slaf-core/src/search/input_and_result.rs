@@ -5,25 +5,26 @@ use arrow::buffer::BooleanBuffer;
 use super::metric::Metric;
 use crate::{Error, Result};
 
-/// A search.
+/// The input of a search for nearest neighbours.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// The query vectors, row-major.
+    /// The query vectors, one after the other, each of `width` numbers.
     pub queries: Vec<f32>,
     pub width: usize,
+    /// The number of neighbours of each query.
     pub k: usize,
     pub metric: Metric,
-    /// Rows that can be found; `None` for all.
+    /// A mask of the rows that can be found; `None` for all.
     pub among: Option<BooleanBuffer>,
 }
 
-/// The `k` nearest rows of each query, nearest first.
+/// The `k` nearest rows of each query, nearest first: two arrays of queries × `k`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Neighbours {
     pub k: usize,
-    /// -1 if there are fewer than `k` rows with a known distance.
+    /// Row numbers; -1 if fewer than `k` rows have a distance.
     pub rows: Vec<i64>,
-    /// Infinite if there is no row.
+    /// Distances in the search's metric; infinite where there is no row.
     pub distances: Vec<f64>,
 }
 

@@ -9,18 +9,18 @@ use polars::prelude::PlHashMap;
 
 use crate::Result;
 
-/// Which value each row of a column has.
+/// The code of each row's value.
 #[derive(Debug)]
 pub(crate) struct Codes {
-    /// The place in `values`, by row.
+    /// For each row, the index of its value in `values`.
     pub(crate) codes: Vec<u16>,
-    /// The values, NULL among them, each once, in the order of their first rows.
+    /// The different values, including NULL, in the order in which they first occur.
     pub(crate) values: ArrayRef,
 }
 
 impl Codes {
-    /// None: the column has more than 65,536 values, or its type is not text, integer or
-    /// boolean.
+    /// `None` if the column has more than 65,536 different values, or if its type is
+    /// not text, integer or boolean.
     pub(super) fn of(column: &ArrayRef) -> Result<Option<Self>> {
         let found = match column.data_type() {
             DataType::Utf8 => number(column.as_string::<i32>().iter()),
@@ -42,7 +42,7 @@ impl Codes {
     }
 }
 
-/// The code of each row, and the first row of each code; none: there are too many.
+/// The code of each row, and the first row of each code; `None` if there are too many.
 fn number<K: Hash + Eq>(rows: impl Iterator<Item = K>) -> Option<(Vec<u16>, Vec<u32>)> {
     let mut known: PlHashMap<K, u16> = PlHashMap::default();
     let (mut codes, mut firsts) = (Vec::with_capacity(rows.size_hint().0), vec![]);

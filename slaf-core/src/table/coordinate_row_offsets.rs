@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 
-/// Of each stretch, where the rows of each row id begin, and the end of the last.
-/// No stretch: there are too many, or nobody has looked.
+/// For each stretch, the first row of each row id, and the end of the last. Empty if
+/// there are too many stretches, or if the offsets have not been read.
 #[derive(Debug, Default)]
 pub(crate) struct Stretches(Vec<Vec<u64>>);
 
-/// More stretches than this, and the table is read whole.
+/// With more stretches than this, the whole table is read.
 const MOST: usize = 16;
 
 impl Stretches {
@@ -16,7 +16,7 @@ impl Stretches {
         self.0.is_empty()
     }
 
-    /// The ranges of rows whose row ids are in `runs`.
+    /// The rows whose ids are in `runs`.
     pub(crate) fn ranges(&self, runs: &[Range<u64>]) -> Vec<Range<u64>> {
         let ranges = self.0.iter().flat_map(|starts| {
             runs.iter()
@@ -26,10 +26,10 @@ impl Stretches {
     }
 }
 
-/// Finds them from the row ids in stored order.
+/// Finds the stretches from the row ids in stored order.
 pub(crate) struct StretchFinder {
     found: Vec<Vec<u64>>,
-    /// How many row ids there are, and one.
+    /// The number of row ids plus one.
     all: usize,
     row: u64,
     last: u64,
@@ -45,7 +45,7 @@ impl StretchFinder {
         }
     }
 
-    /// The row id of the next row.
+    /// Adds the row id of the next row.
     pub(crate) fn push(&mut self, id: u64) {
         if id < self.last && self.found.len() <= MOST {
             if let Some(ended) = self.found.last_mut() {

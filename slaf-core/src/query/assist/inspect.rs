@@ -12,8 +12,8 @@ use crate::query::dialect::sql_type::sql_type;
 use crate::query::language::params::Params;
 use crate::query::run::run;
 
-/// What the name at byte `cursor` of `sql` means: the schema of a table, or the
-/// type, counts and commonest values of a column.
+/// The meaning of the name at byte `cursor` of `sql`: the schema of a table, or the
+/// type, counts and most frequent values of a column.
 pub async fn inspect(catalog: &Catalog, sql: &str, cursor: usize) -> Result<Option<String>> {
     let cursor = floor(sql, cursor);
     let is_name = |c: char| c.is_alphanumeric() || c == '_';

@@ -17,14 +17,14 @@ use crate::query::planning::planned::Planned;
 use crate::query::sources::task_context::task_context;
 use crate::{Error, Result};
 
-/// A statement in DataFusion's operators.
+/// A statement as DataFusion operators.
 pub(crate) struct Running {
     planned: Planned,
     physical: Arc<dyn ExecutionPlan>,
 }
 
 impl Running {
-    /// A plan in DataFusion's operators.
+    /// Converts a plan to DataFusion operators.
     pub(crate) async fn of(planned: Planned) -> Result<Self> {
         let planner = planned.state.query_planner();
         let physical = planner
@@ -57,12 +57,12 @@ impl Running {
         })
     }
 
-    /// What reads and computes it.
+    /// The root operator.
     pub(crate) fn operators(&self) -> &Arc<dyn ExecutionPlan> {
         &self.physical
     }
 
-    /// The plan, a line an operator.
+    /// The plan, one operator per line.
     pub(crate) fn describe(&self, measured: bool) -> String {
         let text = match measured {
             true => DisplayableExecutionPlan::with_metrics(&*self.physical)
@@ -74,8 +74,8 @@ impl Running {
     }
 }
 
-/// `plan` with joins that let others run now and then: one that makes many rows
-/// of few could not be stopped before its end.
+/// Makes joins yield to other tasks. Otherwise a join that makes many rows of few could
+/// not be interrupted.
 fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
     let wrapped = plan.transform_up(|node| {
         Ok(match node.name().ends_with("JoinExec") {

@@ -10,7 +10,7 @@ use sqlparser::ast::{
 use super::relations::parts;
 use crate::query::dialect::session::is_aggregate;
 
-/// `GROUP BY ALL`: by every column that is no aggregate.
+/// `GROUP BY ALL`: groups by every column without an aggregate.
 pub(super) fn group_by_all(select: &mut Select) {
     let all = match &select.group_by {
         GroupByExpr::All(modifiers) => modifiers.is_empty(),
@@ -47,7 +47,7 @@ fn has_aggregate(expr: &Expr) -> bool {
     found.is_break()
 }
 
-/// `ORDER BY ALL`: by every column, from left to right.
+/// `ORDER BY ALL`: sorts by every column, from left to right.
 pub(super) fn order_by_all(order_by: &mut OrderBy, columns: usize) {
     let options = match &order_by.kind {
         OrderByKind::All(options) => *options,

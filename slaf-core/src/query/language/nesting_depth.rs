@@ -14,21 +14,22 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use crate::{Error, Result};
 
-/// Expressions and queries inside of each other, at most; as in DuckDB.
+/// Maximum depth of nested expressions and queries, as in DuckDB.
 pub(crate) const DEEPEST: usize = 1000;
-/// Subqueries inside of expressions of each other, at most: planning takes twice
-/// the time for each level (0.4 s for 16).
+/// Maximum depth of subqueries in expressions: each level doubles the planning time
+/// (0.4 s for 16).
 const DEEPEST_SUBQUERY: usize = 12;
-/// Shorter chains stay as they are.
+/// Chains up to this length are not changed.
 const SHORT: usize = 64;
-/// Stack that a level takes to be parsed: 20 kB were measured.
+/// Stack that parsing one level needs; 20 kB were measured.
 const PARSED: usize = 48 << 10;
-/// Stack that a level of a chain takes to be dropped.
+/// Stack that dropping one level of a chain needs.
 const DROPPED: usize = 1 << 10;
-/// Words of a statement, at most: a bound for the stack.
+/// Maximum number of tokens in a statement, which limits the stack.
 const LONGEST: usize = 1 << 20;
 
-/// Runs `work`, which parses `tokens`, with a stack for all that they can nest.
+/// Calls `work`, which parses `tokens`, with enough stack for their deepest possible
+/// nesting.
 pub(crate) fn with_room<T>(
     tokens: Vec<TokenWithSpan>,
     work: impl FnOnce(Vec<TokenWithSpan>) -> Result<T>,
@@ -63,8 +64,8 @@ pub(crate) fn with_room<T>(
     stacker::maybe_grow(needed, needed + (1 << 18), || work(tokens))
 }
 
-/// Whether something begins whose depth the parser does not limit: a type that
-/// others are in (`ARRAY<`, `STRUCT(`, … `[]`), or an interval of an interval.
+/// Whether two tokens begin something whose depth the parser does not limit: a nested
+/// type (`ARRAY<`, `STRUCT(`, … `[]`), or an interval of an interval.
 fn nests(pair: &[&Token]) -> bool {
     const TYPES: [&str; 7] = [
         "array",
@@ -86,7 +87,7 @@ fn nests(pair: &[&Token]) -> bool {
     }
 }
 
-/// Takes the depth from `statement`, or refuses it.
+/// Flattens long chains in `statement`. Fails if it is still nested too deeply.
 pub(crate) fn settle(statement: &mut Statement) -> Result<()> {
     let mut flatten = Flatten {
         depth: 0,
@@ -116,7 +117,7 @@ fn too_nested() -> Error {
 
 struct Flatten {
     depth: usize,
-    /// Subqueries of expressions around.
+    /// The number of enclosing subqueries in expressions.
     subqueries: usize,
 }
 
@@ -154,7 +155,7 @@ impl VisitorMut for Flatten {
         ControlFlow::Continue(())
     }
 
-    /// Joins are planned one in the other.
+    /// Each join is planned inside of the next one.
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         let joins = select.from.iter().map(|tables| tables.joins.len() + 1);
         match joins.sum::<usize>() > DEEPEST {
@@ -239,8 +240,8 @@ fn flatten_set(body: &mut SetExpr) {
     flatten(body, nothing, split, &join);
 }
 
-/// Makes a chain, which `split` takes its last term from, flat if it is long;
-/// `nothing` is in its place meanwhile.
+/// Balances a long chain. `split` takes its last term; `nothing` is a placeholder
+/// meanwhile.
 fn flatten<T>(
     chain: &mut T,
     nothing: T,
@@ -270,7 +271,7 @@ fn flatten<T>(
     }
 }
 
-/// Set operations one in the other.
+/// The depth of nested set operations.
 fn set_depth(body: &SetExpr) -> usize {
     let mut deepest = 0;
     let mut todo = vec![(body, 1)];
@@ -283,8 +284,8 @@ fn set_depth(body: &SetExpr) -> usize {
     deepest
 }
 
-/// The last `n` of `terms`, which are in the order from right to left, as one
-/// tree that keeps their order.
+/// Joins the last `n` of `terms` to a balanced tree. The terms are in reverse order,
+/// and the tree restores their order.
 fn balanced<T>(n: usize, terms: &mut Vec<T>, join: &impl Fn(T, T) -> T) -> T {
     if n < 2 {
         #[expect(clippy::expect_used, reason = "`n` counts them")]

@@ -18,8 +18,8 @@ use crate::query::request::Options;
 use crate::query::sources::reduce_reads::reduce_reads;
 use crate::{Error, Result};
 
-/// A statement with all its names, types and what is pushed down settled: what
-/// both executors are given.
+/// A planned statement, which is the input of both executors. Names and types are
+/// resolved, and filters and projections are pushed down.
 pub(crate) struct Planned {
     pub(crate) state: SessionState,
     pub(crate) schema: SchemaRef,
@@ -27,8 +27,9 @@ pub(crate) struct Planned {
     uri: String,
 }
 
-/// Plans `statement`, which reads; what it joins to `expression` is read here.
-/// Joins by sorting are slower than those by hashing, and spill.
+/// Plans `statement`, which must be a query. Small tables that it joins to `expression`
+/// are read here. Joins are hash joins, or, with `sorted_joins`, merge joins, which are slower
+/// but can spill.
 pub(crate) async fn plan(
     catalog: &Catalog,
     statement: Statement,
@@ -64,7 +65,7 @@ pub(crate) async fn plan(
 }
 
 impl Planned {
-    /// What went wrong, in our words.
+    /// Converts DataFusion's error to ours.
     pub(crate) fn failure(&self, error: &DataFusionError) -> Error {
         explain(error, &self.uri)
     }

@@ -6,8 +6,8 @@ use polars::prelude::{
     Column, DataType as PlDataType, Expr as PlExpr, Float32Chunked, Float64Chunked, IntoColumn,
 };
 
-/// `l / r` of floats of one type, rounded once. Polars' own multiplies by 1 / r where
-/// r is one value, by which 49.0 / 49.0 is less than 1.
+/// `l / r` of two floats of the same type, rounded once. If `r` is one value, Polars
+/// multiplies by 1 / r, and then 49.0 / 49.0 is less than 1.
 pub(super) fn quotient(l: PlExpr, r: PlExpr) -> PlExpr {
     let divided = |columns: &mut [Column]| {
         let [l, r] = columns else {

@@ -4,7 +4,7 @@ use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use polars::prelude::{Expr as PlExpr, LazyFrame, PlSmallStr, col};
 
-/// Names that no column has yet.
+/// Generates column names that are not used yet.
 #[derive(Default)]
 pub(super) struct FreshNames(usize);
 
@@ -15,22 +15,22 @@ impl FreshNames {
     }
 }
 
-/// A part of the plan: no two columns of a statement have the same name.
+/// A converted part of the plan. All columns of a statement have different names.
 pub(super) struct Part {
-    /// It has at least one column, by which its rows count.
+    /// It has at least one column, so that its rows can be counted.
     pub(super) frame: LazyFrame,
-    /// Of each column of the plan's schema.
+    /// The name in `frame` of each column of the plan's schema.
     pub(super) names: Vec<PlSmallStr>,
 }
 
-/// What the columns of an expression are called.
+/// The Polars names of the columns of a plan.
 pub(super) struct Scope<'a> {
     pub(super) schema: &'a DFSchema,
     pub(super) names: &'a [PlSmallStr],
 }
 
 impl Part {
-    /// The same columns of other rows.
+    /// The same columns, with other rows.
     pub(super) fn with(self, rows: impl FnOnce(LazyFrame) -> LazyFrame) -> Self {
         Self {
             frame: rows(self.frame),

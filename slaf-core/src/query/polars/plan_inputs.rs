@@ -31,32 +31,33 @@ use crate::query::sources::frame_provider::MemoryTable;
 use crate::query::sources::metadata::Metadata;
 use crate::query::sources::task_context::task_context;
 
-/// Rows in memory that Polars is given, at most: more stream through DataFusion.
+/// Maximum number of rows that are loaded for Polars; larger inputs are streamed by
+/// DataFusion.
 const MOST: usize = 20_000_000;
 const TOO_MANY: &str = "more rows than it should hold in memory";
 
-/// From so many rows on Polars' streaming engine is the quicker: it groups a
-/// million rows in half the time, and fifty thousand not faster.
+/// Number of rows from which on Polars' streaming engine is used: it groups a million
+/// rows in half the time, and 50,000 rows no faster.
 const MANY: usize = 200_000;
 
-/// The leaves of a plan that Polars runs.
+/// The inputs of a plan that Polars runs.
 pub(crate) struct Leaves {
     plan: LogicalPlan,
     leaves: Vec<Leaf>,
-    /// Subqueries that stand for one value, which are asked first.
+    /// Scalar subqueries, which run first.
     values: Vec<Arc<dyn ExecutionPlan>>,
 }
 
 enum Leaf {
-    /// Whole columns of cells or genes, which stay in memory as they are.
+    /// Whole columns of cells or genes, which stay in memory.
     Cached(Metadata, Vec<String>),
-    /// Rows that are in memory, and what they are.
+    /// Rows in memory, and a description of them.
     InMemory(Vec<RecordBatch>, String),
     Read(Arc<dyn ExecutionPlan>),
 }
 
 impl Leaf {
-    /// How many rows it has, as far as that is known before they are read.
+    /// The number of rows, as far as it is known before they are read.
     fn rows(&self) -> usize {
         match self {
             Self::Cached(metadata, _) => metadata.table.rows as usize,
@@ -65,7 +66,7 @@ impl Leaf {
         }
     }
 
-    /// Its rows; it stops when they are too many.
+    /// Reads the rows. Fails if they are too many.
     async fn read(&self, state: &SessionState, memory: usize) -> DfResult<Lowered<DataFrame>> {
         Ok(match self {
             Self::Cached(metadata, names) => {
@@ -96,7 +97,7 @@ impl Leaf {
 }
 
 impl Leaves {
-    /// Those of `plan`, or why Polars does not run it.
+    /// The inputs of `plan`, or the reason why Polars does not run it.
     pub(crate) async fn of(planned: &Planned) -> Lowered<Self> {
         let (plan, state) = (&planned.plan, &planned.state);
         let mut asked = vec![];
@@ -141,12 +142,12 @@ impl Leaves {
         })
     }
 
-    /// A shape that DataFusion answers faster, if the plan has it.
+    /// The shape of the plan, if DataFusion is faster for it.
     pub(crate) fn slower(&self) -> Option<&'static str> {
         is_of_first_rows(&self.plan).then_some("it finds the first rows in an order faster")
     }
 
-    /// What reads those that are not kept.
+    /// The operators that read inputs which are not kept in memory.
     pub(crate) fn scans(&self) -> impl Iterator<Item = &Arc<dyn ExecutionPlan>> {
         let leaves = self.leaves.iter();
         let read = leaves.filter_map(|leaf| match leaf {
@@ -156,7 +157,8 @@ impl Leaves {
         read.chain(&self.values)
     }
 
-    /// The answer by Polars; none: Polars cannot say it, and DataFusion may.
+    /// Runs the plan with Polars; `None` if Polars cannot run it, and DataFusion
+    /// should.
     pub(crate) async fn run(
         &self,
         planned: &Planned,
@@ -179,7 +181,7 @@ impl Leaves {
         Ok(Ok(uniform(schema, vec![rows])?))
     }
 
-    /// Reads the rows, no more than `memory` bytes, and asks Polars.
+    /// Reads the inputs, at most `memory` bytes, and runs the plan.
     async fn collect_rows(
         &self,
         state: &SessionState,
@@ -228,7 +230,7 @@ impl Leaves {
         })
     }
 
-    /// The plan without rows, to be shown, and what reads them.
+    /// A description of the plan and its inputs. Nothing is read.
     pub(crate) fn described(&self) -> Lowered<String> {
         let plan = with_values(&self.plan, &mut no_value).map_err(|e| e.to_string())?;
         let plan = lower(&plan, &mut |leaf| frame(leaf.schema().as_arrow(), &[]))?;
@@ -251,7 +253,7 @@ impl Leaves {
     }
 }
 
-/// `plan` with values for the subqueries that are one value, the same for each row.
+/// Replaces scalar subqueries that do not depend on a row by their values.
 fn with_values(
     plan: &LogicalPlan,
     value: &mut dyn FnMut(&Subquery) -> DfResult<ScalarValue>,
@@ -269,14 +271,14 @@ fn with_values(
     Ok(replaced.data)
 }
 
-/// The value of a subquery that has not been asked.
+/// The error for a subquery without a value.
 fn no_value(subquery: &Subquery) -> DfResult<ScalarValue> {
     let (_, field) = subquery.subquery.schema().qualified_field(0);
     ScalarValue::try_new_null(field.data_type())
 }
 
-/// A table that is in memory, or stays there. Filters are not lost: such a table
-/// leaves them to who asks.
+/// A table that is in memory, or will be kept in memory. Such tables do not apply
+/// filters, so no filter is lost.
 fn here(leaf: &LogicalPlan) -> Option<Leaf> {
     let LogicalPlan::TableScan(scan) = leaf else {
         return None;
@@ -303,7 +305,7 @@ async fn physical(plan: &LogicalPlan, state: &SessionState) -> Lowered<Arc<dyn E
     physical.map_err(|e| e.to_string())
 }
 
-/// The only value of a subquery; NULL if it has no row.
+/// The value of a scalar subquery; NULL if it has no row.
 async fn value_of(
     physical: &Arc<dyn ExecutionPlan>,
     state: &SessionState,
@@ -320,7 +322,7 @@ async fn value_of(
     })
 }
 
-/// Rows that a plan gives: those of its scans of values, if it knows no better.
+/// The estimated number of rows of a plan, or else that of its scans of `expression`.
 fn values_of(plan: &Arc<dyn ExecutionPlan>) -> usize {
     if let Some(scan) = plan.downcast_ref::<ExpressionScan>() {
         return scan.rows().0 as usize;

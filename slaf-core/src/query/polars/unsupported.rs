@@ -1,6 +1,6 @@
 //! Why Polars does not run a statement.
 
-/// A few words.
+/// The reason, in a few words.
 pub(crate) type Reason = String;
 pub(crate) type Lowered<T> = Result<T, Reason>;
 

@@ -15,11 +15,11 @@ use crate::{Error, Result};
 /// A query that is ready to run.
 pub(super) struct Prepared {
     pub(super) planned: Planned,
-    /// What Polars reads to run it; none: DataFusion runs it.
+    /// The inputs of the plan in Polars; `None` if DataFusion runs it.
     pub(super) leaves: Option<Leaves>,
     pub(super) reason: String,
     pub(super) warnings: Vec<String>,
-    /// To be planned anew with other joins.
+    /// The statement, to plan it again with other joins.
     pub(super) statement: Statement,
 }
 

@@ -33,7 +33,7 @@ fn texts(texts: impl IntoIterator<Item = String>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(texts))
 }
 
-/// All tables, with their rows as far as they are counted.
+/// SHOW TABLES: all tables, with their numbers of rows if known.
 pub(crate) fn tables(catalog: &Catalog) -> Result<Answer> {
     let mut found: Vec<(String, &str, Option<i64>, Option<i64>)> = vec![];
     for (at, handle) in catalog.handles.iter().enumerate() {
@@ -81,7 +81,7 @@ pub(crate) fn tables(catalog: &Catalog) -> Result<Answer> {
     ])
 }
 
-/// The columns of a table or a view, and their types.
+/// DESCRIBE: the columns of a table or view, and their types.
 pub(crate) async fn describe(
     catalog: &Catalog,
     name: &[String],
@@ -131,8 +131,9 @@ pub(crate) async fn columns(
         .collect())
 }
 
-/// A row a column: its type, least and greatest, distinct values (about), mean,
-/// spread, quartiles (about), rows and the share of NULLs in percent.
+/// SUMMARIZE: one row per column with its type, minimum, maximum, approximate number of
+/// distinct values, mean, standard deviation, approximate quartiles, number of rows,
+/// and percentage of NULLs.
 pub(crate) async fn summarize(
     catalog: &Catalog,
     query: Statement,
@@ -166,7 +167,7 @@ pub(crate) async fn summarize(
     Ok(answered)
 }
 
-/// A SELECT of the row of one column.
+/// The SELECT for one column.
 fn summary_of((name, dtype): &(String, DataType)) -> String {
     let column = Ident::with_quote('"', name).to_string();
     let label = name.replace('\'', "''");
@@ -200,7 +201,7 @@ fn summary_of((name, dtype): &(String, DataType)) -> String {
     )
 }
 
-/// The rows in the order of the columns: UNION ALL keeps none.
+/// Sorts the rows by the order of the columns, because UNION ALL has no order.
 fn in_order(answer: &mut Answer, columns: &[(String, DataType)]) -> Result<()> {
     use arrow::array::AsArray;
     use arrow::compute::{cast, concat_batches, take_record_batch};

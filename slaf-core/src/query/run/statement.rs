@@ -10,7 +10,7 @@ use crate::query::language::parse::{Command, Parsed, parse};
 use crate::query::request::{Answer, Options};
 use crate::{Error, Result};
 
-/// Runs one statement. A failure shows the place of the name that it is about.
+/// Runs one statement. An error shows the position of the name that caused it.
 pub async fn run(
     catalog: &Catalog,
     sql: &str,
@@ -61,7 +61,7 @@ async fn run_at(
     }
 }
 
-/// The query of `sql` with its parameters written out.
+/// The query of `sql`, with its parameters replaced by their values.
 pub fn bound(sql: &str, params: &Params) -> Result<Option<String>> {
     let Some(mut query) = parse(sql)?.query else {
         return Ok(None);

@@ -22,7 +22,7 @@ use super::comparisons::comparison;
 use super::lance_provider::LanceWithRowCount;
 use crate::query::catalog::{Comparison, Frame, FrameRows, Open};
 
-/// The table of a frame.
+/// A frame as a DataFusion table.
 pub(crate) fn provider(frame: &Frame) -> Arc<dyn TableProvider> {
     match &frame.rows {
         FrameRows::InMemory(batches) => {
@@ -44,14 +44,14 @@ pub(crate) fn provider(frame: &Frame) -> Arc<dyn TableProvider> {
     }
 }
 
-/// Rows in memory, whose number the planner is told.
+/// Rows in memory, with their number for the planner.
 #[derive(Debug)]
 pub(crate) struct MemoryTable {
     pub(crate) schema: SchemaRef,
     pub(crate) batches: Vec<RecordBatch>,
-    /// What EXPLAIN says of it.
+    /// A description for EXPLAIN.
     pub(crate) about: String,
-    /// So many columns from the first on tell its rows apart; 0: nobody knows.
+    /// The number of leading columns that identify a row; 0 if unknown.
     pub(crate) keys: usize,
 }
 
@@ -102,7 +102,7 @@ impl TableProvider for MemoryTable {
 
 struct Elsewhere {
     schema: SchemaRef,
-    /// A column to count the rows by when none is asked for.
+    /// The column that is read to count rows if no column is requested.
     first: Option<String>,
     open: Open,
     comparisons: Vec<Comparison>,

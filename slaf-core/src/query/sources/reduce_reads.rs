@@ -12,8 +12,8 @@ use super::aggregate::{by_axes, by_codes};
 use super::narrow_joins::narrow;
 use super::plan_facts::mentions_expression;
 
-/// The optimized `plan` with its scans of `expression` narrowed, and aggregates
-/// by cells, by genes or by columns of few values done in arrays.
+/// Rewrites the optimized `plan`: scans of `expression` are narrowed, and aggregates by
+/// cells, genes or columns of few values are computed in arrays.
 pub(crate) fn reduce_reads(
     plan: LogicalPlan,
     state: &SessionState,

@@ -17,7 +17,7 @@ pub(crate) enum Kind {
     Avg,
     Min,
     Max,
-    /// Variance or its root; of a sample or of all.
+    /// Variance or standard deviation, of a sample or of a population.
     Spread {
         root: bool,
         sample: bool,
@@ -42,20 +42,20 @@ impl Kind {
     }
 }
 
-/// An aggregate function over the columns of a star.
+/// An aggregate function over columns of a star join.
 #[derive(Debug)]
 pub(crate) struct Measure {
     pub(crate) kind: Kind,
-    /// None: rows are counted.
+    /// `None` for COUNT(*).
     pub(crate) argument: Option<Arc<dyn PhysicalExpr>>,
-    /// Whether the argument is the stored value as it stands.
+    /// Whether the argument is the stored value itself.
     pub(crate) of_value: bool,
     pub(crate) filter: Option<Arc<dyn PhysicalExpr>>,
     /// Whether the argument is an integer.
     pub(crate) integer: bool,
 }
 
-/// A call of an aggregate function over columns that have been looked up.
+/// A call of an aggregate function, whose columns have been resolved.
 pub(super) struct Call {
     kind: Kind,
     pub(super) argument: Option<Expr>,
@@ -63,8 +63,8 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// None: it is not one of these functions, or not of this form. `look_up`
-    /// says an expression in terms of the columns that the values come from.
+    /// `None` if the function or this form of it is not supported. `look_up` rewrites
+    /// an expression to columns of the sources.
     pub(super) fn of(expr: &Expr, look_up: impl Fn(&Expr) -> Result<Expr>) -> Result<Option<Self>> {
         let Some((kind, params)) = known(expr) else {
             return Ok(None);
@@ -83,7 +83,7 @@ impl Call {
         }))
     }
 
-    /// What it computes of rows of that schema; none: its argument is no number.
+    /// The function over rows of a schema; `None` if its argument is not a number.
     pub(super) fn measure(
         &self,
         names: &DFSchema,
@@ -109,7 +109,7 @@ fn is_number(dtype: &DataType) -> bool {
     dtype.is_integer() || matches!(dtype, DataType::Float32 | DataType::Float64)
 }
 
-/// A function that the accumulators know, and what it is called with.
+/// The kind of a supported function, and its parameters.
 fn known(expr: &Expr) -> Option<(Kind, &AggregateFunctionParams)> {
     let Expr::AggregateFunction(AggregateFunction { func, params }) = unaliased(expr) else {
         return None;

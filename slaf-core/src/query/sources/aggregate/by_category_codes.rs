@@ -24,12 +24,12 @@ use crate::query::sources::materialised::{numbered, provided};
 use crate::query::sources::metadata_rows::MetadataRows;
 use crate::query::sources::plan_facts::has_subquery;
 
-/// Bytes that the groups may take in one thread: more are slower than hashing.
+/// Maximum bytes of groups per thread; with more, hashing is faster.
 const ROOM: usize = 4 << 20;
-/// Rows that are worth a thread.
+/// Minimum number of rows per thread.
 const MANY: usize = 1 << 18;
 
-/// The rows of the groups, in the place of `aggregate`, or it as it was.
+/// Replaces `aggregate` by its result, or returns it unchanged.
 pub(crate) async fn by_codes(aggregate: Aggregate, state: &SessionState) -> Result<LogicalPlan> {
     let work = Grouping::of(&aggregate, state).await?;
     let plan = LogicalPlan::Aggregate(aggregate);
@@ -50,19 +50,19 @@ pub(crate) async fn by_codes(aggregate: Aggregate, state: &SessionState) -> Resu
 
 /// An aggregate that is ready to be computed.
 struct Grouping {
-    /// The names of the group columns.
+    /// The names of the group columns, for EXPLAIN.
     by: String,
     keys: KeyCodes,
     table: Table,
-    /// The columns that arguments are made of, all rows.
+    /// The columns that arguments use, with all rows.
     rows: RecordBatch,
-    /// The rows that count; none: all.
+    /// The rows that count; `None` for all rows.
     left: Mask,
     measures: Vec<Measure>,
 }
 
 impl Grouping {
-    /// None: groups, functions or rows are of another kind.
+    /// `None` if groups, functions or rows are not of this form.
     async fn of(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Self>> {
         let Some(rows) = MetadataRows::of(&aggregate.input)? else {
             return Ok(None);
@@ -132,7 +132,7 @@ impl Grouping {
         )
     }
 
-    /// The rows of the groups, with the columns of `plan` by their numbers.
+    /// The rows of all groups. The columns are those of `plan`, named by number.
     async fn groups(self: Arc<Self>, plan: &LogicalPlan, threads: usize) -> Result<RecordBatch> {
         let rows = self.rows.num_rows();
         let threads = (rows / MANY).clamp(1, threads);
@@ -149,7 +149,7 @@ impl Grouping {
         self.finish(&states, plan)
     }
 
-    /// Adds up `len` rows from the row `first` on.
+    /// Aggregates `len` rows, starting at row `first`.
     async fn add(&self, first: usize, len: usize) -> Result<GroupStates> {
         let mut states = GroupStates::new(self.keys.groups(), &self.measures);
         let (mut at, end) = (first, first + len);
@@ -163,7 +163,7 @@ impl Grouping {
         Ok(states)
     }
 
-    /// The group of each row; rows that do not count go to one more slot.
+    /// Finds the group of each row. Rows that do not count get an extra slot.
     fn place(&self, at: usize, rows: usize, slots: &mut Vec<u32>) {
         slots.clear();
         slots.extend(self.keys.of_rows(at..at + rows));

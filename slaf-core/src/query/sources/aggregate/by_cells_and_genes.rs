@@ -26,10 +26,10 @@ use crate::query::sources::expression::{CELL, Expression, ExpressionScan, GENE, 
 use crate::query::sources::materialised::{numbered, provided};
 use crate::query::sources::plan_facts::has_subquery;
 
-/// Bytes that the groups may take in all threads together.
+/// Maximum bytes of groups in all threads together.
 const ROOM: usize = 2 << 30;
 
-/// The aggregate as one operator, or as it was.
+/// Replaces `aggregate` by one operator, or returns it unchanged.
 pub(crate) async fn by_axes(aggregate: Aggregate, state: &SessionState) -> Result<LogicalPlan> {
     let scan = dense(&aggregate, state).await?;
     let plan = LogicalPlan::Aggregate(aggregate);
@@ -39,7 +39,7 @@ pub(crate) async fn by_axes(aggregate: Aggregate, state: &SessionState) -> Resul
     }
 }
 
-/// What the planner found out of an aggregate that the operator can do.
+/// What the planner found about an aggregate that the operator supports.
 struct Found<'a> {
     star: Star,
     /// The group columns, and the axis of each.
@@ -131,20 +131,20 @@ impl<'a> Found<'a> {
         Ok((!any_subquery).then_some(found))
     }
 
-    /// What is computed of the rows.
+    /// All expressions that are computed from the rows.
     fn parts(&self) -> impl Iterator<Item = &Expr> {
         let calls = self.calls.iter();
         let arguments = calls.flat_map(|call| call.argument.iter().chain(&call.filter));
         arguments.chain(&self.star.filters)
     }
 
-    /// The columns of the star that it is computed of.
+    /// The columns of the star join that these expressions use.
     fn used(&self) -> BTreeSet<String> {
         let columns = self.parts().flat_map(Expr::column_refs);
         columns.map(|column| column.name.clone()).collect()
     }
 
-    /// The functions over columns of that schema; none: one is of no number.
+    /// The functions over columns of a schema; `None` if an argument is not a number.
     fn measures(&self, schema: &SchemaRef) -> Result<Option<Vec<Measure>>> {
         let names: DFSchema = Arc::clone(schema).to_dfschema()?;
         let stored = Some(Expr::Column(Column::new_unqualified("#v")));
@@ -178,7 +178,7 @@ fn fits(cells: &Axis, genes: &Axis, measures: &[Measure], threads: usize) -> boo
     })
 }
 
-/// Reads the columns that something depends on.
+/// The scan of `expression` with the columns that are needed.
 async fn scan(
     fact: &Expression,
     cells: &Axis,
@@ -199,8 +199,8 @@ async fn scan(
     fact.operator(Some(&columns), threads, None).await
 }
 
-/// The stored value, if `expr` is no more than a wider number of it: sums are
-/// made in wide numbers anyway.
+/// If `expr` only widens the stored value, the value itself: sums are computed in wide
+/// numbers anyway.
 fn as_stored(expr: Expr) -> Expr {
     let value = Expr::Column(Column::new_unqualified("#v"));
     match &expr {

@@ -14,20 +14,20 @@ use datafusion::logical_expr::Expr;
 
 use super::star_join::{NAMES, Side, Star};
 
-/// Groups that are not too many if some of them have no row.
+/// Up to this many groups, some may be empty.
 const MOST: usize = 1 << 12;
 
-/// What a scan needs to know of one axis.
+/// The groups of the cells or genes.
 #[derive(Debug)]
 pub(crate) struct Axis {
-    /// The group of each id; `u32::MAX`: of none.
+    /// The group of each id; `u32::MAX` for none.
     pub(crate) codes: Vec<u32>,
     pub(crate) groups: usize,
-    /// The group columns, a row a group.
+    /// The group columns, with one row per group.
     pub(crate) keys: Vec<ArrayRef>,
-    /// Columns by id that arguments are made of.
+    /// Columns that arguments use, by id.
     pub(crate) columns: HashMap<String, ArrayRef>,
-    /// Whether the rows of all ids count, and alike.
+    /// Whether all ids count.
     pub(crate) plain: bool,
 }
 
@@ -78,7 +78,7 @@ impl Axis {
     }
 }
 
-/// The group of each id, and the keys of each group; none: all are in one.
+/// The group of each id, and the keys of each group; `None` if there is one group.
 async fn codes(
     star: &Star,
     side: Side,
@@ -132,7 +132,7 @@ fn evaluate(
     exprs.collect()
 }
 
-/// Every id a group of its own.
+/// Gives each id a group of its own.
 fn numbers(alive: &BooleanBuffer) -> (Vec<u32>, UInt32Array) {
     let firsts: Vec<u32> = alive.set_indices().map(|id| id as u32).collect();
     let mut codes = vec![u32::MAX; alive.len()];
@@ -142,7 +142,8 @@ fn numbers(alive: &BooleanBuffer) -> (Vec<u32>, UInt32Array) {
     (codes, firsts.into())
 }
 
-/// Ids with equal keys in one group, and the first id of each.
+/// Groups ids with equal keys. Returns the group of each id, and the first id of each
+/// group.
 fn grouped(keys: &[ArrayRef], alive: &BooleanBuffer) -> Result<(Vec<u32>, UInt32Array)> {
     let fields = keys
         .iter()

@@ -76,7 +76,7 @@ pub(crate) struct DenseAggregate {
 }
 
 impl DenseAggregate {
-    /// What it reads, unless sums answer.
+    /// The scan of `expression`; `None` if stored sums are used.
     pub(crate) fn scan(&self) -> Option<&ExpressionScan> {
         self.work.sums.is_none().then_some(&self.work.scan)
     }

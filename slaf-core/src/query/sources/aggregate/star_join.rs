@@ -24,10 +24,10 @@ use crate::query::sources::plan_facts::{
     expression_of, in_terms_of, is_small, mentions_expression, plain_column,
 };
 
-/// The columns of `expression` in the expressions of a [`Star`].
+/// Names of the columns of `expression` in the expressions of a [`Star`].
 pub(crate) const NAMES: [(&str, &str); 3] = [(CELL, "#c"), (GENE, "#g"), (VALUE, "#v")];
 
-/// Which of the two axes something depends on.
+/// The axis that something depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Side {
     Cells,
@@ -43,12 +43,11 @@ impl Side {
     }
 }
 
-/// `expression` joined to tables that have a row for each of its cells or
-/// genes.
+/// `expression`, joined to tables with one row per cell or gene.
 pub(crate) struct Star {
     pub(crate) fact: Expression,
     pub(crate) dimensions: Vec<Dimension>,
-    /// Each column of the plan in terms of the columns of the parts.
+    /// Each column of the plan as an expression of columns of the joined tables.
     columns: Vec<Expr>,
     pub(crate) filters: Vec<Expr>,
 }
@@ -56,15 +55,15 @@ pub(crate) struct Star {
 pub(crate) struct Dimension {
     pub(crate) side: Side,
     columns: Vec<ArrayRef>,
-    /// The row of each id, NULL: none; or each id's row is its own number.
+    /// The row of each id, NULL if it has none; `None` if the row is the id.
     pub(crate) row_of: Option<UInt32Array>,
-    /// The table whose whole columns these are, and their names there.
+    /// The table and its column names, if these are whole columns of it.
     whole: Option<(Table, Vec<String>)>,
 }
 
 impl Dimension {
-    /// `other` joined by `key` to the `len` ids of an axis. None: it has two rows for
-    /// an id, and not `any` of them will do.
+    /// Joins `other` by `key` to the `len` ids of an axis. `None` if an id has two rows
+    /// and `any` is false.
     async fn of(
         side: Side,
         len: u64,
@@ -88,7 +87,7 @@ impl Dimension {
         }))
     }
 
-    /// Whole columns of the axis' own table, which stay where they are.
+    /// Joins whole columns of the axis' own table, which are not copied.
     async fn of_whole(
         side: Side,
         len: u64,
@@ -229,7 +228,7 @@ async fn joined(join: &Join, state: &SessionState) -> Result<Option<Star>> {
     Ok(Some(found))
 }
 
-/// The row of each id below `len`; none: an id has two, and not any will do.
+/// The row of each id below `len`; `None` if an id has two rows and `any` is false.
 fn row_of_ids(keys: Vec<Option<i64>>, len: u64, any: bool) -> Option<UInt32Array> {
     let mut row_of: Vec<Option<u32>> = vec![None; len as usize];
     for (row, key) in keys.into_iter().enumerate() {
@@ -250,12 +249,12 @@ fn schema_of(batches: &[RecordBatch], plan: &LogicalPlan) -> SchemaRef {
 }
 
 impl Star {
-    /// `expr` over the columns of the parts.
+    /// Rewrites `expr` to columns of the joined tables.
     pub(crate) fn translate(&self, expr: &Expr, schema: &DFSchema) -> Result<Expr> {
         in_terms_of(&self.columns, expr, schema)
     }
 
-    /// The axis whose ids a join looks up.
+    /// The axis of a join key.
     fn side_of_key(&self, key: &Expr, schema: &DFSchema) -> Result<Option<Side>> {
         let key = plain_column(key).map(Expr::Column);
         let key = key.map(|key| self.translate(&key, schema)).transpose()?;
@@ -264,7 +263,7 @@ impl Star {
         Ok(sides.find(|side| key.as_ref() == Some(&id(side))))
     }
 
-    /// The axis that a column of the parts belongs to; none: the values.
+    /// The axis of a column; `None` for values.
     pub(crate) fn side(&self, column: &Column) -> Option<Side> {
         match column.name.as_str() {
             "#c" => Some(Side::Cells),
@@ -276,7 +275,7 @@ impl Star {
         }
     }
 
-    /// The only axis that `expr` depends on.
+    /// The axis that `expr` depends on, if it is only one.
     pub(crate) fn axis(&self, expr: &Expr) -> Option<Side> {
         let mut sides = expr.column_refs().into_iter().map(|c| self.side(c));
         let first = sides.next()??;
@@ -299,7 +298,7 @@ impl Star {
         Ok((dimension, &dimension.columns[column]))
     }
 
-    /// A column of the parts by id.
+    /// A column of a joined table, in the order of ids.
     pub(crate) fn by_id(&self, name: &str, len: usize) -> Result<ArrayRef> {
         if name == "#c" || name == "#g" {
             let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..len as i64));
@@ -312,7 +311,7 @@ impl Star {
         })
     }
 
-    /// The codes of `keys`, by id, if these are whole columns of one table.
+    /// The codes of `keys` by id, if they are whole columns of one table.
     pub(super) async fn codes(&self, keys: &[&Expr]) -> Result<Option<KeyCodes>> {
         let whole = keys.iter().map(|key| match key {
             Expr::Column(column) => self.whole(&column.name),
@@ -327,14 +326,14 @@ impl Star {
         KeyCodes::of(table, &names).await
     }
 
-    /// The table that a column is a whole column of, and its name there.
+    /// The table and the name there, if a column is a whole column of a table.
     fn whole(&self, name: &str) -> Option<(&Table, &str)> {
         let (number, column) = number_and_column(name)?;
         let (table, names) = self.dimensions.get(number)?.whole.as_ref()?;
         Some((table, names.get(column)?))
     }
 
-    /// The schema of some columns of the parts.
+    /// The schema of some columns of the joined tables.
     pub(crate) fn schema(&self, names: &BTreeSet<String>) -> Result<SchemaRef> {
         let fields = names.iter().map(|name| {
             let stored = NAMES.iter().any(|(_, ours)| ours == name);
@@ -344,7 +343,7 @@ impl Star {
     }
 }
 
-/// The dimension and the column of `#dimension.column`.
+/// Splits `#dimension.column`.
 fn number_and_column(name: &str) -> Option<(usize, usize)> {
     let (number, column) = name.strip_prefix('#')?.split_once('.')?;
     Some((number.parse().ok()?, column.parse().ok()?))

@@ -17,7 +17,7 @@ use super::source::{Expression, axis};
 use crate::query::sources::errors::external;
 
 impl Expression {
-    /// The operator that reads it.
+    /// The operator that reads the table.
     pub(crate) async fn operator(
         &self,
         projection: Option<&Vec<usize>>,

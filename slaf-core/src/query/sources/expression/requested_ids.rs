@@ -8,10 +8,10 @@ pub(crate) const CELL: &str = "cell_integer_id";
 pub(crate) const GENE: &str = "gene_integer_id";
 pub(crate) const VALUE: &str = "value";
 
-/// Positions of an axis that are wanted; none: all.
+/// The requested ids of an axis; `None` for all.
 pub(crate) type Mask = Option<BooleanBuffer>;
 
-/// The cells and genes whose values are wanted.
+/// The cells and genes whose values are requested.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
     pub(crate) cells: Mask,

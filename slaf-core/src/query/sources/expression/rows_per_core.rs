@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::table::row_ranges::first_of;
 
-/// Where the wanted rows lie.
+/// The rows to read, in one of the two copies.
 #[derive(Debug, Clone)]
 pub(crate) enum RowPath {
     /// In `expression`, sorted by cell.
@@ -19,7 +19,7 @@ pub(crate) enum RowPath {
 }
 
 impl RowPath {
-    /// Rows that will be read.
+    /// The number of rows to read.
     pub(crate) fn rows(&self) -> u64 {
         let len = |rows: &Range<u64>| rows.end - rows.start;
         match self {
@@ -39,7 +39,7 @@ impl RowPath {
         }
     }
 
-    /// About equal parts, each in order.
+    /// Splits into parts of about the same size, each in order.
     pub(crate) fn split(self, parts: usize) -> Vec<Self> {
         let each = self.rows().div_ceil(parts.max(1) as u64).max(1 << 16);
         let (mut done, mut room) = (vec![], each);
