@@ -89,7 +89,7 @@ impl VisitorMut for Writer<'_> {
         ControlFlow::Continue(())
     }
 
-    /// SELECTs inside of set operations.
+    /// Each SELECT inside of a set operation.
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         match self.select(select) {
             Ok(_) => ControlFlow::Continue(()),

@@ -8,8 +8,8 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
+use datafusion::common::{Statistics, project_schema};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
@@ -77,10 +77,8 @@ impl TableProvider for MemoryTable {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        let mut statistics = Statistics::new_unknown(&self.schema);
         let rows = self.batches.iter().map(RecordBatch::num_rows).sum();
-        statistics.num_rows = Precision::Exact(rows);
-        Some(statistics)
+        Some(Statistics::new_unknown(&self.schema).with_num_rows(Precision::Exact(rows)))
     }
 
     async fn scan(
@@ -144,10 +142,7 @@ impl TableProvider for Elsewhere {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = match projection {
-            Some(columns) => Arc::new(self.schema.project(columns)?),
-            None => Arc::clone(&self.schema),
-        };
+        let schema = project_schema(&self.schema, projection)?;
         let part: Arc<dyn PartitionStream> = Arc::new(Elsewhere {
             schema: Arc::clone(&schema),
             first: self.first.clone(),

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
-use datafusion::common::{Column, Statistics, ToDFSchema};
+use datafusion::common::{Column, Statistics, ToDFSchema, project_schema};
 use datafusion::error::Result;
 use datafusion::functions::expr_fn::isnan;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, lit, when};
@@ -118,9 +118,7 @@ impl TableProvider for Metadata {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        let mut statistics = Statistics::new_unknown(&self.schema());
-        statistics.num_rows = Precision::Exact(self.rows());
-        Some(statistics)
+        Some(Statistics::new_unknown(&self.schema()).with_num_rows(Precision::Exact(self.rows())))
     }
 
     async fn scan(
@@ -130,10 +128,7 @@ impl TableProvider for Metadata {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = match projection {
-            Some(columns) => Arc::new(self.table.schema.project(columns)?),
-            None => self.schema(),
-        };
+        let schema = project_schema(&self.table.schema, projection)?;
         if self.wanted.is_none() && !self.fits(&schema) {
             let lance = Arc::clone(&self.table.lance);
             let lance = LanceTableProvider::new_with_ordering(lance, false, false, false);
