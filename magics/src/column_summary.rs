@@ -12,14 +12,15 @@ use crate::html::{counted, grouped, percent};
 use crate::sparklines::{BINS, Share, histogram, shares};
 use crate::values::{brief, cell};
 
-/// Rows that are looked at, evenly spread: a display is drawn in milliseconds.
+/// Number of rows that a summary uses, evenly spread, so that a display takes
+/// milliseconds.
 const LOOKED_AT: usize = 8192;
-/// Values of a bar.
+/// Maximum number of values in a bar.
 const BARS: usize = 5;
 
-/// A column in brief.
+/// The summary of a column.
 pub(crate) struct Summary {
-    /// Missing rows of all.
+    /// Number of missing values in all rows.
     pub(crate) nulls: u64,
     spread: Spread,
 }
@@ -30,7 +31,7 @@ enum Spread {
         bins: Vec<u64>,
         low: String,
         high: String,
-        /// Rows that are NaN or infinite.
+        /// Number of rows that are NaN or infinite.
         others: u64,
     },
     Values {
@@ -41,7 +42,7 @@ enum Spread {
 }
 
 impl Summary {
-    /// Of a column of all `batches`.
+    /// The summary of a column over all `batches`.
     pub(crate) fn of(batches: &[RecordBatch], column: usize) -> Self {
         let nulls = batches.iter().map(|b| b.column(column).null_count() as u64);
         Self {
@@ -50,7 +51,7 @@ impl Summary {
         }
     }
 
-    /// A picture and a line of words.
+    /// The HTML: a picture, and a line of text.
     pub(crate) fn html(&self) -> (String, String) {
         match &self.spread {
             Spread::Unknown => (String::new(), String::new()),
@@ -107,12 +108,12 @@ impl Summary {
     }
 }
 
-/// How many of `rows` are looked at.
+/// How many of `rows` a summary uses.
 pub(crate) fn looked_at(rows: usize) -> usize {
     rows.div_ceil(rows.div_ceil(LOOKED_AT).max(1))
 }
 
-/// At most `LOOKED_AT` rows of a column.
+/// Evenly spread rows of a column, at most `LOOKED_AT`.
 fn sample(batches: &[RecordBatch], column: usize) -> Option<ArrayRef> {
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     let step = rows.div_ceil(LOOKED_AT).max(1);

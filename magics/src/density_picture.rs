@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 const HEIGHT: usize = 32;
 const WIDTH: usize = 64;
-/// Pixels of a cell of the picture.
+/// The size of a square of the picture, in pixels.
 const SIDE: usize = 5;
 const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
 
@@ -18,7 +18,8 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// Of lines of places below `across`; of columns, if `turned`.
+    /// The density of a compressed matrix. `across` is the length of a row, or of a
+    /// column if `turned`.
     pub(crate) fn of(indptr: &[i64], indices: &[i32], across: usize, turned: bool) -> Self {
         let length = indptr.len().saturating_sub(1);
         let (height, width) = if turned {
@@ -56,7 +57,7 @@ impl Grid {
         }
     }
 
-    /// The shade of each grid cell, 0 to 9, of the densest.
+    /// The shade of each square, from 0 to 9, relative to the density `of`.
     fn shades(&self, of: f64) -> impl Iterator<Item = usize> + '_ {
         let most = self.density.iter().copied().fold(0.0, f64::max);
         self.density.iter().map(move |value| match *value {
@@ -65,7 +66,8 @@ impl Grid {
         })
     }
 
-    /// Runs of one shade in a row are one rectangle, and those of one shade one path.
+    /// Neighbouring squares of one shade are one rectangle, and all rectangles of one
+    /// shade one path.
     pub(crate) fn svg(&self) -> String {
         const SHADES: usize = 6;
         let (w, h) = (self.columns * SIDE, self.rows * SIDE);

@@ -4,14 +4,14 @@ use std::fmt::Write;
 
 use crate::html::{cut, escape, grouped, percent};
 
-/// Bins of a histogram.
+/// Number of bins of a histogram.
 pub(crate) const BINS: usize = 24;
 const BIN: usize = 4;
 const HEIGHT: f64 = 20.0;
 const SHARES: f64 = 120.0;
 
-/// Counts of equally wide bins. `label` says of what, and is all that remains
-/// where pictures are taken away.
+/// A histogram of bins of equal width. `label` describes it where pictures are not
+/// shown.
 pub(crate) fn histogram(bins: &[u64], label: &str) -> String {
     let most = bins.iter().copied().max().unwrap_or(0).max(1) as f64;
     let mut path = String::new();
@@ -33,15 +33,14 @@ pub(crate) fn histogram(bins: &[u64], label: &str) -> String {
     )
 }
 
-/// How much of the whole each of some values has, and the colour it is drawn
-/// with elsewhere.
+/// A value's share of all rows, and the colour that the value has in plots.
 pub(crate) struct Share<'a> {
     pub(crate) name: &'a str,
     pub(crate) count: u64,
     pub(crate) colour: Option<&'a str>,
 }
 
-/// Shares of `total` side by side; what is left stays empty.
+/// A bar of shares of `total`; the rest stays empty.
 pub(crate) fn shares(shares: &[Share<'_>], total: u64) -> String {
     let mut rects = format!("<rect width=\"{SHARES}\" height=\"10\" opacity=\"0.15\"/>");
     let (mut x, total) = (0.0, total.max(1) as f64);
@@ -71,7 +70,7 @@ pub(crate) fn shares(shares: &[Share<'_>], total: u64) -> String {
     )
 }
 
-/// A value with its colour and count, in words, with up to `width` characters.
+/// A value with its colour and count, as text of up to `width` characters.
 pub(crate) fn category(
     name: &str,
     count: Option<u64>,
@@ -92,7 +91,7 @@ pub(crate) fn category(
     )
 }
 
-/// Whether a text is a colour and nothing else: `#1f77b4`, `tomato`.
+/// Whether a text is only a colour: `#1f77b4`, `tomato`.
 fn is_colour(text: &str) -> bool {
     match text.strip_prefix('#') {
         Some(hex) => {
