@@ -57,7 +57,7 @@ impl Grid {
         }
     }
 
-    /// The shade of each square, from 0 to 9, relative to the density `of`.
+    /// The shade of each square: 0 if nothing is stored in it, up to `of` for the densest.
     fn shades(&self, of: f64) -> impl Iterator<Item = usize> + '_ {
         let most = self.density.iter().copied().fold(0.0, f64::max);
         self.density.iter().map(move |value| match *value {
