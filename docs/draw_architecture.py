@@ -2,14 +2,16 @@
 docs/draw_architecture.py` writes them; with `--check`, it fails if they are out of
 date.
 
-The rooms and floors are those that the tests enforce. The sentences are the first ones
-of each room's own documentation, and the arrows are the imports."""
+The rooms and floors are those that the tests enforce. A room is a folder, or a file beside
+the folders. The sentences are the first ones of each room's own documentation, and the
+arrows are the imports."""
 
 from __future__ import annotations
 
 import ast
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,19 +34,19 @@ def python_picture() -> str:
         if room(name) != room(other)
     }
     floors = [sorted(room or "slaf" for room in rooms) for rooms in python_floors.FLOORS]
-    told = {name: python_sentence(name) for floor in floors for name in floor}
-    return picture(floors[::-1], arrows) + table(floors[::-1], told)
+    names = [name for floor in floors[::-1] for name in floor]
+    return picture(floors[::-1], arrows) + table(ROOT / "python/slaf", names, python_sentence)
 
 
 def room(module: str) -> str:
     return (module.split(".") + ["slaf"])[1] if module != "slaf" else "slaf"
 
 
-def python_sentence(name: str) -> str:
-    path = ROOT / "python/slaf" / ("" if name == "slaf" else name)
+def python_sentence(path: Path) -> str | None:
+    path = path.parent if path.name == "slaf" and not path.exists() else path
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     text = ast.get_docstring(ast.parse(file.read_text())) if file.exists() else None
-    return first_sentence(text or "")
+    return text and first_sentence(text)
 
 
 def rust_picture() -> str:
@@ -57,16 +59,29 @@ def rust_picture() -> str:
         if folder(here) != folder(there) and "lib.rs" not in (here.name, there.name)
     }
     names = list(dict.fromkeys(f.partition("/")[0] for f in rust_floors.FLOORS if f != "."))
-    told = {name: rust_sentence(ROOT / "slaf-core/src" / name / "mod.rs") for name in names}
-    floors = [[name] for name in names[::-1]]
-    return picture(floors, arrows) + table(floors, told)
+    drawn = picture([[name] for name in names[::-1]], arrows)
+    return drawn + table(ROOT / "slaf-core/src", names[::-1], rust_sentence)
+
+
+def kernel_table() -> str:
+    """The folders of `kernel/src`."""
+    return table(ROOT / "kernel/src", ["protocol", "transport", "process"], rust_sentence)
+
+
+def displays_table() -> str:
+    """The files of `magics/src`."""
+    files = sorted(path.stem for path in (ROOT / "magics/src").glob("*.rs") if path.stem != "lib")
+    return table(ROOT / "magics/src", files, rust_sentence)
 
 
 def folder(file: Path) -> str:
     return file.parts[0]
 
 
-def rust_sentence(file: Path) -> str:
+def rust_sentence(path: Path) -> str | None:
+    file = path / "mod.rs" if path.is_dir() else path.with_suffix(".rs")
+    if not file.exists():
+        return None
     lines = [line[3:].strip() for line in file.read_text().splitlines() if line.startswith("//!")]
     return first_sentence("\n".join(lines))
 
@@ -109,13 +124,27 @@ def direct(arrows: Arrows) -> Arrows:
     }
 
 
-def table(floors: list[list[str]], told: dict[str, str]) -> str:
-    rows = [f"| `{name}` | {told[name]} |" for floor in floors for name in floor]
+def table(root: Path, names: list[str], sentence: Callable[[Path], str | None]) -> str:
+    """The first sentences of rooms, and of the folders in them."""
+    rows = []
+    for name in names:
+        inner = sorted(path for path in (root / name).glob("**/") if path != root / name)
+        for path in [root / name, *inner]:
+            if told := sentence(path):
+                rows.append(f"| `{path.relative_to(root)}` | {told} |")
     return "\n".join(["| room | what is in it |", "|---|---|", *rows])
 
 
+REGIONS = {
+    "python": python_picture,
+    "rust": rust_picture,
+    "kernel": kernel_table,
+    "displays": displays_table,
+}
+
+
 def drawn(page: str) -> str:
-    for name, make in (("python", python_picture), ("rust", rust_picture)):
+    for name, make in REGIONS.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, _, rest = page.partition(begin)
         _, _, after = rest.partition(end)

@@ -21,7 +21,7 @@ from fixtures_workers import of_two
 from slaf import SlafError
 from slaf.data import SLAFConverter
 from slaf.dataset import dataset_of
-from slaf.distributed import Executor, executor, on_dask, payload
+from slaf.distributed import Executor, executor, on_dask, task_bytes
 from slaf.distributed.on_processes import Processes
 from slaf.ground.workers import current, working
 from slaf.integrations import read_slaf
@@ -171,7 +171,7 @@ def test_a_dataset_in_memory_stays_here(by_two):
 
 
 def test_another_version_of_the_package(by_two, written, monkeypatch):
-    monkeypatch.setitem(payload.VERSIONS, "slaf", "0.0.1")
+    monkeypatch.setitem(task_bytes.VERSIONS, "slaf", "0.0.1")
     told = refusal(SlafError, variances, written)
     assert "slaf 0.0.1" in told and "install" in told
 
@@ -183,7 +183,7 @@ def test_no_secret_is_sent(cloud, pbmc_url):
     options = {"aws_endpoint": cloud.endpoint, "aws_region": "us-east-1", **SECRETS}
     handle = read_slaf(pbmc_url, storage_options=options)
     matrix = plan_of(handle.X).sent(range(10), range(10))
-    sent = payload.packed(len, (matrix, dataset_of(handle.slaf)))
+    sent = task_bytes.packed(len, (matrix, dataset_of(handle.slaf)))
     assert b"aws_region" in sent and pbmc_url.encode() in sent
     for name, secret in SECRETS.items():
         assert name.encode() not in sent and secret.encode() not in sent

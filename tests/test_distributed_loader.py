@@ -20,7 +20,7 @@ from scipy import sparse
 from slaf import SLAFArray, SlafError
 from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
-from slaf.ml import clusters, prefetching
+from slaf.ml import cluster_tasks, prefetching
 from slaf.ml.distributed import DistributedSLAFDataLoader
 
 pytest.importorskip("ray")
@@ -120,7 +120,7 @@ def test_workers_that_always_die_are_told(cluster, dask_workers, loader_array, m
         os.kill(os.getpid(), signal.SIGKILL)
 
     # Once is enough.
-    monkeypatch.setattr(clusters, "_RETRIES", 0)
+    monkeypatch.setattr(cluster_tasks, "_RETRIES", 0)
     monkeypatch.setattr(dask_workers.cluster.scheduler, "allowed_failures", 0)
     with pytest.raises(SlafError, match="died again and again") as error:
         next(iter(spread(loader_array, cluster, tokenizer=deadly, n_workers=1)))
@@ -272,4 +272,4 @@ def test_what_is_missing_is_told(loader_array, monkeypatch):
         with pytest.raises(ValueError, match="n_workers is at least 1|stays in its process"):
             spread(loader_array, "ray", **wrong)
     with pytest.raises(ValueError, match='"auto", "ray" or "dask"'):
-        clusters.tasks_on("modal", {})
+        cluster_tasks.tasks_on("modal", {})

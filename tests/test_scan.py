@@ -268,16 +268,16 @@ def test_a_dataset_that_is_gone_is_told_in_a_sentence(made):
 INTERRUPTED = """
 import os, signal, sys, time
 import polars as pl, slaf
-from slaf.lazy.scan import reading
+from slaf.lazy.scan import matrix_blocks
 
-reading.rows_of_a_block = lambda matrix: 1
-places, seen = reading._places, []
+matrix_blocks.rows_of_a_block = lambda matrix: 1
+places, seen = matrix_blocks._places, []
 def counted(*block):
     seen.append(block)
     if len(seen) == 3:
         os.kill(os.getpid(), signal.SIGINT)
     return places(*block)
-reading._places = counted
+matrix_blocks._places = counted
 told = "not interrupted"
 try:
     try:
@@ -302,13 +302,13 @@ def test_an_interrupt_ends_a_plan(made):
 def test_a_script_may_end_while_a_block_is_on_its_way(made):
     code = (
         "import sys, time, polars as pl, slaf\n"
-        "from slaf.lazy.scan import reading\n"
-        "reading.rows_of_a_block = lambda matrix: 1\n"
-        "places = reading._places\n"
+        "from slaf.lazy.scan import matrix_blocks\n"
+        "matrix_blocks.rows_of_a_block = lambda matrix: 1\n"
+        "places = matrix_blocks._places\n"
         "def slow(*block):\n"
         "    time.sleep(0.05)\n"
         "    return places(*block)\n"
-        "reading._places = slow\n"
+        "matrix_blocks._places = slow\n"
         "plan = slaf.scan(sys.argv[1]).filter(pl.col('value') > 0).head(1)\n"
         "print(plan.collect(engine='streaming').height)\n"
     )

@@ -15,7 +15,7 @@ import slaf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slaf.sql.session import SqlSession
-from slaf.table_view.latest import Latest
+from slaf.table_view.newest_request import Latest
 from tables import BROWSER, FRAME, ROWS, TABLE, Browser, D, N, T, made, plain, same_as, state_of
 
 # Any state, any answer ------------------------------------------------------------

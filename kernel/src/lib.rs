@@ -25,8 +25,8 @@ mod transport;
 
 pub use kernel::Kernel;
 pub use protocol::connection::{Connection, ConnectionError};
-pub use protocol::lanes::Lane;
 pub use protocol::message::{Channel, Header, Message, NO_PARENT, Parent};
+pub use protocol::request_queues::Lane;
 pub use protocol::signer::{Signer, WireError};
 pub use protocol::sockets::KernelError;
 pub use protocol::stdin::Input;

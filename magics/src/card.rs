@@ -7,23 +7,23 @@ use std::fmt::Write;
 use serde::Deserialize;
 
 use crate::html::{STYLE, clipped, counted, cut, escape, fitting, visible};
-use crate::spark::{Share, category, shares};
+use crate::sparklines::{Share, category, shares};
 
-/// What a card says. Everything but `kind` may be left out.
+/// The content of a card. Everything except `kind` is optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Card {
-    /// Such as `LazyAnnData`.
+    /// The kind of object, such as `LazyAnnData`.
     pub kind: String,
-    /// Such as `700 cells × 765 genes`.
+    /// Its size, such as `700 cells × 765 genes`.
     pub title: String,
-    /// Where it is.
+    /// Its address.
     pub place: String,
-    /// Names and what they are.
+    /// Facts: a name and a value each.
     pub facts: Vec<(String, String)>,
     pub warnings: Vec<String>,
     pub sections: Vec<Section>,
-    /// What to do next.
+    /// What the user can do next.
     pub hint: String,
 }
 
@@ -34,9 +34,9 @@ pub struct Section {
     pub note: String,
     pub open: bool,
     pub entries: Vec<Entry>,
-    /// Names of entries that are not described.
+    /// Names of entries without a description.
     pub others: Vec<String>,
-    /// Entries beside `entries`, named in `others` or not.
+    /// Number of entries that are not in `entries`, whether `others` names them or not.
     pub more: u64,
 }
 
@@ -44,19 +44,19 @@ pub struct Section {
 #[serde(default, deny_unknown_fields)]
 pub struct Entry {
     pub name: String,
-    /// dtype or type.
+    /// The dtype or type.
     pub kind: String,
     pub note: String,
-    /// Such as `in memory` or `set here`.
+    /// A state, such as `in memory` or `set here`.
     pub state: String,
-    /// What it takes to read it.
+    /// The cost of reading it.
     pub cost: String,
-    /// The commonest values.
+    /// The most frequent values.
     pub values: Vec<Value>,
-    /// Rows that have a value, shown or not.
+    /// Number of rows that have a value, including values that are not shown.
     pub total: u64,
     pub entries: Vec<Entry>,
-    /// Entries inside beside `entries`.
+    /// Number of inner entries that are not in `entries`.
     pub more: u64,
 }
 
@@ -68,7 +68,8 @@ pub struct Value {
     pub colour: Option<String>,
 }
 
-/// Entries of a section and of an entry, other names, and characters.
+/// Maximum numbers of entries per section and per entry, of other names, and of
+/// characters.
 #[derive(Clone, Copy)]
 struct Room {
     entries: usize,
@@ -87,7 +88,7 @@ impl Room {
         }
     }
 
-    /// Characters of a name.
+    /// Maximum length of a name.
     fn name(self) -> usize {
         self.width.min(60)
     }
@@ -144,7 +145,7 @@ impl Card {
         out
     }
 
-    /// The same without markup, all unfolded.
+    /// The card as plain text, with everything unfolded.
     pub fn text(&self) -> String {
         let head = [&self.kind, &self.title, &self.place];
         let head: Vec<_> = head.into_iter().filter(|t| !t.is_empty()).collect();
@@ -232,7 +233,7 @@ impl Section {
     }
 }
 
-/// A table of `entries`, those that hold others folded below it.
+/// A table of `entries`. Entries with inner entries can be unfolded.
 fn draw_entries(out: &mut String, entries: &[Entry], most: usize, room: Room) {
     let shown = || entries.iter().take(most);
     if shown().any(|entry| entry.entries.is_empty()) {

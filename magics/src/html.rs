@@ -3,11 +3,11 @@
 
 use std::borrow::Cow;
 
-/// Bytes of a display, at most.
+/// Maximum size of a display, in bytes.
 pub(crate) const LIMIT: usize = 50_000;
 
-/// The first of `levels`, from much to little, with which `draw` stays under
-/// [`LIMIT`]; the last if none does.
+/// Calls `draw` with `levels`, from the most detail to the least, until the result is
+/// below [`LIMIT`]; returns the last one otherwise.
 pub(crate) fn fitting<L: Copy>(levels: &[L], draw: impl Fn(L) -> String) -> String {
     let mut drawn = String::new();
     for &level in levels {
@@ -19,7 +19,7 @@ pub(crate) fn fitting<L: Copy>(levels: &[L], draw: impl Fn(L) -> String) -> Stri
     drawn
 }
 
-/// Text that cannot become markup, nor do anything else than be read.
+/// Escapes text, so that it cannot become markup.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     let text = visible(text);
     if !text.contains(['&', '<', '>', '"', '\'']) {
@@ -39,8 +39,8 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Text whose control characters are signs that are seen: an escape sequence
-/// would colour a terminal, and U+202E would turn around what follows it.
+/// Replaces control characters by visible signs: an escape sequence would colour a
+/// terminal, and U+202E would reverse the text after it.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     let hidden = |c: char| c.is_control() || is_direction(c);
     if !text.contains(hidden) {
@@ -55,12 +55,12 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown.collect())
 }
 
-/// Marks, embeddings, overrides and isolates of the direction of writing.
+/// Whether a character changes the direction of text.
 fn is_direction(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The first characters, and `…` if there are more.
+/// The first `width` characters, and `…` if there are more.
 pub(crate) fn clipped(text: &str, width: usize) -> Cow<'_, str> {
     match text.char_indices().nth(width) {
         None => Cow::Borrowed(text),
@@ -94,13 +94,13 @@ pub(crate) fn grouped(number: u64) -> String {
     out
 }
 
-/// `1 row`, `2,000 rows`.
+/// A number with its noun: `1 row`, `2,000 rows`.
 pub(crate) fn counted(number: u64, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {what}{plural}", grouped(number))
 }
 
-/// Bytes in the unit that fits, of thousands.
+/// A size with a unit, in powers of 1000.
 pub(crate) fn bytes(number: u64) -> String {
     const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
     let mut size = number as f64;
@@ -113,7 +113,8 @@ pub(crate) fn bytes(number: u64) -> String {
     format!("{size:.decimals$} {}", UNITS[unit])
 }
 
-/// What part is there: `12.3 %`; a little is not nothing, and nearly all not all.
+/// A percentage such as `12.3 %`. Only nothing is shown as 0 %, and only everything as
+/// 100 %.
 pub(crate) fn percent(part: f64, of: f64) -> String {
     if of <= 0.0 {
         return "0 %".into();
@@ -130,8 +131,8 @@ pub(crate) fn percent(part: f64, of: f64) -> String {
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-/// Colours are JupyterLab's, else VS Code's, else the page's own. Doubled
-/// classes win over what JupyterLab says of all tables.
+/// Uses JupyterLab's colours, or VS Code's, or the page's own. Class names are doubled
+/// to override JupyterLab's rules for tables.
 pub(crate) const STYLE: &str = "<style>\
 .slaf{--slaf-line:var(--jp-border-color2,var(--vscode-panel-border,rgba(128,128,128,.35)));\
 --slaf-dim:var(--jp-content-font-color2,var(--vscode-descriptionForeground,color-mix(in srgb,currentColor 70%,transparent)));\

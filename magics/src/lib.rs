@@ -3,18 +3,18 @@
 //! comes from data is escaped.
 
 mod card;
-mod cell;
-mod grid;
+mod column_summary;
+mod density_picture;
 mod html;
 mod matrix;
 mod plan;
-mod spark;
-mod summary;
+mod sparklines;
+mod sql_cell;
 mod table;
 mod values;
 
 pub use card::{Card, Entry, Section, Value};
-pub use cell::{Cell, CellError};
 pub use matrix::{Compressed, SparseView};
 pub use plan::PlanView;
+pub use sql_cell::{Cell, CellError};
 pub use table::{TableView, Whole};

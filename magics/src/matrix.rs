@@ -3,9 +3,9 @@
 
 use std::fmt::Write;
 
-use crate::grid::Grid;
+use crate::density_picture::Grid;
 use crate::html::{STYLE, bytes, clipped, cut, escape, fitting, grouped, percent, visible};
-use crate::spark::{BINS, histogram};
+use crate::sparklines::{BINS, histogram};
 use crate::values::{brief, rounded};
 
 /// The three arrays of a compressed matrix.
@@ -18,19 +18,19 @@ pub struct Compressed<'a> {
 
 /// A CSR matrix, or a CSC one.
 pub struct SparseView<'a> {
-    /// Its lines, or some of many, evenly spread.
+    /// All rows (columns of a CSC matrix), or an evenly spread sample.
     pub drawn: Compressed<'a>,
-    /// Its first rows and columns.
+    /// The first rows and columns.
     pub corner: Compressed<'a>,
-    /// Whether lines are columns.
+    /// Whether the matrix is a CSC matrix, whose `drawn` are columns.
     pub turned: bool,
     pub shape: (usize, usize),
     pub corner_shape: (usize, usize),
     pub nnz: u64,
     pub dtype: &'a str,
-    /// Of its three arrays.
+    /// The size of the three arrays, in bytes.
     pub bytes: u64,
-    /// Names of the first rows and columns; none where nobody knows them.
+    /// Names of the first rows and columns; empty if unknown.
     pub names: [Vec<String>; 2],
 }
 
@@ -101,7 +101,7 @@ impl SparseView<'_> {
         Grid::of(self.drawn.indptr, self.drawn.indices, across, self.turned)
     }
 
-    /// Counts of stored values, and where they lie in words.
+    /// A histogram of the stored values, and a description of it.
     fn histogram(&self) -> (Vec<u64>, String) {
         let values = self.drawn.values;
         let finite = || values.iter().copied().filter(|x| x.is_finite());
@@ -131,7 +131,7 @@ impl SparseView<'_> {
         (bins, words)
     }
 
-    /// That not all is drawn.
+    /// A note if only a sample is drawn.
     fn sampled(&self) -> String {
         let drawn = self.drawn.indptr.len().saturating_sub(1);
         let (lines, of) = match self.turned {
@@ -144,7 +144,7 @@ impl SparseView<'_> {
         }
     }
 
-    /// The values in the first rows and columns; `None` is not stored.
+    /// The values in the first rows and columns; `None` if a value is not stored.
     fn corner(&self) -> Vec<Vec<Option<f64>>> {
         let (rows, columns) = self.corner_shape;
         let mut corner = vec![vec![None; columns]; rows];
@@ -167,7 +167,7 @@ impl SparseView<'_> {
         corner
     }
 
-    /// The name of a row (0) or a column (1), or its number.
+    /// The name of a row (axis 0) or column (axis 1), or its number.
     fn name(&self, axis: usize, at: usize) -> String {
         self.names[axis]
             .get(at)

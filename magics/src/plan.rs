@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::html::{STYLE, clipped, escape, fitting, grouped, visible};
 
-/// Lines of `EXPLAIN`: `name: what`, and steps, which are indented.
+/// The lines of `EXPLAIN`: facts (`name: value`), and steps, which are indented.
 pub struct PlanView<'a> {
     pub lines: &'a [String],
 }
@@ -46,7 +46,7 @@ impl PlanView<'_> {
     }
 }
 
-/// A line that says something of the whole.
+/// The name and value of a line that is a fact.
 fn fact(line: &str) -> Option<(&str, &str)> {
     let (name, what) = line.split_once(": ")?;
     let said = ["engine", "reads"].contains(&name) || name.starts_with("frame ");

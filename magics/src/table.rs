@@ -7,11 +7,11 @@ use std::fmt::Write;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use crate::column_summary::{Summary, looked_at};
 use crate::html::{STYLE, clipped, counted, cut, escape, fitting, grouped, visible};
-use crate::summary::{Summary, looked_at};
 use crate::values::{at_the_point, cell, is_number, short};
 
-/// Rows and columns shown, and characters of a value.
+/// Maximum numbers of rows, columns and characters per value.
 #[derive(Clone, Copy)]
 struct Room {
     rows: usize,
@@ -27,7 +27,7 @@ const ROOM: Room = Room {
     width: 60,
     whole: 1000,
 };
-/// What is tried until all fits.
+/// Limits from large to small; the first one that fits is used.
 const ROOMS: [Room; 4] = [
     ROOM,
     Room {
@@ -48,7 +48,7 @@ const ROOMS: [Room; 4] = [
         whole: 0,
     },
 ];
-/// Of the rows shown, those from the end.
+/// Number of rows from the end of the table.
 const LAST: usize = 5;
 
 /// A table with its footer.
@@ -58,15 +58,15 @@ pub struct TableView<'a> {
     /// Such as `datafusion · 12 ms`.
     pub note: &'a str,
     pub warnings: &'a [String],
-    /// Of what `batches` are the first and the last rows, if they are not all.
+    /// The whole table, if `batches` contain only its first and last rows.
     pub whole: Option<Whole>,
 }
 
-/// What is known of a table of which not all is here.
+/// What is known about the whole table.
 pub struct Whole {
     pub rows: usize,
     pub columns: usize,
-    /// Of each column here: its type, and what is known of its values.
+    /// The type of each column, and a summary of its values.
     pub heads: Vec<(String, String)>,
 }
 
@@ -124,7 +124,7 @@ impl TableView<'_> {
         out
     }
 
-    /// Name, type, missing values and a picture of a column.
+    /// The header of a column: name, type, missing values and a picture.
     fn head(&self, column: usize, room: Room) -> String {
         let field = self.schema.field(column);
         if let Some(whole) = &self.whole {
@@ -209,7 +209,7 @@ impl TableView<'_> {
         out
     }
 
-    /// Rows of the whole.
+    /// Number of rows of the whole table.
     fn rows(&self) -> usize {
         self.whole.as_ref().map_or_else(|| self.here(), |w| w.rows)
     }
@@ -255,7 +255,7 @@ impl TableView<'_> {
         (0..self.schema.fields().len().min(room.columns)).collect()
     }
 
-    /// The first rows, and the last ones when not all fit.
+    /// The rows to show: the first ones, and the last ones if not all fit.
     fn shown(&self, room: Room) -> Vec<usize> {
         let here = self.here();
         if here <= room.rows {
@@ -270,7 +270,7 @@ impl TableView<'_> {
         self.rows() > shown && row + 1 == shown.saturating_sub(LAST)
     }
 
-    /// The values of a column, numbers with their points below each other.
+    /// The values of a column, with numbers aligned at their decimal points.
     fn aligned(&self, rows: &[usize], column: usize) -> Vec<Option<String>> {
         let mut cells: Vec<_> = rows.iter().map(|&row| self.cell(row, column)).collect();
         if self.schema.field(column).data_type().is_floating() {
@@ -291,7 +291,7 @@ impl TableView<'_> {
     }
 }
 
-/// A text that takes a line, and little of it.
+/// A text with visible control characters, clipped to the usual width.
 fn plain(text: &str) -> String {
     clipped(&visible(text), ROOM.width).into_owned()
 }

@@ -4,7 +4,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-/// Values of a list that are shown.
+/// Maximum number of list items that are shown.
 const OF_A_LIST: usize = 3;
 
 /// A value as text; `None` is NULL.
@@ -30,7 +30,7 @@ pub(crate) fn cell(array: &dyn Array, row: usize) -> Option<String> {
     Some(text.unwrap_or_else(|| format!("<{}>", array.data_type())))
 }
 
-/// What a list holds.
+/// The items of a list.
 fn items(array: &dyn Array, row: usize) -> Option<ArrayRef> {
     match array.data_type() {
         DataType::List(_) => Some(array.as_list::<i32>().value(row)),
@@ -68,7 +68,7 @@ pub(crate) fn rounded(number: f64) -> String {
     }
 }
 
-/// Three significant digits, where a picture says the rest.
+/// Three significant digits, for values beside a picture.
 pub(crate) fn brief(number: f64) -> String {
     match number.abs() {
         size if size == 0.0 || !number.is_finite() => number.to_string(),
@@ -84,8 +84,8 @@ pub(crate) fn brief(number: f64) -> String {
     }
 }
 
-/// Numbers with their points below each other: what is missing behind one is
-/// filled with spaces as wide as digits.
+/// Aligns numbers at their decimal points: they are padded with spaces as wide as
+/// digits.
 pub(crate) fn at_the_point(column: &mut [Option<String>]) {
     let behind = |text: &str| match text.find('.') {
         _ if text.contains('e') => 0,
@@ -114,7 +114,7 @@ pub(crate) fn is_number(dtype: &DataType) -> bool {
     dtype.is_numeric()
 }
 
-/// A type's name as a user of SQL knows it.
+/// The name of a type in SQL.
 pub(crate) fn short(dtype: &DataType) -> String {
     match dtype {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".into(),

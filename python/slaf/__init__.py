@@ -55,11 +55,11 @@ def __getattr__(name: str) -> Any:
 
         return notebook_path
     if name == "scan":
-        from slaf.data.plans import scan
+        from slaf.data.lazy_frames import scan
 
         return scan
     if name == "sink":
-        from slaf.data.plans import sink
+        from slaf.data.lazy_frames import sink
 
         return sink
     if name == "table":

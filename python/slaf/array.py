@@ -150,7 +150,7 @@ class SLAFArray(OverDataset):
         self, table: str = "expression", *, obs: Any = (), var: Any = (), layer: str | None = None
     ) -> pl.LazyFrame:
         """A table as a `polars.LazyFrame`; see :func:`slaf.scan`."""
-        from slaf.data.plans import scan
+        from slaf.data.lazy_frames import scan
 
         return scan(self, table, obs=obs, var=var, layer=layer)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.data import SLAFConverter
 from slaf.data.exporter import export_h5ad
-from slaf.data.plans import lazy_table
+from slaf.data.lazy_frames import lazy_table
 from slaf.data.saving import save
 from slaf.dataset import OverDataset, dataset_of
 from slaf.lazy.handle import LazyHandle

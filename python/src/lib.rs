@@ -50,6 +50,11 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add("SlafError", m.py().get_type::<errors::SlafError>())?;
+    add_classes(m)?;
+    add_functions(m)
+}
+
+fn add_classes(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<dataset::Dataset>()?;
     m.add_class::<sql::Answer>()?;
     m.add_class::<sql_text::SqlCell>()?;
@@ -68,6 +73,10 @@ fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<share::Shared>()?;
     m.add_class::<storage::Chunks>()?;
     m.add_class::<storage::Transposer>()?;
+    Ok(())
+}
+
+fn add_functions(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(storage::exists, m)?)?;
     m.add_function(wrap_pyfunction!(storage::download, m)?)?;
     m.add_function(wrap_pyfunction!(storage::file_size, m)?)?;

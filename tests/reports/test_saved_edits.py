@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from checks import assert_same
-from edits import EDITS, N, made
+from handle_edits import EDITS, N, made
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slaf import SlafError

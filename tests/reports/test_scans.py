@@ -11,7 +11,7 @@ from conftest import make_counts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from stars import OBS, VAR, obs_of, star, var_of
+from star_tables import OBS, VAR, obs_of, star, var_of
 
 
 @pytest.fixture(scope="module")
@@ -121,12 +121,12 @@ def test_plans(counts_slaf, adata, steps, end, engine, block):
         if block is not None:
             # Several blocks, even of so few values.
             from slaf.lazy import stream
-            from slaf.lazy.scan import reading
+            from slaf.lazy.scan import matrix_blocks
 
             patch.setattr(stream, "rows_of_a_block", lambda *_: 7)
-            patch.setattr(reading, "rows_of_a_block", lambda *_: 7)
-            patch.setattr(reading, "BLOCK_VALUES", block)
-            patch.setattr(reading, "_VALUES_OF_GENES", block)
+            patch.setattr(matrix_blocks, "rows_of_a_block", lambda *_: 7)
+            patch.setattr(matrix_blocks, "BLOCK_VALUES", block)
+            patch.setattr(matrix_blocks, "_VALUES_OF_GENES", block)
         for step in steps:
             plans = [step(plan) for plan in plans]
         found, expected = (end(plan).collect(engine=engine) for plan in plans)

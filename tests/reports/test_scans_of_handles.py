@@ -12,7 +12,7 @@ import slaf
 from conftest import dense
 from polars.testing import assert_frame_equal
 from slaf.integrations import pp, read_slaf
-from stars import OBS, VAR, obs_of, star, var_of
+from star_tables import OBS, VAR, obs_of, star, var_of
 
 c = pl.col
 SLICES = {

@@ -21,8 +21,8 @@ from scipy import sparse
 from slaf import SlafError
 from slaf.data import SLAFConverter
 from slaf.data.source_check import check
-from slaf.data.sources.aligned import many
 from slaf.data.sources.base import Source, SparseRows
+from slaf.data.sources.joined_inputs import many
 from slaf.integrations import read_slaf
 
 N = 4

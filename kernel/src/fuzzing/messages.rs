@@ -8,7 +8,7 @@ use crate::process::capture::whole_characters;
 use crate::protocol::connection::Connection;
 use crate::protocol::message::{Channel, Message};
 use crate::protocol::signer::Signer;
-use crate::protocol::{lanes, stdin};
+use crate::protocol::{request_queues, stdin};
 
 const DELIMITER: Bytes = Bytes::from_static(b"<IDS|MSG>");
 
@@ -43,7 +43,7 @@ pub fn message(bytes: &[u8]) {
     answered(&signer, &read);
     // Each of these accepts any content.
     let _ = stdin::line(&read.content);
-    let _ = lanes::Lanes::new().map(|lanes| lanes.push(read));
+    let _ = request_queues::Lanes::new().map(|lanes| lanes.push(read));
 }
 
 /// The parts of the message can be read, and it can be answered.

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::connection::Connection;
 use super::iopub::IoPub;
-use super::lanes::Lanes;
 use super::message::{Channel, Message, Parent};
+use super::request_queues::Lanes;
 use super::signer::Signer;
 use crate::transport::router::Router;
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::connection::Connection;
 use super::iopub::IoPub;
 use super::message::{Channel, Message};
-use super::refusals::Refusals;
+use super::rejection_log::Refusals;
 use super::signer::Signer;
 use super::stdin::Stdin;
 use crate::transport::router::Router;

@@ -7,9 +7,9 @@
 //! bytes. `docs/kernel.md` compares libraries in "Why not a ZeroMQ library".
 
 #[cfg(test)]
-mod allocations;
+mod announced_frames;
 #[cfg(test)]
-mod claims;
+mod counting_allocator;
 pub(crate) mod curve;
 mod curve_handshake;
 pub(crate) mod handshake;

@@ -135,7 +135,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::transport::allocations::largest_piece;
+    use crate::transport::counting_allocator::largest_piece;
 
     fn blocking<T>(work: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().build();

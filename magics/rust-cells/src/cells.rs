@@ -14,16 +14,16 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde_json::{Value, json};
 
-use crate::analysis::{Analysis, without_std};
+use crate::crate_cache::Seed;
 use crate::flags::{FLAGS, inherited};
-use crate::impls::{ALIAS, Fit, Impls};
+use crate::impl_blocks::{ALIAS, Fit, Impls};
 use crate::interrupt::Work;
 use crate::macros::Macros;
 use crate::relay::{DOOR, STREAMS};
 use crate::report::{is_double, is_in, is_users, outcome};
 use crate::request::Request;
 use crate::runtime::{BEGIN, FLUSH};
-use crate::seed::Seed;
+use crate::rust_analyzer::{Analysis, without_std};
 use crate::source::{begin, command, straight};
 
 /// The folder of the crate that cells use as `slaf`, and of the lock file with

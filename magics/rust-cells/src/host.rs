@@ -16,12 +16,12 @@ use rustix::process::{
 };
 use serde_json::json;
 
+use crate::cell_environment::WORLD;
 use crate::cells::Cells;
 use crate::flags::{Flags, inherited};
 use crate::interrupt::Work;
 use crate::relay::{DOOR, STREAMS};
 use crate::request::Request;
-use crate::world::WORLD;
 
 const CONTROL: &str = "SLAF_CELL_CONTROL";
 const PARENT: &str = "SLAF_CELL_PARENT";

@@ -10,11 +10,12 @@
 //! code, byte by byte, as it arrives. If the runtime crashes, the relay still
 //! passes on its last output.
 
-mod analysis;
+mod cell_environment;
 mod cells;
+mod crate_cache;
 mod flags;
 mod host;
-mod impls;
+mod impl_blocks;
 mod interrupt;
 mod macros;
 mod progress;
@@ -22,9 +23,8 @@ mod relay;
 mod report;
 mod request;
 mod runtime;
-mod seed;
+mod rust_analyzer;
 mod source;
-mod world;
 
 fn main() {
     let is = |name: &str| std::env::var_os(name).is_some();

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::world::Change;
+use crate::cell_environment::Change;
 
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]

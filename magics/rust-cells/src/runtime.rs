@@ -11,9 +11,9 @@ use libloading::Library;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::stdio::dup2_stdin;
 
+use crate::cell_environment::World;
 use crate::flags::{FLAGS, inherited};
 use crate::relay::{DOOR, END};
-use crate::world::World;
 
 /// A function of the prelude in every cell's library: flushes the library's
 /// stdout, to which cells print, and which is not this executable's.

@@ -13,10 +13,10 @@ from slaf import _slaf
 from slaf._slaf import SlafError
 from slaf.data import dataset_writer
 from slaf.data.sources import detect, inputs_in, open_source
-from slaf.data.sources.aligned import grown, many
+from slaf.data.sources.anndata_entries import check_skip
 from slaf.data.sources.base import Matrix, Nothing, Source, SparseRows
 from slaf.data.sources.by_workers import Opening, read_by_workers
-from slaf.data.sources.entries import check_skip
+from slaf.data.sources.joined_inputs import grown, many
 from slaf.data.sources.mudata import modality_of
 from slaf.data.sources.slaf import slaf_source
 from slaf.dataset import Dataset

@@ -17,7 +17,7 @@ class Engine(Protocol):
     def n_workers(self) -> int: ...
 
     def submit(self, payload: bytes) -> Any:
-        """Starts :func:`slaf.distributed.payload.run` with `payload`. Returns a hashable
+        """Starts :func:`slaf.distributed.task_bytes.run` with `payload`. Returns a hashable
         handle of the task."""
 
     def wait(self, running: Sequence[Any]) -> Sequence[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from slaf._slaf import SlafError, nearest
 from slaf.distributed.engine import Engine, Lost
-from slaf.distributed.payload import packed, unpacked
+from slaf.distributed.task_bytes import packed, unpacked
 from slaf.ground.hints import did_you_mean
 from slaf.ground.progress import in_notebook
 from slaf.ground.workers import working

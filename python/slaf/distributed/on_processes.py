@@ -13,7 +13,7 @@ from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
 
 from slaf.distributed.engine import Lost
-from slaf.distributed.payload import run
+from slaf.distributed.task_bytes import run
 
 #: Limits each worker to one thread of BLAS.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

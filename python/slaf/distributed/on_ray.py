@@ -9,7 +9,7 @@ from typing import Any
 
 from slaf._slaf import SlafError
 from slaf.distributed.engine import Lost
-from slaf.distributed.payload import run
+from slaf.distributed.task_bytes import run
 
 # Ray reads this when it is imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

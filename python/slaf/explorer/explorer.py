@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from slaf._slaf import SlafError
-from slaf.explorer.picture import png
 from slaf.explorer.state import State
+from slaf.explorer.still_picture import png
 
 
 class Explorer(State):

@@ -9,11 +9,11 @@ from typing import Any
 import ipywidgets as widgets
 from IPython.display import display, update_display
 
-from slaf.explorer.panes import MISTAKES, ColourPane, FilterPane, sentence
-from slaf.explorer.picture import png
+from slaf.explorer.colour_and_filter_panes import MISTAKES, ColourPane, FilterPane, sentence
 from slaf.explorer.scatter import LegendWidget, Panel, fill_legend, on_legend
-from slaf.explorer.selections import ComparePane, SelectionPane
+from slaf.explorer.selection_panes import ComparePane, SelectionPane
 from slaf.explorer.state import State
+from slaf.explorer.still_picture import png
 
 #: Maximum number of cells that are sent as points.
 MOST_POINTS = 2_000_000

@@ -3,6 +3,6 @@ columns are read."""
 
 from slaf.get.aggregated import aggregate
 from slaf.get.frames import obs_df, var_df
-from slaf.get.ranked import rank_genes_groups_df
+from slaf.get.ranked_genes import rank_genes_groups_df
 
 __all__ = ["aggregate", "obs_df", "rank_genes_groups_df", "var_df"]

@@ -13,13 +13,13 @@ from scipy import sparse
 
 from slaf._slaf import SlafError
 from slaf.lazy.columns import Framed
+from slaf.lazy.concat_arrays import Diagonal, Joined, Stacked, StackedVectors
 from slaf.lazy.content import Content
 from slaf.lazy.frame import frame_of, whole
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.readers import held, held_pairs
 from slaf.lazy.sources import Held
-from slaf.lazy.stacked import Diagonal, Joined, Stacked, StackedVectors
 from slaf.lazy.state import HandleState, state_of
 from slaf.lazy.steps import Step
 

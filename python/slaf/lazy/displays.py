@@ -16,7 +16,7 @@ from slaf.lazy.shown_matrices import matrix_cost, matrix_entry, matrix_stored, p
 from slaf.lazy.shown_values import array_entry, value_entry
 from slaf.lazy.sources import Held
 from slaf.lazy.state import HandleState
-from slaf.lazy.unsaved import in_another_form, unsaved
+from slaf.lazy.unsaved_changes import in_another_form, unsaved
 
 #: Names that the text display lists of a section.
 _NAMES = 100

@@ -14,9 +14,9 @@ from slaf.dataset import Dataset
 from slaf.ml.batches import content_of
 from slaf.ml.loader_display import loader_html
 from slaf.ml.loader_inputs import joined, parts_of
-from slaf.ml.ranks import rank_and_world_size
+from slaf.ml.process_rank import rank_and_world_size
+from slaf.ml.sampling_weights import drawn_by
 from slaf.ml.tensors import as_tensor, torch
-from slaf.ml.weights import drawn_by
 
 #: An epoch, the number of a batch in it, and the batch.
 Numbered: TypeAlias = tuple[int, int, dict[str, Any]]

@@ -11,7 +11,7 @@ from weakref import WeakSet
 import numpy as np
 from scipy import sparse
 
-from slaf.ml.clusters import tasks_on
+from slaf.ml.cluster_tasks import tasks_on
 from slaf.ml.dataloaders import Numbered, SLAFDataLoader
 from slaf.ml.loader_inputs import opened
 from slaf.ml.prefetching import Prefetch, Recipe, Span

@@ -14,7 +14,7 @@ from typing import Any
 from scipy import sparse
 
 from slaf._slaf import SlafError, __version__
-from slaf.ml.clusters import Tasks
+from slaf.ml.cluster_tasks import Tasks
 from slaf.ml.dataloaders import Numbered, SLAFDataLoader
 
 #: The loaders of this process, kept for later tasks: key of the recipe → loader.

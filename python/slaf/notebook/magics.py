@@ -157,7 +157,7 @@ def _run(
     if cell.lazy:
         if cell.target is None:
             raise ValueError("`--lazy` gives a plan to a variable: `%%sql --lazy name <<`.")
-        from slaf.data.plans import sql_plan
+        from slaf.data.lazy_frames import sql_plan
 
         prepared = session.prepared(cell.sql, cell.on)
         options = {"engine": cell.engine, "memory": sessions.memory}

@@ -156,8 +156,11 @@ _CODE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, 
 
 
 def _python(name: str, value: Any) -> Variable:
+    # Imports pandas, which a kernel without frames never needs.
+    from slaf.sql.tables import is_frame
+
     languages = ["Python"]
-    if is_table := _is_table(value):
+    if is_table := is_frame(value) or type(value).__name__ in ("LazyAnnData", "SLAFArray"):
         languages.append("SQL")
     if is_table or _is_matrix(value):
         languages.append("Rust")
@@ -166,13 +169,6 @@ def _python(name: str, value: Any) -> Variable:
         shape = None
     size, shared = _sizes(value)
     return Variable(name, type(value).__name__, languages, shape and list(shape), size, shared)
-
-
-def _is_table(value: Any) -> bool:
-    if type(value).__name__ in ("LazyFrame", "LazyAnnData", "SLAFArray"):
-        return True
-    is_frame = getattr(value, "shape", None) is not None and len(value.shape) == 2
-    return is_frame and hasattr(value, "__arrow_c_stream__")
 
 
 def _is_matrix(value: Any) -> bool:

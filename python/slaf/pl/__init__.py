@@ -7,9 +7,9 @@ from slaf.pl.genes import (
     pca_loadings,
     pca_variance_ratio,
 )
-from slaf.pl.groups import dotplot, heatmap, matrixplot, stacked_violin, tracksplot, violin
-from slaf.pl.points import qc, scatter
-from slaf.pl.ranked import (
+from slaf.pl.genes_by_group import dotplot, heatmap, matrixplot, stacked_violin, tracksplot, violin
+from slaf.pl.group_similarity import correlation_matrix, dendrogram
+from slaf.pl.ranked_genes import (
     rank_genes_groups,
     rank_genes_groups_dotplot,
     rank_genes_groups_heatmap,
@@ -18,7 +18,7 @@ from slaf.pl.ranked import (
     rank_genes_groups_tracksplot,
     rank_genes_groups_violin,
 )
-from slaf.pl.trees import correlation_matrix, dendrogram
+from slaf.pl.scatter_plots import qc, scatter
 
 __all__ = [
     "correlation_matrix",

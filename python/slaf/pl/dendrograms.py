@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slaf.lazy.handle import LazyHandle
-from slaf.pl.gathered import check_groups, flat
+from slaf.pl.plot_data import check_groups, flat
 from slaf.pl.with_scanpy import Given, keep
 from slaf.tl.dendrograms import dendrogram
 

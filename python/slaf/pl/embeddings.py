@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from slaf.lazy.handle import LazyHandle
-from slaf.pl.gathered import cells, embedding_key, flat
+from slaf.pl.plot_data import cells, embedding_key, flat
 from slaf.pl.shading import is_shaded, shade_points
 from slaf.pl.with_scanpy import Given, drawn, finish, lent, scanpy
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from slaf.lazy.handle import LazyHandle
-from slaf.pl.gathered import Genes, bare
+from slaf.pl.plot_data import Genes, bare
 from slaf.pl.with_scanpy import Given, drawn, finish, scanpy
 
 

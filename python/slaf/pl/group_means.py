@@ -13,7 +13,7 @@ from scipy import sparse
 
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.matrix import LazyExpressionMatrix
-from slaf.pl.gathered import Genes, check_groups, check_names, flat, genes_named, obs_of
+from slaf.pl.plot_data import Genes, check_groups, check_names, flat, genes_named, obs_of
 from slaf.pl.with_scanpy import Given, scanpy
 from slaf.pp.handles import takes_raw
 

@@ -44,17 +44,19 @@ def rank_genes_groups(
     tie_correct: bool = False,
     layer: str | None = None,
 ) -> LazyHandle | None:
-    """Ranks genes by how they differ between groups of cells; expects
-    logarithms. Parameters, and what is set in `uns["rank_genes_groups"]`, are
-    those of scanpy's `tl.rank_genes_groups`; of the methods there are
-    "t-test", "t-test_overestim_var" and "wilcoxon". Groups of fewer than two
-    cells are skipped, with a warning that names them, unless `groups` does.
+    """Ranks genes by how much they differ between groups of cells. Values must be
+    logarithms. The parameters, and the result in `uns["rank_genes_groups"]`, are those of
+    scanpy's `tl.rank_genes_groups`. The methods are "t-test", "t-test_overestim_var" and
+    "wilcoxon". Groups of fewer than two cells are skipped with a warning that names them,
+    or raise an error if they are named in `groups`.
 
     Raises
     ------
     ValueError
-        A group that `groups` or `reference` names has fewer than two cells, or
-        there is no such group, method or correction, or nothing to compare.
+        A group, method or correction does not exist.
+    SlafError
+        A group in `groups` or `reference` has fewer than two cells, or there is nothing to
+        compare.
     """
     _check(method, corr_method, layer, use_raw)
     if use_raw is None:
@@ -71,40 +73,69 @@ def rank_genes_groups(
         adata = adata.copy()
     own(adata)
     found = _Statistics(matrix, tested)
-    base = dict(adata.uns.get("log1p") or {}).get("base")
     tests = found.wilcoxon(tie_correct) if method == "wilcoxon" else found.t_test(method)
-    n_top = min(n_genes or matrix.shape[1], matrix.shape[1])
-    tables: dict[str, dict[str, np.ndarray]] = {}
+    base = dict(adata.uns.get("log1p") or {}).get("base")
+    ranking = _Ranking(names, min(n_genes or len(names), len(names)), rankby_abs, corr_method)
     for group, scores, p_values in tests:
-        top = _top(np.abs(scores) if rankby_abs else scores, n_top)
-        row = {
-            "names": names.to_numpy(dtype=object),
+        ranking.add(tested.order[group], scores, p_values, found.fold_changes(group, base))
+    params = {
+        "groupby": groupby,
+        "reference": reference,
+        "method": method,
+        "use_raw": use_raw,
+        "layer": layer,
+        "corr_method": corr_method,
+    }
+    shares = _shares(found, names) if pts else {}
+    adata.uns[key_added or "rank_genes_groups"] = {
+        "params": params,
+        **shares,
+        **ranking.tables(),
+    }
+    return adata if copy else None
+
+
+@dataclass
+class _Ranking:
+    """The genes of each group, the best first."""
+
+    names: pd.Index
+    n_top: int
+    by_abs: bool
+    corr_method: str
+
+    def __post_init__(self) -> None:
+        self._columns: dict[str, dict[str, np.ndarray]] = {}
+
+    def add(
+        self, group: Any, scores: np.ndarray, p_values: np.ndarray, fold_changes: np.ndarray
+    ) -> None:
+        top = _top(np.abs(scores) if self.by_abs else scores, self.n_top)
+        columns = {
+            "names": self.names.to_numpy(dtype=object),
             "scores": scores.astype(np.float32),
             "pvals": p_values,
-            "pvals_adj": _adjusted(p_values, corr_method),
-            "logfoldchanges": found.fold_changes(group, base).astype(np.float32),
+            "pvals_adj": _adjusted(p_values, self.corr_method),
+            "logfoldchanges": fold_changes.astype(np.float32),
         }
-        for column, values in row.items():
-            tables.setdefault(column, {})[str(tested.order[group])] = values[top]
-    result: dict[str, Any] = {
-        "params": {
-            "groupby": groupby,
-            "reference": reference,
-            "method": method,
-            "use_raw": use_raw,
-            "layer": layer,
-            "corr_method": corr_method,
+        for column, values in columns.items():
+            self._columns.setdefault(column, {})[str(group)] = values[top]
+
+    def tables(self) -> dict[str, np.recarray]:
+        """Record arrays of ranks × groups, as scanpy stores them."""
+        return {
+            column: pd.DataFrame(groups).to_records(index=False)
+            for column, groups in self._columns.items()
         }
-    }
-    if pts:
-        labels = [str(name) for name in tested.order]
-        result["pts"] = pd.DataFrame(found.shares().T, index=names, columns=labels)
-        if tested.reference is None:
-            result["pts_rest"] = pd.DataFrame(found.shares_rest().T, index=names, columns=labels)
-    for column, values in tables.items():
-        result[column] = pd.DataFrame(values).to_records(index=False)
-    adata.uns[key_added or "rank_genes_groups"] = result
-    return adata if copy else None
+
+
+def _shares(found: _Statistics, names: pd.Index) -> dict[str, pd.DataFrame]:
+    """The shares of cells that have each gene: genes × groups, and of all other cells."""
+    labels = [str(name) for name in found.groups.order]
+    shares = {"pts": pd.DataFrame(found.shares().T, index=names, columns=labels)}
+    if found.groups.reference is None:
+        shares["pts_rest"] = pd.DataFrame(found.shares_rest().T, index=names, columns=labels)
+    return shares
 
 
 def _check(method: str, corr_method: str, layer: str | None, use_raw: bool | None) -> None:

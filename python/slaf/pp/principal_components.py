@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,26 +37,36 @@ def pca(
     n_iter: int = 4,
     copy: bool = False,
 ) -> LazyHandle | None:
-    """Principal components, streamed: two passes over the chosen genes.
+    """Principal components, computed in passes over the selected genes.
 
-    Sets `obsm["X_pca"]`, `varm["PCs"]` and `uns["pca"]` (or the three under
-    `key_added`); signs are as scikit-learn's: the greatest loading is positive.
+    Sets `obsm["X_pca"]` (cells × components), `varm["PCs"]` (genes × components,
+    float64) and `uns["pca"]`, or all three under `key_added`. The signs are those of
+    scikit-learn: the greatest loading of each component is positive.
 
     Parameters
     ----------
     n_comps
-        50, or one less than the smaller dimension.
+        The number of components; by default 50, or one less than the smaller dimension.
     zero_center
-        Whether the means are taken away first; the matrix stays sparse.
+        Subtract the mean of each gene. The matrix stays sparse.
     svd_solver
-        "covariance" sums XᵀX and takes its eigenvectors: exact, quick up to a
-        few thousand genes. "randomized" (Halko et al. 2011) makes `n_iter` + 1
-        double passes. "auto" chooses by the number of genes.
+        "covariance" sums XᵀX in one pass and takes its eigenvectors: exact, and fast for
+        up to a few thousand genes. "randomized" (Halko et al. 2011) makes `n_iter` + 3
+        passes. "auto" chooses by the number of genes.
     mask_var
-        Of which genes: a mask, or a column of var; by default
-        `var["highly_variable"]` if there is one, and False for all.
+        The genes to use: a mask, or the name of a column of var. By default
+        `var["highly_variable"]`, if it exists; False uses all genes.
     random_state
-        Seeds "randomized".
+        The seed of "randomized".
+    dtype
+        The dtype of `obsm["X_pca"]`.
+
+    Raises
+    ------
+    ValueError
+        `n_comps` or `svd_solver` is not valid.
+    SlafError
+        The matrix has fewer than two cells or genes.
     """
     if svd_solver not in ("auto", "covariance", "randomized"):
         raise ValueError(
@@ -71,43 +81,71 @@ def pca(
     if mask is not None and mask is not False:
         genes = np.flatnonzero(mask_of(adata.var, mask, "var"))
     part = matrix[:, genes]
-    width = part.shape[1]
     n_comps = _number(n_comps, part.shape, zero_center)
     if svd_solver == "auto":
-        svd_solver = "covariance" if width <= _COVARIANCE else "randomized"
+        svd_solver = "covariance" if len(genes) <= _COVARIANCE else "randomized"
     if svd_solver == "covariance":
-        mean, total, vectors, values = _of_covariance(part, zero_center, n_comps)
+        found = _of_covariance(part, zero_center, n_comps)
     else:
-        found = reduce.moments(part, 0, squares=True)
-        mean = found.mean() if zero_center else np.zeros(width)
-        total = found.var(ddof=1).sum()
-        vectors, values = _randomized(part, mean, n_comps, n_iter, random_state)
-    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(n_comps)])
-    vectors *= signs
-    scores = np.concatenate(list(states(part, _Scores(vectors, mean @ vectors, dtype))))
+        found = _of_iterations(part, zero_center, n_comps, n_iter, random_state)
+    scores = np.concatenate(list(states(part, _Scores(found.vectors, found.shift, dtype))))
     if not zero_center:
-        # scikit-learn's TruncatedSVD explains the variance of the scores.
-        rows = part.shape[0]
-        values, total = scores.var(axis=0, dtype=np.float64), total * (rows - 1) / rows
+        found = found.explaining(scores)
     own(adata)
     loadings = np.zeros((adata.n_vars, n_comps))
-    loadings[genes] = vectors
+    loadings[genes] = found.vectors
     names = ("X_pca", "PCs", "pca") if key_added is None else (key_added,) * 3
     adata.obsm[names[0]] = scores
     adata.varm[names[1]] = loadings
-    params = {
-        "zero_center": zero_center,
-        "use_highly_variable": mask == "highly_variable" if isinstance(mask, str) else False,
-        "mask_var": mask if isinstance(mask, str) else None,
-    }
-    if layer is not None:
-        params["layer"] = layer
     adata.uns[names[2]] = {
-        "params": params,
-        "variance": values,
-        "variance_ratio": values / total,
+        "params": _params(zero_center, mask if isinstance(mask, str) else None, layer),
+        "variance": found.variances,
+        "variance_ratio": found.variances / found.total,
     }
     return adata if copy else None
+
+
+def _params(zero_center: bool, mask: str | None, layer: str | None) -> dict[str, Any]:
+    """The entry "params", as scanpy writes it."""
+    params = {
+        "zero_center": zero_center,
+        "use_highly_variable": mask == "highly_variable",
+        "mask_var": mask,
+    }
+    return params if layer is None else params | {"layer": layer}
+
+
+@dataclass(frozen=True)
+class _Components:
+    """The components of a matrix of cells × genes."""
+
+    #: The mean of each gene, zeros if they are not subtracted.
+    mean: np.ndarray
+    #: The sum of the variances of all genes.
+    total: float
+    #: Genes × components, in descending order of their variances.
+    vectors: np.ndarray
+    variances: np.ndarray
+
+    def __post_init__(self) -> None:
+        # The greatest loading of each component is positive.
+        greatest = np.abs(self.vectors).argmax(axis=0)
+        self.vectors[:] *= np.sign(self.vectors[greatest, np.arange(self.vectors.shape[1])])
+
+    @property
+    def shift(self) -> np.ndarray:
+        """The scores of the mean, which are subtracted from those of the cells."""
+        return self.mean @ self.vectors
+
+    def explaining(self, scores: np.ndarray) -> _Components:
+        """The same with the variances of the scores, as scikit-learn's TruncatedSVD has
+        them."""
+        rows = len(scores)
+        return replace(
+            self,
+            variances=scores.var(axis=0, dtype=np.float64),
+            total=self.total * (rows - 1) / rows,
+        )
 
 
 def _number(asked: int | None, shape: tuple[int, int], zero_center: bool) -> int:
@@ -121,11 +159,8 @@ def _number(asked: int | None, shape: tuple[int, int], zero_center: bool) -> int
     return n_comps
 
 
-def _of_covariance(
-    part: MatrixPlan, zero_center: bool, n: int
-) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
-    """The means (zeros if they are not subtracted), the sum of the variances, and the
-    eigenvectors as columns with their eigenvalues, greatest first; in one pass."""
+def _of_covariance(part: MatrixPlan, zero_center: bool, n: int) -> _Components:
+    """Eigenvectors of the covariance matrix, which is summed in one pass."""
     from scipy.linalg import eigh
 
     rows, width = part.shape
@@ -136,7 +171,7 @@ def _of_covariance(
         mean = np.zeros(width)
     covariance = (gram - rows * np.outer(mean, mean)) / (rows - 1)
     values, vectors = eigh(covariance, subset_by_index=[width - n, width - 1])
-    return mean, total, vectors[:, ::-1].copy(), np.maximum(values[::-1], 0)
+    return _Components(mean, total, vectors[:, ::-1].copy(), np.maximum(values[::-1], 0))
 
 
 def _sum(a: tuple[np.ndarray, ...], b: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
@@ -180,11 +215,13 @@ class _Gram(OfAllRows):
         return sums, gram if dense_sums is None else gram + dense_sums
 
 
-def _randomized(
-    part: MatrixPlan, mean: np.ndarray, n: int, n_iter: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The same of a random subspace that power iterations turn towards it."""
+def _of_iterations(
+    part: MatrixPlan, zero_center: bool, n: int, n_iter: int, seed: int
+) -> _Components:
+    """Eigenvectors from a random subspace, which power iterations turn towards them."""
     rows, width = part.shape
+    moments = reduce.moments(part, 0, squares=True)
+    mean = moments.mean() if zero_center else np.zeros(width)
     size = min(n + 10, rows, width)
     basis = np.random.default_rng(seed).normal(size=(width, size))
     for _ in range(n_iter + 1):
@@ -194,7 +231,8 @@ def _randomized(
     small = basis.T @ _both(part, mean, basis)
     values, vectors = np.linalg.eigh((small + small.T) / 2)
     order = values.argsort()[::-1][:n]
-    return basis @ vectors[:, order], np.maximum(values[order], 0) / (rows - 1)
+    variances = np.maximum(values[order], 0) / (rows - 1)
+    return _Components(mean, moments.var(ddof=1).sum(), basis @ vectors[:, order], variances)
 
 
 def _both(part: MatrixPlan, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:

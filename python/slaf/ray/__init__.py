@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf.handle import LazyAnnData
 from slaf.integrations import read_slaf as open_slaf
-from slaf.ray.forms import form_of, to_csr
+from slaf.ray.row_formats import form_of, to_csr
 from slaf.ray.writing import write_slaf
 
 if TYPE_CHECKING:

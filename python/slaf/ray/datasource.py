@@ -15,7 +15,7 @@ from ray.data.block import BlockAccessor, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from slaf.handle import LazyAnnData
-from slaf.ray.forms import Cells, Long, Reader, Tokens
+from slaf.ray.row_formats import Cells, Long, Reader, Tokens
 
 #: The readers of this process, kept for later tasks: the key of a dataset → its reader.
 _READERS: dict[str, Reader] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from slaf.data.converter import refuse_existing
-from slaf.data.plans import sink
+from slaf.data.lazy_frames import sink
 from slaf.lazy.scan import registered
 from slaf.lazy.scan.source import Source
 

@@ -17,7 +17,7 @@ from slaf.dataset import Dataset
 from slaf.ground import axes
 from slaf.ground.hints import did_you_mean
 from slaf.sql.params import FEW, param
-from slaf.sql.tables import may_be_table, scan_file, table_of
+from slaf.sql.tables import is_frame, scan_file, table_of
 
 #: A handle: `(variable, dataset, cells, genes)`.
 Handle = tuple[str, Any, Any, Any]
@@ -83,7 +83,11 @@ class SqlSession:
         params = {name: param(name, value, frames) for name, value in values.items()}
         lances = self._gather(statement, frames)
         handles, default = self.handles(on)
-        others = [name for name, value in self.namespace.items() if may_be_table(name, value)]
+        others = [
+            name
+            for name, value in self.namespace.items()
+            if not name.startswith("_") and is_frame(value)
+        ]
         views = list(self.views.items())
         catalog = (handles, default, list(frames.items()), views, lances, others)
         return Prepared(text, statement, catalog, params)

@@ -10,29 +10,28 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
-from slaf import _slaf
 from slaf._slaf import SlafError
 
 
-def may_be_table(name: str, value: Any) -> bool:
-    """Whether `name` can be suggested for a misspelt table."""
-    return not name.startswith("_") and isinstance(
-        value, (pl.DataFrame, pl.LazyFrame, pd.DataFrame, pa.Table)
-    )
+def is_frame(value: Any) -> bool:
+    """Whether a statement can use `value` as a table: a frame of any library that exports
+    Arrow streams. Columns export them too, but are not tables."""
+    kind = type(value)
+    if issubclass(kind, (pl.Series, pd.Series, pa.ChunkedArray)):
+        return False
+    return issubclass(kind, pl.LazyFrame) or hasattr(kind, "__arrow_c_stream__")
 
 
 def table_of(value: Any, *, schema_only: bool = False) -> Any:
     """A frame in the form that the engine accepts: an Arrow stream, or a schema with a
     function that opens one; None for other objects."""
+    if not is_frame(value):
+        return None
     if isinstance(value, (pl.DataFrame, pl.LazyFrame)):
         value = _of_polars(value)
     if isinstance(value, pl.LazyFrame):
         schema = pl.DataFrame(schema=value.collect_schema()).to_arrow().schema
         return schema, lambda columns, told: _stream(value, schema, columns, told)
-    if isinstance(value, (type, _slaf.Answer)) or not hasattr(value, "__arrow_c_stream__"):
-        return value if isinstance(value, _slaf.Answer) else None
-    if isinstance(value, (pl.Series, pd.Series, pa.ChunkedArray)):
-        return None
     if isinstance(value, pd.DataFrame):
         frame = value.rename(columns=str)
         if schema_only:

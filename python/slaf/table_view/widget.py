@@ -19,7 +19,7 @@ import traitlets
 from slaf._slaf import SlafError
 from slaf.table_view.columns import known
 from slaf.table_view.filters import Filter
-from slaf.table_view.latest import Latest, Superseded
+from slaf.table_view.newest_request import Latest, Superseded
 from slaf.table_view.rows import Rows, Watch
 from slaf.table_view.source import Source
 from slaf.table_view.state import MOST_COLUMNS, State

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from slaf.get.ranked import ranked
+from slaf.get.ranked_genes import ranked
 from slaf.lazy import reduce
 from slaf.lazy.handle import LazyHandle
 from slaf.pp.handles import matrix_of, own, require

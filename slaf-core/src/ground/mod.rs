@@ -2,10 +2,10 @@
 //! between Arrow and Polars.
 
 pub(crate) mod arrow_polars;
-pub(crate) mod digits;
 pub(crate) mod error;
 pub(crate) mod nan_as_null;
 mod near_names;
+pub(crate) mod number_format;
 pub(crate) mod random;
 pub mod runtime;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::batch_plan::{BatchPlan, wrong};
-use super::order::Order;
+use super::epoch_order::Order;
 use super::source::Source;
 use crate::{Error, Random, Result};
 

@@ -5,7 +5,7 @@
 mod batch_loader;
 mod batch_plan;
 mod buffer;
-mod order;
+mod epoch_order;
 mod source;
 mod stream;
 

@@ -6,8 +6,8 @@ use arrow::array::Array;
 
 use crate::matrix::selection::OutputPlaces;
 use crate::matrix::values::{Value, column};
+use crate::table::coordinate_row_offsets::{StretchFinder, Stretches};
 use crate::table::row_ranges::read_rows;
-use crate::table::stretches::{StretchFinder, Stretches};
 use crate::{CoordinateTable, Csr, Dataset, Result, Selection, Table, ValueType};
 
 impl Dataset {

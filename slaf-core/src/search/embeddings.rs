@@ -4,7 +4,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float32Type};
 
 use super::exact::exact;
-use super::question::{Neighbours, Question};
+use super::input_and_result::{Neighbours, Question};
 use crate::{Dataset, Error, Result, Table, nearest};
 
 impl Dataset {

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::question::{Neighbours, Question};
+use super::input_and_result::{Neighbours, Question};
 use crate::Result;
 
 /// Vectors that a thread processes at a time: they stay in its cache for all

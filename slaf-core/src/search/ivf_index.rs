@@ -11,8 +11,8 @@ use lance::io::RecordBatchStream;
 use serde_json::Value;
 
 use super::embeddings::vectors_of;
+use super::input_and_result::{Neighbours, Question};
 use super::metric::Metric;
-use super::question::{Neighbours, Question};
 use crate::{Dataset, Result, Table};
 
 /// Searches that run at the same time.

@@ -3,11 +3,11 @@
 
 pub(crate) mod embeddings;
 mod exact;
+mod input_and_result;
 pub(crate) mod ivf_index;
 pub(crate) mod metric;
-mod question;
 
 pub use self::exact::exact;
+pub use self::input_and_result::{Neighbours, Question};
 pub use self::ivf_index::{VectorIndex, vector_index};
 pub use self::metric::Metric;
-pub use self::question::{Neighbours, Question};

@@ -6,23 +6,23 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use arrow::array::{Array, ArrayRef};
 use polars::prelude::Column;
 
-use super::codes::Codes;
+use super::column_codes::Codes;
 use crate::Result;
 use crate::ground::arrow_polars::plain_to_polars;
 
-/// Bytes of columns that a table keeps, about.
+/// Approximate maximum size of the cached columns of a table, in bytes.
 const ROOM: usize = 1 << 30;
 
-/// Columns by their names.
+/// Cached columns by name.
 #[derive(Debug, Default)]
 pub(super) struct ColumnCache(Mutex<HashMap<String, CachedColumn>>);
 
 #[derive(Debug, Clone)]
 pub(super) struct CachedColumn {
     pub(super) array: ArrayRef,
-    /// The same for Polars, once it has asked.
+    /// The same column in Polars, made when first used.
     series: Arc<OnceLock<Column>>,
-    /// Its codes, if it has any, once something has been grouped by it.
+    /// The codes of the column, if it has any, made when first grouped by.
     codes: Arc<OnceLock<Option<Arc<Codes>>>>,
 }
 
@@ -45,13 +45,12 @@ impl CachedColumn {
 }
 
 impl ColumnCache {
-    /// All columns that are there now.
+    /// All columns that are cached.
     pub(super) fn columns(&self) -> HashMap<String, CachedColumn> {
         self.lock().clone()
     }
 
-    /// Keeps columns that were read. If there is no room for them beside the
-    /// others, the others go.
+    /// Caches columns. If there is no room for them, the other columns are removed.
     pub(super) fn insert(
         &self,
         names: &[&str],

@@ -15,34 +15,34 @@ use lance::io::RecordBatchStream;
 use polars::prelude::Column;
 use tokio::sync::OnceCell;
 
-use super::codes::Codes;
 use super::column_cache::{CachedColumn, ColumnCache};
-use super::stretches::Stretches;
+use super::column_codes::Codes;
+use super::coordinate_row_offsets::Stretches;
 use crate::ground::error::{first_line, is_storage_failure};
 use crate::ground::nan_as_null;
 use crate::{Error, Place, Result, nearest};
 
-/// One Lance table, and the name it goes by in messages and in SQL.
+/// A Lance table, with its name in messages and in SQL.
 #[derive(Debug, Clone)]
 pub struct Table {
     pub name: String,
-    /// Its folder, relative to the dataset.
+    /// The folder, relative to the dataset.
     pub folder: String,
     pub lance: Arc<lance::Dataset>,
     pub rows: u64,
     pub schema: SchemaRef,
     place: Place,
     cache: Arc<ColumnCache>,
-    /// Of a coordinate table: where the rows of each row id lie, once somebody
-    /// has asked for a few of them.
+    /// For coordinate tables: the rows of each row id. Read when some of them are first
+    /// requested.
     pub(crate) stretches: Arc<OnceCell<Stretches>>,
 }
 
-/// The tables whose floats may be missing.
+/// Tables whose floats may be missing.
 const METADATA: [&str; 2] = ["cells", "genes"];
 
 impl Table {
-    /// Opens `folder` of `place` at the version `pin`, or the newest.
+    /// Opens `folder` in `place` at the version `pin`, or at the newest one.
     pub(crate) async fn open(
         name: &str,
         folder: String,
@@ -108,7 +108,8 @@ impl Table {
         self.schema.fields().iter().map(|f| f.name().as_str())
     }
 
-    /// Reads whole columns, in row order, as one batch.
+    /// Reads whole columns in stored order, as one batch. Fails if a column does not
+    /// exist.
     pub async fn read(&self, columns: &[&str]) -> Result<RecordBatch> {
         self.check(columns)?;
         let batches = async {
@@ -124,7 +125,7 @@ impl Table {
         self.with_nulls(concat_batches(&schema, &batches)?)
     }
 
-    /// Rows as they were read, with what is missing as NULL.
+    /// Replaces missing values in rows of cells or genes by NULL.
     pub(crate) fn with_nulls(&self, batch: RecordBatch) -> Result<RecordBatch> {
         if METADATA.contains(&self.name.as_str()) {
             return nan_as_null::of_rows(&batch);
@@ -132,7 +133,7 @@ impl Table {
         Ok(batch)
     }
 
-    /// Refuses columns that the table lacks.
+    /// Fails if the table lacks one of the columns.
     pub(crate) fn check(&self, columns: &[&str]) -> Result<()> {
         let missing = |column: &&&str| self.schema.field_with_name(column).is_err();
         match columns.iter().find(missing) {
@@ -145,7 +146,7 @@ impl Table {
         }
     }
 
-    /// Columns of the table, some rows of them.
+    /// Some columns and rows of the table.
     pub(crate) fn batch(
         &self,
         names: &[&str],
@@ -163,13 +164,13 @@ impl Table {
         )?)
     }
 
-    /// Whole columns, which are kept for who asks next.
+    /// Whole columns, which are kept in memory.
     pub(crate) async fn cached(&self, columns: &[&str]) -> Result<Vec<ArrayRef>> {
         let cached = self.cache(columns).await?;
         Ok(cached.into_iter().map(|column| column.array).collect())
     }
 
-    /// The same over the same buffers, for Polars.
+    /// Whole columns as Polars columns, with the same buffers.
     pub(crate) async fn cached_in_polars(&self, columns: &[&str]) -> Result<Vec<Column>> {
         let cached = self.cache(columns).await?;
         let cached = cached.iter().zip(columns);
@@ -178,7 +179,8 @@ impl Table {
             .collect()
     }
 
-    /// The codes of whole columns, which are kept, too; none: one has no codes.
+    /// The codes of whole columns, which are kept in memory; `None` if a column has no
+    /// codes.
     pub(crate) async fn codes(&self, columns: &[&str]) -> Result<Option<Vec<Arc<Codes>>>> {
         let cached = self.cache(columns).await?;
         cached.iter().map(CachedColumn::codes).collect()
@@ -196,8 +198,8 @@ impl Table {
         Ok(columns.collect())
     }
 
-    /// Bytes of its files, as its manifest has them: nothing is read. Files of
-    /// which it does not say are left out.
+    /// The size of the table's files in bytes, from its manifest. Files whose size is
+    /// not in the manifest do not count. Reads nothing.
     pub fn bytes(&self) -> u64 {
         let files = self.lance.fragments().iter().flat_map(|f| &f.files);
         files
@@ -205,7 +207,7 @@ impl Table {
             .sum()
     }
 
-    /// Bytes of each column on disk.
+    /// The size of each column on disk, in bytes.
     pub async fn column_bytes(&self) -> Result<Vec<(String, u64)>> {
         let told = self.lance.calculate_data_stats().await;
         let told = told.map_err(|e| self.unreadable(&e))?;
@@ -216,7 +218,7 @@ impl Table {
         Ok(fields.collect())
     }
 
-    /// Lance failed to read what the manifest promises.
+    /// The error if Lance cannot read what the manifest lists.
     pub(crate) fn unreadable(&self, error: &lance::Error) -> Error {
         let text = error.to_string();
         if is_storage_failure(&text) {
@@ -225,8 +227,8 @@ impl Table {
         self.corrupt(first_line(&text))
     }
 
-    /// Removes all of Lance's versions but `pinned` and the newest, and files
-    /// that none of them names. What a died writer left as the newest is
+    /// Removes all versions except `pinned` and the newest one, and files that no
+    /// version uses. If the newest version is that of a writer that died, it is
     /// superseded first.
     pub(crate) async fn clean(&self, pinned: &BTreeSet<u64>) -> Result<()> {
         let outcome = async {
@@ -261,8 +263,8 @@ impl Table {
     }
 }
 
-/// A data file that is not as long as the manifest says. A question that is
-/// answered from stored sums would not come upon it.
+/// A message if a data file is shorter or longer than the manifest says. Queries that
+/// use only stored sums would not notice it.
 fn truncation(data: &Path, lance: &lance::Dataset) -> Option<String> {
     let fragments = lance.fragments().iter();
     let mut files = fragments.flat_map(|fragment| &fragment.files);

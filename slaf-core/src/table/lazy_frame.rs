@@ -21,7 +21,7 @@ use super::lance_table::Table;
 use crate::ground::arrow_polars::to_polars;
 use crate::{Error, Result, runtime};
 
-/// The table as a `LazyFrame`; nothing is read before it is collected.
+/// The table as a `LazyFrame`. Nothing is read until it is collected.
 pub fn lazy_frame(table: &Table) -> Result<LazyFrame> {
     let empty = arrow::array::RecordBatch::new_empty(Arc::clone(&table.schema));
     let schema: SchemaRef = Arc::clone(to_polars(&empty)?.schema());
@@ -94,8 +94,8 @@ async fn read(
     to_polars(&table.with_nulls(read)?)
 }
 
-/// The predicate without the hints that the optimizer adds for ORDER BY …
-/// LIMIT: they may be ignored, and are only shown, not given.
+/// The predicate without the hints that the optimizer adds for ORDER BY … LIMIT, which
+/// cannot be evaluated here and may be ignored.
 fn evaluable(predicate: Expr) -> Option<Expr> {
     match predicate {
         Expr::BinaryExpr {
@@ -116,7 +116,7 @@ fn evaluable(predicate: Expr) -> Option<Expr> {
     }
 }
 
-/// The part of a conjunction that Lance can evaluate itself.
+/// The conditions of a conjunction that Lance can evaluate.
 fn pushable(predicate: &Expr) -> Option<Filter> {
     let Expr::BinaryExpr { left, op, right } = predicate else {
         return None;
@@ -155,7 +155,7 @@ fn pushable(predicate: &Expr) -> Option<Filter> {
     }
 }
 
-/// One side of an OR counts only if all of it can be pushed.
+/// A side of an OR, which can be pushed down only as a whole.
 fn pushable_whole(predicate: &Expr) -> Option<Filter> {
     match predicate {
         Expr::BinaryExpr {

@@ -15,15 +15,15 @@ use lance::dataset::fragment::{FileFragment, FragReadConfig};
 use super::lance_table::Table;
 use crate::{Error, Result, Selection};
 
-/// What the start of a range costs, in rows.
+/// The cost of starting a range, in rows.
 pub(crate) const RANGE_COST: u64 = 2048;
-/// Rows a decode task hands over at once.
+/// Rows per batch of a decode task.
 const BATCH: u32 = 1 << 18;
-/// Decode tasks in flight.
+/// Number of decode tasks that run ahead.
 const AHEAD: usize = 4;
 
 impl Table {
-    /// `columns` of some rows, in the order asked for, as one batch.
+    /// Reads `columns` of the rows of a selection, in its order, as one batch.
     pub async fn read_at(&self, columns: &[&str], rows: &Selection) -> Result<RecordBatch> {
         self.check(columns)?;
         rows.check("row", self.rows)?;
@@ -50,8 +50,8 @@ impl Table {
     }
 }
 
-/// Feeds `take` with `columns` of the given ascending row ranges, batch by
-/// batch and in row order.
+/// Reads `columns` of ascending row ranges, and calls `take` with each batch in row
+/// order.
 pub(crate) async fn read_rows(
     table: &Table,
     columns: &[&str],
@@ -65,13 +65,13 @@ pub(crate) async fn read_rows(
     Ok(())
 }
 
-/// Some rows, and where in the table they lie.
+/// A batch of rows, and their row numbers in the table.
 pub(crate) struct Rows {
     pub(crate) spans: Vec<Range<u64>>,
     pub(crate) batch: RecordBatch,
 }
 
-/// `columns` of the given ascending row ranges, batch by batch in row order.
+/// Reads `columns` of ascending row ranges, batch by batch in row order.
 pub(crate) fn read_stream(
     table: &Table,
     columns: &[&str],
@@ -103,7 +103,7 @@ pub(crate) fn read_stream(
     Ok(batches.boxed())
 }
 
-/// Takes the first `n` rows away from `ranges`.
+/// Removes the first `n` rows from `ranges`, and returns them.
 pub(crate) fn first_of(ranges: &mut VecDeque<Range<u64>>, mut n: u64) -> Vec<Range<u64>> {
     let mut spans = vec![];
     while n > 0
@@ -129,7 +129,7 @@ fn decoded(
     tasks.map(tokio::spawn).buffered(AHEAD).boxed()
 }
 
-/// Cuts table-wide row ranges at fragment borders.
+/// Splits row ranges of the table at the borders of fragments.
 fn by_fragment(table: &Table, rows: &[Range<u64>]) -> Result<Vec<(FileFragment, Vec<Range<u64>>)>> {
     let mut parts = Vec::new();
     let mut first = 0;

@@ -12,6 +12,7 @@ import numpy as np
 
 from slaf import _slaf
 from slaf._slaf import SlafError
+from slaf.data.sources.anndata_encodings import attribute, encoding_of, is_group, is_h5, place_of
 from slaf.data.sources.base import (
     BLOCK_VALUES,
     Block,
@@ -21,7 +22,6 @@ from slaf.data.sources.base import (
     canonical,
     plain,
 )
-from slaf.data.sources.elements import attribute, encoding_of, is_group, is_h5, place_of
 
 if TYPE_CHECKING:
     import h5py

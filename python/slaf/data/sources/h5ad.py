@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 
 from slaf._slaf import SlafError
-from slaf.data.sources.base import Matrix, Nothing, Parts, Source, Window, fingerprint, in_memory
-from slaf.data.sources.elements import (
+from slaf.data.sources.anndata_encodings import (
     H5Columns,
     as_names,
     damaged,
@@ -29,7 +28,8 @@ from slaf.data.sources.elements import (
     read,
     rows_of,
 )
-from slaf.data.sources.entries import check, entries, readable, unknown
+from slaf.data.sources.anndata_entries import check, entries, readable, unknown
+from slaf.data.sources.base import Matrix, Nothing, Parts, Source, Window, fingerprint, in_memory
 from slaf.data.sources.h5_rows import matrix
 from slaf.data.sources.mudata import chosen
 from slaf.ground.metadata.frames import Columns, index_of

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from slaf._slaf import SlafError
-from slaf.data.sources.elements import attribute, encoding_of, is_group, place_of
+from slaf.data.sources.anndata_encodings import attribute, encoding_of, is_group, place_of
 
 
 def chosen(file: Any, modality: str | None) -> Any:

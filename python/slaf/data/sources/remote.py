@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from slaf import _slaf
 from slaf._slaf import SlafError
+from slaf.data.sources.anndata_encodings import damaged
 from slaf.data.sources.base import Parts, Source, loaded
-from slaf.data.sources.elements import damaged
 from slaf.data.sources.h5ad import group_source, more_filters
 from slaf.data.sources.tenx_h5 import file_source, is_tenx
 from slaf.ground.metadata.frames import frame_of

@@ -11,8 +11,8 @@ import pandas as pd
 from scipy import sparse
 
 from slaf._slaf import SlafError
+from slaf.data.sources.anndata_encodings import read
 from slaf.data.sources.base import Matrix, Source, SparseRows, fingerprint, plain, whole
-from slaf.data.sources.elements import read
 from slaf.data.sources.tenx import NOTE, damaged, unique
 
 
@@ -114,7 +114,7 @@ def _v3(file: Any, path: Path, genome: str | None) -> tuple[Matrix, pd.DataFrame
         obs["filtered_barcodes"] = group["filtered_barcodes"][()].astype(bool)
     x: Matrix = H5Rows(file, "matrix", (len(obs), len(var)), _h5_note(group))
     if genome is not None:
-        from slaf.data.sources.stacked import Aligned
+        from slaf.data.sources.joined_matrices import Aligned
 
         known = var["genome"].unique().tolist() if "genome" in var else []
         if genome not in known:

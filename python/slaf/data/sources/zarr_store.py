@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from slaf._slaf import SlafError
+from slaf.data.sources.anndata_encodings import is_group
 from slaf.data.sources.base import Source
-from slaf.data.sources.elements import is_group
 from slaf.data.sources.h5ad import group_source
 
 #: Files by which versions 3 and 2 of zarr are recognised.

@@ -10,7 +10,7 @@ from jupyter_client.session import Session
 from slaf.kernel.messages.json_text import dumps
 from slaf.kernel.output.current_request import current, running_cell
 from slaf.kernel.processes.child_messages import ChildMessages
-from slaf.kernel.processes.spawning import link_spawned_processes, send_definition
+from slaf.kernel.processes.spawn_links import link_spawned_processes, send_definition
 
 if TYPE_CHECKING:
     from slaf._slaf import Kernel

@@ -12,7 +12,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 
-from slaf.kernel.processes.spawned import HEAD, PACKET, packets
+from slaf.kernel.processes.inside_spawned_process import HEAD, PACKET, packets
 from slaf.kernel.threads import KernelThread
 
 _DESCRIPTOR = struct.Struct("i")

@@ -8,6 +8,7 @@ import polars as pl
 
 from slaf._slaf import SlafError
 from slaf.ground import axes
+from slaf.lazy.concat_arrays import StackedVectors
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.readers import AXES, GraphReader, PartReader, Reader, VectorReader
 from slaf.lazy.scan.axis_columns import Axis, ByRows, Column, InMemory, OnDisk, of_pandas
@@ -15,7 +16,6 @@ from slaf.lazy.scan.rows import Rows
 from slaf.lazy.scan.source import Source
 from slaf.lazy.scan.values import Values
 from slaf.lazy.sources import Held, StoredPairs
-from slaf.lazy.stacked import StackedVectors
 from slaf.lazy.state import HandleState
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from slaf._slaf import SlafError
-from slaf.lazy.scan import running
+from slaf.lazy.scan import batch_fetches
 
 #: With sources in Python, Polars 1.20 loses filters that it cannot pass on, versions up
 #: to 1.24 can deadlock, and in versions up to 1.30 the streaming engine needs columns
@@ -48,7 +48,7 @@ class Source:
         if columns == []:
             # Rows may be numbered or counted: `drop` keeps their number, `select` does not.
             batches = (batch.drop(batch.columns) for batch in batches)
-        return running.Batches(batches)
+        return batch_fetches.Batches(batches)
 
     def _wanted(self, columns: list[str] | None) -> list[str]:
         known = list(self.schema)

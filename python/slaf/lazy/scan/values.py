@@ -12,10 +12,10 @@ import polars as pl
 from slaf._slaf import SlafError
 from slaf.ground import axes
 from slaf.lazy.plan import MatrixPlan
-from slaf.lazy.scan import reading
+from slaf.lazy.scan import matrix_blocks
 from slaf.lazy.scan.axis_columns import Axis
+from slaf.lazy.scan.matrix_blocks import Places
 from slaf.lazy.scan.predicate import Split, kept, needed
-from slaf.lazy.scan.reading import Places
 from slaf.lazy.scan.source import Source
 
 #: The name of the column of values.
@@ -62,7 +62,10 @@ class Values(Source):
             lines += [f"filter of {what}: {part}" for part in parts]
         for what, at, axis in (("cells", plan.rows, self.cells), ("genes", plan.genes, self.genes)):
             lines.append(f"{what}: {len(at):,} of {axis.length:,}")
-        return [*lines, f"reads: {reading.told(plan.matrix, plan.values, plan.by_gene, n_rows)}"]
+        return [
+            *lines,
+            f"reads: {matrix_blocks.told(plan.matrix, plan.values, plan.by_gene, n_rows)}",
+        ]
 
     def _plan(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> _Plan:
         split = Split(predicate, self.cells.columns, self.genes.columns)
@@ -111,7 +114,7 @@ class _Plan:
     by_gene: bool
 
     def blocks(self, n_rows: int | None) -> Iterator[Places]:
-        return reading.blocks(self.matrix, self.values, self.by_gene, n_rows)
+        return matrix_blocks.blocks(self.matrix, self.values, self.by_gene, n_rows)
 
 
 def _check(names: list[str]) -> None:

@@ -15,14 +15,14 @@ use crate::query::request::{Engine, Options};
 use crate::query::run::run;
 use crate::{Result, Table};
 
-/// Values of a column that are offered, at most.
+/// Maximum number of values of a column that are suggested.
 const VALUES: usize = 100;
 
-/// Candidates for the text from `start` to the place asked about, in bytes.
+/// Suggestions that replace the text from byte `start` to the cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Completion {
     pub start: usize,
-    /// The text, and what it is.
+    /// Each suggestion and its kind, such as "column".
     pub matches: Vec<(String, &'static str)>,
 }
 
@@ -95,10 +95,10 @@ const KEYWORDS: [&str; 66] = [
     "WITH",
 ];
 
-/// Words that a table follows.
+/// Words that come before a table.
 const BEFORE_TABLES: [&str; 5] = ["from", "join", "describe", "summarize", "desc"];
 
-/// What may stand at byte `cursor` of `sql`.
+/// Suggestions for byte `cursor` of `sql`.
 pub async fn complete(catalog: &Catalog, sql: &str, cursor: usize) -> Result<Completion> {
     let cursor = floor(sql, cursor);
     let before = &sql[..cursor];
@@ -144,7 +144,7 @@ pub async fn complete(catalog: &Catalog, sql: &str, cursor: usize) -> Result<Com
     Ok(Completion { start, matches })
 }
 
-/// Columns, tables, functions and keywords, those in the case of `prefix`.
+/// Columns, tables, functions and keywords; keywords are in the case of `prefix`.
 fn anything(
     catalog: &Catalog,
     sql: &str,
@@ -168,8 +168,8 @@ fn anything(
     matches
 }
 
-/// Before FROM is written: the columns of the dataset whose tables need no
-/// prefix, or those of all tables, each with its table.
+/// If FROM is not written yet: the columns of the dataset whose tables need no prefix,
+/// or the columns of all tables, each with its table.
 fn columns_of_all(catalog: &Catalog) -> Vec<(String, &'static str)> {
     let mut found = vec![];
     let metadata = |table: &&Table| ["cells", "genes", "expression"].contains(&&*table.name);
@@ -220,7 +220,7 @@ fn tables(catalog: &Catalog, sql: &str) -> Vec<(String, &'static str)> {
     found
 }
 
-/// The columns of the tables of that name in all datasets.
+/// The columns of all tables with that name, in all datasets.
 fn columns_called(catalog: &Catalog, table: &str) -> Vec<(String, &'static str)> {
     let handles = catalog.handles.iter();
     let tables = handles.flat_map(|handle| handle.dataset.tables());
@@ -237,7 +237,7 @@ fn tables_of(catalog: &Catalog, handle: &str) -> Vec<(String, &'static str)> {
     tables.map(|table| (table.name.clone(), "table")).collect()
 }
 
-/// The values of the column that a text is compared with.
+/// Values of the column that is compared with a text.
 async fn values(
     catalog: &Catalog,
     sources: &[Source],

@@ -6,14 +6,14 @@ use arrow::util::display::array_value_to_string;
 use super::complete::quiet;
 use super::words::{Source, fields, floor, last_word, quoted, sources};
 use crate::Result;
-use crate::ground::digits::grouped;
+use crate::ground::number_format::grouped;
 use crate::query::catalog::Catalog;
 use crate::query::dialect::sql_type::sql_type;
 use crate::query::language::params::Params;
 use crate::query::run::run;
 
-/// What the name at byte `cursor` of `sql` means: the schema of a table, or the
-/// type, counts and commonest values of a column.
+/// The meaning of the name at byte `cursor` of `sql`: the schema of a table, or the
+/// type, counts and most frequent values of a column.
 pub async fn inspect(catalog: &Catalog, sql: &str, cursor: usize) -> Result<Option<String>> {
     let cursor = floor(sql, cursor);
     let is_name = |c: char| c.is_alphanumeric() || c == '_';

@@ -7,10 +7,10 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::query::catalog::{Catalog, Named};
 
-/// A table of the statement, under the name that it has there.
+/// A table of the statement, with its name or alias.
 pub(super) struct Source {
     pub(super) name: String,
-    /// As it is written after FROM.
+    /// The table as it is written after FROM.
     pub(super) written: String,
     pub(super) fields: Vec<Field>,
 }
@@ -21,7 +21,7 @@ impl Source {
     }
 }
 
-/// A name as it can be written.
+/// A name with quotes, if it needs them.
 pub(super) fn quoted(name: &str) -> String {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
@@ -47,7 +47,7 @@ pub(super) fn last_word(text: &str) -> String {
     word.unwrap_or_default().to_owned()
 }
 
-/// Words and signs of `sql`, as far as it can be taken apart.
+/// The tokens of `sql`, up to the first one that cannot be read.
 pub(super) fn words(sql: &str) -> Vec<Token> {
     let mut tokens = vec![];
     // An open quote at the end is an error, and what comes before it is told.
@@ -123,7 +123,7 @@ pub(super) fn fields(named: &Named<'_>) -> Vec<Field> {
         .collect()
 }
 
-/// Where the text begins that is still open at the end.
+/// The position of a quote that is still open at the end of the text.
 pub(super) fn open_quote(before: &str) -> Option<usize> {
     let mut open = None;
     for (at, c) in before.char_indices() {

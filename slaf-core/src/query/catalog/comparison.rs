@@ -10,7 +10,7 @@ pub struct Comparison {
     pub values: Vec<Value>,
 }
 
-/// A value of its column's own type.
+/// A value of the same type as its column.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     Int(i64),

@@ -10,13 +10,13 @@ use arrow::datatypes::SchemaRef;
 use super::comparison::Comparison;
 use crate::{Place, Result, Table};
 
-/// Opens a frame for some of its columns, by their names, and for the rows of which
-/// all that it is told is true, or more.
+/// Opens a frame. The arguments are the names of the columns, and conditions that the
+/// rows must meet; the result may contain more rows than those.
 pub type Open = Arc<
     dyn Fn(&[String], &[Comparison]) -> Result<Box<dyn RecordBatchReader + Send>> + Send + Sync,
 >;
 
-/// A frame under the name of the variable that holds it.
+/// A frame, with the name of its variable.
 #[derive(Clone)]
 pub struct Frame {
     pub name: String,
@@ -24,7 +24,7 @@ pub struct Frame {
     pub rows: FrameRows,
 }
 
-/// Where its rows are.
+/// The rows of a frame.
 #[derive(Clone)]
 pub enum FrameRows {
     InMemory(Vec<RecordBatch>),
@@ -39,7 +39,7 @@ impl fmt::Debug for Frame {
 }
 
 impl Frame {
-    /// Its rows, if they are here.
+    /// The number of rows, if they are in memory.
     pub(crate) fn count(&self) -> Option<i64> {
         match &self.rows {
             FrameRows::InMemory(batches) => {
@@ -50,7 +50,7 @@ impl Frame {
         }
     }
 
-    /// The Lance table at `uri`.
+    /// The Lance table at `uri`. Fails if there is no such table.
     pub async fn lance(name: String, uri: &str) -> Result<Self> {
         let uri = uri.trim_end_matches('/');
         let (parent, folder) = uri.rsplit_once('/').unwrap_or((".", uri));

@@ -12,7 +12,7 @@ use super::frame::Frame;
 
 use crate::{Dataset, Error, Result, Selection, Table, nearest};
 
-/// A dataset, or a slice of one, under the name of the variable that holds it.
+/// A dataset or a slice of one, with the name of its variable.
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub name: String,
@@ -24,17 +24,16 @@ pub struct Handle {
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     pub handles: Vec<Handle>,
-    /// The handle whose tables need no prefix.
+    /// The index of the handle whose tables need no prefix.
     pub default: Option<usize>,
     pub frames: Vec<Frame>,
-    /// Queries by the names that they were given.
+    /// Views: name and query.
     pub views: Vec<(String, String)>,
-    /// Names of other tables, which a statement that misspells one may have
-    /// meant.
+    /// Names of tables in other places, for suggestions.
     pub others: Vec<String>,
 }
 
-/// What a name in a FROM clause stands for.
+/// The meaning of a name in a FROM clause.
 pub(crate) enum Named<'a> {
     Table(&'a Table),
     Frame(&'a Frame),
@@ -49,7 +48,7 @@ impl<'a> Named<'a> {
     }
 }
 
-/// AnnData's names of tables.
+/// AnnData's names for the tables.
 const ALIASES: [(&str, &str); 5] = [
     ("obs", "cells"),
     ("var", "genes"),
@@ -58,7 +57,7 @@ const ALIASES: [(&str, &str); 5] = [
     ("varp", "genesxgenes"),
 ];
 
-/// The table of that name, or of AnnData's name for it.
+/// The table with that name, which may be AnnData's.
 fn table_of<'a>(dataset: &'a Dataset, name: &str) -> Option<&'a Table> {
     let tables: Vec<&Table> = dataset.tables().collect();
     let found = by_name(&tables, name, |t| &t.name).copied();
@@ -79,7 +78,8 @@ impl Handle {
         }
     }
 
-    /// Rows of `table` in this slice; none: nobody has counted.
+    /// The number of rows of `table` in this slice; `None` if they have not been
+    /// counted.
     pub(crate) fn rows_of(&self, table: &Table) -> Option<u64> {
         match table.name.as_str() {
             "cells" => Some(self.cells.len() as u64),
@@ -95,7 +95,7 @@ impl Handle {
 }
 
 impl Catalog {
-    /// Of one dataset, whose tables need no prefix.
+    /// A catalog of one dataset, whose tables need no prefix.
     pub fn of(dataset: Dataset) -> Self {
         Self {
             handles: vec![Handle::whole("dataset", dataset)],
@@ -104,13 +104,13 @@ impl Catalog {
         }
     }
 
-    /// The query that `name` was given to.
+    /// The query of the view `name`.
     pub(crate) fn view(&self, name: &str) -> Option<&str> {
         by_name(&self.views, name, |(name, _)| name).map(|(_, query)| query.as_str())
     }
 
-    /// `obsm` and `varm` of a dataset as a query: the ids and the vectors of its
-    /// cells or genes.
+    /// A query for an entry of `obsm` or `varm`: the ids and vectors of the cells or
+    /// genes.
     pub(crate) fn vectors(&self, parts: &[&str]) -> Option<String> {
         let (name, handle) = match parts {
             [name] => (name, self.default_handle()?),
@@ -137,7 +137,7 @@ impl Catalog {
         ))
     }
 
-    /// Where the datasets lie, for messages.
+    /// The addresses of the datasets, for error messages.
     pub(crate) fn uri(&self) -> String {
         let uris: Vec<_> = self.handles.iter().map(|h| h.dataset.place.uri()).collect();
         uris.join("`, `")
@@ -147,8 +147,9 @@ impl Catalog {
         self.handles.get(self.default?)
     }
 
-    /// Resolves a table's name of one or two parts, letter case aside, to the
-    /// parts it is registered under.
+    /// Finds a table by a name of one or two parts, ignoring case. Returns the name
+    /// under which it is registered, and the table. Fails if the name is unknown or
+    /// ambiguous.
     pub(crate) fn resolve(&self, parts: &[&str]) -> Result<(Vec<String>, Named<'_>)> {
         match parts {
             [table] => self.resolve_bare(table),
@@ -192,7 +193,8 @@ impl Catalog {
         }
     }
 
-    /// Several datasets have a table of this name, and none is the default.
+    /// The error for a table that several datasets have, if none of them is the
+    /// default.
     fn ambiguous(&self, name: &str) -> Option<Error> {
         let held: Vec<String> = self
             .handles
@@ -232,7 +234,7 @@ impl Catalog {
     }
 }
 
-/// The item of that name, or the only one that differs in case alone.
+/// The item with that name, or the only one whose name differs only in case.
 fn by_name<'a, T>(items: &'a [T], name: &str, of: impl Fn(&T) -> &String) -> Option<&'a T> {
     if let Some(exact) = items.iter().find(|item| of(item) == name) {
         return Some(exact);

@@ -1,6 +1,6 @@
 //! DataFusion as an executor: it runs the statements that Polars does not.
 
-mod running;
+mod run_plan;
 mod spilled_rows;
 
-pub(crate) use self::running::Running;
+pub(crate) use self::run_plan::Running;

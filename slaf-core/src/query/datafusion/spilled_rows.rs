@@ -15,7 +15,7 @@ use arrow::ipc::writer::FileWriter;
 pub(crate) struct SpilledRows {
     batches: Vec<RecordBatch>,
     bytes: usize,
-    /// Bytes that are kept in memory.
+    /// The number of bytes that are kept in memory before rows are spilled.
     room: usize,
     file: Option<FileWriter<File>>,
 }
@@ -61,7 +61,7 @@ impl SpilledRows {
     }
 }
 
-/// The batches of an IPC file, whose arrays are views of it.
+/// The batches of an IPC file. Their arrays are views of the file.
 fn read(file: &Buffer) -> Result<Vec<RecordBatch>, ArrowError> {
     let broken = |reason: String| ArrowError::IpcError(reason);
     let (tail, end) = (file.len().saturating_sub(10), file.len());

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 use crate::ground::random::mixed;
 use crate::search::Metric;
 
-/// All of them.
+/// All functions of this file.
 pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {
     vec![
         Arc::new(ScalarUDF::from(Distance {
@@ -80,8 +80,8 @@ impl ScalarUDFImpl for OfFloat {
     }
 }
 
-/// `distance(a, b, metric)` of two vectors: `l2`, `cosine` or `dot` (the
-/// negative product, so that less is nearer).
+/// `distance(a, b, metric)` of two vectors. The metric is `l2`, `cosine` or `dot` (the
+/// negative product, so that a smaller number is nearer).
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Distance {
     signature: Signature,
@@ -137,7 +137,7 @@ impl ScalarUDFImpl for Distance {
     }
 }
 
-/// Vectors as 64-bit floats; one for all rows, or one a row.
+/// Vectors as float64: one for all rows, or one per row.
 struct Vectors {
     values: Float64Array,
     valid: Option<arrow::buffer::NullBuffer>,
@@ -189,8 +189,8 @@ impl Vectors {
     }
 }
 
-/// `sample_key(seed, id, …)`: a number that the seed mixes from the ids
-/// (SplitMix64). The rows with the least ones are a random sample.
+/// `sample_key(seed, id, …)`: a number that is mixed from the seed and the ids
+/// (SplitMix64). The rows with the smallest numbers are a random sample.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct SampleKey {
     signature: Signature,

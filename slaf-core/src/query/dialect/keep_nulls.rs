@@ -53,7 +53,8 @@ fn guard(expr: Expr) -> Result<Transformed<Expr>> {
     })
 }
 
-/// What is tested for being one of some values, and whether for being none.
+/// The operand of an IN list, or of a comparison with one value, and whether the test
+/// is negated.
 fn membership(expr: &Expr) -> Option<(&Expr, bool)> {
     match expr {
         Expr::InList(InList { expr, negated, .. }) => Some((expr, *negated)),

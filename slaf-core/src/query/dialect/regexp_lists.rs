@@ -32,7 +32,7 @@ pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Pieces {
     name: &'static str,
-    /// The matches, or what is between them.
+    /// Whether the matches are returned, or the text between them.
     matches: bool,
     signature: Signature,
 }

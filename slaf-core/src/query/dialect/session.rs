@@ -23,7 +23,7 @@ use super::text_slices::SliceTexts;
 pub(crate) const CATALOG: &str = "slaf";
 pub(crate) const SCHEMA: &str = "public";
 
-/// What all sessions have in common: functions, rules and settings.
+/// What all sessions share: functions, rules and settings.
 static BASE: LazyLock<SessionState> = LazyLock::new(|| {
     let mut config = SessionConfig::new()
         .with_information_schema(true)
@@ -55,7 +55,8 @@ static BASE: LazyLock<SessionState> = LazyLock::new(|| {
     state
 });
 
-/// A session that begins now, with no tables. It may take `memory` bytes, and then spills.
+/// A session that begins now, without tables. If it needs more than `memory` bytes, it
+/// spills to disk.
 pub(crate) fn begin(memory: usize, sorted_joins: bool, recursive: bool) -> Result<SessionState> {
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(FairSpillPool::new(memory)))
@@ -84,7 +85,7 @@ pub(crate) fn begin(memory: usize, sorted_joins: bool, recursive: bool) -> Resul
     Ok(state)
 }
 
-/// Whether a function of that name, in lower case, makes one value of many.
+/// Whether the function `name`, in lower case, is an aggregate function.
 pub(crate) fn is_aggregate(name: &str) -> bool {
     BASE.aggregate_functions().contains_key(name)
 }

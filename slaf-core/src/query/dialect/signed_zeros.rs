@@ -58,7 +58,7 @@ fn both_zeros(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     })
 }
 
-/// `x op 0`, for 0.0 and -0.0 alike.
+/// `x op 0`, where -0.0 and 0.0 are equal.
 fn with_zero(x: Expr, op: Operator) -> Expr {
     match op {
         Operator::Eq => x.clone().eq(lit(0.0)).or(x.eq(lit(-0.0))),

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::DataType;
 
-/// A type in the words of SQL.
+/// The SQL name of a type.
 pub(crate) fn sql_type(dtype: &DataType) -> String {
     match dtype {
         DataType::Boolean => "BOOLEAN".into(),

@@ -19,10 +19,10 @@ use crate::query::language::relations::{cte_names, parts};
 use crate::query::language::table_functions::expand;
 use crate::{Error, Result};
 
-/// Views of views, at most.
+/// Maximum depth of views of views.
 const DEPTH: usize = 200;
 
-/// Binds all names of `statement`; the answer is what its author should know.
+/// Binds all names of `statement`. Returns warnings for its author.
 pub(crate) fn bind_names(statement: &mut Statement, catalog: &Catalog) -> Result<Vec<String>> {
     let mut tables = Tables {
         catalog,
@@ -49,12 +49,12 @@ pub(crate) fn bind_names(statement: &mut Statement, catalog: &Catalog) -> Result
     })
 }
 
-/// First pass: tables, and every name that a column may go by.
+/// First pass: resolves tables, and collects all names that a column may have.
 struct Tables<'a> {
     catalog: &'a Catalog,
     ctes: BTreeSet<String>,
     known: BTreeSet<String>,
-    /// Views that have been written out.
+    /// The number of views around the current query.
     depth: usize,
 }
 
@@ -65,7 +65,7 @@ impl Tables<'_> {
             .extend(alias.columns.iter().map(|c| c.name.value.clone()));
     }
 
-    /// A name that was given to a query becomes the query.
+    /// Replaces the name of a view by its query.
     fn view(&mut self, factor: &mut TableFactor) -> Result<()> {
         let TableFactor::Table {
             name,
@@ -204,15 +204,15 @@ fn columns_of(found: &Named<'_>) -> Vec<String> {
         .collect()
 }
 
-/// Second pass: columns.
+/// Second pass: resolves columns.
 struct Columns {
     known: BTreeSet<String>,
-    /// The double-quoted names that became strings.
+    /// Names in double quotes that were taken as strings.
     strings: BTreeSet<String>,
 }
 
 impl Columns {
-    /// The known name that an unquoted identifier stands for.
+    /// Replaces an unquoted identifier by the known name that it matches.
     fn fix_case(&self, ident: &mut Ident) {
         if ident.quote_style.is_some() || self.known.contains(&ident.value) {
             return;

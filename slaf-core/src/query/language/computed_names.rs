@@ -19,8 +19,8 @@ impl VisitorMut for NameColumns {
     }
 }
 
-/// A computed column is named by its text as it was written, and not by what
-/// becomes of it; the second of a name gets a number.
+/// Names each computed column by its text as it was written, before it is rewritten. If
+/// a name occurs again, it gets a number.
 fn name_columns(projection: &mut [SelectItem]) {
     let mut taken: BTreeSet<String> = projection
         .iter()

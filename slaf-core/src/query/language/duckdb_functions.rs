@@ -12,7 +12,8 @@ use sqlparser::parser::Parser;
 
 use crate::query::language::relations::parts;
 
-/// The name, and what it stands for: `_1` is the first argument, `_2` the second.
+/// Name, number of arguments, and expression: `_1` is the first argument, `_2` the
+/// second.
 const MACROS: [(&str, usize, &str); 51] = [
     ("if", 3, "CASE WHEN _1 THEN _2 ELSE _3 END"),
     ("len", 1, "length(_1)"),
@@ -88,13 +89,13 @@ const MACROS: [(&str, usize, &str); 51] = [
     ("quantile_cont", 2, "percentile_cont(_1, _2)"),
 ];
 
-/// All of the text matches.
+/// Matches only if the whole text matches.
 const WHOLE: &str = "regexp_like(_1, '^(?:' || _2 || ')$')";
 
-/// An empty text is split into one, and not into none.
+/// An empty text is split into one empty text, not into an empty list.
 const SPLIT: &str = "CASE WHEN _1 = '' THEN make_array('') ELSE string_to_array(_1, _2) END";
 
-/// Writes out the functions of `statement`.
+/// Replaces these functions in `statement` by their expressions.
 pub(crate) fn expand(statement: &mut Statement) {
     let _ = statement.visit(&mut Expander);
 }
@@ -159,7 +160,7 @@ impl VisitorMut for Expander {
     }
 }
 
-/// What `function` stands for; what it has beside its arguments is kept.
+/// The expression for `function`. Its FILTER and OVER clauses are kept.
 fn written(function: &Function) -> Option<Expr> {
     let name = parts(&function.name).join(".").to_lowercase();
     let FunctionArguments::List(list) = &function.args else {

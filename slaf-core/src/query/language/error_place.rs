@@ -4,14 +4,14 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
-use super::depth;
+use super::nesting_depth;
 use crate::Error;
 
-/// The parser's message with the line it means and a caret under the column.
+/// The parser's message, with the line of the error and a caret under the column.
 pub(super) fn explain(sql: &str, error: &ParserError) -> Error {
     let text = match error {
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.clone(),
-        ParserError::RecursionLimitExceeded => return depth::too_deep(),
+        ParserError::RecursionLimitExceeded => return nesting_depth::too_deep(),
     };
     let (message, place) = match text.rsplit_once(" at Line: ") {
         Some((message, place)) => (message.to_owned(), place.split_once(", Column: ")),
@@ -28,7 +28,7 @@ pub(super) fn explain(sql: &str, error: &ParserError) -> Error {
     }
 }
 
-/// The line of a place, and a caret under it.
+/// The text of a line, with a caret under the column.
 fn caret(sql: &str, line: usize, column: usize) -> Option<String> {
     const AROUND: usize = 60;
     let source = sql.lines().nth(line.checked_sub(1)?)?;
@@ -51,7 +51,7 @@ fn caret(sql: &str, line: usize, column: usize) -> Option<String> {
     ))
 }
 
-/// The place of the first `name` in `sql`, as [`explain`] shows it.
+/// The position of the first `name` in `sql`, shown as in [`explain`].
 pub(crate) fn place(sql: &str, name: &str) -> Option<String> {
     let last = name.rsplit('.').next()?.trim_start_matches('$');
     let tokens = Tokenizer::new(&GenericDialect {}, sql)

@@ -53,9 +53,10 @@ impl Visitor for HasKeys {
 
 struct Writer<'a> {
     scope: Scope<'a>,
-    /// How many common table expressions were known at each query around.
+    /// For each enclosing query, the number of common table expressions that were known
+    /// before it.
     entered: Vec<usize>,
-    /// Subqueries that got a name.
+    /// The number of subqueries that were given a name.
     unnamed: usize,
 }
 
@@ -88,7 +89,7 @@ impl VisitorMut for Writer<'_> {
         ControlFlow::Continue(())
     }
 
-    /// Those of a set operation.
+    /// Each SELECT inside of a set operation.
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         match self.select(select) {
             Ok(_) => ControlFlow::Continue(()),
@@ -97,7 +98,7 @@ impl VisitorMut for Writer<'_> {
     }
 }
 
-/// The columns of a SELECT: `*` written out, and those that are computed named.
+/// The columns of a SELECT: `*` is expanded, and computed columns are named.
 fn projected(items: Vec<SelectItem>, all: &[Given]) -> Result<Vec<SelectItem>> {
     let paths: Vec<SelectItem> = items.iter().filter(|i| is_path(i)).cloned().collect();
     let mut projection = vec![];
@@ -129,7 +130,7 @@ fn projected(items: Vec<SelectItem>, all: &[Given]) -> Result<Vec<SelectItem>> {
     Ok(projection)
 }
 
-/// A column of `*` under its name.
+/// A column of `*`, with its name.
 fn named(Given { name, expr }: Given) -> SelectItem {
     match &expr {
         Expr::CompoundIdentifier(idents) if idents.last().is_some_and(|i| i.value == name) => {
@@ -143,8 +144,8 @@ fn named(Given { name, expr }: Given) -> SelectItem {
 }
 
 impl Writer<'_> {
-    /// Writes `select` with ON; what its keys are, or none if it has no such
-    /// join.
+    /// Rewrites the joins of `select` with ON. Returns the keys, or `None` if it has no
+    /// join with USING or NATURAL.
     fn select(&mut self, select: &mut Select) -> Result<Option<BTreeMap<String, Expr>>> {
         if !select.from.iter().any(|tables| has_keys(tables, false)) {
             return Ok(None);
@@ -185,7 +186,7 @@ impl Writer<'_> {
         Ok(Some(keys))
     }
 
-    /// Gives a name to subqueries that have none.
+    /// Names subqueries that have no name.
     fn name(&mut self, tables: &mut TableWithJoins) {
         let joins = tables.joins.iter_mut().map(|join| &mut join.relation);
         let factors: Vec<_> = std::iter::once(&mut tables.relation).chain(joins).collect();
@@ -212,8 +213,8 @@ impl Writer<'_> {
     }
 }
 
-/// Whether it has joins with USING or NATURAL; with `outer`, of which the key
-/// is not simply the left side's.
+/// Whether there are joins with USING or NATURAL; with `outer`, only those whose key is
+/// not always the left side's.
 fn has_keys(tables: &TableWithJoins, outer: bool) -> bool {
     let nested = |factor: &TableFactor| match factor {
         TableFactor::NestedJoin {
@@ -256,7 +257,7 @@ fn gives(item: &SelectItem, name: &str) -> bool {
     }
 }
 
-/// Puts `keys` in the place of the names that stand alone.
+/// Replaces unqualified names by the keys of the joins.
 fn keyed(
     scope: &mut Scope<'_>,
     keys: BTreeMap<String, Expr>,
@@ -273,7 +274,8 @@ fn keyed(
 struct Keyer<'a, 'b> {
     scope: &'a mut Scope<'b>,
     keys: BTreeMap<String, Expr>,
-    /// Keys that the subqueries around have columns of the name of.
+    /// The keys outside of each enclosing subquery, which may have a column of the same
+    /// name.
     hidden: Vec<BTreeMap<String, Expr>>,
 }
 

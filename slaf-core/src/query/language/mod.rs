@@ -2,12 +2,12 @@
 //! parameters, and rewriting.
 
 pub(crate) mod bind_names;
-mod by_all;
 mod computed_names;
-pub(crate) mod depth;
 pub(crate) mod duckdb_functions;
 pub(crate) mod error_place;
+mod group_by_all;
 pub(crate) mod join_using;
+pub(crate) mod nesting_depth;
 pub(crate) mod output_columns;
 pub(crate) mod params;
 pub(crate) mod parse;

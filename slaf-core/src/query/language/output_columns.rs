@@ -12,22 +12,23 @@ use crate::query::catalog::Catalog;
 use crate::query::language::relations::parts;
 use crate::{Error, Result};
 
-/// A column of a FROM clause: the name that `*` gives it, and what it is.
+/// A column of a FROM clause: its name in `*`, and its expression.
 #[derive(Debug, Clone)]
 pub(crate) struct Given {
     pub(crate) name: String,
     pub(crate) expr: Expr,
 }
 
-/// What names stand for at a place of a statement.
+/// The names that are known at a place in a statement.
 pub(crate) struct Scope<'a> {
     pub(crate) catalog: &'a Catalog,
-    /// Common table expressions, the innermost last, and their columns.
+    /// Common table expressions and their columns, the innermost last.
     pub(crate) ctes: Vec<(String, Option<Vec<String>>)>,
 }
 
 impl Scope<'_> {
-    /// Adds what `query` defines by WITH; the number that were known before.
+    /// Adds the WITH clause of `query`. Returns the number of expressions that were
+    /// known before.
     pub(crate) fn enter(&mut self, query: &Query) -> usize {
         let before = self.ctes.len();
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
@@ -41,7 +42,7 @@ impl Scope<'_> {
         self.ctes.truncate(before);
     }
 
-    /// None: it cannot be told.
+    /// The columns of `query`; `None` if they are unknown.
     pub(crate) fn of_query(&mut self, query: &Query) -> Option<Vec<String>> {
         let before = self.enter(query);
         let columns = self.of_body(&query.body);
@@ -92,7 +93,7 @@ impl Scope<'_> {
         Some(names)
     }
 
-    /// The columns of `*`.
+    /// The columns of `*`; `None` if they are unknown.
     pub(crate) fn of_from(&mut self, from: &[TableWithJoins]) -> Option<Vec<Given>> {
         let mut all = vec![];
         for tables in from {
@@ -114,7 +115,7 @@ impl Scope<'_> {
         None
     }
 
-    /// The columns of a table or a subquery.
+    /// The columns of a table or subquery; `None` if they are unknown.
     pub(crate) fn of_factor(&mut self, factor: &TableFactor) -> Option<Vec<Given>> {
         let prefix = prefix(factor)?;
         let (columns, alias) = match factor {
@@ -160,7 +161,7 @@ impl Scope<'_> {
     }
 }
 
-/// What goes before the columns of a table or a subquery.
+/// The qualifier for columns of a table or subquery.
 fn prefix(factor: &TableFactor) -> Option<Vec<Ident>> {
     match factor {
         TableFactor::Table {
@@ -188,8 +189,8 @@ fn renamed(columns: Option<Vec<String>>, alias: &TableAlias) -> Option<Vec<Strin
     Some(columns)
 }
 
-/// Writes the joins of `tables` with ON; the columns of `*`. None: they cannot
-/// be told.
+/// Rewrites the joins of `tables` with ON, and returns the columns of `*`; `None` if
+/// they are unknown.
 pub(crate) fn joined(scope: &mut Scope<'_>, tables: &mut TableWithJoins) -> Option<Vec<Given>> {
     let mut given = factor(scope, &mut tables.relation)?;
     for join in &mut tables.joins {
@@ -227,7 +228,8 @@ fn factor(scope: &mut Scope<'_>, factor: &mut TableFactor) -> Option<Vec<Given>>
     }
 }
 
-/// The columns of two sides; `key` says what becomes of the two of a key.
+/// The columns of both sides of a join; `key` makes one column of the two columns of a
+/// key.
 fn matched(
     left: Vec<Given>,
     right: Vec<Given>,
@@ -301,7 +303,7 @@ fn coalesce(left: Expr, right: Expr) -> Expr {
     })
 }
 
-/// The columns that `* EXCLUDE … REPLACE … RENAME …` leaves.
+/// The columns that `* EXCLUDE … REPLACE … RENAME …` returns.
 pub(crate) fn starred(
     mut columns: Vec<Given>,
     options: &WildcardAdditionalOptions,
@@ -362,8 +364,7 @@ fn only(name: &ObjectName) -> Result<Vec<&str>> {
     }
 }
 
-/// The name of a column that was not given one: its text, the function in small
-/// letters.
+/// The name of an unnamed column: its text, with the function in lower case.
 pub(crate) fn default_name(expr: &Expr) -> String {
     let text = expr.to_string();
     match text.split_once('(') {

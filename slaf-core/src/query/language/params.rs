@@ -13,10 +13,10 @@ use sqlparser::parser::Parser;
 use crate::nearest;
 use crate::{Error, Result};
 
-/// Items of a list that are written into the statement; more go into a table.
+/// Lists up to this length are written into the statement; longer ones become a table.
 pub const FEW: usize = 200;
 
-/// A value for a parameter.
+/// The value of a parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Param {
     Null,
@@ -24,16 +24,16 @@ pub enum Param {
     Int(i64),
     Float(f64),
     Text(String),
-    /// Of a type that is named, such as TIMESTAMP, as text.
+    /// A value as text, with its type, such as TIMESTAMP.
     Typed(&'static str, String),
     List(Vec<Self>),
-    /// The only column of a frame in the catalog.
+    /// The name of a frame in the catalog, whose only column has the values.
     Frame(String),
 }
 
 pub type Params = BTreeMap<String, Param>;
 
-/// Puts `params` into `statement`.
+/// Replaces the parameters of `statement` by their values. Fails if one has no value.
 pub(crate) fn bind(statement: &mut Statement, params: &Params) -> Result<()> {
     match statement.visit(&mut Binder(params)) {
         ControlFlow::Continue(()) => Ok(()),
@@ -41,7 +41,7 @@ pub(crate) fn bind(statement: &mut Statement, params: &Params) -> Result<()> {
     }
 }
 
-/// The names of the parameters of `statement`.
+/// The names of all parameters of `statement`.
 pub(crate) fn names(statement: &Statement) -> Vec<String> {
     let mut found = vec![];
     let _ = sqlparser::ast::visit_expressions(statement, |expr| {

@@ -12,33 +12,33 @@ use sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 
 use super::error_place::explain;
 use super::relations::{parts, reads, relations};
-use super::{depth, params};
+use super::{nesting_depth, params};
 use crate::{Error, Result};
 
-/// What a statement asks for.
+/// The kind of a statement.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Rows.
+    /// A query.
     Ask,
-    /// The plan; with `true`, after running it.
+    /// EXPLAIN; with `true`, EXPLAIN ANALYZE.
     Explain(bool),
     Describe(Vec<String>),
     Summarize,
     ShowTables,
-    /// A name for a query.
+    /// CREATE VIEW.
     CreateView(String, Taken),
-    /// A name for a query's rows.
+    /// CREATE TABLE … AS.
     CreateTable(String, Taken),
-    /// With `true`, also if there is none of that name.
+    /// DROP; with `true`, IF EXISTS.
     Drop(String, bool),
 }
 
-/// What becomes of a name that is given already.
+/// What happens if the name is already taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     Refused,
     Replaced,
-    /// It stays what it is.
+    /// The old one is kept (IF NOT EXISTS).
     Kept,
 }
 
@@ -50,28 +50,30 @@ fn taken(or_replace: bool, if_not_exists: bool) -> Taken {
     }
 }
 
-/// A statement, and what a session has to know to run it.
+/// A parsed statement, and what a session needs to run it.
 #[derive(Debug, Clone)]
 pub struct Parsed {
     pub command: Command,
-    /// Names in FROM clauses that are not common table expressions.
+    /// Tables that the session must provide: names in FROM clauses, without common
+    /// table expressions.
     pub tables: Vec<String>,
     /// The arguments of `read('…')`.
     pub reads: Vec<String>,
-    /// Parameters, without their dollar sign.
+    /// Names of parameters, without the dollar sign.
     pub parameters: Vec<String>,
-    /// The query that is asked, explained, summarized or given a name.
+    /// The query of the statement: of SELECT, EXPLAIN, SUMMARIZE or CREATE.
     pub(crate) query: Option<Statement>,
 }
 
 impl Parsed {
-    /// The query as text.
+    /// The query, as text.
     pub fn query(&self) -> Option<String> {
         self.query.as_ref().map(Statement::to_string)
     }
 }
 
-/// The only statement of `sql`.
+/// Parses `sql`, which must be one statement. Fails with the position of a syntax
+/// error.
 pub fn parse(sql: &str) -> Result<Parsed> {
     if let Some(of) = summarized(sql) {
         let query = match one(&of) {
@@ -154,7 +156,7 @@ fn parsed(command: Command, query: Option<Statement>) -> Parsed {
     }
 }
 
-/// What SUMMARIZE is asked of.
+/// The table or query of SUMMARIZE.
 fn summarized(sql: &str) -> Option<String> {
     let trimmed = sql.trim_start();
     let (word, rest) = trimmed.split_at_checked("summarize".len())?;
@@ -165,12 +167,12 @@ fn summarized(sql: &str) -> Option<String> {
 fn one(sql: &str) -> Result<Statement> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location();
     let tokens = tokens.map_err(|e| explain(sql, &e.into()))?;
-    depth::with_room(tokens, |tokens| only(sql, tokens))
+    nesting_depth::with_room(tokens, |tokens| only(sql, tokens))
 }
 
 fn only(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement> {
     let mut parser = Parser::new(&GenericDialect {})
-        .with_recursion_limit(depth::DEEPEST)
+        .with_recursion_limit(nesting_depth::DEEPEST)
         .with_tokens_with_locations(tokens);
     let parsed = parser.parse_statements();
     let mut statements = parsed.map_err(|e| explain(sql, &e))?;
@@ -187,12 +189,12 @@ fn only(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement> {
             hint: Some("Run them one after the other.".into()),
         });
     }
-    depth::settle(&mut statement)?;
+    nesting_depth::settle(&mut statement)?;
     let _ = VisitMut::visit(&mut statement, &mut SelectAll);
     Ok(statement)
 }
 
-/// `FROM t` is `SELECT * FROM t`.
+/// Rewrites `FROM t` to `SELECT * FROM t`.
 struct SelectAll;
 
 impl VisitorMut for SelectAll {

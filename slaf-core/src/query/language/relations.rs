@@ -8,8 +8,8 @@ use sqlparser::ast::{
     Visitor, visit_relations,
 };
 
-/// Names in FROM clauses that are not common table expressions: what a session
-/// has to provide.
+/// Tables that the session must provide: names in FROM clauses, without common table
+/// expressions.
 pub(super) fn relations(statement: &Statement) -> Vec<String> {
     let ctes = cte_names(statement);
     let mut names = BTreeSet::new();
@@ -23,7 +23,7 @@ pub(super) fn relations(statement: &Statement) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// The only argument of `read('…')`, and of no other function.
+/// The path in `read('…')`; `None` for other functions.
 pub(crate) fn read_argument(factor: &TableFactor) -> Option<String> {
     let TableFactor::Table {
         name,
@@ -44,7 +44,7 @@ pub(crate) fn read_argument(factor: &TableFactor) -> Option<String> {
     named.then(|| path.clone())
 }
 
-/// The arguments of all `read('…')`.
+/// The paths in all `read('…')`.
 pub(super) fn reads(statement: &Statement) -> Vec<String> {
     struct Reads(Vec<String>);
     impl Visitor for Reads {
@@ -66,7 +66,7 @@ pub(crate) fn parts(name: &ObjectName) -> Vec<&str> {
         .collect()
 }
 
-/// The names of all common table expressions, at any depth.
+/// The names of all common table expressions, also in subqueries.
 pub(crate) fn cte_names(statement: &Statement) -> BTreeSet<String> {
     struct Names(BTreeSet<String>);
     impl Visitor for Names {

@@ -12,9 +12,9 @@ use sqlparser::ast::{
     TableAlias, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 
-use super::by_all::{group_by_all, order_by_all};
 use super::computed_names::NameColumns;
 use super::duckdb_functions;
+use super::group_by_all::{group_by_all, order_by_all};
 use super::relations::parts;
 use super::subqueries::{quantified, tuple_in};
 use crate::{Error, Result};
@@ -30,7 +30,8 @@ pub(crate) fn for_datafusion(statement: &mut Statement) -> Result<()> {
 }
 
 struct Rewrite {
-    /// Subqueries that got a name, which DataFusion tells their columns by.
+    /// The number of subqueries that were named, because DataFusion tells columns apart
+    /// by these names.
     unnamed: usize,
 }
 
@@ -141,8 +142,8 @@ fn as_double(expr: &mut Expr) {
     };
 }
 
-/// `n(i) AS (SELECT 1 UNION ALL …)`: the recursive term refers to `i`, and
-/// DataFusion knows it there only as an alias in the first term.
+/// `n(i) AS (SELECT 1 UNION ALL …)`: the recursive term refers to `i`, which DataFusion
+/// finds only as an alias in the first term.
 fn name_first_term(cte: &mut Cte) {
     let SetExpr::SetOperation { left, .. } = &mut *cte.query.body else {
         return;
@@ -160,8 +161,8 @@ fn name_first_term(cte: &mut Cte) {
     }
 }
 
-/// A pattern escapes by the character that ESCAPE names, or by none;
-/// DataFusion's always by a backslash.
+/// In DuckDB, the escape character is that of ESCAPE, or none; in DataFusion it is
+/// always a backslash.
 fn escape_by_backslash(pattern: &mut Expr, escape_char: &mut Option<ValueWithSpan>) {
     let Expr::Value(ValueWithSpan {
         value: Value::SingleQuotedString(text),
@@ -204,7 +205,7 @@ fn arguments(function: &mut Function) -> Vec<&mut Expr> {
         .collect()
 }
 
-/// Whether a function picks the value beside the greatest or least other one.
+/// For `arg_max` and `arg_min`: whether the order is descending.
 fn extreme(name: &str) -> Option<bool> {
     match name {
         "arg_max" | "argmax" | "max_by" => Some(true),
@@ -213,7 +214,7 @@ fn extreme(name: &str) -> Option<bool> {
     }
 }
 
-/// `arg_max(x, y)`: the first x in the order of y, NULLs left out.
+/// Rewrites `arg_max(x, y)`: the first x in the order of y, without NULLs.
 fn first_by(function: &mut Function, descending: bool) {
     let found: Vec<Expr> = arguments(function).into_iter().map(|a| a.clone()).collect();
     let [value, by] = found.as_slice() else {

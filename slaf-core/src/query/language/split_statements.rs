@@ -3,7 +3,7 @@
 use sqlparser::dialect::GenericDialect;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
-/// The statements of `sql`, each in lines of its own number.
+/// Splits `sql` into statements. Each keeps its line numbers.
 pub fn split(sql: &str) -> Vec<String> {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location() else {
         return vec![sql.to_owned()];
@@ -31,7 +31,7 @@ pub fn split(sql: &str) -> Vec<String> {
     pieces
 }
 
-/// The text between two places, in the lines and columns where it was.
+/// The text between two positions, with the same lines and columns.
 fn piece(sql: &str, from: (u64, u64), to: (u64, u64)) -> String {
     let lines = sql.split('\n').enumerate().map(|(number, line)| {
         let number = number as u64 + 1;

@@ -7,7 +7,7 @@ use sqlparser::parser::Parser;
 
 use crate::{Error, Result};
 
-/// `(a, b) IN (SELECT x, y …)` as EXISTS.
+/// Rewrites `(a, b) IN (SELECT x, y …)` with EXISTS.
 pub(super) fn tuple_in(expr: &mut Expr) -> Result<()> {
     let Expr::InSubquery {
         expr: subject,

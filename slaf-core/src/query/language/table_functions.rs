@@ -22,7 +22,7 @@ use crate::{Error, Result};
 
 const FUNCTIONS: [&str; 5] = ["knn", "normalized", "pseudobulk", "read", "sample"];
 
-/// The name that the rows of `read(path)` are registered under.
+/// The name under which the rows of `read(path)` are registered.
 pub(crate) fn read_name(path: &str) -> String {
     format!("read:{path}")
 }
@@ -71,7 +71,7 @@ pub(crate) fn expand(factor: &mut TableFactor, catalog: &Catalog) -> Result<()> 
     Ok(())
 }
 
-/// A table function as a query; none: it is DataFusion's own.
+/// The query for a table function; `None` if it is not one of ours.
 fn function(name: &str, arguments: &[&Expr], catalog: &Catalog) -> Result<Option<String>> {
     Ok(Some(match name {
         "normalized" => normalized(arguments, catalog)?,
@@ -134,7 +134,7 @@ fn text(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// The parts of a table's name that stands as an argument.
+/// The parts of a table name that is given as an argument.
 fn named(expr: &Expr) -> Option<Vec<String>> {
     match expr {
         Expr::Identifier(ident) => Some(vec![ident.value.clone()]),
@@ -143,8 +143,8 @@ fn named(expr: &Expr) -> Option<Vec<String>> {
     }
 }
 
-/// The table `name`, or the table `kind` of the handle `name`: how it is
-/// written, and its columns.
+/// The SQL name and columns of the table `name`, or of the table `kind` of the handle
+/// `name`.
 fn table(
     name: &[String],
     kinds: &[&str],
@@ -163,7 +163,7 @@ fn table(
     Ok((written.join("."), columns(&found)))
 }
 
-/// The columns of a table, and whether each is a vector.
+/// The columns of a table, and whether each of them is a vector.
 fn columns(found: &Named<'_>) -> Vec<(String, bool)> {
     let fields = found.schema().fields().iter();
     let vector = |dtype: &arrow::datatypes::DataType| dtype.is_nested();
@@ -172,7 +172,7 @@ fn columns(found: &Named<'_>) -> Vec<(String, bool)> {
         .collect()
 }
 
-/// The tables beside `expression` of the same handle.
+/// The names of `cells` and `genes` of the same handle as `expression`.
 fn siblings(expression: &str) -> (String, String) {
     let prefix = expression
         .strip_suffix("\"expression\"")
@@ -333,7 +333,7 @@ fn pivot(factor: &TableFactor, catalog: &Catalog) -> Result<String> {
     Ok(format!("SELECT {} FROM {table}{group}", items.join(", ")))
 }
 
-/// The columns that an aggregate is of.
+/// The columns in the arguments of an aggregate.
 fn arguments_of(aggregate: &Expr) -> Vec<String> {
     let Expr::Function(function) = aggregate else {
         return vec![];
@@ -351,7 +351,8 @@ fn last_of(expr: &Expr) -> String {
         .unwrap_or_default()
 }
 
-/// The columns of what is pivoted, as far as they are written down.
+/// The columns of the pivoted table, if they are known from the statement and the
+/// catalog.
 fn columns_of(factor: &TableFactor, catalog: &Catalog) -> Option<Vec<String>> {
     match factor {
         TableFactor::Table {

@@ -7,23 +7,23 @@ use crate::{Error, Result};
 /// One `{{…}}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hole {
-    /// What the session has to evaluate.
+    /// The Python expression inside.
     pub expression: String,
-    /// Whether it names a table or a column.
+    /// Whether its value is the name of a table or column.
     pub is_name: bool,
     start: usize,
     end: usize,
 }
 
-/// The holes of `sql`, in their order.
+/// All holes of `sql`, in order.
 pub fn holes(sql: &str) -> Result<Vec<Hole>> {
     let mut found = vec![];
     walk(sql, |hole| found.push(hole), |_, _| ())?;
     Ok(found)
 }
 
-/// `sql` with its holes filled: the `n`th by the parameter `$_n`, or, if it is a
-/// name, by `names[n]`. A parameter right after IN gets its parentheses.
+/// Fills the holes of `sql`: the `n`th with the parameter `$_n`, or, if it is a name,
+/// with `names[n]`. A parameter right after IN is put in parentheses.
 pub fn fill(sql: &str, names: &[Option<String>]) -> Result<String> {
     let mut edits: Vec<(usize, usize, String)> = vec![];
     let mut in_list: Vec<(usize, usize)> = vec![];
@@ -75,8 +75,8 @@ fn after_in(before: &str) -> bool {
     word.is_some_and(|word| word.eq_ignore_ascii_case("in"))
 }
 
-/// Calls `hole` for each `{{…}}`, and `parameter` for the place of each `$name`,
-/// outside of strings, names and comments.
+/// Calls `hole` for each `{{…}}`, and `parameter` with the position of each `$name`,
+/// except in strings, quoted names and comments.
 fn walk(
     sql: &str,
     mut hole: impl FnMut(Hole),
@@ -138,8 +138,8 @@ fn of(inner: &str, start: usize, end: usize) -> Hole {
     }
 }
 
-/// Where the `}}` of a text that begins with `{{` ends; strings of Python may
-/// hold braces.
+/// The position of the `}}` that ends a text beginning with `{{`. Python strings in it
+/// may contain braces.
 fn closing(text: &str) -> Result<usize> {
     let mut at = 2;
     while at < text.len() {
@@ -158,7 +158,7 @@ fn closing(text: &str) -> Result<usize> {
     })
 }
 
-/// The length of the `$$text$$` or `$tag$text$tag$` at the beginning.
+/// The length of the `$$text$$` or `$tag$text$tag$` at the start.
 fn dollar_quoted(text: &str) -> Option<usize> {
     let tag = text.strip_prefix('$')?;
     let end = tag.find(|c: char| !c.is_alphanumeric() && c != '_')?;
@@ -174,7 +174,7 @@ fn dollar_quoted(text: &str) -> Option<usize> {
     )
 }
 
-/// The length of the quoted text at the beginning; a doubled quote is one of it.
+/// The length of the quoted text at the start, in which a doubled quote is one quote.
 fn quoted(text: &str) -> usize {
     let quote = text.as_bytes()[0];
     let bytes = text.as_bytes();

@@ -7,9 +7,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
-/// Batches of one schema: those of a UNION differ in what may be NULL, and what
-/// was planned may differ from what was computed. A name that two columns have,
-/// as after a join with ON, gets a number, as DuckDB numbers them.
+/// Batches with one schema. The inputs of a UNION differ in which columns may be NULL,
+/// and computed columns may differ from planned ones. If two columns have the same
+/// name, as after a join with ON, they are numbered as in DuckDB.
 pub(crate) fn uniform(
     planned: SchemaRef,
     batches: Vec<RecordBatch>,
@@ -37,7 +37,7 @@ pub(crate) fn uniform(
     Ok((schema, batches))
 }
 
-/// Texts as they are, whichever way Arrow stores them.
+/// Converts text to the planned one of Arrow's types for text.
 pub(crate) fn as_planned(column: &ArrayRef, planned: &DataType) -> Result<ArrayRef, ArrowError> {
     let text = |dtype: &DataType| {
         matches!(

@@ -8,7 +8,7 @@ use crate::ground::error::{first_line, is_storage_failure};
 use crate::nearest;
 use crate::query::dialect::session::{function_names, is_window};
 
-/// What DataFusion puts before what it has to say.
+/// Prefixes of DataFusion's messages.
 const PREFIXES: [&str; 7] = [
     "Error during planning: ",
     "This feature is not implemented: ",
@@ -19,7 +19,7 @@ const PREFIXES: [&str; 7] = [
     "Internal error: ",
 ];
 
-/// DataFusion's complaint in our words, with near misses for a column.
+/// Converts DataFusion's error to ours, with similar names for an unknown column.
 pub(crate) fn explain(error: &DataFusionError, uri: &str) -> Error {
     let root = error.find_root();
     if let DataFusionError::SchemaError(schema_error, _) = root
@@ -49,7 +49,7 @@ pub(crate) fn explain(error: &DataFusionError, uri: &str) -> Error {
     of_text(&in_our_words(&text))
 }
 
-/// The text without what tells nobody anything.
+/// The message without technical details.
 fn in_our_words(text: &str) -> String {
     let mut text = text;
     for prefix in PREFIXES {
@@ -65,7 +65,7 @@ fn in_our_words(text: &str) -> String {
     first_line(text)
 }
 
-/// An error by its text.
+/// The error for a message.
 fn of_text(text: &str) -> Error {
     if let Some(call) = text.strip_prefix("Function '")
         && let Some((name, _)) = call.split_once("' failed to match any signature")

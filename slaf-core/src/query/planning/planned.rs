@@ -16,11 +16,11 @@ use super::tables::register;
 use crate::query::catalog::Catalog;
 use crate::query::dialect::session;
 use crate::query::request::Options;
-use crate::query::sources::resolve::resolve;
+use crate::query::sources::reduce_reads::reduce_reads;
 use crate::{Error, Result};
 
-/// A statement with all its names, types and what is pushed down settled: what
-/// both executors are given.
+/// A planned statement, which is the input of both executors. Names and types are
+/// resolved, and filters and projections are pushed down.
 pub(crate) struct Planned {
     pub(crate) state: SessionState,
     pub(crate) schema: SchemaRef,
@@ -28,8 +28,9 @@ pub(crate) struct Planned {
     uri: String,
 }
 
-/// Plans `statement`, which reads; what it joins to `expression` is read here.
-/// Joins by sorting are slower than those by hashing, and spill.
+/// Plans `statement`, which must be a query. Small tables that it joins to `expression`
+/// are read here. Joins are hash joins, or, with `sorted_joins`, merge joins, which are slower
+/// but can spill.
 pub(crate) async fn plan(
     catalog: &Catalog,
     statement: Statement,
@@ -46,7 +47,7 @@ pub(crate) async fn plan(
             None => None,
         };
         if let Some((schema, plan)) = known {
-            let plan = resolve(plan, &state).await?;
+            let plan = reduce_reads(plan, &state).await?;
             return Ok((state, schema, plan));
         }
         let statement = DfStatement::Statement(Box::new(statement));
@@ -64,7 +65,7 @@ pub(crate) async fn plan(
                 .keep(catalog, &state, &plan, &schema, &optimized)
                 .await?;
         }
-        let plan = resolve(optimized, &state).await?;
+        let plan = reduce_reads(optimized, &state).await?;
         Ok((state, schema, plan))
     };
     let (state, schema, plan) = outcome
@@ -79,7 +80,7 @@ pub(crate) async fn plan(
 }
 
 impl Planned {
-    /// What went wrong, in our words.
+    /// Converts DataFusion's error to ours.
     pub(crate) fn failure(&self, error: &DataFusionError) -> Error {
         explain(error, &self.uri)
     }

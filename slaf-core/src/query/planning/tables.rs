@@ -48,7 +48,7 @@ pub(super) fn register(
     Ok(())
 }
 
-/// The table as it stands, or, of a sliced handle, its slice.
+/// The table, or its slice if the handle is sliced.
 fn provide(
     handle: &Handle,
     table: &Table,

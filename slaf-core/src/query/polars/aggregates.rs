@@ -10,23 +10,23 @@ use polars::prelude::{
 };
 
 use super::expressions::is_constant;
-use super::refusal::{Lowered, refuse};
-use super::scope::Scope;
+use super::named_columns::Scope;
 use super::types::{dtype, is_float};
+use super::unsupported::{Lowered, refuse};
 
-/// An aggregate.
+/// An aggregate in Polars.
 pub(super) struct Measure {
-    /// Of the values of a group.
+    /// Expressions that are computed for each group.
     pub(super) parts: Vec<PlExpr>,
     whole: Whole,
     gives: PlDataType,
 }
 
-/// What is made of the parts.
+/// How the result is made from the parts.
 enum Whole {
-    /// The only one.
+    /// It is the only part.
     Part,
-    /// The first, or NULL where the second, a number of values, is 0.
+    /// It is the first part, or NULL if the second part, a number of values, is 0.
     OfSome,
 }
 
@@ -110,7 +110,7 @@ fn is_a_value(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(value, _) if !value.is_null())
 }
 
-/// Of values, and of what else is given.
+/// An aggregate of `values` and perhaps a second argument.
 fn of_arguments(
     name: &str,
     values: PlExpr,
@@ -129,7 +129,7 @@ fn of_arguments(
     }
 }
 
-/// Polars leaves NULLs out, too; but of no values at all it knows a sum.
+/// Like SQL, Polars ignores NULLs; but its sum of no values is 0, not NULL.
 fn of_values(name: &str, values: PlExpr, of: &DataType) -> Lowered<(Whole, Vec<PlExpr>)> {
     let some = |found: PlExpr| (Whole::OfSome, vec![found, values.clone().count()]);
     let number = of.is_numeric();

@@ -6,10 +6,10 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Schema};
 use polars::prelude::{Column, DataFrame};
 
-use super::refusal::{Lowered, refuse};
+use super::unsupported::{Lowered, refuse};
 use crate::ground::arrow_polars;
 
-/// Batches as one frame, a chunk each.
+/// Converts batches to one frame, with one chunk per batch.
 pub(super) fn frame(schema: &Schema, batches: &[RecordBatch]) -> Lowered<DataFrame> {
     let empty = RecordBatch::new_empty(Arc::new(schema.clone()));
     let mut whole: Option<DataFrame> = None;
@@ -29,7 +29,7 @@ pub(super) fn frame(schema: &Schema, batches: &[RecordBatch]) -> Lowered<DataFra
     whole.ok_or_else(|| "a leaf without a schema".to_owned())
 }
 
-/// A column over the buffers of an array.
+/// A column that shares the buffers of an array.
 pub(super) fn column(name: &str, array: &ArrayRef) -> Lowered<Column> {
     if !is_known(array.data_type()) {
         return refuse(format!("values of type {}", array.data_type()));
@@ -37,7 +37,7 @@ pub(super) fn column(name: &str, array: &ArrayRef) -> Lowered<Column> {
     arrow_polars::plain_to_polars(name, array).map_err(|e| e.to_string())
 }
 
-/// Whether Polars was built for values of that type: of others it panics.
+/// Whether Polars was built with this type; it panics for others.
 fn is_known(dtype: &DataType) -> bool {
     match dtype {
         DataType::Boolean

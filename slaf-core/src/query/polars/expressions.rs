@@ -7,18 +7,18 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use polars::prelude::{DataType as PlDataType, Expr as PlExpr, NULL, Series, col, lit, when};
 
 use super::columns::column;
+use super::division::quotient;
 use super::functions::{Call, function};
 use super::like::like;
 use super::literals::literal;
-use super::quotient::quotient;
-use super::refusal::{Lowered, refuse};
-use super::scope::Scope;
+use super::named_columns::Scope;
 use super::types::{dtype, is_float, plain};
+use super::unsupported::{Lowered, refuse};
 
-/// Longer lists are looked up in a set.
+/// Longer lists are tested with a hash set.
 const FEW: usize = 8;
 
-/// Whether no row has a say in it.
+/// Whether the value is the same for all rows.
 pub(super) fn is_constant(expr: &Expr) -> bool {
     expr.column_refs().is_empty()
 }
@@ -117,7 +117,7 @@ impl Scope<'_> {
         Ok(found.cast(dtype(&gives)?))
     }
 
-    /// Both are of one type, so that nothing is converted in between.
+    /// The common type of both sides; refuses two types, which would need a conversion.
     fn alike(&self, left: &Expr, right: &Expr) -> Lowered<DataType> {
         let (left, right) = (self.dtype(left)?, self.dtype(right)?);
         match (left == right, left.is_nested()) {

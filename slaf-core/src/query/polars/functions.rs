@@ -6,11 +6,11 @@ use datafusion::logical_expr::Expr;
 use polars::prelude::{Expr as PlExpr, NULL, RoundMode, coalesce, lit, when};
 
 use super::literals::text;
-use super::refusal::{Lowered, refuse};
 use super::types::is_float;
+use super::unsupported::{Lowered, refuse};
 
-/// A function and its arguments: as the plan has them, their types, and in Polars'
-/// words.
+/// A function call: its arguments in the plan, their types, and their Polars
+/// expressions.
 pub(super) struct Call<'a> {
     pub(super) name: &'a str,
     pub(super) args: &'a [Expr],
@@ -44,7 +44,7 @@ pub(super) fn function(call: &Call<'_>) -> Lowered<PlExpr> {
     }
 }
 
-/// The greatest, or the least, of those that are not NULL.
+/// The greatest or least of the arguments that are not NULL.
 fn extreme(call: &Call<'_>) -> Lowered<PlExpr> {
     let Call { name, of, .. } = call;
     if !of[0].is_integer() {
@@ -62,7 +62,7 @@ fn extreme(call: &Call<'_>) -> Lowered<PlExpr> {
     }))
 }
 
-/// The first match replaced, or with `g` all.
+/// Replaces the first match, or all matches if the flags are `g`.
 fn replaced(call: &Call<'_>) -> Option<PlExpr> {
     let texts: Option<Vec<String>> = call.args.iter().skip(1).map(text).collect();
     let of = call.lowered[0].clone();
@@ -133,12 +133,12 @@ fn of_two(call: &Call<'_>) -> Option<PlExpr> {
     })
 }
 
-/// Whether it is a number of 1 or more.
+/// Whether the expression is a literal of 1 or more.
 fn natural(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(ScalarValue::Int64(Some(n)), _) if *n > 0)
 }
 
-/// Decimals that a number is rounded to.
+/// The number of decimals to round to.
 fn decimals(expr: &Expr) -> Option<u32> {
     match expr {
         Expr::Literal(ScalarValue::Int32(Some(n)), _) => u32::try_from(*n).ok(),

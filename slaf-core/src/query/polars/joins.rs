@@ -7,13 +7,13 @@ use datafusion::logical_expr::{
 };
 use polars::prelude::{JoinArgs, JoinCoalesce, JoinType as PlJoinType, LazyFrame, PlSmallStr, col};
 
+use super::named_columns::{FreshNames, Part, Scope};
 use super::plan_shapes::tells_rows_apart;
-use super::refusal::{Lowered, refuse};
-use super::scope::{FreshNames, Part, Scope};
 use super::types::is_float;
+use super::unsupported::{Lowered, refuse};
 use crate::query::sources::plan_facts::plain_column;
 
-/// How Polars joins, if it does.
+/// The Polars type of a join; refuses joins that may multiply rows.
 pub(super) fn kind(join: &Join) -> Lowered<PlJoinType> {
     let Join {
         left,
@@ -59,7 +59,7 @@ fn looks_up(kind: &PlJoinType) -> bool {
     matches!(kind, PlJoinType::Semi | PlJoinType::Anti)
 }
 
-/// The rows of both sides joined.
+/// Joins the rows of both sides.
 pub(super) fn joined(
     fresh: &mut FreshNames,
     join: &Join,
@@ -104,7 +104,7 @@ pub(super) fn joined(
     Ok(part)
 }
 
-/// The frame with its keys as columns of their own.
+/// The frame, with its keys added as columns.
 fn keyed(
     fresh: &mut FreshNames,
     part: &Part,
@@ -118,7 +118,7 @@ fn keyed(
     Ok((part.frame.clone().with_columns(columns), names))
 }
 
-/// Whether no two rows of `plan` have the same `keys`.
+/// Whether all rows of `plan` have different `keys`.
 fn is_unique(plan: &LogicalPlan, keys: &[&Expr]) -> bool {
     let places: Option<Vec<usize>> = keys
         .iter()

@@ -4,9 +4,9 @@ use datafusion::logical_expr::expr::Like;
 use polars::prelude::{Expr as PlExpr, lit};
 
 use super::literals::text;
-use super::refusal::{Lowered, refuse};
+use super::unsupported::{Lowered, refuse};
 
-/// `of` LIKE a pattern.
+/// `of LIKE pattern`.
 pub(super) fn like(of: PlExpr, like: &Like) -> Lowered<PlExpr> {
     let Like {
         negated,
@@ -33,7 +33,7 @@ pub(super) fn like(of: PlExpr, like: &Like) -> Lowered<PlExpr> {
     Ok(if *negated { matches.not() } else { matches })
 }
 
-/// A pattern of LIKE that needs no regular expression.
+/// A LIKE pattern that needs no regular expression.
 enum Simple {
     Is(String),
     Begins(String),

@@ -4,10 +4,10 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 use polars::prelude::{Expr as PlExpr, LiteralValue, NULL, Scalar, lit};
 
-use super::refusal::{Lowered, refuse};
 use super::types::dtype;
+use super::unsupported::{Lowered, refuse};
 
-/// The text of a literal.
+/// The text of a string literal.
 pub(super) fn text(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Literal(
@@ -20,7 +20,8 @@ pub(super) fn text(expr: &Expr) -> Option<String> {
     }
 }
 
-/// A value of that very type: Polars suits an untyped one to what is beside it.
+/// A literal with its exact type. Polars adapts the type of an untyped literal to its
+/// neighbours.
 fn typed(value: impl Into<Scalar>) -> PlExpr {
     PlExpr::Literal(LiteralValue::Scalar(value.into()))
 }

@@ -14,15 +14,15 @@ use polars::prelude::{
 use super::columns::{column, frame};
 use super::expressions::is_constant;
 use super::joins;
+use super::named_columns::{FreshNames, Part, columns, is_column};
 use super::plan_shapes;
-use super::refusal::{Lowered, refuse};
-use super::scope::{FreshNames, Part, columns, is_column};
 use super::sorting::sorted;
 use super::types::dtype;
+use super::unsupported::{Lowered, refuse};
 use super::windows::windows;
 
-/// `plan` as a frame, whose columns are those of the plan's schema, in its order.
-/// `leaf` gives the rows of a part of it that is read as a whole.
+/// Converts `plan` to a frame with the columns of the plan's schema, in the same order.
+/// `leaf` returns the rows of a part of the plan that is read as a whole.
 pub(crate) fn lower(
     plan: &LogicalPlan,
     leaf: &mut dyn FnMut(&LogicalPlan) -> Lowered<DataFrame>,
@@ -142,7 +142,7 @@ impl Lowering<'_> {
         self.of_rows(rows)
     }
 
-    /// Rows under fresh names.
+    /// Renames the columns of `rows` to new, unique names.
     fn of_rows(&mut self, mut rows: DataFrame) -> Lowered<Part> {
         let width = rows.width();
         if width == 0 {
@@ -163,7 +163,7 @@ impl Lowering<'_> {
         })
     }
 
-    /// A literal is as long as the frame, not one row.
+    /// Repeats literals for every row of the frame; Polars would return one row.
     fn project(&mut self, exprs: &[Expr], input: &LogicalPlan) -> Lowered<Part> {
         let part = self.node(input)?;
         if exprs.is_empty() {

@@ -8,19 +8,19 @@
 
 mod aggregates;
 mod columns;
+mod division;
 mod expressions;
 mod functions;
 mod joins;
-mod leaves;
 mod like;
 mod literals;
 mod lowering;
+mod named_columns;
+mod plan_inputs;
 mod plan_shapes;
-mod quotient;
-mod refusal;
-mod scope;
 mod sorting;
 mod types;
+mod unsupported;
 mod windows;
 
-pub(crate) use self::leaves::Leaves;
+pub(crate) use self::plan_inputs::Leaves;

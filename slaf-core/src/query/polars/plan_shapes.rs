@@ -4,14 +4,14 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::{Filter, LogicalPlan, Projection, Sort, SubqueryAlias, TableScan};
 
-use super::scope::is_column;
+use super::named_columns::is_column;
 use crate::query::sources::expression::{CELL, GENE};
 use crate::query::sources::frame_provider::MemoryTable;
 use crate::query::sources::materialised::RESOLVED;
 use crate::query::sources::metadata::Metadata;
 use crate::query::sources::plan_facts::expression_of;
 
-/// Whether `plan`, which is no table, is read as a whole: it works on the values.
+/// Whether `plan`, which is not a table, works on values and is read as a whole.
 pub(super) fn is_of_values(plan: &LogicalPlan) -> bool {
     plan.inputs().into_iter().any(|input| match input {
         LogicalPlan::Aggregate(_) => false,
@@ -20,7 +20,7 @@ pub(super) fn is_of_values(plan: &LogicalPlan) -> bool {
     })
 }
 
-/// Whether `plan` has the rows of a table, one by one.
+/// Whether `plan` returns the rows of a table.
 fn is_of_rows(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(Projection { input, .. })
@@ -31,13 +31,13 @@ fn is_of_rows(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// Windows rely on the order that their rows were put in.
+/// Whether `plan` has window functions; they depend on the order of rows.
 pub(super) fn has_windows(plan: &LogicalPlan) -> bool {
     plan.exists(|node| Ok(matches!(node, LogicalPlan::Window(_))))
         .unwrap_or(true)
 }
 
-/// Whether `plan` is a leaf with its columns in some order.
+/// Whether `plan` is an input with its columns in some order.
 pub(super) fn is_passed_on(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(Projection { expr, input, .. }) => {
@@ -50,7 +50,7 @@ pub(super) fn is_passed_on(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// Whether it puts the rows of a table in an order for the first of them.
+/// Whether `plan` sorts a table and takes the first rows.
 pub(super) fn is_of_first_rows(plan: &LogicalPlan) -> bool {
     let found = plan.exists(|node| {
         Ok(match node {
@@ -61,7 +61,7 @@ pub(super) fn is_of_first_rows(plan: &LogicalPlan) -> bool {
     found.unwrap_or(false)
 }
 
-/// Whether no two rows of a scan are alike in the columns at `places`.
+/// Whether all rows of a scan differ in the columns at `places`.
 pub(super) fn tells_rows_apart(scan: &TableScan, places: &[usize]) -> bool {
     let Ok(provider) = source_as_provider(&scan.source) else {
         return false;

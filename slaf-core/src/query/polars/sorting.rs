@@ -3,8 +3,8 @@
 use datafusion::logical_expr::SortExpr;
 use polars::prelude::{LazyFrame, SortMultipleOptions};
 
-use super::refusal::{Lowered, refuse};
-use super::scope::Scope;
+use super::named_columns::Scope;
+use super::unsupported::{Lowered, refuse};
 
 pub(super) fn sorted(frame: LazyFrame, by: &[SortExpr], scope: &Scope<'_>) -> Lowered<LazyFrame> {
     let mut keys = vec![];

@@ -3,9 +3,9 @@
 use datafusion::arrow::datatypes::DataType;
 use polars::prelude::DataType as PlDataType;
 
-use super::refusal::{Lowered, refuse};
+use super::unsupported::{Lowered, refuse};
 
-/// The type in Polars.
+/// The Polars type of an Arrow type.
 pub(super) fn dtype(dtype: &DataType) -> Lowered<PlDataType> {
     Ok(match plain(dtype) {
         DataType::Null => PlDataType::Null,
@@ -30,7 +30,7 @@ pub(super) fn is_float(dtype: &DataType) -> bool {
     matches!(dtype, DataType::Float32 | DataType::Float64)
 }
 
-/// Texts are texts, whichever way Arrow stores them.
+/// One Arrow type for all types of text.
 pub(super) fn plain(dtype: &DataType) -> DataType {
     match dtype {
         DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,

@@ -15,14 +15,14 @@ use polars::prelude::{
     DataType as PlDataType, Expr as PlExpr, LazyFrame, NULL, int_range, len, lit, when,
 };
 
+use super::division::quotient;
 use super::expressions::is_constant;
-use super::quotient::quotient;
-use super::refusal::{Lowered, refuse};
-use super::scope::{FreshNames, Part, Scope};
+use super::named_columns::{FreshNames, Part, Scope};
 use super::sorting::sorted;
 use super::types::{dtype, is_float};
+use super::unsupported::{Lowered, refuse};
 
-/// The columns of the input, and one for each function.
+/// The columns of the input, and one column for each window function.
 pub(super) fn windows(
     fresh: &mut FreshNames,
     part: Part,
@@ -62,7 +62,7 @@ fn call_of(expr: &Expr) -> Lowered<&WindowFunction> {
 }
 
 impl Scope<'_> {
-    /// Partition by partition, each in its order.
+    /// Evaluates functions in sorted partitions.
     fn in_order(
         &self,
         frame: LazyFrame,
@@ -132,7 +132,7 @@ impl Scope<'_> {
         order_by.iter().map(|by| self.expr(&by.expr)).collect()
     }
 
-    /// Of the rows to each, by sums of all that come before.
+    /// Aggregates of rows before and after each row, as differences of running sums.
     fn running(
         &self,
         func: &Arc<AggregateUDF>,
@@ -234,7 +234,7 @@ impl Scope<'_> {
         }
     }
 
-    /// The value some rows before, or after.
+    /// The value of a row before or after this one.
     fn shifted(&self, of: &Expr, more: &[Expr], sign: i64) -> Lowered<PlExpr> {
         let rows = match more.first() {
             None => Some(1),
@@ -254,14 +254,14 @@ impl Scope<'_> {
     }
 }
 
-/// The rows of a window that a function is of.
+/// The rows of a window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Extent {
     All,
     ToHere,
-    /// To the last that is equal in the order.
+    /// To the last row with the same sort keys.
     ToPeers,
-    /// From so many rows after each, or before, to so many.
+    /// From one offset to another, relative to each row.
     Rows(i64, i64),
 }
 
@@ -325,12 +325,12 @@ fn length() -> PlExpr {
     len().cast(PlDataType::Int64)
 }
 
-/// From 1.
+/// Row numbers from 1 on.
 fn row_number() -> PlExpr {
     int_range(lit(1), len() + lit(1), 1, PlDataType::Int64)
 }
 
-/// Whether a row differs from the one before.
+/// Whether the sort keys of a row differ from those of the row before.
 fn is_new(keys: &[PlExpr]) -> PlExpr {
     let differs = keys
         .iter()
@@ -338,20 +338,20 @@ fn is_new(keys: &[PlExpr]) -> PlExpr {
     differs.fold(row_number().eq(lit(1)), PlExpr::or)
 }
 
-/// The number of the first row that is equal.
+/// The number of the first row with the same sort keys.
 fn rank(keys: &[PlExpr]) -> PlExpr {
     let number = when(is_new(keys)).then(row_number()).otherwise(lit(0));
     number.cum_max(false)
 }
 
-/// The number of the last row that is equal.
+/// The number of the last row with the same sort keys.
 fn last_peer(keys: &[PlExpr]) -> PlExpr {
     let is_last = is_new(keys).shift_and_fill(lit(-1), lit(true));
     let number = when(is_last).then(row_number()).otherwise(length());
     number.cum_min(true)
 }
 
-/// A sum of the rows of an extent, given those of all rows to each.
+/// The sum over an extent, from the running sum `to_each`.
 fn of_extent(to_each: PlExpr, extent: Extent, keys: &[PlExpr]) -> PlExpr {
     match extent {
         Extent::ToHere => to_each,
@@ -361,7 +361,7 @@ fn of_extent(to_each: PlExpr, extent: Extent, keys: &[PlExpr]) -> PlExpr {
     }
 }
 
-/// What is summed up at so many rows after each.
+/// The running sum at the row that is `after` rows after each row.
 fn to_row(to_each: PlExpr, after: i64) -> PlExpr {
     let row = row_number() + lit(after);
     let past = row.clone().gt(length());
@@ -371,7 +371,7 @@ fn to_row(to_each: PlExpr, after: i64) -> PlExpr {
     when(row.lt(lit(1))).then(lit(0)).otherwise(sum)
 }
 
-/// The first parts have one more where they do not come out even.
+/// NTILE: if the rows cannot be divided evenly, the first parts have one row more.
 fn ntile(parts: i64) -> PlExpr {
     let (size, longer) = (length().floor_div(lit(parts)), length() % lit(parts));
     let at = row_number() - lit(1);

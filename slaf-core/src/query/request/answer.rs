@@ -5,15 +5,15 @@ use arrow::datatypes::SchemaRef;
 
 use super::options::Engine;
 
-/// What a statement answered, and how.
+/// The answer to a statement, and how it was computed.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub schema: SchemaRef,
     pub batches: Vec<RecordBatch>,
     pub engine: Engine,
-    /// Why this engine ran it.
+    /// Why this engine was chosen.
     pub reason: String,
-    /// What was taken in a way that its author may not have meant.
+    /// Parts of the statement that may not mean what its author intended.
     pub warnings: Vec<String>,
 }
 

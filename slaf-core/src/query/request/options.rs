@@ -19,16 +19,17 @@ impl Engine {
     }
 }
 
-/// How a statement is run.
+/// Options for one statement.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Forces an engine; otherwise the quicker of those that are right runs.
+    /// The engine to use; `None` chooses the faster one of those that give the right
+    /// answer.
     pub engine: Option<Engine>,
-    /// Bytes that may be taken before the engine spills to disk, about.
+    /// Approximate limit in bytes; beyond it, the engine spills to disk.
     pub memory: usize,
-    /// Rows that are wanted at most.
+    /// Maximum number of rows in the answer.
     pub limit: Option<usize>,
-    /// Tells others how far it is.
+    /// Receives the progress of the reads.
     pub reading: Arc<ReadProgress>,
 }
 
@@ -43,7 +44,7 @@ impl Default for Options {
     }
 }
 
-/// A quarter of the machine's memory, or 1 GiB if it does not tell.
+/// A quarter of the machine's memory, or 1 GiB if that is unknown.
 fn quarter() -> usize {
     let told = std::fs::read_to_string("/proc/meminfo").ok();
     let total = told.as_deref().and_then(|text| {

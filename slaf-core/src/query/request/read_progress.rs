@@ -12,12 +12,13 @@ pub struct ReadProgress {
 }
 
 impl ReadProgress {
-    /// Rows of `expression` read, and to be read as far as is known.
+    /// Rows of `expression` that were read, and the number to read as far as it is
+    /// known.
     pub fn rows(&self) -> (u64, u64) {
         (self.done.load(Relaxed), self.total.load(Relaxed))
     }
 
-    /// Bytes of those read, as they are in memory.
+    /// Size in memory of the rows that were read, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
     }

@@ -7,8 +7,8 @@ use std::time::Instant;
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::prepare::Prepared;
-use crate::ground::digits::grouped;
+use super::prepare_query::Prepared;
+use crate::ground::number_format::grouped;
 use crate::query::datafusion::Running;
 use crate::query::request::{Answer, Engine, Options};
 use crate::query::sources::planned_reads::reads;

@@ -1,8 +1,8 @@
 //! Runs statements, and chooses the executor.
 
-mod about_tables;
 mod explain;
-mod prepare;
+mod prepare_query;
+mod show_and_describe;
 mod statement;
 
 pub use self::statement::{bound, run};

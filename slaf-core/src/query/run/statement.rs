@@ -1,8 +1,8 @@
 //! Runs one statement of any kind.
 
-use super::about_tables;
 use super::explain::explain;
-use super::prepare::prepare;
+use super::prepare_query::prepare;
+use super::show_and_describe;
 use crate::query::catalog::Catalog;
 use crate::query::language::error_place::place;
 use crate::query::language::params::{self, Params};
@@ -10,7 +10,7 @@ use crate::query::language::parse::{Command, Parsed, parse};
 use crate::query::request::{Answer, Options};
 use crate::{Error, Result};
 
-/// Runs one statement. A failure shows the place of the name that it is about.
+/// Runs one statement. An error shows the position of the name that caused it.
 pub async fn run(
     catalog: &Catalog,
     sql: &str,
@@ -38,14 +38,14 @@ async fn run_at(
 ) -> Result<Answer> {
     let Parsed { command, query, .. } = parse(sql)?;
     match (command, query) {
-        (Command::ShowTables, _) => about_tables::tables(catalog),
-        (Command::Describe(name), _) => about_tables::describe(catalog, &name, options).await,
+        (Command::ShowTables, _) => show_and_describe::tables(catalog),
+        (Command::Describe(name), _) => show_and_describe::describe(catalog, &name, options).await,
         (Command::Explain(analyze), Some(query)) => {
             let prepared = prepare(catalog, query, params, options).await?;
             explain(prepared, analyze, options).await
         }
         (Command::Summarize, Some(query)) => {
-            about_tables::summarize(catalog, query, params, options).await
+            show_and_describe::summarize(catalog, query, params, options).await
         }
         // A name for the answer is given by who asks.
         (_, Some(query)) => {
@@ -61,7 +61,7 @@ async fn run_at(
     }
 }
 
-/// The query of `sql` with its parameters written out.
+/// The query of `sql`, with its parameters replaced by their values.
 pub fn bound(sql: &str, params: &Params) -> Result<Option<String>> {
     let Some(mut query) = parse(sql)?.query else {
         return Ok(None);

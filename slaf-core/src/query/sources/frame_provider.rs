@@ -8,8 +8,8 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
+use datafusion::common::{Statistics, project_schema};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
@@ -22,7 +22,7 @@ use super::comparisons::comparison;
 use super::lance_provider::LanceWithRowCount;
 use crate::query::catalog::{Comparison, Frame, FrameRows, Open};
 
-/// The table of a frame.
+/// A frame as a DataFusion table.
 pub(crate) fn provider(frame: &Frame) -> Arc<dyn TableProvider> {
     match &frame.rows {
         FrameRows::InMemory(batches) => {
@@ -44,14 +44,14 @@ pub(crate) fn provider(frame: &Frame) -> Arc<dyn TableProvider> {
     }
 }
 
-/// Rows in memory, whose number the planner is told.
+/// Rows in memory, with their number for the planner.
 #[derive(Debug)]
 pub(crate) struct MemoryTable {
     pub(crate) schema: SchemaRef,
     pub(crate) batches: Vec<RecordBatch>,
-    /// What EXPLAIN says of it.
+    /// A description for EXPLAIN.
     pub(crate) about: String,
-    /// So many columns from the first on tell its rows apart; 0: nobody knows.
+    /// The number of leading columns that identify a row; 0 if unknown.
     pub(crate) keys: usize,
 }
 
@@ -77,10 +77,8 @@ impl TableProvider for MemoryTable {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        let mut statistics = Statistics::new_unknown(&self.schema);
         let rows = self.batches.iter().map(RecordBatch::num_rows).sum();
-        statistics.num_rows = Precision::Exact(rows);
-        Some(statistics)
+        Some(Statistics::new_unknown(&self.schema).with_num_rows(Precision::Exact(rows)))
     }
 
     async fn scan(
@@ -102,7 +100,7 @@ impl TableProvider for MemoryTable {
 
 struct Elsewhere {
     schema: SchemaRef,
-    /// A column to count the rows by when none is asked for.
+    /// The column that is read to count rows if no column is requested.
     first: Option<String>,
     open: Open,
     comparisons: Vec<Comparison>,
@@ -144,10 +142,7 @@ impl TableProvider for Elsewhere {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = match projection {
-            Some(columns) => Arc::new(self.schema.project(columns)?),
-            None => Arc::clone(&self.schema),
-        };
+        let schema = project_schema(&self.schema, projection)?;
         let part: Arc<dyn PartitionStream> = Arc::new(Elsewhere {
             schema: Arc::clone(&schema),
             first: self.first.clone(),

@@ -37,9 +37,7 @@ impl TableProvider for LanceWithRowCount {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        let mut statistics = Statistics::new_unknown(&self.schema());
-        statistics.num_rows = Precision::Exact(self.rows);
-        Some(statistics)
+        Some(Statistics::new_unknown(&self.schema()).with_num_rows(Precision::Exact(self.rows)))
     }
 
     async fn scan(

@@ -17,7 +17,7 @@ use datafusion::physical_plan::collect;
 use super::frame_provider::MemoryTable;
 use super::task_context::task_context;
 
-/// The name of a table that stands for a part of a plan.
+/// The name of the tables that replace parts of a plan.
 pub(crate) const RESOLVED: &str = "_resolved";
 
 /// A part of a plan that has been run.
@@ -42,7 +42,7 @@ impl Materialised {
         })
     }
 
-    /// `key` of every row.
+    /// The values of `key` in all rows.
     pub(crate) fn keys(&self, key: &Expr, state: &SessionState) -> Result<Vec<Option<i64>>> {
         let key = state.create_physical_expr(key.clone(), self.plan.schema())?;
         let mut keys = vec![];
@@ -54,7 +54,7 @@ impl Materialised {
         Ok(keys)
     }
 
-    /// The ids below `len` among the keys.
+    /// The keys that are ids below `len`, as a mask of ids.
     pub(crate) fn ids(&self, key: &Expr, len: u64, state: &SessionState) -> Result<BooleanBuffer> {
         let mut ids = BooleanBufferBuilder::new(len as usize);
         ids.append_n(len as usize, false);
@@ -66,13 +66,13 @@ impl Materialised {
         Ok(ids.finish())
     }
 
-    /// The rows as a plan in the place of the one that made them.
+    /// A plan that scans these rows, to replace the one that computed them.
     pub(crate) fn scan(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
         table(plan, &self.batches)
     }
 }
 
-/// A scan of `batches` that has the very schema of `plan`.
+/// A scan of `batches`, with the schema of `plan`.
 fn table(plan: &LogicalPlan, batches: &[RecordBatch]) -> Result<LogicalPlan> {
     let schema = numbered(plan);
     let batches = batches.iter().map(|batch| {
@@ -84,7 +84,7 @@ fn table(plan: &LogicalPlan, batches: &[RecordBatch]) -> Result<LogicalPlan> {
     provided(plan, Arc::new(MemoryTable::of(schema, batches)))
 }
 
-/// The columns of `plan` under their numbers: names may be twice there.
+/// The columns of `plan`, named by their numbers, because its own names may repeat.
 pub(crate) fn numbered(plan: &LogicalPlan) -> SchemaRef {
     let fields = plan.schema().fields().iter().enumerate();
     let fields =
@@ -92,8 +92,7 @@ pub(crate) fn numbered(plan: &LogicalPlan) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// A scan of `provider`, whose columns are [`numbered`], that has the very
-/// schema of `plan`.
+/// A scan of `provider`, whose columns are [`numbered`], with the schema of `plan`.
 pub(crate) fn provided(
     plan: &LogicalPlan,
     provider: Arc<dyn TableProvider>,
@@ -112,7 +111,7 @@ pub(crate) fn provided(
     )?))
 }
 
-/// The rows of a plan that [`provided`] made of rows in memory.
+/// The rows of a plan that [`provided`] made from rows in memory.
 pub(crate) fn held(plan: &LogicalPlan) -> Option<Vec<RecordBatch>> {
     let LogicalPlan::Projection(Projection { input, .. }) = plan else {
         return None;

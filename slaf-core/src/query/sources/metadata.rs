@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
-use datafusion::common::{Column, Statistics, ToDFSchema};
+use datafusion::common::{Column, Statistics, ToDFSchema, project_schema};
 use datafusion::error::Result;
 use datafusion::functions::expr_fn::isnan;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, lit, when};
@@ -24,9 +24,9 @@ use crate::ground::nan_as_null;
 use crate::query::sources::errors::external;
 use crate::query::sources::expression::Mask;
 
-/// Bytes of columns that one query may have kept.
+/// Maximum bytes of columns that one query may keep in memory.
 const KEPT: usize = 1 << 30;
-/// Rows that an operator takes at once.
+/// Rows per batch.
 const MORSEL: usize = 1 << 16;
 
 #[derive(Debug, Clone)]
@@ -43,12 +43,12 @@ impl Metadata {
         }
     }
 
-    /// Whether whole columns are read and kept, also for another executor.
+    /// Whether whole columns are read and kept, also for the other executor.
     pub(crate) fn is_cached(&self, schema: &Schema) -> bool {
         self.wanted.is_none() && self.fits(schema)
     }
 
-    /// Whether columns are read and kept as wholes.
+    /// Whether the columns are small enough to be read and kept whole.
     pub(crate) fn fits(&self, schema: &Schema) -> bool {
         self.size(schema) <= KEPT
     }
@@ -64,8 +64,8 @@ impl Metadata {
         row.saturating_mul(self.table.rows as usize)
     }
 
-    /// Whether a filter means to Lance what it means here: of a float that is
-    /// missing Lance may know NaN.
+    /// Whether Lance evaluates a filter as we do: a missing float may be stored as NaN,
+    /// which Lance compares as a number.
     fn is_sure(&self, filter: &Expr) -> bool {
         let of = |column: &Column| self.table.schema.field_with_name(&column.name).ok();
         let float = |column: &Column| of(column).is_none_or(nan_as_null::is_float);
@@ -73,7 +73,7 @@ impl Metadata {
     }
 }
 
-/// The rows of `scan` with NULL for NaN, batch by batch.
+/// The rows of `scan` batch by batch, with NULL instead of NaN.
 fn nan_as_null(
     scan: Arc<dyn ExecutionPlan>,
     schema: &SchemaRef,
@@ -118,9 +118,7 @@ impl TableProvider for Metadata {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        let mut statistics = Statistics::new_unknown(&self.schema());
-        statistics.num_rows = Precision::Exact(self.rows());
-        Some(statistics)
+        Some(Statistics::new_unknown(&self.schema()).with_num_rows(Precision::Exact(self.rows())))
     }
 
     async fn scan(
@@ -130,10 +128,7 @@ impl TableProvider for Metadata {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = match projection {
-            Some(columns) => Arc::new(self.table.schema.project(columns)?),
-            None => self.schema(),
-        };
+        let schema = project_schema(&self.table.schema, projection)?;
         if self.wanted.is_none() && !self.fits(&schema) {
             let lance = Arc::clone(&self.table.lance);
             let lance = LanceTableProvider::new_with_ordering(lance, false, false, false);

@@ -16,16 +16,16 @@ use super::expression::{Mask, both};
 use super::metadata::Metadata;
 use super::plan_facts::in_terms_of;
 
-/// Rows of `cells` or `genes`, some of them, with computed columns.
+/// Some rows of `cells` or `genes`, with computed columns.
 pub(crate) struct MetadataRows {
     pub(crate) metadata: Metadata,
-    /// Each column in terms of those of the table.
+    /// Each column of the plan as an expression of the table's columns.
     columns: Vec<Expr>,
     pub(crate) filters: Vec<Expr>,
 }
 
 impl MetadataRows {
-    /// None: `plan` does something else.
+    /// `None` if `plan` is not of this form.
     pub(crate) fn of(plan: &LogicalPlan) -> Result<Option<Self>> {
         match plan {
             LogicalPlan::TableScan(scan) => {
@@ -63,12 +63,14 @@ impl MetadataRows {
         }
     }
 
-    /// `expr`, whose columns are those of `plan`, in terms of those of the table.
+    /// Rewrites `expr`, an expression of the columns of `plan`, to one of the table's
+    /// columns.
     pub(crate) fn look_up(&self, expr: &Expr, plan: &LogicalPlan) -> Result<Expr> {
         in_terms_of(&self.columns, expr, plan.schema())
     }
 
-    /// The names of the columns in the table, if they are whole columns of it.
+    /// The names of the columns in the table, if all are columns of it without
+    /// computation.
     pub(crate) fn whole_columns(&self) -> Option<Vec<String>> {
         let names = self.columns.iter().map(|column| match column {
             Expr::Column(column) => Some(column.name.clone()),
@@ -78,7 +80,7 @@ impl MetadataRows {
         names.collect::<Option<_>>().filter(|_| whole)
     }
 
-    /// The rows of the table that are left; none: all.
+    /// The rows that meet the filters; `None` for all rows.
     pub(crate) async fn left(&self, state: &SessionState) -> Result<Mask> {
         let mut left = self.metadata.wanted.clone();
         for filter in &self.filters {
@@ -97,7 +99,7 @@ impl MetadataRows {
         Ok(left)
     }
 
-    /// The rows that `filter` keeps, from the codes of the only column that it is of.
+    /// The rows that meet `filter`, from the codes of its only column.
     async fn kept_of_codes(
         &self,
         filter: &Expr,
@@ -125,7 +127,7 @@ impl MetadataRows {
         Ok(Some(of_rows.collect()))
     }
 
-    /// The rows of `columns` that `filter` keeps.
+    /// The rows of `columns` that meet `filter`.
     fn kept(
         &self,
         filter: &Expr,

@@ -14,5 +14,5 @@ mod metadata_rows;
 mod narrow_joins;
 pub(crate) mod plan_facts;
 pub(crate) mod planned_reads;
-pub(crate) mod resolve;
+pub(crate) mod reduce_reads;
 pub(crate) mod task_context;

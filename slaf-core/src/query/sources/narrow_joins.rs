@@ -21,8 +21,8 @@ use super::materialised::{Materialised, held};
 use super::metadata::Metadata;
 use super::plan_facts::{expression_of, is_small, mentions_expression, plain_column};
 
-/// Reads one side of a join if it is small, and leaves of the other what it can
-/// match.
+/// Reads one side of a join if it is small, and removes rows of the other side that
+/// match none of it.
 pub(super) async fn narrow(join: Join, state: &SessionState) -> Result<LogicalPlan> {
     let mut join = join;
     if join.null_aware {
@@ -84,8 +84,8 @@ pub(super) async fn narrow(join: Join, state: &SessionState) -> Result<LogicalPl
     Ok(LogicalPlan::Join(join))
 }
 
-/// The input whose rows can be left out when those of `plan` with some value of
-/// `column` are not wanted, and the column there.
+/// The input of `plan` that contains `column`, and the column there, if rows without
+/// wanted values can be removed from that input.
 fn below<'a>(plan: &'a LogicalPlan, column: &Column) -> Option<(usize, Column)> {
     let index = plan.schema().maybe_index_of_column(column)?;
     let of_input = |input: &'a LogicalPlan, index: usize| {
@@ -125,7 +125,7 @@ fn below<'a>(plan: &'a LogicalPlan, column: &Column) -> Option<(usize, Column)> 
     }
 }
 
-/// The id of `expression` that a column is, and how many there are.
+/// The id column of `expression` that a column comes from, and the number of ids.
 fn trace(plan: &LogicalPlan, column: &Column) -> Option<(&'static str, u64)> {
     if let LogicalPlan::TableScan(scan) = plan {
         let (cells, genes) = expression_of(scan)
@@ -165,7 +165,7 @@ fn restrict(plan: LogicalPlan, column: &Column, wanted: &Wanted) -> Result<Logic
     plan.with_new_exprs(plan.expressions(), inputs)
 }
 
-/// Whether `plan` is all cells or all genes, with which nothing is left out.
+/// Whether `plan` returns all cells or all genes; joining them removes nothing.
 fn is_whole_axis(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(Projection { input, .. })

@@ -8,10 +8,10 @@ use datafusion::logical_expr::{Cast, Expr, LogicalPlan, TableScan};
 
 use super::expression::Expression;
 
-/// Rows of tables that are read ahead, at most.
+/// Maximum number of rows of tables that are read before the rest of the plan.
 const SMALL: usize = 20_000_000;
 
-/// The provider of a scan, if it is `expression`.
+/// The table `expression`, if a scan is of it.
 pub(crate) fn expression_of(scan: &TableScan) -> Option<Expression> {
     let provider = source_as_provider(&scan.source).ok()?;
     provider.downcast_ref::<Expression>().cloned()
@@ -24,7 +24,7 @@ pub(crate) fn mentions_expression(plan: &LogicalPlan) -> bool {
     .unwrap_or(true)
 }
 
-/// The column that an expression is, a widening of integers aside.
+/// The column of an expression that is a column, perhaps cast to a wider integer.
 pub(crate) fn plain_column(expr: &Expr) -> Option<Column> {
     match expr {
         Expr::Column(column) => Some(column.clone()),
@@ -34,7 +34,8 @@ pub(crate) fn plain_column(expr: &Expr) -> Option<Column> {
     }
 }
 
-/// Whether `plan` reads no expression and few rows, the same each time.
+/// Whether `plan` does not read `expression`, has few rows, and always gives the same
+/// result.
 pub(crate) fn is_small(plan: &LogicalPlan) -> bool {
     let mut rows = 0;
     let fits = plan.apply(|node| {
@@ -62,8 +63,7 @@ pub(crate) fn is_small(plan: &LogicalPlan) -> bool {
     fits.is_ok() && rows <= SMALL
 }
 
-/// `expr`, whose columns are those of `schema`, in terms of what `columns` says
-/// each of them is.
+/// Replaces the columns of `schema` in `expr` by the expressions in `columns`.
 pub(crate) fn in_terms_of(columns: &[Expr], expr: &Expr, schema: &DFSchema) -> Result<Expr> {
     let translated = expr.clone().transform(|expr| {
         Ok(match expr {

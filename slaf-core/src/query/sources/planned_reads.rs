@@ -7,9 +7,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use super::aggregate::DenseAggregate;
 use super::expression::ExpressionScan;
 use crate::Result;
-use crate::ground::digits::grouped;
+use crate::ground::number_format::grouped;
 
-/// What the scans of `expression` below some operators will read, a line each.
+/// What the scans of `expression` under some operators will read, one line per scan.
 pub(crate) async fn reads(
     plans: impl Iterator<Item = &Arc<dyn ExecutionPlan>>,
 ) -> Result<Vec<String>> {
@@ -33,7 +33,7 @@ pub(crate) async fn reads(
     Ok(lines)
 }
 
-/// The scans of `expression` below an operator; none: sums in their place.
+/// Collects the scans of `expression` under an operator; `None` for stored sums.
 fn gather(plan: &Arc<dyn ExecutionPlan>, scans: &mut Vec<Option<ExpressionScan>>) {
     if let Some(scan) = plan.downcast_ref::<ExpressionScan>() {
         scans.push(Some(scan.clone()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, TaskContext};
 
-/// The context of a session's operators, within the memory of the statement.
+/// A context for the operators of a session, with the statement's memory limit.
 pub(crate) fn task_context(state: &SessionState) -> Arc<TaskContext> {
     let task = TaskContext::from(state);
     Arc::new(match state.config().get_extension::<RuntimeEnv>() {

@@ -9,9 +9,9 @@ use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int64Type};
 use datafusion::error::Result;
 use std::sync::Arc;
 
-use super::measure::{Kind, Measure};
+use super::aggregate_functions::{Kind, Measure};
 
-/// What is known of some values without looking at them.
+/// The stored sums of some values.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sum {
     pub(crate) n: u64,
@@ -24,7 +24,7 @@ pub(crate) struct Sum {
 /// The state of one aggregate function in all groups.
 pub(crate) struct Accumulator {
     kind: Kind,
-    /// Values that were taken.
+    /// The number of values.
     n: Vec<u64>,
     slots: Slots,
 }
@@ -38,7 +38,7 @@ enum Slots {
 }
 
 impl Accumulator {
-    /// Bytes that it takes a group.
+    /// Bytes per group.
     pub(crate) fn size(measure: &Measure) -> usize {
         match measure.kind {
             Kind::Count => 8,
@@ -67,8 +67,8 @@ impl Accumulator {
         }
     }
 
-    /// Takes `values` (none: rows are counted) into the groups of their rows,
-    /// those that `kept` tells.
+    /// Adds `values` to the groups of their rows, or counts rows if there are no
+    /// values. Only the rows in `kept` count.
     pub(crate) fn update(
         &mut self,
         groups: &[u32],
@@ -126,7 +126,7 @@ impl Accumulator {
         Ok(())
     }
 
-    /// Takes sums that were made before into group `g`.
+    /// Adds stored sums to group `g`.
     pub(crate) fn take_sum(&mut self, g: usize, sum: &Sum) {
         if sum.n == 0 {
             return;
@@ -191,7 +191,7 @@ impl Accumulator {
         }
     }
 
-    /// The results of the groups `kept`, as `dtype`.
+    /// The results of the groups `kept`, as an array of type `dtype`.
     pub(crate) fn finish(&self, kept: &[usize], dtype: &DataType) -> Result<ArrayRef> {
         let some = |g: usize| self.n[g] > 0;
         let array: ArrayRef = match (&self.slots, self.kind) {
@@ -226,7 +226,7 @@ impl Accumulator {
     }
 }
 
-/// Adds `b` values to `a` others, each by their mean and their sum of squared
+/// Merges two sets of `a` and `b` values, each given by its mean and its sum of squared
 /// differences from it (Chan, Golub and LeVeque 1979).
 fn join(a: f64, (mean, spread): (&mut f64, &mut f64), b: f64, theirs: (f64, f64)) {
     if b > 0.0 {
@@ -236,7 +236,7 @@ fn join(a: f64, (mean, spread): (&mut f64, &mut f64), b: f64, theirs: (f64, f64)
     }
 }
 
-/// The rows that do not count: their value is NULL, or a filter leaves them out.
+/// The rows that do not count: those with a NULL, and those that a filter removes.
 fn left_out(values: Option<&ArrayRef>, kept: Option<&BooleanArray>) -> Option<NullBuffer> {
     let kept = kept.map(|kept| {
         let inner = kept.values().clone();
@@ -255,7 +255,7 @@ fn numbers<T: ArrowPrimitiveType>(
     Ok(cast(values, dtype)?.as_primitive::<T>().clone())
 }
 
-/// Calls `take` with the group and the place of every row that is not NULL.
+/// Calls `take` with the group and position of each row that is not NULL.
 #[inline(always)]
 fn each(groups: &[u32], nulls: Option<&NullBuffer>, mut take: impl FnMut(usize, usize)) {
     match nulls.filter(|nulls| nulls.null_count() > 0) {
@@ -272,7 +272,7 @@ fn each(groups: &[u32], nulls: Option<&NullBuffer>, mut take: impl FnMut(usize, 
     }
 }
 
-/// A NaN is greater than all numbers, as in DuckDB.
+/// The minimum; a NaN is greater than all numbers, as in DuckDB.
 fn least(a: f64, b: f64) -> f64 {
     if a.is_nan() || b < a { b } else { a }
 }

@@ -12,10 +12,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 use tokio::task::JoinSet;
 
-use super::axis::Axis;
+use super::aggregate_functions::Measure;
+use super::group_of_id::Axis;
 use super::group_states::{GroupStates, MORSEL};
-use super::measure::Measure;
-use super::star::Side;
+use super::star_join::Side;
 use super::stored_sums::Sums;
 use crate::query::sources::expression::{CELL, Expression, ExpressionScan, GENE, VALUE};
 
@@ -28,10 +28,10 @@ pub(super) struct Aggregation {
     pub(super) sides: Vec<Side>,
     pub(super) measures: Vec<Measure>,
     pub(super) filters: Vec<Arc<dyn PhysicalExpr>>,
-    /// Of the columns that arguments and filters are made of.
+    /// The schema of the columns that arguments and filters use.
     pub(super) arguments: SchemaRef,
     pub(super) schema: SchemaRef,
-    /// The axis whose stored sums answer.
+    /// The axis whose stored sums are used instead of values.
     pub(super) sums: Option<Side>,
     pub(super) scan: ExpressionScan,
 }
@@ -41,7 +41,7 @@ impl Aggregation {
         self.cells.groups * self.genes.groups
     }
 
-    /// Reads, adds up, and gives a row a group.
+    /// Reads and aggregates all rows, and returns one row per group.
     pub(super) async fn run(self: Arc<Self>) -> Result<RecordBatch> {
         let mut groups = self.states();
         if let Some(side) = self.sums {
@@ -122,7 +122,7 @@ impl Aggregation {
         groups.add(&arguments, &self.filters, &self.measures)
     }
 
-    /// The group of each row; rows of none go to one more slot.
+    /// Finds the group of each row. Rows without a group get an extra slot.
     fn place(
         &self,
         cells: Option<&UInt32Array>,
@@ -164,7 +164,7 @@ impl Aggregation {
         }
     }
 
-    /// The columns that arguments and filters are made of.
+    /// The columns that arguments and filters use.
     fn arguments(
         &self,
         batch: &RecordBatch,

@@ -8,16 +8,17 @@ use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::accumulator::Accumulator;
-use super::measure::Measure;
+use super::aggregate_functions::Measure;
 
-/// Rows that are added at once: they and their groups stay in a core's cache.
+/// Rows that are added together, so that they and their groups stay in the cache of a
+/// core.
 pub(super) const MORSEL: usize = 1 << 14;
 
-/// The state of all groups, and of one more for the rows of none.
+/// The states of all groups, and an extra one for rows without a group.
 pub(super) struct GroupStates {
     pub(super) rows: Vec<u64>,
     pub(super) measures: Vec<Accumulator>,
-    /// The groups of a morsel's rows.
+    /// The group of each row of a morsel.
     pub(super) slots: Vec<u32>,
 }
 
@@ -34,8 +35,8 @@ impl GroupStates {
         }
     }
 
-    /// Adds the rows of a morsel, whose groups are in `slots`, but for those that
-    /// a filter leaves out.
+    /// Adds the rows of a morsel, whose groups are in `slots`, except those that a
+    /// filter removes.
     pub(super) fn add(
         &mut self,
         morsel: &RecordBatch,
@@ -82,7 +83,7 @@ impl GroupStates {
         groups.filter(|group| self.rows[*group] > 0).collect()
     }
 
-    /// The results of `groups`, a column a function, of the types of `fields`.
+    /// The results of `groups`: one column per function, with the types of `fields`.
     pub(super) fn results(&self, groups: &[usize], fields: &[Arc<Field>]) -> Result<Vec<ArrayRef>> {
         let measures = self.measures.iter().zip(fields);
         let results = measures.map(|(measure, field)| measure.finish(groups, field.data_type()));

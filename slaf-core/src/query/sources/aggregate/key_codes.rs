@@ -9,13 +9,13 @@ use datafusion::error::Result;
 
 use crate::Table;
 use crate::query::sources::errors::external;
-use crate::table::codes::Codes;
+use crate::table::column_codes::Codes;
 
 pub(super) struct KeyCodes(Vec<Arc<Codes>>);
 
 impl KeyCodes {
-    /// The codes of columns of `table`; none: one has no codes, or there are too
-    /// many tuples.
+    /// The codes of columns of `table`; `None` if a column has no codes, or if there
+    /// are too many tuples.
     pub(super) async fn of(table: &Table, columns: &[&str]) -> Result<Option<Self>> {
         let codes = table.codes(columns).await.map_err(external)?;
         let found = codes.map(Self);
@@ -26,7 +26,7 @@ impl KeyCodes {
         self.0.len()
     }
 
-    /// The number of tuples, of which some may have no row.
+    /// The number of tuples, some of which may have no rows.
     pub(super) fn groups(&self) -> usize {
         let sizes = self.0.iter().map(|key| key.values.len());
         sizes.fold(1, usize::saturating_mul)
@@ -44,7 +44,7 @@ impl KeyCodes {
         groups
     }
 
-    /// The values of `groups`, an array a column.
+    /// The values of `groups`, one array per column.
     pub(super) fn values(&self, groups: &[usize]) -> Result<Vec<ArrayRef>> {
         let mut below = self.groups();
         let columns = self.0.iter().map(|key| {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
+use datafusion::common::{Statistics, project_schema};
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableType};
@@ -20,7 +20,7 @@ use datafusion::physical_plan::{
 use futures::stream;
 
 use super::aggregation::Aggregation;
-use super::star::Side;
+use super::star_join::Side;
 use crate::query::sources::expression::ExpressionScan;
 
 /// An aggregate over `expression`, as a table.
@@ -38,9 +38,10 @@ impl TableProvider for DenseScan {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        let mut statistics = Statistics::new_unknown(&self.0.schema);
-        statistics.num_rows = Precision::Inexact(self.0.groups());
-        Some(statistics)
+        Some(
+            Statistics::new_unknown(&self.0.schema)
+                .with_num_rows(Precision::Inexact(self.0.groups())),
+        )
     }
 
     async fn scan(
@@ -50,10 +51,7 @@ impl TableProvider for DenseScan {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = match projection {
-            Some(columns) => Arc::new(self.0.schema.project(columns)?),
-            None => Arc::clone(&self.0.schema),
-        };
+        let schema = project_schema(&self.0.schema, projection)?;
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(1),
@@ -76,7 +74,7 @@ pub(crate) struct DenseAggregate {
 }
 
 impl DenseAggregate {
-    /// What it reads, unless sums answer.
+    /// The scan of `expression`; `None` if stored sums are used.
     pub(crate) fn scan(&self) -> Option<&ExpressionScan> {
         self.work.sums.is_none().then_some(&self.work.scan)
     }

@@ -5,13 +5,13 @@ use arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::error::{DataFusionError, Result};
 
 use super::accumulator::Sum;
-use super::axis::Axis;
-use super::measure::{Kind, Measure};
-use super::star::Side;
+use super::aggregate_functions::{Kind, Measure};
+use super::group_of_id::Axis;
+use super::star_join::Side;
 use crate::query::sources::errors::external;
 use crate::query::sources::expression::Expression;
 
-/// Whether stored sums tell a measure.
+/// Whether stored sums are enough for a measure.
 pub(crate) fn of_stored_sums(measure: &Measure) -> bool {
     let summed = match measure.kind {
         Kind::Count => measure.argument.is_none() || measure.of_value,
@@ -22,7 +22,7 @@ pub(crate) fn of_stored_sums(measure: &Measure) -> bool {
     summed && measure.filter.is_none()
 }
 
-/// The axis whose sums answer: all values of each of its ids count.
+/// The axis whose stored sums can be used, because all values of its ids count.
 pub(crate) async fn stored_sums(
     fact: &Expression,
     cells: &Axis,
@@ -49,7 +49,7 @@ pub(crate) async fn stored_sums(
     Ok(Some(side))
 }
 
-/// The stored sums of an axis, and the rows of each id.
+/// The stored sums of an axis, and the number of rows of each id.
 pub(crate) struct Sums {
     rows: Vec<u64>,
     nnz: Vec<i64>,
@@ -109,7 +109,7 @@ impl Sums {
         })
     }
 
-    /// Those of one id.
+    /// The sums of one id.
     pub(crate) fn of_id(&self, id: usize) -> Sum {
         Sum {
             n: self.rows[id],
@@ -120,8 +120,8 @@ impl Sums {
         }
     }
 
-    /// Whether least and greatest are of all rows: explicit zeros and NaN are
-    /// not among them.
+    /// Whether the stored minimum and maximum are those of all rows: they leave out
+    /// stored zeros and NaN.
     fn told_extremes(&self) -> bool {
         let rows = self.rows.iter().zip(&self.nnz);
         rows.fold(true, |all, (rows, nnz)| all & (*rows == *nnz as u64))

@@ -3,11 +3,11 @@
 
 mod provider;
 mod read_rows;
-mod row_path;
+mod requested_ids;
+mod rows_per_core;
 mod scan;
 mod source;
-mod wanted;
 
+pub(crate) use self::requested_ids::{CELL, GENE, Mask, VALUE, Wanted, both};
 pub(crate) use self::scan::ExpressionScan;
 pub(crate) use self::source::Expression;
-pub(crate) use self::wanted::{CELL, GENE, Mask, VALUE, Wanted, both};

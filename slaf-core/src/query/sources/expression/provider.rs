@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
+use datafusion::common::{Statistics, project_schema};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
@@ -17,7 +17,7 @@ use super::source::{Expression, axis};
 use crate::query::sources::errors::external;
 
 impl Expression {
-    /// The operator that reads it.
+    /// The operator that reads the table.
     pub(crate) async fn operator(
         &self,
         projection: Option<&Vec<usize>>,
@@ -26,10 +26,7 @@ impl Expression {
     ) -> Result<ExpressionScan> {
         let path = self.path().await.map_err(external)?;
         let table = &self.table().schema;
-        let schema = match projection {
-            Some(columns) => Arc::new(table.project(columns)?),
-            None => Arc::clone(table),
-        };
+        let schema = project_schema(table, projection)?;
         Ok(ExpressionScan::new(
             self.clone(),
             schema,
@@ -63,9 +60,7 @@ impl TableProvider for Expression {
 
     fn statistics(&self) -> Option<Statistics> {
         let rows = self.table().rows as usize;
-        let mut statistics = Statistics::new_unknown(&self.schema());
-        statistics.num_rows = Precision::Inexact(rows);
-        Some(statistics)
+        Some(Statistics::new_unknown(&self.schema()).with_num_rows(Precision::Inexact(rows)))
     }
 
     async fn scan(

@@ -10,9 +10,9 @@ use arrow::datatypes::{DataType, Schema, SchemaRef, UInt32Type};
 use datafusion::error::{DataFusionError, Result};
 use futures::{StreamExt, stream};
 
-use super::row_path::RowPath;
+use super::requested_ids::{CELL, GENE, VALUE};
+use super::rows_per_core::RowPath;
 use super::source::Expression;
-use super::wanted::{CELL, GENE, VALUE};
 use crate::Result as OurResult;
 use crate::query::sources::errors::external;
 use crate::table::row_ranges::{Rows, first_of, read_stream};
@@ -73,7 +73,7 @@ async fn by_cell(
     Ok(batches.boxed())
 }
 
-/// Batches without columns: how many rows there are is known.
+/// Batches without columns, if only the number of rows is needed.
 fn nothing_of(ranges: Vec<Range<u64>>) -> stream::BoxStream<'static, OurResult<Rows>> {
     let mut left: VecDeque<Range<u64>> = ranges.into();
     let batches = std::iter::from_fn(move || {
@@ -163,17 +163,18 @@ async fn by_gene(
     Ok(batches.boxed())
 }
 
-/// The ids of the rows of the gene-major copy.
+/// Computes the ids of rows of the gene-major copy.
 struct GeneIds<N> {
     next: N,
-    /// The gene whose rows come, how many of them are left, and the last cell.
+    /// The current gene, the number of its rows that are left, and the last cell.
     gene: u32,
     left: usize,
     cell: u32,
 }
 
 impl<N: Iterator<Item = (u32, Range<u64>)>> GeneIds<N> {
-    /// The gene and the cell of each row; no cells where none are read.
+    /// The gene and cell of each row. Without a cell column in the batch, there are no
+    /// cells.
     fn take(&mut self, batch: &RecordBatch) -> Result<(Vec<u32>, Vec<u32>)> {
         let n = batch.num_rows();
         let gaps = batch.column_by_name("cell_delta");

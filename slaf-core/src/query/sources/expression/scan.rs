@@ -18,19 +18,19 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::read_rows::{Batches, read};
-use super::row_path::RowPath;
+use super::requested_ids::CELL;
+use super::rows_per_core::RowPath;
 use super::source::Expression;
-use super::wanted::CELL;
 use crate::Result as OurResult;
 
-/// Reads the wanted rows of `expression`.
+/// The operator that reads the requested rows of `expression`.
 #[derive(Debug, Clone)]
 pub(crate) struct ExpressionScan {
     source: Expression,
     schema: SchemaRef,
     parts: Vec<RowPath>,
     rows: u64,
-    /// Whether none of them is left out afterwards.
+    /// Whether all rows that are read are returned.
     exact: bool,
     limit: Option<usize>,
     properties: Arc<PlanProperties>,
@@ -74,12 +74,13 @@ impl ExpressionScan {
         }
     }
 
-    /// Rows that will be read, of how many.
+    /// The number of rows to read, and of all rows.
     pub(crate) fn rows(&self) -> (u64, u64) {
         (self.rows, self.source.dataset.expression.rows)
     }
 
-    /// Bytes on disk that will be read, about: each row's share of its columns.
+    /// The approximate number of bytes on disk to read: each row's share of its
+    /// columns.
     pub(crate) async fn bytes(&self) -> OurResult<u64> {
         let by_gene = matches!(self.parts.first(), Some(RowPath::ByGene { .. }));
         let companions = self.source.dataset.companions().await?;
@@ -182,7 +183,7 @@ impl ExecutionPlan for ExpressionScan {
 }
 
 impl ExpressionScan {
-    /// The rows of a partition, in batches as large as they are decoded.
+    /// The rows of a partition, in batches of the size in which they are decoded.
     pub(crate) fn read(&self, partition: usize) -> Batches {
         let Some(path) = self.parts.get(partition) else {
             return stream::empty().boxed();

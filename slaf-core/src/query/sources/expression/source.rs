@@ -14,13 +14,13 @@ use datafusion::common::{Column, DFSchema, ToDFSchema};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 
-use super::row_path::RowPath;
-use super::wanted::{CELL, GENE, Wanted, both};
+use super::requested_ids::{CELL, GENE, Wanted, both};
+use super::rows_per_core::RowPath;
 use crate::query::request::ReadProgress;
 use crate::table::row_ranges::RANGE_COST;
 use crate::{Dataset, Result as OurResult, Table};
 
-/// `expression`, or the part of it that is `wanted`.
+/// The table `expression`, or the requested part of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Expression {
     pub(crate) dataset: Dataset,
@@ -33,7 +33,7 @@ impl Expression {
         &self.dataset.expression
     }
 
-    /// The part of it that satisfies conditions on the ids alone.
+    /// The part that meets conditions on the ids alone.
     pub(crate) fn restricted(&self, filters: &[Expr], session: &dyn Session) -> Result<Self> {
         let mut wanted = self.wanted.clone();
         let (cells, genes) = self.dataset.shape();
@@ -62,7 +62,7 @@ impl Expression {
         })
     }
 
-    /// How its rows are best read.
+    /// The cheaper way to read the rows.
     pub(crate) async fn path(&self) -> OurResult<RowPath> {
         let starts = Arc::clone(&self.dataset.cell_offsets.whole().await?.starts);
         let all = self.dataset.expression.rows;
@@ -99,7 +99,7 @@ fn cost(rows: &Range<u64>) -> u64 {
     rows.end - rows.start + RANGE_COST
 }
 
-/// The only id that a condition is about.
+/// The id column of a condition, if it uses only one.
 pub(super) fn axis(filter: &Expr) -> Option<&'static str> {
     let columns = filter.column_refs();
     let mut names = columns.iter().map(|c| c.name.as_str());
@@ -109,7 +109,7 @@ pub(super) fn axis(filter: &Expr) -> Option<&'static str> {
     (names.all(|name| name == first) && !filter.is_volatile()).then_some(first)
 }
 
-/// The ids below `len` that satisfy a condition.
+/// The ids below `len` that meet a condition.
 fn satisfying(
     filter: &Expr,
     name: &str,

@@ -1,9 +1,0 @@
-//! Why Polars does not run a statement.
-
-/// A few words.
-pub(crate) type Reason = String;
-pub(crate) type Lowered<T> = Result<T, Reason>;
-
-pub(crate) fn refuse<T>(reason: impl Into<String>) -> Lowered<T> {
-    Err(reason.into())
-}
