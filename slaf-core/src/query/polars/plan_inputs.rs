@@ -42,7 +42,6 @@ const TOO_MANY: &str = "more rows than it should hold in memory";
 /// rows in half the time, and 50,000 rows no faster.
 const MANY: usize = 200_000;
 
-<<<<<<< HEAD:slaf-core/src/query/polars/leaves.rs
 /// Number of rows below which no other thread is used: starting it would take longer.
 const FEW: usize = 2_000;
 const PANICKED: &str = "a computation stopped unexpectedly";
@@ -57,9 +56,6 @@ fn needed() -> OptFlags {
 }
 
 /// The inputs of a plan that Polars runs.
-=======
-/// The inputs of a plan that Polars runs.
->>>>>>> wt-house:slaf-core/src/query/polars/plan_inputs.rs
 pub(crate) struct Leaves {
     plan: LogicalPlan,
     leaves: Vec<Leaf>,

@@ -24,8 +24,8 @@ pub(crate) struct Sum {
 /// The state of one aggregate function in all groups.
 pub(crate) struct Accumulator {
     kind: Kind,
-    /// The number of values.
-    n: Vec<u64>,
+    /// The number of values of each group; none: all rows of the groups have one.
+    n: Option<Vec<u64>>,
     slots: Slots,
 }
 
@@ -33,8 +33,37 @@ enum Slots {
     None,
     Integers(Vec<i64>),
     Floats(Vec<f64>),
-    /// The mean, and the sum of squared differences from it (Welford 1962).
-    Moments(Vec<f64>, Vec<f64>),
+    Moments(Vec<Moments>),
+}
+
+/// The number of some values, their mean, and the sum of their squared differences from it.
+#[derive(Clone, Copy, Default)]
+struct Moments {
+    n: u64,
+    mean: f64,
+    spread: f64,
+}
+
+impl Moments {
+    /// Welford 1962.
+    #[inline(always)]
+    fn add(&mut self, value: f64) {
+        self.n += 1;
+        let from_mean = value - self.mean;
+        self.mean += from_mean / self.n as f64;
+        self.spread += from_mean * (value - self.mean);
+    }
+
+    /// Chan, Golub and LeVeque 1979.
+    fn join(&mut self, other: Self) {
+        if other.n > 0 {
+            let (a, b) = (self.n as f64, other.n as f64);
+            let apart = other.mean - self.mean;
+            self.n += other.n;
+            self.mean += apart * b / (a + b);
+            self.spread += other.spread + apart * apart * a * b / (a + b);
+        }
+    }
 }
 
 impl Accumulator {
@@ -56,28 +85,32 @@ impl Accumulator {
         };
         let slots = match (measure.kind, measure.integer) {
             (Kind::Count, _) => Slots::None,
-            (Kind::Spread { .. }, _) => Slots::Moments(vec![0.0; groups], vec![0.0; groups]),
+            (Kind::Spread { .. }, _) => Slots::Moments(vec![Moments::default(); groups]),
             (_, true) => Slots::Integers(vec![first.0; groups]),
             (_, false) => Slots::Floats(vec![first.1; groups]),
         };
         Self {
             kind: measure.kind,
-            n: vec![0; groups],
+            n: None,
             slots,
         }
     }
 
     /// Adds `values` to the groups of their rows, or counts rows if there are no
-    /// values. Only the rows in `kept` count.
+    /// values. Only the rows in `kept` count. `rows` is the number of earlier rows of
+    /// each group.
     pub(crate) fn update(
         &mut self,
         groups: &[u32],
         values: Option<&ArrayRef>,
         kept: Option<&BooleanArray>,
+        rows: &[u64],
     ) -> Result<()> {
-        let nulls = left_out(values, kept);
-        let n = &mut self.n;
-        if !matches!(self.slots, Slots::Moments(..)) {
+        let nulls = left_out(values, kept).filter(|nulls| nulls.null_count() > 0);
+        if nulls.is_some() && self.n.is_none() {
+            self.n = Some(rows.to_vec());
+        }
+        if let Some(n) = &mut self.n {
             each(groups, nulls.as_ref(), |g, _| n[g] += 1);
         }
         let Some(values) = values else { return Ok(()) };
@@ -112,15 +145,10 @@ impl Accumulator {
                     _ => each(groups, nulls.as_ref(), |g, row| slots[g] += values[row]),
                 }
             }
-            Slots::Moments(mean, squares) => {
+            Slots::Moments(slots) => {
                 let values = numbers::<Float64Type>(values, &DataType::Float64)?;
                 let values = values.values();
-                each(groups, nulls.as_ref(), |g, row| {
-                    n[g] += 1;
-                    let from_mean = values[row] - mean[g];
-                    mean[g] += from_mean / n[g] as f64;
-                    squares[g] += from_mean * (values[row] - mean[g]);
-                });
+                each(groups, nulls.as_ref(), |g, row| slots[g].add(values[row]));
             }
         }
         Ok(())
@@ -131,16 +159,13 @@ impl Accumulator {
         if sum.n == 0 {
             return;
         }
-        let (
+        let Sum {
             n,
-            Sum {
-                total,
-                squares,
-                min,
-                max,
-                ..
-            },
-        ) = (sum.n as f64, *sum);
+            total,
+            squares,
+            min,
+            max,
+        } = *sum;
         match (&mut self.slots, self.kind) {
             (Slots::Integers(slots), Kind::Min) => slots[g] = slots[g].min(min as i64),
             (Slots::Integers(slots), Kind::Max) => slots[g] = slots[g].max(max as i64),
@@ -148,16 +173,28 @@ impl Accumulator {
             (Slots::Floats(slots), Kind::Min) => slots[g] = least(slots[g], min),
             (Slots::Floats(slots), Kind::Max) => slots[g] = greatest(slots[g], max),
             (Slots::Floats(slots), _) => slots[g] += total,
-            (Slots::Moments(mean, spread), _) => {
-                let theirs = (total / n, squares - total * total / n);
-                join(self.n[g] as f64, (&mut mean[g], &mut spread[g]), n, theirs);
-            }
+            (Slots::Moments(slots), _) => slots[g].join(Moments {
+                n,
+                mean: total / n as f64,
+                spread: squares - total * total / n as f64,
+            }),
             (Slots::None, _) => {}
         }
-        self.n[g] += sum.n;
+        if let Some(counts) = &mut self.n {
+            counts[g] += n;
+        }
     }
 
-    pub(crate) fn merge(&mut self, other: Self) {
+    /// Adds the values of `other`. `rows` and `other_rows` are the numbers of rows of each
+    /// group so far.
+    pub(crate) fn merge(&mut self, other: Self, rows: &[u64], other_rows: &[u64]) {
+        if self.n.is_some() || other.n.is_some() {
+            let theirs = other.n.as_deref().unwrap_or(other_rows);
+            let ours = self.n.get_or_insert_with(|| rows.to_vec());
+            for (a, b) in ours.iter_mut().zip(theirs) {
+                *a += b;
+            }
+        }
         match (&mut self.slots, other.slots) {
             (Slots::Integers(ours), Slots::Integers(theirs)) => {
                 for (a, b) in ours.iter_mut().zip(theirs) {
@@ -177,31 +214,33 @@ impl Accumulator {
                     };
                 }
             }
-            (Slots::Moments(mean, squares), Slots::Moments(their_mean, their_squares)) => {
-                for g in 0..mean.len() {
-                    let (a, b) = (self.n[g] as f64, other.n[g] as f64);
-                    let theirs = (their_mean[g], their_squares[g]);
-                    join(a, (&mut mean[g], &mut squares[g]), b, theirs);
+            (Slots::Moments(ours), Slots::Moments(theirs)) => {
+                for (a, b) in ours.iter_mut().zip(theirs) {
+                    a.join(b);
                 }
             }
             _ => {}
         }
-        for (a, b) in self.n.iter_mut().zip(other.n) {
-            *a += b;
-        }
     }
 
     /// The results of the groups `kept`, as an array of type `dtype`.
-    pub(crate) fn finish(&self, kept: &[usize], dtype: &DataType) -> Result<ArrayRef> {
-        let some = |g: usize| self.n[g] > 0;
+    /// `rows` is the number of rows of each group.
+    pub(crate) fn finish(
+        &self,
+        kept: &[usize],
+        rows: &[u64],
+        dtype: &DataType,
+    ) -> Result<ArrayRef> {
+        let n = self.n.as_deref().unwrap_or(rows);
+        let some = |g: usize| n[g] > 0;
         let array: ArrayRef = match (&self.slots, self.kind) {
             (Slots::Integers(slots), Kind::Avg) => Arc::new(Float64Array::from_iter(
                 kept.iter()
-                    .map(|&g| some(g).then(|| slots[g] as f64 / self.n[g] as f64)),
+                    .map(|&g| some(g).then(|| slots[g] as f64 / n[g] as f64)),
             )),
             (Slots::Floats(slots), Kind::Avg) => Arc::new(Float64Array::from_iter(
                 kept.iter()
-                    .map(|&g| some(g).then(|| slots[g] / self.n[g] as f64)),
+                    .map(|&g| some(g).then(|| slots[g] / n[g] as f64)),
             )),
             (Slots::Integers(slots), _) => Arc::new(Int64Array::from_iter(
                 kept.iter().map(|&g| some(g).then_some(slots[g])),
@@ -209,30 +248,19 @@ impl Accumulator {
             (Slots::Floats(slots), _) => Arc::new(Float64Array::from_iter(
                 kept.iter().map(|&g| some(g).then_some(slots[g])),
             )),
-            (Slots::Moments(_, squares), Kind::Spread { root, sample }) => {
+            (Slots::Moments(slots), Kind::Spread { root, sample }) => {
                 Arc::new(Float64Array::from_iter(kept.iter().map(|&g| {
-                    let n = self.n[g]
-                        .checked_sub(u64::from(sample))
-                        .filter(|n| *n > 0)?;
-                    let variance = squares[g] / n as f64;
+                    let Moments { n, spread, .. } = slots[g];
+                    let n = n.checked_sub(u64::from(sample)).filter(|n| *n > 0)?;
+                    let variance = spread / n as f64;
                     Some(if root { variance.sqrt() } else { variance })
                 })))
             }
             _ => Arc::new(Int64Array::from_iter_values(
-                kept.iter().map(|&g| self.n[g] as i64),
+                kept.iter().map(|&g| n[g] as i64),
             )),
         };
         Ok(cast(&array, dtype)?)
-    }
-}
-
-/// Merges two sets of `a` and `b` values, each given by its mean and its sum of squared
-/// differences from it (Chan, Golub and LeVeque 1979).
-fn join(a: f64, (mean, spread): (&mut f64, &mut f64), b: f64, theirs: (f64, f64)) {
-    if b > 0.0 {
-        let apart = theirs.0 - *mean;
-        *mean += apart * b / (a + b);
-        *spread += theirs.1 + apart * apart * a * b / (a + b);
     }
 }
 

@@ -196,7 +196,7 @@ async fn scan(
     let columns: Vec<usize> = (0..table.fields().len())
         .filter(|i| needed(table.field(*i).name()))
         .collect();
-    fact.operator(Some(&columns), threads, None).await
+    fact.operator_in_any_order(&columns, threads).await
 }
 
 /// If `expr` only widens the stored value, the value itself: sums are computed in wide

@@ -56,24 +56,24 @@ impl GroupStates {
                 }
             }
         }
-        for slot in &self.slots {
-            self.rows[*slot as usize] += 1;
-        }
         for (measure, accumulator) in measures.iter().zip(&mut self.measures) {
             let values = measure.argument.as_ref().map(of_rows).transpose()?;
             let kept = measure.filter.as_ref().map(of_rows).transpose()?;
             let kept: Option<&BooleanArray> = kept.as_ref().map(|kept| kept.as_boolean());
-            accumulator.update(&self.slots, values.as_ref(), kept)?;
+            accumulator.update(&self.slots, values.as_ref(), kept, &self.rows)?;
+        }
+        for slot in &self.slots {
+            self.rows[*slot as usize] += 1;
         }
         Ok(())
     }
 
     pub(super) fn merge(&mut self, other: Self) {
+        for (a, b) in self.measures.iter_mut().zip(other.measures) {
+            a.merge(b, &self.rows, &other.rows);
+        }
         for (a, b) in self.rows.iter_mut().zip(other.rows) {
             *a += b;
-        }
-        for (a, b) in self.measures.iter_mut().zip(other.measures) {
-            a.merge(b);
         }
     }
 
@@ -86,7 +86,8 @@ impl GroupStates {
     /// The results of `groups`: one column per function, with the types of `fields`.
     pub(super) fn results(&self, groups: &[usize], fields: &[Arc<Field>]) -> Result<Vec<ArrayRef>> {
         let measures = self.measures.iter().zip(fields);
-        let results = measures.map(|(measure, field)| measure.finish(groups, field.data_type()));
+        let results =
+            measures.map(|(measure, field)| measure.finish(groups, &self.rows, field.data_type()));
         results.collect()
     }
 }

@@ -17,6 +17,18 @@ use super::source::{Expression, axis};
 use crate::query::sources::errors::external;
 
 impl Expression {
+    /// The operator that reads some columns, in any order of rows.
+    pub(crate) async fn operator_in_any_order(
+        &self,
+        columns: &Vec<usize>,
+        partitions: usize,
+    ) -> Result<ExpressionScan> {
+        let schema = project_schema(&self.table().schema, Some(columns))?;
+        let path = self.path_in_any_order(&schema).await.map_err(external)?;
+        let scan = ExpressionScan::new(self.clone(), schema, path, partitions, None);
+        Ok(scan)
+    }
+
     /// The operator that reads the table.
     pub(crate) async fn operator(
         &self,

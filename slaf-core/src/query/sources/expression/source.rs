@@ -62,6 +62,33 @@ impl Expression {
         })
     }
 
+    /// The cheapest way to read the columns of `schema`, in any order of rows. The
+    /// gene-major copy need not store the genes.
+    pub(super) async fn path_in_any_order(&self, schema: &Schema) -> OurResult<RowPath> {
+        let whole = self.wanted.cells.is_none() && self.wanted.genes.is_none();
+        if !whole || schema.index_of(GENE).is_err() {
+            return self.path().await;
+        }
+        let genes = 0..self.dataset.shape().1;
+        match self.rows_by_gene(genes).await? {
+            Some(genes) => Ok(RowPath::ByGene { genes }),
+            None => self.path().await,
+        }
+    }
+
+    /// The rows of some genes in the gene-major copy, if there is one.
+    async fn rows_by_gene(
+        &self,
+        genes: impl Iterator<Item = u64>,
+    ) -> OurResult<Option<Vec<(u32, Range<u64>)>>> {
+        let companions = self.dataset.companions().await?;
+        let rows_of = companions.and_then(|c| c.by_gene()).map(|(_, rows)| rows);
+        Ok(rows_of.map(|rows_of| {
+            let rows = genes.map(|gene| (gene as u32, rows_of(gene)));
+            rows.filter(|(_, rows)| !rows.is_empty()).collect()
+        }))
+    }
+
     /// The cheaper way to read the rows.
     pub(crate) async fn path(&self) -> OurResult<RowPath> {
         let starts = Arc::clone(&self.dataset.cell_offsets.whole().await?.starts);
@@ -75,17 +102,12 @@ impl Expression {
                 .collect(),
         };
         let by_cell_cost: u64 = by_cell.iter().map(cost).sum();
-        if let Some(genes) = &self.wanted.genes
-            && let Some(companions) = self.dataset.companions().await?
-            && let Some((_, rows_of)) = companions.by_gene()
-        {
-            let by_gene: Vec<(u32, Range<u64>)> = genes
-                .set_indices()
-                .map(|gene| (gene as u32, rows_of(gene as u64)))
-                .filter(|(_, rows)| !rows.is_empty())
-                .collect();
-            if by_gene.iter().map(|(_, rows)| cost(rows)).sum::<u64>() < by_cell_cost {
-                return Ok(RowPath::ByGene { genes: by_gene });
+        if let Some(genes) = &self.wanted.genes {
+            let genes = genes.set_indices().map(|gene| gene as u64);
+            if let Some(genes) = self.rows_by_gene(genes).await?
+                && genes.iter().map(|(_, rows)| cost(rows)).sum::<u64>() < by_cell_cost
+            {
+                return Ok(RowPath::ByGene { genes });
             }
         }
         Ok(RowPath::ByCell {
