@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 
 use super::checkpoint::Checkpoint;
 use super::encoder::{self, EXPRESSION, Encoder};
 use super::expression_stats::{ExpressionStats, StatsThread, writable};
+use super::lance_rows::packed;
 use super::staging::{clear, lock};
 use super::write_plan::WritePlan;
 use super::writer::Writer;
@@ -157,8 +158,8 @@ fn expression_schema(plan: &WritePlan) -> SchemaRef {
         false => DataType::Int32,
     };
     Arc::new(Schema::new(vec![
-        Field::new("cell_integer_id", DataType::UInt32, false),
-        Field::new("gene_integer_id", gene_type, false),
-        Field::new("value", plan.value_type.arrow(), false),
+        packed("cell_integer_id", DataType::UInt32, false),
+        packed("gene_integer_id", gene_type, false),
+        packed("value", plan.value_type.arrow(), false),
     ]))
 }

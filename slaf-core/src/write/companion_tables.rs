@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::{ArrayRef, ArrowPrimitiveType, PrimitiveArray, RecordBatch, UInt32Array};
-use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, SchemaRef, UInt16Type};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema, SchemaRef, UInt16Type};
 use futures::stream;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::expression_stats::{ByGene, ExpressionStats};
-use super::lance_rows::write_stream;
+use super::lance_rows::{packed, write_stream};
 use super::progress::Progress;
 use crate::dataset::companions::{BY_GENE, CELL_SUMS, GENE_SUMS};
 use crate::matrix::transposer::{Columns, Transposer};
@@ -61,8 +61,8 @@ async fn write_by_gene<T: ArrowPrimitiveType>(
     progress: &Progress,
 ) -> Result<u64> {
     let schema: SchemaRef = Arc::new(Schema::new(vec![
-        Field::new("cell_delta", DataType::UInt32, false),
-        Field::new("value", T::DATA_TYPE, false),
+        packed("cell_delta", DataType::UInt32, false),
+        packed("value", T::DATA_TYPE, false),
     ]));
     let total: u64 = transposer.counts().iter().sum();
     progress.total.store(total, Relaxed);

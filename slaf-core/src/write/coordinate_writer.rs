@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::exact_values::exactly;
-use super::lance_rows::{append_stream, write_stream};
+use super::lance_rows::{append_stream, packed, write_stream};
 use crate::{CoordinateTable, Error, Place, Result, RowBlock, ValueType, runtime};
 
 /// Batches that can wait to be encoded.
@@ -143,11 +143,11 @@ impl Layout {
             } else {
                 DataType::UInt32
             };
-            Field::new(name, integer, false)
+            packed(name, integer, false)
         };
         let mut fields: Vec<Field> = table.ids().iter().map(|name| id(name)).collect();
         let values = columns.iter();
-        fields.extend(values.map(|(name, kind)| Field::new(name, kind.arrow(), true)));
+        fields.extend(values.map(|(name, kind)| packed(name, kind.arrow(), true)));
         Self {
             table,
             width,
