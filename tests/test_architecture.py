@@ -19,8 +19,9 @@ def test_the_pictures_are_of_this_code():
 
 def test_every_path_on_the_page_is_there():
     page = (DOCS / "architecture.md").read_text()
+    written = re.sub(r"<!-- (\w+) -->.*?<!-- /\1 -->", "", page, flags=re.DOTALL)
     named = set(
-        re.findall(r"`((?:python|slaf-core|kernel|magics|tests|docs|install)/[\w./-]+)`", page)
+        re.findall(r"`((?:python|slaf-core|kernel|magics|tests|docs|install)/[\w./-]+)`", written)
     )
     assert len(named) > 20
     missing = [path for path in sorted(named) if not (DOCS.parent / path).exists()]

@@ -102,7 +102,6 @@ impl Dataset {
                 PyTable::try_new(vec![batch], schema)
             })
             .transpose()
-            .map_err(Into::into)
     }
 
     /// Cells × genes.
@@ -162,7 +161,7 @@ impl Dataset {
             }
         })?;
         let schema = batch.schema();
-        Ok(PyTable::try_new(vec![batch], schema)?)
+        PyTable::try_new(vec![batch], schema)
     }
 
     /// What was wrong with the stored row offsets, if anything.

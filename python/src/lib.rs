@@ -2,8 +2,10 @@
 //! without the GIL and can be interrupted; arrays and tables are passed without a
 //! copy.
 
-// Futures of the engine are in each other deeper than the default.
+// Futures of the engine are nested more deeply than the default allows.
 #![recursion_limit = "256"]
+// Python receives tuples.
+#![allow(clippy::type_complexity)]
 
 mod arrays;
 mod dataset;

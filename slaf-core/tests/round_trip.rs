@@ -1,6 +1,9 @@
 //! Writes random matrices and reads random selections of them back, compared
 //! with a simple dense computation.
 
+// Clippy knows as tests only functions with `#[test]`.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

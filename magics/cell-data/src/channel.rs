@@ -50,7 +50,7 @@ fn send(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
         iov_len: bytes.len(),
     };
     let mut control = Control::new();
-    let length = size_of::<RawFd>() * fds.len();
+    let length = size_of_val(fds);
     // SAFETY: `message` points to `part` and `control`, which live until the call
     // ends; `control` has room for MOST descriptors, and `fds` has no more.
     unsafe {

@@ -58,12 +58,12 @@ def _bare(adata: LazyHandle) -> Any:
 
 
 def scanpy_for(called: str) -> Any:
-    """scanpy, of which a function needs `called`.
+    """The module scanpy, for the function `called`.
 
     Raises
     ------
     ImportError
-        It is not installed.
+        scanpy is not installed.
     """
     try:
         import scanpy

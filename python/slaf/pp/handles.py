@@ -21,9 +21,11 @@ def matrix_of(adata: LazyHandle, layer: str | None = None, *, use_raw: bool = Fa
     Raises
     ------
     TypeError
-        `adata` is no lazy handle.
+        `adata` is not a lazy handle.
     KeyError
-        There is no such matrix.
+        The matrix does not exist.
+    ValueError
+        `use_raw` is True, and there is no raw.
     """
     require(adata)
     if use_raw:
@@ -45,7 +47,7 @@ def takes_raw(handle: LazyHandle, use_raw: bool | None, layer: Any = None) -> bo
     Raises
     ------
     ValueError
-        It is told to, and cannot.
+        `use_raw` is True, and a layer is named or there is no raw.
     """
     if use_raw is None:
         return layer is None and handle.raw is not None
@@ -73,7 +75,8 @@ def set_matrix(adata: LazyHandle, layer: str | None, matrix: MatrixPlan) -> None
 
 
 def own(adata: LazyHandle) -> None:
-    """A view is about to be written to, as the caller asked for."""
+    """Makes a view independent before it is changed, without AnnData's warning: the caller
+    asked for the change."""
     state_of(adata).actualise()
 
 
@@ -82,7 +85,8 @@ def cells_of(n: int) -> str:
 
 
 def warn_of_skipped(what: str, reasons: Mapping[str, str]) -> None:
-    """One warning to the caller of a function that left out `what`, by name."""
+    """Warns the caller of a public function once that some of `what` were skipped: name →
+    reason."""
     if reasons:
         told = ", ".join(f"{name!r} ({why})" for name, why in reasons.items())
         warn(f"Skipped {what}: {told}.", UserWarning, stacklevel=4)

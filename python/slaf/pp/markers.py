@@ -95,16 +95,12 @@ def rank_genes_groups(
     return adata if copy else None
 
 
-@dataclass
 class _Ranking:
     """The genes of each group, the best first."""
 
-    names: pd.Index
-    n_top: int
-    by_abs: bool
-    corr_method: str
-
-    def __post_init__(self) -> None:
+    def __init__(self, names: pd.Index, n_top: int, by_abs: bool, corr_method: str):
+        self.names, self.n_top = names, n_top
+        self.by_abs, self.corr_method = by_abs, corr_method
         self._columns: dict[str, dict[str, np.ndarray]] = {}
 
     def add(

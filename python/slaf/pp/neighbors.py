@@ -13,9 +13,9 @@ from slaf.pp.graph import scanpy_for, without_matrix
 from slaf.pp.handles import require
 from slaf.pp.principal_components import pca
 
-#: Cells whose neighbours are looked up at once.
+#: Number of cells in one search.
 _BLOCK = 4096
-#: scanpy's names of the engine's metrics.
+#: scanpy's name of a metric → the engine's name.
 _METRICS = {"euclidean": "l2", "cosine": "cosine"}
 
 
@@ -29,27 +29,28 @@ def neighbors(
     metric: str = "euclidean",
     **options: Any,
 ) -> LazyHandle | None:
-    """The graph of the nearest cells in an embedding: scanpy's `pp.neighbors`. X is read
-    only to make `X_pca` (`pp.pca`) if no embedding is named and it is not there.
+    """The graph of the nearest cells in an embedding: scanpy's `pp.neighbors`. If no
+    embedding is named and `X_pca` does not exist, `pp.pca` makes it; otherwise, X is not read.
 
     Parameters
     ----------
     n_pcs, use_rep
-        So many columns of this array of obsm; by default all of `X_pca`.
+        The key of an array in obsm, and the number of its columns to use; by default, all
+        columns of `X_pca`.
     transformer
-        "exact": each cell is compared with all others on all cores, so the time grows as
-        the square of their number. Otherwise as scanpy's, which is exact below 4,096
-        cells and approximate from there on.
+        "exact" compares each cell with all others, on all cores; the time grows with the
+        square of the number of cells. Everything else is as in scanpy, whose default is
+        exact below 4,096 cells and approximate from there on.
     metric
-        "euclidean" or "cosine" for "exact".
+        For "exact", "euclidean" or "cosine".
     options
-        The others of scanpy's function.
+        All other parameters of scanpy's function.
 
     Raises
     ------
     ValueError
-        Neighbours would be those of X, or there is no such metric, or a vector of zeros
-        has no cosine.
+        The neighbours would be searched in X, the metric does not exist, or the metric is
+        "cosine" and a vector has only zeros.
     ImportError
         scanpy is not installed.
     """
@@ -77,13 +78,13 @@ def neighbors(
 
 
 class ExactNeighbors:
-    """A transformer as scikit-learn has them: of vectors, cells × dimensions, a CSR
-    matrix of the distances to the `n_neighbors` - 1 nearest others of each.
+    """A transformer with scikit-learn's interface: from vectors (cells × dimensions) to a
+    CSR matrix with the distances of each cell to its `n_neighbors` - 1 nearest other cells.
 
     Raises
     ------
     ValueError
-        There is no such metric.
+        The metric does not exist.
     """
 
     def __init__(self, n_neighbors: int, metric: str = "euclidean"):

@@ -16,10 +16,10 @@ from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.tasks import Blocks, OfAllRows, states
 from slaf.pp.handles import mask_of, matrix_of, own
 
-#: Genes up to which the covariance matrix is made; its eigenvectors take a
-#: second for 2,000 of them, and as the cube of that.
+#: Maximum number of genes for which the covariance matrix is computed. Its eigenvectors
+#: take a second for 2,000 genes, and the time grows with the cube of their number.
 _COVARIANCE = 4000
-#: Values that are not zero, as a share, from which dense products are quicker.
+#: The share of nonzero values from which on dense products are faster.
 _DENSE = 0.25
 
 
@@ -149,7 +149,7 @@ class _Components:
 
 
 def _number(asked: int | None, shape: tuple[int, int], zero_center: bool) -> int:
-    """How many components there are to be."""
+    """The number of components."""
     most = min(shape) - (1 if zero_center else 0)
     if most < 1:
         raise SlafError(f"{shape[0]} cells × {shape[1]} genes have no principal components.")
@@ -245,7 +245,7 @@ def _both(part: MatrixPlan, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Both(OfAllRows):
-    """Xᵀ (X basis - shift) of some cells, and the sums of what is in brackets."""
+    """Xᵀ (X basis - shift) of some cells, and the column sums of the factor in brackets."""
 
     basis: np.ndarray
     shift: np.ndarray

@@ -30,23 +30,30 @@ def calculate_qc_metrics(
     layer: str | None = None,
     use_raw: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Quality control metrics under scanpy's names, in one pass over the matrix
-    (or none, where the dataset keeps its sums).
+    """Quality control metrics, under scanpy's names. Reads the matrix once, or, if the
+    dataset stores the sums that are needed, not at all.
 
     Parameters
     ----------
     percent_top
-        The share of a cell's counts in its 50, 100 ... greatest genes.
+        Numbers of genes: adds the share of each cell's counts in so many of its genes with
+        the most counts.
     log1p
-        Whether logarithms of the metrics are given too.
+        Add logarithms of the metrics.
     inplace
-        Whether they are set in `adata.obs` and `adata.var`, or returned.
+        Set the metrics in `adata.obs` and `adata.var`; False returns them.
     qc_vars
-        Boolean columns of var: each cell's counts in those genes.
+        Boolean columns of var: adds each cell's counts in the genes of each column.
 
     Returns
     -------
-    Frames over cells and genes, float64 but for the counts of genes and cells.
+    If `inplace` is False, a frame of cells and a frame of genes. Numbers of genes and cells
+    are integers, everything else is float64.
+
+    Raises
+    ------
+    IndexError
+        `percent_top` has numbers below 1, or above the number of genes.
     """
     matrix = matrix_of(adata, layer, use_raw=use_raw)
     names = [qc_vars] if isinstance(qc_vars, str) else list(qc_vars)
@@ -97,15 +104,15 @@ class _Pass:
 
 
 def _few(masks: np.ndarray, columns: Counts) -> bool:
-    """Whether the genes of the masks have few of the values."""
+    """Whether less than a quarter of the values are of genes in the masks."""
     values = sum(columns.nonzero[mask].sum() for mask in masks)
     return values < columns.nonzero.sum() / 4
 
 
 @dataclass(frozen=True)
 class _OfCells(OfAllRows):
-    """Of some cells: moments of the genes and of the cells, sums of each cell's
-    greatest values, and of the genes of masks."""
+    """For some cells: the moments of genes and of cells, the sums of each cell's greatest
+    values, and its sums over the genes of each mask."""
 
     width: int
     tops: list[int]
@@ -180,9 +187,15 @@ def filter_cells(
     max_genes: int | None = None,
     inplace: bool = True,
 ) -> LazyHandle | None:
-    """Leaves out cells with too few or too many counts or genes, and notes how
-    many each has in `obs["n_counts"]` or `obs["n_genes"]`. With `inplace=False`
-    the handle stays as it is, and a view of the others is returned."""
+    """Removes cells with too few or too many counts or genes, and sets their numbers in
+    `obs["n_counts"]` or `obs["n_genes"]`. With `inplace=False`, returns a view of the
+    remaining cells, and does not change the handle. Reads the sums of cells.
+
+    Raises
+    ------
+    ValueError
+        No limit is given.
+    """
     limits = (("n_counts", min_counts, max_counts), ("n_genes", min_genes, max_genes))
     return _filter(adata, 1, limits, inplace)
 
@@ -195,9 +208,15 @@ def filter_genes(
     max_cells: int | None = None,
     inplace: bool = True,
 ) -> LazyHandle | None:
-    """Leaves out genes with too few or too many counts or cells, and notes how
-    many each has in `var["n_counts"]` or `var["n_cells"]`. With `inplace=False`
-    the handle stays as it is, and a view of the others is returned."""
+    """Removes genes with too few or too many counts or cells, and sets their numbers in
+    `var["n_counts"]` or `var["n_cells"]`. With `inplace=False`, returns a view of the
+    remaining genes, and does not change the handle. Reads the sums of genes.
+
+    Raises
+    ------
+    ValueError
+        No limit is given.
+    """
     limits = (("n_counts", min_counts, max_counts), ("n_cells", min_cells, max_cells))
     return _filter(adata, 0, limits, inplace)
 
@@ -228,7 +247,7 @@ def _filter(adata: LazyHandle, axis: int, limits: tuple, inplace: bool) -> LazyH
 
 
 def _expressed(matrix: MatrixPlan, axis: int) -> Counts:
-    """Totals, and how many values are above zero, which scanpy counts as expressed."""
+    """Totals, and numbers of values above zero, which scanpy counts as expressed."""
     if not matrix.steps and getattr(matrix.source, "is_unsigned", False):
         return counts(matrix, axis)
     found = reduce.moments(matrix, axis)

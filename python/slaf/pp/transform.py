@@ -29,22 +29,26 @@ def normalize_total(
     layer: str | None = None,
     copy: bool = False,
 ) -> LazyHandle | None:
-    """Scales each cell to the same total. Reads the cells' sums, and with
-    `exclude_highly_expressed` the matrix, block by block.
+    """Scales each cell to the same total. Reads the sums of cells, and with
+    `exclude_highly_expressed` also the matrix, block by block.
 
     Parameters
     ----------
     target_sum
-        The total; None: the median of the cells that have any counts.
+        The total; by default, the median of the totals that are not zero.
     inplace, copy
-        Whether the handle changes, or another is returned.
+        Change the handle, or return a changed copy.
     fragments
-        Accepted for slafdb's sake.
+        Accepted for compatibility with slafdb, and ignored.
     exclude_highly_expressed, max_fraction
-        Leaves genes out of the totals that have more than this share of some
-        cell's counts.
+        Totals do not include genes that have more than this share of any cell's counts.
     key_added
-        The column of obs for each cell's total as a part of `target_sum`.
+        A column of obs for the total of each cell divided by `target_sum`.
+
+    Raises
+    ------
+    ValueError
+        `max_fraction` is not between 0 and 1.
     """
     require(adata)
     if not 0 <= max_fraction <= 1:
@@ -85,7 +89,7 @@ def log1p(
     layer: str | None = None,
     copy: bool = False,
 ) -> LazyHandle | None:
-    """log(1 + x), natural or to `base`. Reads nothing."""
+    """log(1 + x), the natural logarithm or the one to `base`. Reads nothing."""
     require(adata)
     if "log1p" in adata.uns:
         warn("adata.X seems to be already log-transformed.", UserWarning, stacklevel=2)
@@ -118,14 +122,14 @@ def scale(
     mask_obs: Any = None,
     copy: bool = False,
 ) -> LazyHandle | None:
-    """Gives each gene unit variance, and with `zero_center` the mean zero;
-    values are clipped at `max_value`. Reads the genes' means and deviations in
-    one pass, which are set in `var["mean"]` and `var["std"]`. A centred matrix
-    is dense: it is computed block by block, and whole only if you say so.
+    """Scales each gene to unit variance and, with `zero_center`, to mean zero. Values are
+    clipped at `max_value`. Reads the matrix once, for the means and standard deviations of
+    genes, which are set in `var["mean"]` and `var["std"]`. A centred matrix is dense: it is
+    computed block by block when it is used, and is in memory only if you request all of it.
 
-    With `mask_obs` (a mask, or a column of obs) the moments are of those cells,
-    and only they are scaled; the columns are then "mean of {column}" and "std of
-    {column}", or "mean with mask" and "std with mask".
+    `mask_obs` is a mask of cells, or a boolean column of obs. Then only these cells are
+    used and scaled, and the columns are named "mean of {column}" and "std of {column}", or
+    "mean with mask" and "std with mask".
     """
     require(adata)
     if copy or not inplace:
@@ -137,7 +141,7 @@ def scale(
         suffix = f" of {mask_obs}" if isinstance(mask_obs, str) else " with mask"
     scaled = matrix if mask is None else matrix[mask]
     found = reduce.moments(scaled, 0, squares=True)
-    # Of one cell, the deviations are zero.
+    # The standard deviations of one cell are zero.
     mean, std = found.mean(), np.sqrt(found.var(ddof=int(scaled.shape[0] > 1)))
     std[std == 0] = 1.0
     steps = [Step("per_column", std, "scale")]
@@ -157,9 +161,8 @@ def scale(
 
 
 def apply_transformations(adata: LazyHandle, transformations: list | None = None) -> LazyHandle:
-    """A handle of its own on which only these of the transformations of X are
-    pending ("normalize_total", "log1p", "scale"), in the order they were made;
-    None: all of them."""
+    """Returns a copy that keeps only some of the pending transformations of X
+    ("normalize_total", "log1p", "scale"), in their original order; None keeps all."""
     require(adata)
     adata = adata.copy()
     x = state_of(adata).x
@@ -170,8 +173,7 @@ def apply_transformations(adata: LazyHandle, transformations: list | None = None
 
 
 def clear_transformations(adata: LazyHandle, inplace: bool = False) -> LazyHandle | None:
-    """Takes pending transformations of X back: its values are as they are
-    stored again."""
+    """Undoes the pending transformations of X, so that its values are the stored ones."""
     require(adata)
     if not inplace:
         adata = adata.copy()

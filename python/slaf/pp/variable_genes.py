@@ -43,30 +43,32 @@ def highly_variable_genes(
     layer: str | None = None,
     check_values: bool = True,
 ) -> pd.DataFrame | None:
-    """Marks the genes that vary more than their mean explains.
+    """Finds the genes that vary more than genes with a similar mean.
 
     Parameters
     ----------
     min_mean, max_mean, min_disp, max_disp
-        Limits of the (normalised) mean and dispersion.
+        Limits of the mean and of the normalised dispersion.
     n_top_genes
-        So many genes instead; 2,000 by default for "seurat_v3".
+        The number of genes, instead of limits; for "seurat_v3" 2,000 by default.
     inplace
-        Whether the result is set in `adata.var`, or returned.
+        Set the result in `adata.var`; False returns it as a frame.
     flavor
-        "seurat" and "cell_ranger" take logarithms, "seurat_v3" and
-        "seurat_v3_paper" counts.
+        "seurat" and "cell_ranger" expect logarithms, "seurat_v3" and "seurat_v3_paper"
+        expect counts.
     batch_key
-        A column of obs: genes are chosen in each batch, and those that most
-        batches choose come first. Batches that are too small to say are skipped,
-        with a warning that names them.
+        A column of obs. Genes are selected in each batch, and those that most batches
+        select come first. Batches that are too small are skipped, with a warning that names
+        them.
     subset
-        Whether the handle is left with these genes only.
+        Keep only these genes in the handle, or in the frame.
 
     Raises
     ------
+    ValueError
+        The flavor does not exist.
     ImportError
-        "seurat_v3" needs scikit-misc.
+        scikit-misc, which "seurat_v3" needs, is not installed.
     SlafError
         There are too few cells, or values that are not finite.
     """
@@ -100,7 +102,7 @@ def highly_variable_genes(
 
 
 class _TooSmall(SlafError):
-    """A batch says nothing about its genes."""
+    """A batch is too small for an estimate."""
 
 
 @dataclass
@@ -337,13 +339,13 @@ def _by_trend(
 
 
 def _trend(mean: np.ndarray, variance: np.ndarray, span: float) -> np.ndarray:
-    """The standard deviation of each gene that its mean lets expect."""
+    """The standard deviation that is expected of each gene from its mean."""
     from skmisc.loess import loess
 
     varies = variance > 0
     fitted = np.zeros(len(mean))
     try:
-        # With less than a point in its window, loess ends the process.
+        # With less than one point in its window, loess would end the process.
         if span * varies.sum() < 3:
             raise ValueError
         model = loess(np.log10(mean[varies]), np.log10(variance[varies]), span=span, degree=2)
@@ -358,7 +360,7 @@ def _trend(mean: np.ndarray, variance: np.ndarray, span: float) -> np.ndarray:
 
 
 def _counts(matrix: MatrixPlan) -> bool:
-    """Whether all values count something."""
+    """Whether all values are counts."""
     return all(states(matrix, _Whole()))
 
 

@@ -35,7 +35,7 @@ impl Order {
             weights
                 .into_iter()
                 .map(|weight| {
-                    if !(weight >= 0.0 && weight < f64::INFINITY) {
+                    if !(0.0..f64::INFINITY).contains(&weight) {
                         return Err(wrong(format!(
                             "A weight is {weight}, and no positive number."
                         )));

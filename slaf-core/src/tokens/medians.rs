@@ -117,13 +117,13 @@ async fn by_sample(dataset: &Dataset) -> Result<Medians> {
         }
     }
     Ok(Medians {
-        of_genes: of_gene.iter_mut().map(median).collect(),
+        of_genes: of_gene.iter_mut().map(|values| median(values)).collect(),
         cells: cells.len() as u64,
     })
 }
 
 /// numpy's median; NaN if there are no values.
-fn median(values: &mut Vec<f64>) -> f64 {
+fn median(values: &mut [f64]) -> f64 {
     let n = values.len();
     if n == 0 {
         return f64::NAN;

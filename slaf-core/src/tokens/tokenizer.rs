@@ -120,7 +120,7 @@ pub(super) fn counts(cell: &Cell<'_>) -> Result<Vec<(i32, f64)>> {
     f64::extend(&mut values, cell.values);
     let mut found = Vec::with_capacity(values.len());
     for (gene, value) in cell.genes.iter().zip(values) {
-        if !(value >= 0.0 && value < f64::INFINITY) {
+        if !(0.0..f64::INFINITY).contains(&value) {
             return Err(Error::NotACount {
                 cell: cell.id,
                 gene: *gene as u64,

@@ -58,20 +58,15 @@ def soma_source(uri: str | Path, *, measurement: str = "RNA", layer: str = "data
     def metadata() -> anndata.AnnData:
         import anndata
 
-        def all_of(section: str, of: np.ndarray, across: np.ndarray | None = None) -> dict:
-            found = part[section] if section in part else {}
-            keys = [key for key in found if (section, key) != ("X", layer)]
-            return {key: _array(found[key], of, across) for key in keys}
-
         try:
             return anndata.AnnData(
                 obs=obs.copy(),
                 var=var.copy(),
-                obsm=all_of("obsm", cells),
-                varm=all_of("varm", genes),
-                obsp=all_of("obsp", cells, cells),
-                varp=all_of("varp", genes, genes),
-                layers=all_of("X", cells, genes),
+                obsm=_arrays(part, "obsm", cells),
+                varm=_arrays(part, "varm", genes),
+                obsp=_arrays(part, "obsp", cells, cells),
+                varp=_arrays(part, "varp", genes, genes),
+                layers=_arrays(part, "X", cells, genes, without=layer),
                 uns=_uns(part["uns"]) if "uns" in part else {},
             )
         except tiledbsoma.SOMAError as error:
@@ -165,6 +160,19 @@ def _read(
         kept &= known
     data = table["soma_data"].to_numpy()
     return sparse.csr_matrix((data[kept], (row[kept], column[kept])), shape=shape)
+
+
+def _arrays(
+    part: Any,
+    section: str,
+    of: np.ndarray,
+    across: np.ndarray | None = None,
+    *,
+    without: str | None = None,
+) -> dict[str, Any]:
+    """All arrays of a section, except one."""
+    found = part[section] if section in part else {}
+    return {key: _array(found[key], of, across) for key in found if key != without}
 
 
 def _array(array: Any, ids: np.ndarray, across: np.ndarray | None) -> Any:

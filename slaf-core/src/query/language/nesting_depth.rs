@@ -185,6 +185,10 @@ impl VisitorMut for Flatten {
     }
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "`Err` returns the term that was given"
+)]
 fn flatten_expr(expr: &mut Expr) {
     let Expr::BinaryOp { op, .. } = &*expr else {
         return;
@@ -208,6 +212,10 @@ fn flatten_expr(expr: &mut Expr) {
     flatten(expr, Expr::Value(Value::Null.into()), split, &join);
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "`Err` returns the term that was given"
+)]
 fn flatten_set(body: &mut SetExpr) {
     let SetExpr::SetOperation {
         op: SetOperator::Union,

@@ -70,7 +70,7 @@ impl Scope<'_> {
         let filter = filter.transpose()?;
         let by_itself =
             matches!(order_by.as_slice(), [by] if Some(&by.expr) == args.first() && by.asc);
-        if !order_by.is_empty() && !(func.name() == "percentile_cont" && by_itself) {
+        if !order_by.is_empty() && (func.name() != "percentile_cont" || !by_itself) {
             return refuse("an aggregate with ORDER BY");
         }
         let gives = dtype(&self.dtype(&Expr::AggregateFunction(call.clone()))?)?;

@@ -83,9 +83,7 @@ impl Sums {
             Side::Genes => {
                 let (_, rows_of) = companions.by_gene().ok_or_else(none)?;
                 let genes = 0..fact.dataset.shape().1;
-                let rows = genes
-                    .map(|gene| rows_of(gene))
-                    .map(|rows| rows.end - rows.start);
+                let rows = genes.map(rows_of).map(|rows| rows.end - rows.start);
                 (&companions.gene_sums, rows.collect())
             }
         };
