@@ -14,6 +14,8 @@ use crate::values::{brief, cell};
 
 /// Rows that are looked at, evenly spread: a display is drawn in milliseconds.
 const LOOKED_AT: usize = 8192;
+/// Bytes of the texts that are counted. Texts with more are long, and no categories.
+const TEXT_BYTES: usize = 4 << 20;
 /// Values of a bar.
 const BARS: usize = 5;
 
@@ -183,6 +185,9 @@ fn range(rows: &ArrayRef, numbers: &Result<ArrayRef, arrow::error::ArrowError>) 
 }
 
 fn values(rows: &ArrayRef) -> Spread {
+    if text_bytes(rows) > TEXT_BYTES {
+        return Spread::Unknown;
+    }
     let Ok(texts) = cast(rows, &DataType::LargeUtf8) else {
         return Spread::Unknown;
     };
@@ -205,6 +210,15 @@ fn values(rows: &ArrayRef) -> Spread {
         common: common.collect(),
         distinct,
         total,
+    }
+}
+
+fn text_bytes(rows: &ArrayRef) -> usize {
+    match rows.data_type() {
+        DataType::Utf8 => rows.as_string::<i32>().iter().flatten().map(str::len).sum(),
+        DataType::LargeUtf8 => rows.as_string::<i64>().iter().flatten().map(str::len).sum(),
+        DataType::Utf8View => rows.as_string_view().iter().flatten().map(str::len).sum(),
+        _ => 0,
     }
 }
 
