@@ -66,6 +66,18 @@ def stages(progress: Progress | None) -> Iterator[Progress]:
         yield tell
 
 
+@contextlib.contextmanager
+def shown_by(show: Callable[[str], None]) -> Iterator[None]:
+    """Inside the `with`, `show` gets the progress as HTML, and "" at the end."""
+    board = _Board(views.Notebook(lambda bundle: show(bundle["text/html"])))
+    token = _OWN.set(board)
+    try:
+        yield
+    finally:
+        _OWN.reset(token)
+        show("")
+
+
 def add_bytes(number: int) -> None:
     """So many bytes were read or written by the job that runs now."""
     for made in _board().jobs[-1:]:
@@ -87,6 +99,7 @@ class _Board:
         with _LOCK:
             if not any(made.unit and made.unit == outer.unit for outer in self.jobs):
                 self.jobs.append(made)
+                _ACTIVE.add(self)
                 _TICKER.wake()
 
     def end(self, made: Job, *, failed: bool = False) -> None:
@@ -95,6 +108,8 @@ class _Board:
                 return
             made.end(failed)
             self.jobs.remove(made)
+            if not self.jobs:
+                _ACTIVE.discard(self)
             if made.seconds >= _DELAY:
                 self._context.run(self._view.show, [*self.jobs], made)
 
@@ -125,23 +140,25 @@ class _Ticker:
     def _run(self) -> None:
         while self._wanted.wait():
             time.sleep(_TICK)
-            for board in [*_BOARDS.values()]:
+            for board in [*_ACTIVE]:
                 board.draw()
             with _LOCK:
-                if not any(board.jobs for board in _BOARDS.values()):
+                if not _ACTIVE:
                     self._wanted.clear()
 
 
 def _board() -> _Board:
     """The board of the running cell, or of the process."""
+    if (own := _OWN.get()) is not None:
+        return own
     shell = views.shell()
     cell = None if shell is None else views.cell_of(shell)
     with _LOCK:
         board = _BOARDS.get(cell)
         if board is None:
-            for old in [key for key, board in _BOARDS.items() if not board.jobs]:
+            for old in _BOARDS.keys() - {key for key, board in _BOARDS.items() if board.jobs}:
                 del _BOARDS[old]
-            view = views.Stream() if cell is None else views.Notebook()
+            view = views.Stream() if cell is None else views.Notebook(views.Output())
             board = _BOARDS[cell] = _Board(view)
             if shell is not None:
                 _close_after_cell(shell, cell, board)
@@ -161,14 +178,18 @@ def _close_after_cell(shell, cell: str | None, board: _Board) -> None:
 
 _LOCK = threading.RLock()
 _TICKER = _Ticker()
+#: The boards with jobs.
+_ACTIVE: set[_Board] = set()
 #: The id of the request that runs a cell (None outside of notebooks) → its board.
 _BOARDS: dict[str | None, _Board] = {}
+_OWN: contextvars.ContextVar[_Board | None] = contextvars.ContextVar("slaf_board", default=None)
 
 
 def _begin_anew() -> None:
     """In a forked process: the thread is not there, and somebody may have held the lock."""
     global _LOCK, _TICKER
     _LOCK, _TICKER = threading.RLock(), _Ticker()
+    _ACTIVE.clear()
     _BOARDS.clear()
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -140,15 +140,30 @@ def cell_of(shell: Any) -> str | None:
     return header.get("msg_id")
 
 
+class Output:
+    """The place below a notebook's cell."""
+
+    def __init__(self):
+        self._display: Any = None
+
+    def __call__(self, bundle: dict[str, str]) -> None:
+        from IPython.display import display
+
+        if self._display is None:
+            self._display = display(bundle, raw=True, display_id=True)
+        else:
+            self._display.update(bundle, raw=True)
+
+
 class Notebook:
-    """A bar for each job below the cell, and a line about those that have ended."""
+    """A bar for each job, and a line about those that have ended."""
 
     _PAUSE = 0.25
 
-    def __init__(self):
+    def __init__(self, publish: Callable[[dict[str, str]], None]):
+        self._publish = publish
         #: Title → the job, or all jobs of that title, that have ended.
         self._past: dict[str, Job] = {}
-        self._display: Any = None
         self._drawn = 0.0
 
     def show(self, jobs: list[Job], ended: Job | None = None) -> None:
@@ -162,11 +177,9 @@ class Notebook:
         else:
             self._past[ended.title] = ended
         self._drawn = time.monotonic()
-        self._publish(jobs)
+        self._publish(self._bundle(jobs))
 
-    def _publish(self, jobs: list[Job]) -> None:
-        from IPython.display import display
-
+    def _bundle(self, jobs: list[Job]) -> dict[str, str]:
         past = " · ".join(made.outcome() for made in self._past.values())
         lines = [past] if past else []
         html = [f'<div style="opacity:.75">{escape(past)}</div>'] if past else []
@@ -176,14 +189,10 @@ class Notebook:
                 f'<div style="padding-left:{depth}em">{_bar(made)} {escape(made.words())}</div>'
             )
         style = "font-size:13px;line-height:1.5;font-variant-numeric:tabular-nums"
-        bundle = {
+        return {
             "text/plain": "\n".join(lines),
             "text/html": f'<div style="{style}">{"".join(html)}</div>',
         }
-        if self._display is None:
-            self._display = display(bundle, raw=True, display_id=True)
-        else:
-            self._display.update(bundle, raw=True)
 
 
 class Stream:
