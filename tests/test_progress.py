@@ -12,7 +12,6 @@ import time
 import pytest
 from conftest import make_counts
 from kernels import Kernel, stream
-
 from slaf.data import SLAFConverter
 from slaf.ground import progress
 from slaf.ground.progress_views import Job
@@ -51,10 +50,19 @@ def bars(outputs) -> list[dict]:
 
 
 JOBS = {
-    "convert": ("SLAFConverter().convert(h5ad, '{new}')", "X: 700 cells in .* · raw: 700 cells in "),
+    "convert": (
+        "SLAFConverter().convert(h5ad, '{new}')",
+        "X: 700 cells in .* · raw: 700 cells in ",
+    ),
     "convert a handle": ("SLAFConverter().convert_handle(pbmc, '{new}')", "X: 700 cells in "),
-    "export": ("from slaf.data.exporter import export_h5ad\nexport_h5ad(pbmc, '{new}.h5ad')", "X: 700 cells"),
-    "statistics": ("import numpy as np\nfor _ in pbmc.X.blocks(100): pass", "reading: 700 cells in"),
+    "export": (
+        "from slaf.data.exporter import export_h5ad\nexport_h5ad(pbmc, '{new}.h5ad')",
+        "X: 700 cells",
+    ),
+    "statistics": (
+        "import numpy as np\nfor _ in pbmc.X.blocks(100): pass",
+        "reading: 700 cells in",
+    ),
     "matrix": ("pbmc.X.compute()", "reading: "),
     "handle": ("pbmc.to_adata()", "reading: "),
     "SQL": ("%%sql\nSELECT SUM(value) FROM expression", "SQL: "),
@@ -70,7 +78,10 @@ JOBS = {
         "write_token_shards(Dataset.open('{counts}'), '{new}', 'scgpt', shard_cells=10)",
         "tokens: 60 cells in",
     ),
-    "markers": ("from slaf.scanpy import tl\ntl.rank_genes_groups(pbmc, 'louvain', method='wilcoxon')", "reading: "),
+    "markers": (
+        "from slaf.scanpy import tl\ntl.rank_genes_groups(pbmc, 'louvain', method='wilcoxon')",
+        "reading: ",
+    ),
     "index": (
         "from slaf.data.vector_index import index_vectors\nfrom slaf.dataset import Dataset\n"
         "index_vectors(Dataset.open('{new}'), 'X_pca', 'l2', 2)",
@@ -249,7 +260,12 @@ def on_terminal(*arguments: str) -> str:
             "X: 250,000 cells in 10 s, 2.0 MB",
         ),
         (Job("validate"), 4000, "validate: 1:06:40", "validate: 1:06:40"),
-        (Job("x", 0, "batch", done=1), 2, "x: 1 batch · 0.5 a second · 2.0 s", "x: 1 batch in 2.0 s"),
+        (
+            Job("x", 0, "batch", done=1),
+            2,
+            "x: 1 batch · 0.5 a second · 2.0 s",
+            "x: 1 batch in 2.0 s",
+        ),
         (
             # An earlier call has done 60.
             Job("X", 100, "cell", done=80, start=60),

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf import _slaf, rust_cells
 from slaf.ground import completion
-from slaf.notebook import variables
+from slaf.notebook import tracebacks, variables
 from slaf.notebook.datasets import open_datasets
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def load(shell) -> None:
     for kind in ("csr", "csc"):
         for name in (f"{kind}_matrix", f"{kind}_array"):
             formatter.for_type_by_name(f"scipy.sparse._{kind}", name, _sparse_html)
+    tracebacks.load(shell)
     variables.load(shell, sessions, rust_cells.load(shell))
 
 
