@@ -4,6 +4,7 @@ in the environment shows none."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import contextvars
 import os
@@ -130,6 +131,7 @@ class _Ticker:
     def __init__(self):
         self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
+        self._stops = False
 
     def wake(self) -> None:
         if self._thread is None:
@@ -137,8 +139,15 @@ class _Ticker:
             self._thread.start()
         self._wanted.set()
 
+    def stop(self) -> None:
+        """Before Python ends: a thread that then draws would abort the process."""
+        self._stops = True
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
     def _run(self) -> None:
-        while self._wanted.wait():
+        while self._wanted.wait() and not self._stops:
             time.sleep(_TICK)
             for board in [*_ACTIVE]:
                 board.draw()
@@ -194,3 +203,4 @@ def _begin_anew() -> None:
 
 
 os.register_at_fork(after_in_child=_begin_anew)
+atexit.register(lambda: _TICKER.stop())
