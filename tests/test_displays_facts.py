@@ -127,6 +127,24 @@ def test_what_an_export_has_no_place_for(rich_slaf):
     assert "An export has no place for obs/mixed as it is: mixed-integer as text." in html
 
 
+def test_raw_is_a_part_of_the_tree(rich_slaf, tmp_path):
+    there = tmp_path / "copy.slaf"
+    shutil.copytree(rich_slaf, there)
+    handle = read_slaf(str(there))
+    raw = handle[:7]._repr_html_().partition(">raw</b>")[2]
+    assert raw.index("7 cells × 40 genes") < raw.index("7 × 40") < raw.index("symbol")
+    handle.var["mixed"] = [1, "a"] * 20
+    handle.raw = handle
+    del handle.var["mixed"]
+    html = handle._repr_html_()
+    checked(html)
+    assert "An export has no place for raw.var/mixed as it is: mixed-integer as text." in html
+    # A raw that is damaged does not hide the rest.
+    shutil.rmtree(there / "raw")
+    html = read_slaf(str(there))._repr_html_()
+    assert "stored, and cannot be opened: There is nothing at" in html
+
+
 def test_nothing_of_x_is_read(rich_slaf, tmp_path, monkeypatch):
     """Neither by calls, nor from the files: they are gone."""
     there = tmp_path / "gone.slaf"

@@ -13,6 +13,7 @@ from PIL import Image
 from slaf.explorer.density import density
 from slaf.explorer.scatter import Panel, on_legend
 from slaf.explorer.view import View
+from slaf.ground import progress
 
 
 def test_a_density_is_the_mean_colour_and_the_count_of_its_cells():
@@ -145,3 +146,14 @@ def test_in_a_notebook_that_nobody_looks_at(embedded, convert):
     assert kinds == [[widget, "text/plain"], [widget, "image/png", "text/plain"]]
     assert outputs[0].data["text/plain"] == "Explorer: 60 cells on X_umap"
     assert outputs[1].data[widget]["model_id"] == ""
+
+
+def test_a_comparison_shows_its_progress_in_the_explorer(explorer, monkeypatch):
+    monkeypatch.setattr(progress, "_DELAY", 0)
+    explorer.select(range(20))
+    explorer.keep("A")
+    view, shown = View(explorer), []
+    view.progress.observe(lambda change: shown.append(change["new"]), "value")
+    view.run(lambda: explorer.compare("A"))
+    assert any("reading: " in html for html in shown), shown
+    assert shown[-1] == ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -35,6 +37,10 @@ from tables import FRAME, Browser, D, N, T, made, same_as, state_of
         ("text", "Cell", "\"text\" ILIKE '%Cell%'"),
         ("text", "50%_\\", r""""text" ILIKE '%50\%\_\\%' ESCAPE '\'"""),
         ("text", "= it's", "\"text\" IN ('it''s')"),
+        ("count", "!= 7", '(NOT ("count" IN (7)) OR "count" IS NULL)'),
+        ("count", "> 5 != 7 !=8", '"count" > 5 AND (NOT ("count" IN (7, 8)) OR "count" IS NULL)'),
+        ("text", "!= it's", "(NOT (\"text\" IN ('it''s')) OR \"text\" IS NULL)"),
+        ("flag", "!= true", '(NOT ("flag" IN (TRUE)) OR "flag" IS NULL)'),
         ("text", "/^T/", "regexp_matches(\"text\", '^T')"),
         ("text", "not null", '"text" IS NOT NULL'),
         ("flag", "True", '"flag" IN (TRUE)'),
@@ -61,9 +67,40 @@ def test_what_is_typed_becomes_sql(name, typed, where):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"), [("count", "7"), ("number", "0.38"), ("text", "T cells"), ("flag", "false")]
+)
+def test_a_value_left_out_leaves_all_others(name, value):
+    """Also missing ones, and NaN."""
+    table = slaf.table(FRAME)
+    table.filter({name: f"= {value}"})
+    kept = table.frame().height
+    table.filter({name: f"!= {value}"})
+    assert 0 < kept < N and table.frame().height == N - kept
+    table.filter({name: {"but": [value], "null": False}})
+    assert table.frame()[name].null_count() == 0
+
+
+def test_columns_are_chosen_from_python():
+    browser = Browser(slaf.table(FRAME, columns=["text", "count", "text"]))
+    assert browser.page["state"]["shown"] == ["text", "count"]
+    browser.table.show("number")
+    assert state_of(browser)["shown"] == ["number"]
+    assert browser.table.frame().columns == FRAME.columns
+    browser.table.show()
+    assert state_of(browser)["shown"] == FRAME.columns
+    for name in ("cuont", "Text "):
+        with pytest.raises(SlafError, match=f"There is no column `{name}`. Did you mean"):
+            slaf.table(FRAME, columns=[name])
+
+
+@pytest.mark.parametrize(
     ("name", "typed", "says"),
     [
-        ("count", "many", "`many` is no number: write such as `> 5`, `2..8`, `7` or `null`."),
+        (
+            "count",
+            "many",
+            "`many` is no number: write such as `> 5`, `2..8`, `7`, `!= 7` or `null`.",
+        ),
         ("count", "..", "`..` is no number: write such as"),
         ("count", ">", "`>` is no number: write such as"),
         ("day", "> 9 o'clock", "`9 o'clock` is no date: write such as"),
@@ -257,3 +294,9 @@ def test_the_whole_range_of_integers():
     frame = pl.DataFrame({"x": [-(2**63), 0, 2**63 - 1]})
     bins = summaries(Browser(slaf.table(frame)), ["x"])["x"]["bins"]
     assert [n for n, _ in bins if n] == [1, 1, 1]
+
+
+def test_a_program_that_ends_while_a_table_reads_ends_well():
+    code = "from tables import FRAME, Browser\nimport slaf\nBrowser(slaf.table(FRAME))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

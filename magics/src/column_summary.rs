@@ -15,6 +15,8 @@ use crate::values::{brief, cell};
 /// Number of rows that a summary uses, evenly spread, so that a display takes
 /// milliseconds.
 const LOOKED_AT: usize = 8192;
+/// Bytes of the texts that are counted. Longer texts are no categories.
+const TEXT_BYTES: usize = 4 << 20;
 /// Maximum number of values in a bar.
 const BARS: usize = 5;
 
@@ -184,6 +186,9 @@ fn range(rows: &ArrayRef, numbers: &Result<ArrayRef, arrow::error::ArrowError>) 
 }
 
 fn values(rows: &ArrayRef) -> Spread {
+    if text_bytes(rows) > TEXT_BYTES {
+        return Spread::Unknown;
+    }
     let Ok(texts) = cast(rows, &DataType::LargeUtf8) else {
         return Spread::Unknown;
     };
@@ -206,6 +211,15 @@ fn values(rows: &ArrayRef) -> Spread {
         common: common.collect(),
         distinct,
         total,
+    }
+}
+
+fn text_bytes(rows: &ArrayRef) -> usize {
+    match rows.data_type() {
+        DataType::Utf8 => rows.as_string::<i32>().iter().flatten().map(str::len).sum(),
+        DataType::LargeUtf8 => rows.as_string::<i64>().iter().flatten().map(str::len).sum(),
+        DataType::Utf8View => rows.as_string_view().iter().flatten().map(str::len).sum(),
+        _ => 0,
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt;
 
 use slaf_core::query::Engine;
 
-const KNOWN: &str = "`--on HANDLE`, `--engine NAME`, `--limit ROWS`, `--lazy`, `--explain` and \
-                     `--profile`";
+const KNOWN: &str = "`--on HANDLE`, `--engine NAME`, `--limit ROWS`, `--table`, `--lazy`, \
+                     `--explain` and `--profile`";
 
 /// A parsed SQL cell.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,6 +19,8 @@ pub struct Cell {
     pub engine: Option<Engine>,
     /// The rows of `--limit 100`.
     pub limit: Option<usize>,
+    /// `--table`: shows an interactive table.
+    pub table: bool,
     /// `--lazy`: the target becomes a LazyFrame.
     pub lazy: bool,
     /// `--explain`: shows the plan instead of rows.
@@ -52,6 +54,7 @@ impl Cell {
             }
             let (name, after) = word(option);
             let flag = match name {
+                "table" => Some(&mut cell.table),
                 "lazy" => Some(&mut cell.lazy),
                 "explain" => Some(&mut cell.explain),
                 "profile" => Some(&mut cell.profile),
@@ -162,8 +165,8 @@ mod tests {
 
     #[test]
     fn flags_take_no_value() {
-        let cell = Cell::parse("--lazy --limit 1_000 --profile x << SELECT 1", "").unwrap();
-        assert!(cell.lazy && cell.profile && !cell.explain);
+        let cell = Cell::parse("--lazy --limit 1_000 --table --profile x << SELECT 1", "").unwrap();
+        assert!(cell.lazy && cell.profile && cell.table && !cell.explain);
         assert_eq!(
             (cell.limit, cell.target.as_deref()),
             (Some(1000), Some("x"))

@@ -72,15 +72,20 @@ pub struct Whole {
 
 impl TableView<'_> {
     pub fn html(&self) -> String {
-        fitting(&ROOMS, |room| self.drawn(room))
+        let columns = if self.whole.is_some() {
+            vec![]
+        } else {
+            self.columns(ROOM)
+        };
+        let summary = |&column: &usize| Summary::of(self.batches, column);
+        let summaries: Vec<_> = columns.iter().map(summary).collect();
+        fitting(&ROOMS, |room| self.drawn(room, &summaries))
     }
 
-    fn drawn(&self, room: Room) -> String {
+    fn drawn(&self, room: Room, summaries: &[Summary]) -> String {
         let columns = self.columns(room);
         let mut out = format!("<div class=\"slaf\">{STYLE}<table><thead><tr>");
-        for &column in &columns {
-            out.push_str(&self.head(column, room));
-        }
+        out.extend((columns.iter()).map(|&column| self.head(column, room, summaries)));
         out.push_str("</tr></thead><tbody>");
         let rows = self.shown(room);
         let cells: Vec<Vec<Option<String>>> = columns
@@ -108,24 +113,18 @@ impl TableView<'_> {
                 );
             }
         }
-        let _ = write!(
-            out,
-            "</tbody></table><div class=\"dim\">{}</div>",
-            escape(&self.footer(room))
-        );
+        let footer = escape(&self.footer(room)).into_owned();
+        let _ = write!(out, "</tbody></table><div class=\"dim\">{footer}</div>");
         for warning in self.warnings {
-            let _ = write!(
-                out,
-                "<div class=\"warn\">{}</div>",
-                escape(&clipped(warning, 600))
-            );
+            let warning = clipped(warning, 600);
+            let _ = write!(out, "<div class=\"warn\">{}</div>", escape(&warning));
         }
         out.push_str("</div>");
         out
     }
 
     /// The header of a column: name, type, missing values and a picture.
-    fn head(&self, column: usize, room: Room) -> String {
+    fn head(&self, column: usize, room: Room, summaries: &[Summary]) -> String {
         let field = self.schema.field(column);
         if let Some(whole) = &self.whole {
             let (kind, known) = &whole.heads[column];
@@ -137,7 +136,7 @@ impl TableView<'_> {
                 cut(known, room.width / 2, room.whole)
             );
         }
-        let summary = Summary::of(self.batches, column);
+        let summary = &summaries[column];
         let mut out = format!(
             "<th scope=\"col\"{}>{}<br><span class=\"dim\">{}",
             self.class(column),
@@ -229,7 +228,7 @@ impl TableView<'_> {
         );
         let hidden = columns - fields.min(room.columns);
         if hidden > 0 {
-            let _ = write!(out, " ({hidden} not shown)");
+            let _ = write!(out, " ({} not shown)", grouped(hidden as u64));
         }
         if looked_at(rows) < rows && self.whole.is_none() {
             let _ = write!(
@@ -342,10 +341,11 @@ mod tests {
     #[test]
     fn html_escapes_and_cuts_the_middle() {
         let (schema, batch) = batch(vec![Some("<b>"); 40]);
-        let warnings = ["\"x\"".to_owned()];
+        let warnings = &["\"x\"".to_owned()];
+        let shown = [batch];
         let html = TableView {
-            warnings: &warnings,
-            ..view(&schema, &[batch])
+            warnings,
+            ..view(&schema, &shown)
         }
         .html();
         assert_eq!(html.matches("<td class=\"text\">&lt;b&gt;").count(), 20);

@@ -124,8 +124,8 @@ fn opener(open: Py<PyAny>) -> Open {
     })
 }
 
-/// Runs one statement over the catalog. `watch(rows read, rows to read)` is
-/// called regularly.
+/// Runs one statement over the catalog. `watch(rows read, rows to read, bytes read)`
+/// is called regularly.
 #[pyfunction]
 #[pyo3(signature = (sql, catalog, params, *, engine=None, limit=None, memory=None, watch=None))]
 #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
@@ -161,7 +161,10 @@ pub(crate) fn query(
     let begun = Instant::now();
     let work = async move { engine::run(&catalog, &sql, &params, &options).await };
     let inner = wait_watching(py, work, |py| match &watch {
-        Some(watch) => watch.call1(py, reading.rows()).map(drop),
+        Some(watch) => {
+            let (done, total) = reading.rows();
+            watch.call1(py, (done, total, reading.bytes())).map(drop)
+        }
         None => Ok(()),
     })?;
     Ok(Answer {

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyValueError;
@@ -13,7 +15,7 @@ use slaf_core::{ChunkedArray, Filter, Manifest, Number, Place, Progress, RowsOfC
 use crate::arrays::{Data, Index, csr_to_numpy, values_to_numpy};
 use crate::dataset::{Dataset, value_type};
 use crate::errors::to_python;
-use crate::wait::wait;
+use crate::wait::{wait, wait_watching};
 
 type Options = Option<HashMap<String, String>>;
 
@@ -131,12 +133,26 @@ pub(crate) fn vacuum(
     Ok((done.versions, done.bytes))
 }
 
-/// Makes the companion tables of a dataset again.
+/// Makes the companion tables of a dataset again. `watch(done, total)` is called
+/// regularly with the values of the copy by gene that are written.
 #[pyfunction]
-pub(crate) fn index(py: Python<'_>, dataset: &Dataset, by_gene: bool) -> PyResult<Version> {
+#[pyo3(signature = (dataset, by_gene, watch=None))]
+pub(crate) fn index(
+    py: Python<'_>,
+    dataset: &Dataset,
+    by_gene: bool,
+    watch: Option<Py<PyAny>>,
+) -> PyResult<Version> {
     let dataset = dataset.inner.clone();
-    let done = wait(py, async move {
-        upkeep::index(&dataset, by_gene, &Progress::default()).await
+    let progress = Arc::new(Progress::default());
+    let shared = Arc::clone(&progress);
+    let work = async move { upkeep::index(&dataset, by_gene, &shared).await };
+    let done = wait_watching(py, work, |py| match &watch {
+        Some(watch) => {
+            let state = (progress.done.load(Relaxed), progress.total.load(Relaxed));
+            watch.call1(py, state).map(drop)
+        }
+        None => Ok(()),
     })?;
     Ok(version(done))
 }

@@ -30,13 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from slaf.data import SLAFConverter
 
-    with Job() as job:
-        SLAFConverter().append(
-            inputs(options),
-            options.dataset,
-            options.format,
-            join=options.join,
-            progress=job.progress,
-            **how_inputs_are_read(options),
-        )
+    job = Job()
+    SLAFConverter().append(
+        inputs(options),
+        options.dataset,
+        options.format,
+        join=options.join,
+        **how_inputs_are_read(options),
+    )
     job.done_with(options.dataset)

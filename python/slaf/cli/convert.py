@@ -74,13 +74,14 @@ def run(options: argparse.Namespace) -> None:
     from slaf.dataset import Dataset
 
     written = {"overwrite": options.overwrite, "gene_index": not options.no_gene_index}
-    with workers(options), Job() as job:
+    job = Job()
+    with workers(options):
         if options.cells is not None or options.shuffle is not None:
             if len(options.input) != 1:
                 raise ValueError("--cells and --shuffle take one SLAF dataset as input.")
             whole = Dataset.open(options.input[0])
             handle = selected(whole, where=options.cells, seed=options.shuffle)
-            SLAFConverter().convert_handle(handle, options.output, progress=job.progress, **written)
+            SLAFConverter().convert_handle(handle, options.output, **written)
         else:
             SLAFConverter().convert(
                 inputs(options),
@@ -88,7 +89,6 @@ def run(options: argparse.Namespace) -> None:
                 options.format,
                 join=options.join,
                 counts=options.counts,
-                progress=job.progress,
                 **how_inputs_are_read(options),
                 **written,
             )

@@ -29,14 +29,13 @@ def run(options: argparse.Namespace) -> None:
     from slaf.data.selection import selected
     from slaf.dataset import Dataset
 
-    with Job() as job:
-        whole = Dataset.open(options.dataset, options.version)
-        handle = selected(whole, where=options.cells)
-        export_h5ad(
-            handle,
-            options.output,
-            overwrite=options.overwrite,
-            compression=options.compression,
-            progress=job.progress,
-        )
+    job = Job()
+    whole = Dataset.open(options.dataset, options.version)
+    handle = selected(whole, where=options.cells)
+    export_h5ad(
+        handle,
+        options.output,
+        overwrite=options.overwrite,
+        compression=options.compression,
+    )
     job.done(f"{options.output}:", handle.shape)

@@ -36,9 +36,11 @@ def run(options: argparse.Namespace) -> None:
 
 def _sums(options: argparse.Namespace) -> None:
     from slaf import _slaf
+    from slaf.ground import progress
 
-    with Job() as job:
-        _slaf.index(_slaf.Dataset(options.dataset), not options.no_gene_index)
+    job = Job()
+    with progress.job("index", unit="value") as writing:
+        _slaf.index(_slaf.Dataset(options.dataset), not options.no_gene_index, writing)
     job.done_with(options.dataset)
 
 

@@ -1,22 +1,15 @@
-"""The output of a long-running subcommand: its progress, and what it made."""
+"""The output of a long-running subcommand: what it made, and the time it took."""
 
 from __future__ import annotations
 
 import time
 
-from slaf.ground.progress import on_terminal
-
 
 class Job:
-    """Shows progress on stderr until the end of its `with` block."""
+    """A subcommand that runs from now on."""
 
-    def __enter__(self) -> Job:
+    def __init__(self):
         self._begun = time.perf_counter()
-        self.progress = on_terminal()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.close()
 
     def done(self, made: str, shape: tuple[int, int]) -> None:
         """Prints the dataset that was made, its number of cells and genes, and the

@@ -14,11 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from slaf import _slaf
+    from slaf.ground.progress import job
 
     dataset = _slaf.Dataset(options.dataset)
     defect = dataset.defect()
     if defect is None:
         print(f"{options.dataset}: nothing to repair")
         return
-    version, *_ = _slaf.repair(dataset)
+    with job("repair"):
+        version, *_ = _slaf.repair(dataset)
     print(f"{options.dataset}: repaired as version {version} ({defect})")

@@ -27,11 +27,10 @@ def run(options: argparse.Namespace) -> None:
     from slaf.data.selection import selected
     from slaf.dataset import Dataset
 
-    with Job() as job:
-        SLAFConverter().convert_handle(
-            selected(Dataset.open(options.dataset), seed=options.seed),
-            options.output,
-            overwrite=options.overwrite,
-            progress=job.progress,
-        )
+    job = Job()
+    SLAFConverter().convert_handle(
+        selected(Dataset.open(options.dataset), seed=options.seed),
+        options.output,
+        overwrite=options.overwrite,
+    )
     job.done_with(options.output)

@@ -51,7 +51,8 @@ def run(options: argparse.Namespace) -> None:
     dataset = Dataset.open(options.dataset, options.version)
     cells = None if options.cells is None else rows_where(dataset, "cells", options.cells)
     scgpt = options.tokenizer == "scgpt"
-    with workers(options), Job() as job:
+    job = Job()
+    with workers(options):
         write_token_shards(
             dataset,
             options.output,
@@ -60,7 +61,6 @@ def run(options: argparse.Namespace) -> None:
             shard_cells=options.shard_cells,
             seed=options.seed,
             overwrite=options.overwrite,
-            progress=job.progress,
             gene_key=options.gene_key,
             max_genes=options.max_genes,
             vocab_size=options.vocab_size,

@@ -17,9 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from slaf import _slaf
+    from slaf.ground.progress import job
 
     if options.keep < 1:
         raise ValueError("--keep is at least 1: the current version stays.")
-    versions, freed = _slaf.vacuum(options.dataset, options.keep)
+    with job("vacuum"):
+        versions, freed = _slaf.vacuum(options.dataset, options.keep)
     listed = ", ".join(map(str, versions)) or "none"
     print(f"{options.dataset}: versions removed: {listed}; {freed / 1e6:,.1f} MB freed")

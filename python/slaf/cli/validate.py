@@ -17,8 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from slaf import _slaf
+    from slaf.ground.progress import job
 
-    checks = _slaf.validate(_slaf.Dataset(options.dataset, options.version))
+    with job("validate"):
+        checks = _slaf.validate(_slaf.Dataset(options.dataset, options.version))
     for what, problem in checks:
         print(f"ok     {what}" if problem is None else f"WRONG  {what}: {problem}")
     return int(any(problem for _, problem in checks))

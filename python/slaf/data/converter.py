@@ -20,7 +20,7 @@ from slaf.data.sources.joined_inputs import grown, many
 from slaf.data.sources.mudata import modality_of
 from slaf.data.sources.slaf import slaf_source
 from slaf.dataset import Dataset
-from slaf.ground.progress import Progress, in_notebook
+from slaf.ground.progress import Progress, stages
 from slaf.ground.workers import current
 from slaf.lazy.state import HandleState, OverState, state_of
 
@@ -237,14 +237,15 @@ class SLAFConverter:
         try:
             both = grown(old, new, join=join)
             gene_index, _ = dataset.engine.companions()
-            dataset_writer.append(
-                both,
-                dataset.engine,
-                begin_at=dataset.shape[0],
-                notes=dataset.notes,
-                by_gene=gene_index,
-                progress=progress or in_notebook() or _silent,
-            )
+            with stages(progress) as tell:
+                dataset_writer.append(
+                    both,
+                    dataset.engine,
+                    begin_at=dataset.shape[0],
+                    notes=dataset.notes,
+                    by_gene=gene_index,
+                    progress=tell,
+                )
         finally:
             new.close()
 
@@ -307,16 +308,17 @@ class SLAFConverter:
     ) -> None:
         if not self._resumable:
             source.fingerprint = None
-        dataset_writer.write(
-            source,
-            target,
-            overwrite=overwrite,
-            by_gene=gene_index,
-            counts=counts,
-            fragment_rows=self._fragment_rows,
-            options=options,
-            progress=progress or in_notebook() or _silent,
-        )
+        with stages(progress) as tell:
+            dataset_writer.write(
+                source,
+                target,
+                overwrite=overwrite,
+                by_gene=gene_index,
+                counts=counts,
+                fragment_rows=self._fragment_rows,
+                options=options,
+                progress=tell,
+            )
 
 
 def refuse_existing(target: str, overwrite: bool, options: dict[str, str] | None) -> None:
@@ -326,10 +328,6 @@ def refuse_existing(target: str, overwrite: bool, options: dict[str, str] | None
             f"`{target}` exists already. Choose another name, or overwrite it "
             "(`overwrite=True`, `--overwrite`)."
         )
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Says nothing."""
 
 
 def _is_collection(path: Input) -> bool:

@@ -13,7 +13,7 @@ from slaf.data.metadata_writer import PartsWriter
 from slaf.data.source_check import check
 from slaf.data.sources.base import Parts, Source
 from slaf.ground import metadata
-from slaf.ground.progress import Progress
+from slaf.ground.progress import Progress, add_bytes
 
 if TYPE_CHECKING:
     import anndata
@@ -184,6 +184,7 @@ def _feed(
             if final or refused[3]:
                 raise _refusal(source, *refused)
             return False
+        add_bytes(sum(array.nbytes for array in block))
         done += len(block[0]) - 1
         if done in ends:
             writer.end_fragment(_OWN_FRAGMENT)

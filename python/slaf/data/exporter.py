@@ -14,7 +14,7 @@ from scipy import sparse
 
 from slaf import _slaf
 from slaf.ground import metadata
-from slaf.ground.progress import Progress
+from slaf.ground.progress import Progress, job, stages
 from slaf.lazy.export import to_adata
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.state import HandleState, OverState, state_of
@@ -51,14 +51,16 @@ def export_h5ad(
     """
     address = os.path.expanduser(os.fspath(path))
     if "://" in address:
-        _export_away(state_of(handle), address, overwrite, compression, storage_options, progress)
+        with stages(progress) as tell:
+            _export_away(state_of(handle), address, overwrite, compression, storage_options, tell)
         return
     target = Path(address)
     try:
         _refuse(address, target, overwrite)
         partial = target.with_name(f".{target.name}.partial")
         try:
-            _write(state_of(handle), partial, compression, progress)
+            with stages(progress) as tell:
+                _write(state_of(handle), partial, compression, tell)
             partial.replace(target)
         finally:
             with suppress(OSError):
@@ -102,7 +104,7 @@ def _export_away(
     overwrite: bool,
     compression: str | None,
     options: dict[str, str] | None,
-    progress: Progress | None,
+    tell: Progress,
 ) -> None:
     import tempfile
 
@@ -119,16 +121,14 @@ def _export_away(
                     f"`{address}` exists already. Choose another name, or overwrite it "
                     "(`overwrite=True`, `--overwrite`)."
                 )
-        _write(state, file, compression, progress)
-        _slaf.upload(file, address, options)
+        _write(state, file, compression, tell)
+        with job("upload"):
+            _slaf.upload(file, address, options)
 
 
-def _write(
-    state: HandleState, path: Path, compression: str | None, progress: Progress | None
-) -> None:
+def _write(state: HandleState, path: Path, compression: str | None, tell: Progress) -> None:
     import h5py
 
-    tell = progress or (lambda what, done, total: None)
     # First everything that can fail, and X when nothing can.
     told: dict[str, str] = {}
     rest, raw = _rest(state, told), state.raw

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from slaf import _slaf
 from slaf.dataset import Dataset
 from slaf.ground.hints import did_you_mean
+from slaf.ground.progress import job
 from slaf.lazy.readers import VectorReader
 from slaf.lazy.stored_content import arrays_of
 
@@ -33,7 +34,8 @@ def index_vectors(
         There is no such embedding, or it is not a matrix of numbers.
     """
     place = _place(dataset, key)
-    _, figures = _slaf.index_vectors(dataset.engine, *place, metric, partitions)
+    with job(f"index of {key}"):
+        _, figures = _slaf.index_vectors(dataset.engine, *place, metric, partitions)
     return VectorIndex(*figures)
 
 

@@ -12,7 +12,7 @@ from slaf._slaf import SlafError, nearest
 from slaf.distributed.engine import Engine, Lost
 from slaf.distributed.task_bytes import packed, unpacked
 from slaf.ground.hints import did_you_mean
-from slaf.ground.progress import in_notebook
+from slaf.ground.progress import job
 from slaf.ground.workers import working
 
 #: Attempts at a task before its failure is reported.
@@ -62,16 +62,13 @@ class Executor:
             reached.
         """
         pass_ = _Pass(self._engine, self.tally, work, tasks)
-        progress = in_notebook()
         try:
-            for done, found in enumerate(pass_.results(), 1):
-                if progress is not None:
-                    progress("tasks", done, len(tasks))
-                yield found
+            with job("tasks", len(tasks), "task") as running:
+                for done, found in enumerate(pass_.results(), 1):
+                    running(done)
+                    yield found
         finally:
             pass_.cancel()
-            if progress is not None:
-                progress.close()
 
 
 class _Pass:

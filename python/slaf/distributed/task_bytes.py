@@ -15,6 +15,7 @@ from typing import Any
 from slaf import _slaf
 from slaf._slaf import SlafError
 from slaf.dataset import Dataset
+from slaf.ground.progress_views import quiet
 
 #: Versions that have to be the same on both sides.
 VERSIONS = {"slaf": _slaf.__version__, "Python": platform.python_version().rpartition(".")[0]}
@@ -43,7 +44,7 @@ def run(payload: bytes) -> bytes:
     try:
         versions, body = pickle.loads(payload)
         _compare(versions)
-        with _one_thread():
+        with _one_thread(), quiet():
             work, task = pickle.loads(body)
             answer = True, work(task)
     except Exception as error:

@@ -14,6 +14,7 @@ from slaf.explorer.scatter import LegendWidget, Panel, fill_legend, on_legend
 from slaf.explorer.selection_panes import ComparePane, SelectionPane
 from slaf.explorer.state import State
 from slaf.explorer.still_picture import png
+from slaf.ground.progress import shown_by
 
 #: Maximum number of cells that are sent as points.
 MOST_POINTS = 2_000_000
@@ -38,7 +39,7 @@ class View:
         self.plots = widgets.HBox(layout=widgets.Layout(flex="1 1 auto"))
         self.legend = LegendWidget(layout=widgets.Layout(flex="0 0 220px", width="220px"))
         self.legend.on_msg(on_legend(self.legend, state))
-        self.status, self.mistake = widgets.HTML(), widgets.HTML()
+        self.status, self.progress, self.mistake = (widgets.HTML() for _ in range(3))
         self.colours = ColourPane(state, self.run)
         self.filters = FilterPane(state, self.run)
         self.selections = SelectionPane(state, self.run)
@@ -52,7 +53,9 @@ class View:
         tabs = widgets.Tab([pane.widget for pane in panes.values()], titles=list(panes))
         tabs.layout = widgets.Layout(flex="0 0 300px")
         row = widgets.HBox([tabs, self.plots, self.legend])
-        self.widget = widgets.VBox([row, self.status, self.mistake, self.comparisons.result])
+        self.widget = widgets.VBox(
+            [row, self.status, self.progress, self.mistake, self.comparisons.result]
+        )
         self._place_panels()
         fill_legend(self.legend, state)
         self._count()
@@ -62,9 +65,13 @@ class View:
         """Runs a command; if it fails, shows the reason."""
         self.mistake.value = ""
         try:
-            action()
+            with shown_by(self._show_progress):
+                action()
         except MISTAKES as error:
             self.mistake.value = f"<b>{escape(sentence(error))}</b>"
+
+    def _show_progress(self, html: str) -> None:
+        self.progress.value = html
 
     def changed(self, what: str) -> None:
         """Updates the widgets after a change of the state."""

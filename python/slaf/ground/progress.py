@@ -1,12 +1,19 @@
-"""Progress of a long job: bars on a terminal and in notebooks, and occasional lines in a
-log."""
+"""Progress of jobs that take over half a second. All jobs of a cell, or of a process, are
+shown in one place: in a notebook, on a terminal, or as lines of a log. `SLAF_PROGRESS=0`
+in the environment shows none."""
 
 from __future__ import annotations
 
-import sys
+import atexit
+import contextlib
+import contextvars
+import os
+import threading
 import time
-from collections.abc import Callable
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator
+
+from slaf.ground import progress_views as views
+from slaf.ground.progress_views import Job
 
 #: Told what is going on, how much of it is done, and of how much.
 Progress = Callable[[str, int, int], None]
@@ -16,89 +23,184 @@ _STAGES = {
     "cells": ("X", "cell"),
     "raw": ("raw", "cell"),
     "genes": ("X by gene", "value"),
-    "download": ("download", "B"),
-    "expression": ("expression", "row"),
-    "tasks": ("tasks", "task"),
+    "tokens": ("tokens", "cell"),
 }
-#: Seconds between two lines of a log, and before a bar appears in a notebook.
-_PAUSE, _DELAY = 5.0, 1.0
+#: Seconds before a job is shown, and between two looks at the jobs.
+_DELAY, _TICK = 0.5, 0.1
 
 
-class Bars:
-    """A bar for each stage, with its rate and the time left."""
-
-    def __init__(self, make: Any, **options: Any):
-        self._make, self._options = make, options
-        self._bar: Any = None
-        self._what = ""
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if what != self._what or (self._bar is not None and done < self._bar.n):
-            self.close()
-            title, unit = _STAGES.get(what, (what, "it"))
-            self._what = what
-            self._bar = self._make(
-                total=total, desc=title, unit=f" {unit}", unit_scale=True, **self._options
-            )
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        self._bar, self._what = None, ""
+@contextlib.contextmanager
+def job(title: str, total: int | None = None, unit: str = "") -> Iterator[Job]:
+    """Shows what goes on inside the `with`, if that takes long: call the job with what is
+    done. A job that counts the same as one around it is not shown."""
+    made = Job(title, total, unit)
+    board = _board()
+    board.begin(made)
+    try:
+        yield made
+    except BaseException:
+        # Also a GeneratorExit: whoever iterates wants no more.
+        board.end(made, failed=True)
+        raise
+    board.end(made)
 
 
-class Lines:
-    """A line every few seconds, and one at the end of each long stage."""
+@contextlib.contextmanager
+def stages(progress: Progress | None) -> Iterator[Progress]:
+    """`progress` itself; if it is None, something that shows each stage as a job."""
+    if progress is not None:
+        yield progress
+        return
+    with contextlib.ExitStack() as running:
+        stage, made = "", Job("")
 
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-        self._what, self._begun, self._said = "", 0.0, 0.0
+        def tell(what: str, done: int, total: int) -> None:
+            nonlocal stage, made
+            if what != stage or done < made.done:
+                running.close()
+                title, unit = _STAGES.get(what, (what, ""))
+                stage, made = what, running.enter_context(job(title, total, unit))
+                # An earlier, interrupted call may have done a part.
+                made.start = done
+            made(done, total)
 
-    def __call__(self, what: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if what != self._what:
-            self._what, self._begun, self._said = what, now, now
-        if now - self._said < _PAUSE:
+        yield tell
+
+
+@contextlib.contextmanager
+def shown_by(show: Callable[[str], None]) -> Iterator[None]:
+    """Inside the `with`, `show` gets the progress as HTML, and "" at the end."""
+    board = _Board(views.Notebook(lambda bundle: show(bundle["text/html"])))
+    token = _OWN.set(board)
+    try:
+        yield
+    finally:
+        _OWN.reset(token)
+        show("")
+
+
+def add_bytes(number: int) -> None:
+    """So many bytes were read or written by the job that runs now."""
+    for made in _board().jobs[-1:]:
+        made.bytes += number
+
+
+class _Board:
+    """The jobs of a cell, or of a process, the outermost first, and where they are shown."""
+
+    def __init__(self, view: views.View):
+        self.jobs: list[Job] = []
+        self._view = view
+        #: Where output of this cell goes.
+        self._context = contextvars.copy_context()
+
+    def begin(self, made: Job) -> None:
+        if not views.are_wanted():
             return
-        self._said = now
-        title, unit = _STAGES.get(what, (what, "it"))
-        rate = done / max(now - self._begun, 1e-9)
-        left = (total - done) / rate if rate else float("inf")
-        share = 100 * done / total if total else 100.0
-        print(
-            f"{title}: {done:,} of {total:,} {unit}s ({share:.0f} %), {rate:,.0f} a second, "
-            f"{left:.0f} s left",
-            file=self._stream,
-            flush=True,
-        )
+        with _LOCK:
+            if not any(made.unit and made.unit == outer.unit for outer in self.jobs):
+                self.jobs.append(made)
+                _ACTIVE.add(self)
+                _TICKER.wake()
+
+    def end(self, made: Job, *, failed: bool = False) -> None:
+        with _LOCK:
+            if made not in self.jobs:
+                return
+            made.end(failed)
+            self.jobs.remove(made)
+            if not self.jobs:
+                _ACTIVE.discard(self)
+            if made.seconds >= _DELAY:
+                self._context.run(self._view.show, [*self.jobs], made)
+
+    def draw(self) -> None:
+        with _LOCK:
+            if self.jobs and self.jobs[0].seconds >= _DELAY:
+                self._context.run(self._view.show, [*self.jobs])
 
     def close(self) -> None:
-        """Does nothing: lines stay."""
+        """Ends what is still there, such as jobs of generators that nobody has closed."""
+        for made in reversed([*self.jobs]):
+            self.end(made, failed=True)
 
 
-def on_terminal() -> Bars | Lines:
-    """Bars if stderr is a terminal, lines if it is a file."""
-    if sys.stderr.isatty():
-        from tqdm import tqdm
+class _Ticker:
+    """A thread that draws while there are jobs: they themselves are busy."""
 
-        return Bars(tqdm, leave=False, file=sys.stderr)
-    return Lines(sys.stderr)
+    def __init__(self):
+        self._wanted = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stops = False
+
+    def wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="slaf-progress", daemon=True)
+            self._thread.start()
+        self._wanted.set()
+
+    def stop(self) -> None:
+        """Before Python ends: a thread that then draws would abort the process."""
+        self._stops = True
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while self._wanted.wait() and not self._stops:
+            time.sleep(_TICK)
+            for board in [*_ACTIVE]:
+                board.draw()
+            with _LOCK:
+                if not _ACTIVE:
+                    self._wanted.clear()
 
 
-def in_notebook() -> Bars | None:
-    """Bars below a notebook's cell, if a job takes long; None outside of notebooks."""
-    if "IPython" not in sys.modules:
-        return None
-    from IPython import get_ipython
+def _board() -> _Board:
+    """The board of the running cell, or of the process."""
+    if (own := _OWN.get()) is not None:
+        return own
+    shell = views.shell()
+    cell = None if shell is None else views.cell_of(shell)
+    with _LOCK:
+        board = _BOARDS.get(cell)
+        if board is None:
+            for old in _BOARDS.keys() - {key for key, board in _BOARDS.items() if board.jobs}:
+                del _BOARDS[old]
+            view = views.Stream() if cell is None else views.Notebook(views.Output())
+            board = _BOARDS[cell] = _Board(view)
+            if shell is not None:
+                _close_after_cell(shell, cell, board)
+        return board
 
-    if not hasattr(get_ipython(), "kernel"):
-        return None
-    import warnings
 
-    with warnings.catch_warnings():
-        # Without ipywidgets, the bar is shown as text.
-        warnings.simplefilter("ignore")
-        from tqdm.auto import tqdm
-    return Bars(tqdm, delay=_DELAY)
+def _close_after_cell(shell, cell: str | None, board: _Board) -> None:
+    def close(*_: object) -> None:
+        # Cells of other threads may end meanwhile.
+        if views.cell_of(shell) == cell:
+            board.close()
+            if cell is not None:
+                shell.events.unregister("post_run_cell", close)
+
+    shell.events.register("post_run_cell", close)
+
+
+_LOCK = threading.RLock()
+_TICKER = _Ticker()
+#: The boards with jobs.
+_ACTIVE: set[_Board] = set()
+#: The id of the request that runs a cell (None outside of notebooks) → its board.
+_BOARDS: dict[str | None, _Board] = {}
+_OWN: contextvars.ContextVar[_Board | None] = contextvars.ContextVar("slaf_board", default=None)
+
+
+def _begin_anew() -> None:
+    """In a forked process: the thread is not there, and somebody may have held the lock."""
+    global _LOCK, _TICKER
+    _LOCK, _TICKER = threading.RLock(), _Ticker()
+    _ACTIVE.clear()
+    _BOARDS.clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
+atexit.register(lambda: _TICKER.stop())

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from slaf.ground.progress import job
+
 
 class Workers(Protocol):
     """Processes to which tasks are sent."""
@@ -38,4 +40,13 @@ def working(workers: Workers | None) -> Iterator[None]:
 def each(work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
     """`work(task)` for each task, in order, on the current workers or in this process."""
     workers = current()
-    return map(work, tasks) if workers is None else workers.map(work, tasks)
+    if workers is not None:
+        yield from workers.map(work, tasks)
+        return
+    if len(tasks) < 2:
+        yield from map(work, tasks)
+        return
+    with job("tasks", len(tasks), "task") as running:
+        for task in tasks:
+            yield work(task)
+            running(running.done + 1)

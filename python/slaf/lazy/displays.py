@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from slaf._slaf import SlafError
 from slaf.dataset.displays import version_in_words
 from slaf.ground import cards
 from slaf.ground.cards import counted
@@ -114,7 +115,7 @@ def _sections(state: HandleState) -> Iterator[dict[str, Any]]:
         yield cards.section("uns", counted(len(keys), "key"), entries, keys[cards.DESCRIBED :])
     yield from filter(None, (_arrays(state, name) for name in ("varm", "obsp", "varp")))
     if state.content.raw is not None:
-        yield _raw(state.content.raw)
+        yield _raw(state)
 
 
 def _frame(state: HandleState, axis: str) -> dict[str, Any]:
@@ -169,8 +170,17 @@ def _layers(state: HandleState) -> dict[str, Any] | None:
     return cards.section("layers", note, entries, others, open=True) if keys else None
 
 
-def _raw(raw: Any) -> dict[str, Any]:
-    if callable(raw):
+def _raw(state: HandleState) -> dict[str, Any]:
+    if callable(state.content.raw) and state.dataset is not None and "://" in state.dataset.path:
+        # To open it takes several requests.
         return cards.section("raw", "stored; opened when it is asked for", [])
+    try:
+        raw = state.raw
+    except (SlafError, OSError) as error:
+        return cards.section("raw", f"stored, and cannot be opened: {error}", [])
     cells, genes = raw.shape
-    return cards.section("raw", f"{cells:,} cells × {genes:,} genes", [])
+    entries = [] if raw.x is None else [matrix_entry("X", raw.x, raw.dataset is not None)]
+    for part in filter(None, (_frame(raw, "var"), _arrays(raw, "varm"))):
+        inside = {"entries": part["entries"], "more": part["more"]}
+        entries.append(cards.entry(part["name"], "", part["note"], **inside))
+    return cards.section("raw", f"{cells:,} cells × {genes:,} genes", entries)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from slaf.ground.progress import job
 from slaf.lazy.dask_arrays import dask_array
 from slaf.lazy.frame import whole
 from slaf.lazy.plan import MatrixPlan
@@ -27,7 +28,8 @@ class Exports(Sections):
         """Reads all of this handle into an AnnData in memory. X and layers are CSR; with
         `dask`, they are dask arrays of CSR blocks, read when they are computed, as
         :meth:`LazyExpressionMatrix.to_dask` makes them."""
-        return to_adata(self._state, dask=dask)
+        with job("reading"):
+            return to_adata(self._state, dask=dask)
 
     compute = to_adata
 

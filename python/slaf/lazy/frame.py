@@ -135,6 +135,16 @@ class LazyFrame(pd.DataFrame):
             return super().__getitem__(key)
         return self._column(key) if one else self._plain(names)
 
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            near = [] if name.startswith("_") else nearest(name, [str(n) for n in self.keys()])
+            if not near:
+                raise
+            text = f"{self._called} has no column {name!r}.{did_you_mean(near)}"
+        raise AttributeError(text, name=name, obj=self)
+
     def _require(self, *names: Any) -> None:
         known = self.keys()
         missing = next((name for name in names if name not in known), None)

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from slaf._slaf import SlafError
 from slaf.dataset import OverDataset, dataset_of
+from slaf.ground.progress import job
 from slaf.ground.sparse_display import remember_names
 from slaf.lazy import reduce, steps
 from slaf.lazy.dask_arrays import dask_array
@@ -149,7 +150,8 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
         """
         if format not in ("csr", "csc"):
             raise ValueError(f"`format` is 'csr' or 'csc', not {format!r}.")
-        matrix = self._plan.compute(format)
+        with job("reading"):
+            matrix = self._plan.compute(format)
         if sparse.issparse(matrix):
             remember_names(matrix, self._plan.first_names)
         return matrix

@@ -1,5 +1,5 @@
 """Reads a lazy matrix block by block: in limited memory, with the next blocks read while
-one is processed, progress in a notebook, and prompt interrupts."""
+one is processed, progress, and prompt interrupts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
-from slaf.ground.progress import in_notebook
+from scipy import sparse
+
+from slaf.ground.progress import job
 from slaf.lazy.plan import MatrixPlan
 
 #: Approximate number of values per block.
@@ -49,24 +51,28 @@ def blocks_of(matrix: MatrixPlan, rows: int | None = None) -> Iterator[tuple[int
     rows = rows or rows_of_a_block(matrix)
     starts = range(0, height, rows)
     if len(starts) <= 1:
-        for start in starts:
-            yield start, matrix.compute()
+        with job("reading", height, "cell"):
+            whole = [matrix.compute() for _ in starts]
+        yield from enumerate(whole)
         return
     read = lambda start: matrix.at(  # noqa: E731
         range(start, min(start + rows, height)), range(matrix.shape[1])
     ).compute()
-    progress = in_notebook()
     ahead = ThreadPoolExecutor(_AHEAD, thread_name_prefix="slaf-block")
     left = iter(starts)
-    try:
-        coming = deque(ahead.submit(read, start) for start in islice(left, _AHEAD))
-        for start in starts:
-            block = coming.popleft().result()
-            coming.extend(ahead.submit(read, further) for further in islice(left, 1))
-            yield start, block
-            if progress is not None:
-                progress("cells", min(start + rows, height), height)
-    finally:
-        ahead.shutdown(wait=False, cancel_futures=True)
-        if progress is not None:
-            progress.close()
+    with job("reading", height, "cell") as reading:
+        try:
+            coming = deque(ahead.submit(read, start) for start in islice(left, _AHEAD))
+            for start in starts:
+                block = coming.popleft().result()
+                coming.extend(ahead.submit(read, further) for further in islice(left, 1))
+                reading.bytes += _bytes(block)
+                yield start, block
+                reading(min(start + rows, height))
+        finally:
+            ahead.shutdown(wait=False, cancel_futures=True)
+
+
+def _bytes(block: Any) -> int:
+    parts = (block.data, block.indices, block.indptr) if sparse.issparse(block) else (block,)
+    return sum(part.nbytes for part in parts)

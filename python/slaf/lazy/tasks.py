@@ -6,6 +6,7 @@ Therefore the result is the same to the last bit on any number of processes."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -48,10 +49,11 @@ def states(matrix: MatrixPlan, operator: Operator) -> Iterator[Any]:
     if workers is not None:
         yield from workers.map(_work, [_Task(matrix, rows, step, operator) for rows in tasks])
         return
-    blocks = blocks_of(matrix, step)
-    for rows in tasks:
-        here = ((start - rows.start, block) for start, block in islice(blocks, _BLOCKS))
-        yield operator.of_rows(rows)(here)
+    # An error would otherwise keep what is read ahead, and its progress.
+    with closing(blocks_of(matrix, step)) as blocks:
+        for rows in tasks:
+            here = ((start - rows.start, block) for start, block in islice(blocks, _BLOCKS))
+            yield operator.of_rows(rows)(here)
 
 
 @dataclass(frozen=True)

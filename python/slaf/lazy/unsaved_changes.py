@@ -110,6 +110,9 @@ def in_another_form(state: HandleState) -> dict[str, str]:
             if known.held and known.series.dtype == object:
                 part = pd.DataFrame({name: known.series.iloc[:_TRIED]})
                 _try(lambda part=part, axis=axis: metadata.h5_frame(part, axis, told), told)
+    raw = state.content.raw
+    if isinstance(raw, HandleState):
+        told |= {f"raw.{where}": how for where, how in in_another_form(raw).items()}
     if callable(state.content.lazy_uns):
         return told
     stored = {} if state.dataset is None else stored_uns(state.dataset)

@@ -11,6 +11,7 @@ import numpy as np
 
 from slaf import _slaf
 from slaf.dataset import Dataset
+from slaf.ground.progress import job
 from slaf.ml.batches import content_of
 from slaf.ml.loader_display import loader_html
 from slaf.ml.loader_inputs import joined, parts_of
@@ -324,12 +325,15 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
     def _begin(self, epoch: int, skipped: int, epochs: int) -> Generator[Numbered, None, None]:
         """The batches of `epochs` epochs, without the first `skipped`: they are made
         from now on."""
-        return self._made(self._loader.start(epoch, skipped, epochs))
+        left = epochs * self._loader.batches - skipped
+        return self._made(self._loader.start(epoch, skipped, epochs), left)
 
-    def _made(self, batches: _slaf.Batches) -> Generator[Numbered, None, None]:
+    def _made(self, batches: _slaf.Batches, left: int) -> Generator[Numbered, None, None]:
         try:
-            while (parts := batches.next()) is not None:
-                yield parts[0], parts[1], self._batch(*parts)
+            with job("loader", left, "batch") as loading:
+                while (parts := batches.next()) is not None:
+                    yield parts[0], parts[1], self._batch(*parts)
+                    loading(loading.done + 1)
         finally:
             batches.stop()
 
@@ -377,15 +381,10 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
         )
 
     def __repr__(self) -> str:
-        each = (
-            f"{len(self._parts)} datasets"
-            if len(self._parts) > 1
-            else _described(self._parts[0].dataset)
-        )
-        return (
-            f"{type(self).__name__}: {self._loader.batches:,} batches of {self.batch_size} an epoch, "
-            f"from {each}"
-        )
+        only = _described(self._parts[0].dataset)
+        each = f"{len(self._parts)} datasets" if len(self._parts) > 1 else only
+        batches = f"{self._loader.batches:,} batches of {self.batch_size} an epoch"
+        return f"{type(self).__name__}: {batches}, from {each}"
 
 
 def _described(dataset: Dataset) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from slaf import _slaf
 from slaf.dataset import Dataset, OverDataset, dataset_of
+from slaf.ground.progress import job
 
 
 def totals(array: OverDataset | Dataset, column: str) -> np.ndarray:
@@ -25,7 +26,8 @@ def totals(array: OverDataset | Dataset, column: str) -> np.ndarray:
 def own_medians(array: OverDataset | Dataset) -> tuple[np.ndarray, str]:
     """The median of each gene in the dataset's own cells (float64), and which cells
     were used. Genes that no cell expresses get the median of all others."""
-    scale, cells = _slaf.gene_medians(dataset_of(array).engine)
+    with job("medians of genes"):
+        scale, cells = _slaf.gene_medians(dataset_of(array).engine)
     which = "all" if cells == array.shape[0] else "a sample of"
     known = np.isfinite(scale)
     scale[~known] = np.median(scale[known]) if known.any() else 1.0

@@ -21,7 +21,7 @@ from slaf._slaf import SlafError, nearest
 from slaf.dataset import Dataset
 from slaf.ground import axes
 from slaf.ground.hints import did_you_mean
-from slaf.ground.progress import Progress
+from slaf.ground.progress import Progress, stages
 from slaf.ground.workers import each
 from slaf.ml.tokenizers import GeneformerTokenizer, ScGPTTokenizer, SLAFTokenizer
 from slaf.ml.vocabulary import dictionary
@@ -95,11 +95,12 @@ def write_token_shards(
     missing = [at for at, name in enumerate(names) if not _is_of(place / name, plan)]
     tasks = [_Shard(dataset, axes.compose(rows, parts[at]), recipe, seed, plan) for at in missing]
     done = len(rows) - sum(len(parts[at]) for at in missing)
-    for at, content in zip(missing, each(_shard, tasks), strict=True):
-        _put(place / names[at], content)
-        done += len(parts[at])
-        if progress is not None:
-            progress("cells", done, len(rows))
+    with stages(progress) as tell:
+        tell("tokens", done, len(rows))
+        for at, content in zip(missing, each(_shard, tasks), strict=True):
+            _put(place / names[at], content)
+            done += len(parts[at])
+            tell("tokens", done, len(rows))
     for stale in set(place.glob("part-*.parquet")) - {place / name for name in names}:
         stale.unlink()
     told = {

@@ -4,9 +4,8 @@
     %%sql [options] [name <<]
     SELECT …
 
-Options: `--on HANDLE`, `--engine polars|datafusion`, `--limit ROWS`, `--lazy`,
-`--explain`, `--profile`. `--table`, as the first option, shows the result as an
-interactive table.
+Options: `--on HANDLE`, `--engine polars|datafusion`, `--limit ROWS`, `--table` (shows
+the result as an interactive table), `--lazy`, `--explain`, `--profile`.
 
 The tables are those of the session's only open dataset; with several open, write
 `variable.cells`. A frame is a table under the name of its variable. `{{x}}` and `$x`
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from slaf import _slaf, rust_cells
 from slaf.ground import completion
-from slaf.notebook import variables
+from slaf.notebook import tracebacks, variables
 from slaf.notebook.datasets import open_datasets
 
 if TYPE_CHECKING:
@@ -46,6 +45,7 @@ def load(shell) -> None:
     for kind in ("csr", "csc"):
         for name in (f"{kind}_matrix", f"{kind}_array"):
             formatter.for_type_by_name(f"scipy.sparse._{kind}", name, _sparse_html)
+    tracebacks.load(shell)
     variables.load(shell, sessions, rust_cells.load(shell))
 
 
@@ -131,16 +131,14 @@ def _sql_cell(sessions: Sessions):
         """Run SQL over open SLAF datasets and frames.
 
         %%sql [--on HANDLE] [--engine auto|polars|datafusion] [--limit ROWS]
-              [--lazy] [--explain] [--profile] [name <<]
-        %%sql --table [options] [name <<]
+              [--table] [--lazy] [--explain] [--profile] [name <<]
         SELECT louvain, COUNT(*) AS n FROM cells GROUP BY louvain
         """
         from IPython.core.error import UsageError
 
         try:
             session = sessions.within(local_ns)
-            as_table, line = _of_table(line)
-            return _run(sessions, session, _slaf.parse_cell(line, cell or ""), as_table)
+            return _run(sessions, session, _slaf.parse_cell(line, cell or ""))
         except (ValueError, NameError, OSError) as error:
             # Shows a message, not the traceback of the magic.
             raise UsageError(str(error)) from None
@@ -148,11 +146,9 @@ def _sql_cell(sessions: Sessions):
     return sql
 
 
-def _run(
-    sessions: Sessions, session: SqlSession, cell: _slaf.SqlCell, as_table: bool = False
-) -> Any:
+def _run(sessions: Sessions, session: SqlSession, cell: _slaf.SqlCell) -> Any:
     shell = sessions.shell
-    if as_table and (cell.lazy or cell.explain or cell.profile):
+    if cell.table and (cell.lazy or cell.explain or cell.profile):
         raise ValueError("`--table` goes with `--on`, `--engine` and `--limit`.")
     if cell.lazy:
         if cell.target is None:
@@ -165,18 +161,12 @@ def _run(
         print(f"{cell.target}: a polars LazyFrame; collect() reads")
         return None
     text = f"EXPLAIN {cell.sql}" if cell.explain else cell.sql
-    with _Watch() as watch:
-        answer = session.run(
-            text,
-            on=cell.on,
-            engine=cell.engine,
-            limit=cell.limit,
-            memory=sessions.memory,
-            watch=watch,
-        )
+    answer = session.run(
+        text, on=cell.on, engine=cell.engine, limit=cell.limit, memory=sessions.memory
+    )
     if answer is None:
         return None
-    if as_table:
+    if cell.table:
         return _table(shell, answer, cell)
     if cell.profile:
         read, milliseconds = answer.profile
@@ -204,12 +194,6 @@ def _run(
     return None
 
 
-def _of_table(line: str) -> tuple[bool, str]:
-    """Whether the first option is `--table`, and the line without it."""
-    first, _, rest = line.strip().partition(" ")
-    return (True, rest) if first == "--table" else (False, line)
-
-
 def _table(shell: Any, answer: _slaf.Answer, cell: _slaf.SqlCell) -> Any:
     """The result as an interactive table, which `name <<` assigns."""
     from slaf.table_view import table
@@ -221,37 +205,6 @@ def _table(shell: Any, answer: _slaf.Answer, cell: _slaf.SqlCell) -> Any:
     if cell.target is not None:
         shell.user_ns[cell.target] = made
     return made
-
-
-class _Watch:
-    """A bar below the cell, if reading many rows takes long."""
-
-    _MANY = 10_000_000
-
-    def __enter__(self) -> _Watch:
-        self._bars: Any = None
-        return self
-
-    def __call__(self, done: int, total: int) -> None:
-        if total < self._MANY:
-            return
-        if self._bars is None:
-            from slaf.ground.progress import in_notebook
-
-            self._bars = in_notebook() or _Silent()
-        self._bars("expression", done, total)
-
-    def __exit__(self, *_: object) -> None:
-        if self._bars is not None:
-            self._bars.close()
-
-
-class _Silent:
-    def __call__(self, *_: object) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 #: The magic of one of our cells, after any Python comments.

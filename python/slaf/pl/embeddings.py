@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from slaf.ground.progress import job
 from slaf.lazy.handle import LazyHandle
 from slaf.pl.plot_data import cells, embedding_key, flat
 from slaf.pl.shading import is_shaded, shade_points
@@ -77,8 +78,9 @@ def _embedding(function: Any, basis: str, handle: LazyHandle, given: Given) -> A
             return function(part, **given)
         plain = {**given, "show": False, "save": False, "return_fig": None}
         axes = function(part, **plain)
-    for ax in np.ravel(axes):
-        shade_points(ax, handle.n_obs, topmost=given.get("sort_order", True))
+    with job("shading points"):
+        for ax in np.ravel(axes):
+            shade_points(ax, handle.n_obs, topmost=given.get("sort_order", True))
     if given.get("return_fig"):
         return np.ravel(axes)[0].figure
     return None if finish(basis, given) else axes

@@ -1,11 +1,12 @@
-"""Shows what a Rust cell prints, and how far its compilation is."""
+"""Shows what a Rust cell prints, and which crates are compiled for it."""
 
 from __future__ import annotations
 
 import codecs
 import sys
-import time
-from typing import Any
+from contextlib import ExitStack
+
+from slaf.ground.progress import Job, job
 
 #: Most bytes of a cell that are shown. A notebook with more is hard to open.
 _MOST = 16 << 20
@@ -42,51 +43,16 @@ class PrintedText:
             )
 
 
-class CompileProgress:
-    """A line below a notebook's cell that says which crate is compiled. A terminal
-    only gets the first and the last text."""
+class CompileProgress(ExitStack):
+    """Shows from the first crate on which one is compiled."""
 
-    #: Least seconds between two changes of the line.
-    _PAUSE = 0.2
-
-    def __init__(self, first: str | None = None):
-        self._begun = time.monotonic()
-        self._crates = 0
-        self._changed = 0.0
-        self._line: Any = None
-        #: Whether Rust itself starts, and not a cell.
-        self._starts = first is not None
-        if first is not None:
-            self._show(first)
+    def __init__(self):
+        super().__init__()
+        self._job: Job | None = None
 
     def __call__(self, crate: str) -> None:
         """A crate is being compiled."""
-        self._crates += 1
-        now = time.monotonic()
-        if now - self._changed >= self._PAUSE:
-            self._changed = now
-            self._show(f"Compiling {crate} ({self._crates})")
-
-    def close(self, done: bool = True) -> None:
-        if self._line is None:
-            return
-        took = f"{time.monotonic() - self._begun:.1f} s"
-        if self._starts:
-            self._show(f"Rust is ready ({took})." if done else "Rust did not start.", last=True)
-        else:
-            self._show(f"Compiled {self._crates} crates in {took}.", last=True)
-
-    def _show(self, text: str, last: bool = False) -> None:
-        from IPython import get_ipython
-        from IPython.display import display
-
-        if not hasattr(get_ipython(), "kernel"):
-            if self._line is None or last:
-                print(text, file=sys.stderr)
-            self._line = text
-            return
-        bundle = {"text/plain": text}
-        if self._line is None:
-            self._line = display(bundle, raw=True, display_id=True)
-        else:
-            self._line.update(bundle, raw=True)
+        if self._job is None:
+            self._job = self.enter_context(job("compiling", unit="crate"))
+        self._job.note = crate
+        self._job(self._job.done + 1)

@@ -12,8 +12,10 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
+from slaf.ground.progress import job
 from slaf.rust_cells.environment import Surroundings, binary, own_variables
 from slaf.rust_cells.errors import RustError
 from slaf.rust_cells.held_interrupts import HeldInterrupts
@@ -87,15 +89,10 @@ class CellProcess:
 
     def start(self) -> dict[str, Any]:
         """Waits until cells can run. Gives `{"status": "ok"}`, or why they cannot."""
-        progress = CompileProgress(
-            "Rust starts; the first time, it compiles what cells share data by."
-        )
-        answer: dict[str, Any] = {"status": "ended"}
-        try:
+        with job("Rust starts") as starting, CompileProgress() as progress:
+            starting.note = "the first time, it compiles what cells share data by"
             answer = self._wait(0, PrintedText(), progress)
-            self._ready = answer["status"] == "ok"
-        finally:
-            progress.close(self._ready)
+        self._ready = answer["status"] == "ok"
         return answer
 
     def run(self, code: str) -> dict[str, Any]:
@@ -108,12 +105,8 @@ class CellProcess:
         After `timeout` seconds it is `{"status": "late"}`."""
         self._number += 1
         self._send(op=op, id=self._number, **content)
-        printed, progress = PrintedText(), CompileProgress()
-        try:
+        with closing(PrintedText()) as printed, CompileProgress() as progress:
             answer = self._wait(self._number, printed, progress, timeout)
-        finally:
-            printed.close()
-            progress.close()
         return answer | {"stderr": printed.end_of_stderr}
 
     def kill(self) -> None:

@@ -16,6 +16,7 @@ from slaf._slaf import SlafError
 from slaf.dataset import Dataset
 from slaf.ground import axes
 from slaf.ground.hints import did_you_mean
+from slaf.ground.progress import job
 from slaf.sql.params import FEW, param
 from slaf.sql.tables import is_frame, scan_file, table_of
 
@@ -40,9 +41,7 @@ class SqlSession:
     handles: Callable[[str | None], Handles]
     views: dict[str, str] = field(default_factory=dict)
 
-    def run(
-        self, text: str, *, watch: Callable[[int, int], None] | None = None, **options: Any
-    ) -> _slaf.Answer | None:
+    def run(self, text: str, **options: Any) -> _slaf.Answer | None:
         """Runs all statements of `text`; returns the result of the last.
 
         `options` are `on` (a handle's variable), `engine`, `limit` and `memory`
@@ -50,7 +49,7 @@ class SqlSession:
         """
         answer = None
         for statement in _slaf.split_sql(text):
-            answer = self._statement(statement, watch, **options)
+            answer = self._statement(statement, **options)
         return answer
 
     @contextmanager
@@ -102,9 +101,7 @@ class SqlSession:
         }
         return (handles, default, list(frames.items()), list(self.views.items()), [], [])
 
-    def _statement(
-        self, text: str, watch: Any, on: str | None = None, **options: Any
-    ) -> _slaf.Answer | None:
+    def _statement(self, text: str, on: str | None = None, **options: Any) -> _slaf.Answer | None:
         prepared = self.prepared(text, on)
         statement = prepared.statement
         if statement.kind == "drop":
@@ -117,11 +114,11 @@ class SqlSession:
         if statement.kind == "create_table":
             if not self._is_free(statement):
                 return None
-            answer = prepared.run(watch=watch, **options)
+            answer = prepared.run(**options)
             self.views.pop(statement.name, None)
             self.namespace[statement.name] = pl.DataFrame(answer)
             return answer
-        return prepared.run(watch=watch, **options)
+        return prepared.run(**options)
 
     def _kept(self, prepared: Prepared) -> str:
         """The query of a view, with the present values of its parameters."""
@@ -195,14 +192,20 @@ class Prepared:
     params: dict[str, Any]
 
     def run(self, **options: Any) -> _slaf.Answer:
-        return _slaf.query(self._query(), self.catalog, self.params, **options)
+        return self.ask(self._query(), **options)
 
     def _query(self) -> str:
         return self.statement.query if self.statement.kind == "create_table" else self.text
 
-    def ask(self, text: str, **options: Any) -> _slaf.Answer:
-        """Runs another statement over the same tables."""
-        return _slaf.query(text, self.catalog, self.params, **options)
+    def ask(
+        self, text: str, *, watch: Callable[..., None] | None = None, **options: Any
+    ) -> _slaf.Answer:
+        """Runs another statement over the same tables. `watch` is called regularly, and
+        can raise; without it, the progress is shown."""
+        if watch is not None:
+            return _slaf.query(text, self.catalog, self.params, watch=watch, **options)
+        with job("SQL", unit="row") as reading:
+            return _slaf.query(text, self.catalog, self.params, watch=reading, **options)
 
 
 def _evaluated(expression: str, scope: Mapping[str, Any]) -> Any:

@@ -3,6 +3,7 @@ engine does the work; the browser holds one page."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from slaf._slaf import SlafError
@@ -11,7 +12,13 @@ if TYPE_CHECKING:
     from slaf.table_view.widget import Table
 
 
-def table(data: Any, *, name: str | None = None, statement: str | None = None) -> Table:
+def table(
+    data: Any,
+    *,
+    columns: Sequence[str] | None = None,
+    name: str | None = None,
+    statement: str | None = None,
+) -> Table:
     """An interactive table, to sort, filter and page.
 
     Parameters
@@ -19,6 +26,8 @@ def table(data: Any, *, name: str | None = None, statement: str | None = None) -
     data
         A result of `%%sql`, a frame of Polars (also lazy), pandas or pyarrow, or `obs`
         or `var` of a handle, which are read from the dataset.
+    columns
+        The columns to show at first, in this order; by default the first 50.
     name
         The name of the rows in `.sql`; by default the variable that holds them, or
         `data`.
@@ -28,7 +37,7 @@ def table(data: Any, *, name: str | None = None, statement: str | None = None) -
     Raises
     ------
     SlafError
-        anywidget is not installed, or `data` is not a table.
+        anywidget is not installed, `data` is not a table, or there is no such column.
     """
     try:
         import anywidget  # noqa: F401
@@ -39,4 +48,7 @@ def table(data: Any, *, name: str | None = None, statement: str | None = None) -
     from slaf.table_view.source import source_of
     from slaf.table_view.widget import Table
 
-    return Table(source_of(data, name, statement))
+    made = Table(source_of(data, name, statement))
+    if columns is not None:
+        made.show(*columns)
+    return made

@@ -88,11 +88,11 @@ class Column:
     def hint(self) -> str:
         """Examples of filters that can be typed for it."""
         return {
-            "integer": "write such as `> 5`, `2..8`, `7` or `null`",
+            "integer": "write such as `> 5`, `2..8`, `7`, `!= 7` or `null`",
             "float": "write such as `> 0.5`, `2..8` or `null`",
             "date": "write such as `> 2024-01-31`, `2024-01-01..2024-01-31` or `null`",
             "moment": "write such as `> 2024-01-31 12:00` or `null`",
-            "text": "write a part of it, `= all of it`, `/a pattern/` or `null`",
+            "text": "write a part of it, `= all of it`, `!= all of it`, `/a pattern/` or `null`",
             "boolean": "write `true`, `false` or `null`",
         }.get(self.kind, "write `null` or `not null`")
 

@@ -16,7 +16,8 @@ from slaf.table_view.columns import Column, Value, literal, said
 class Filter:
     """Conditions on the values of a column; those that are not None must all be true.
 
-    `values` are the values to keep. `text` must be a part of the value, in any case,
+    `values` are the values to keep; `but` are values to leave out, which keeps missing
+    ones. `text` must be a part of the value, in any case,
     and `pattern` a regular expression that matches it. `null=True` keeps only missing
     values, or, with `values`, also missing values; `null=False` keeps none. NaN is in
     no range.
@@ -27,6 +28,7 @@ class Filter:
     max: Value | None = None
     below: Value | None = None
     values: tuple[Value, ...] | None = None
+    but: tuple[Value, ...] | None = None
     text: str | None = None
     pattern: str | None = None
     null: bool | None = None
@@ -68,6 +70,8 @@ class Filter:
         if "values" in found:
             chosen = cls._chosen(column, list(found["values"]))
             found["values"], found["null"] = chosen.values, chosen.null or found.get("null")
+        if "but" in found:
+            found["but"] = tuple(column.value(value) for value in found["but"])
         if "pattern" in found or "text" in found:
             _needs_text(column)
         return cls(**found) if any(value is not None for value in found.values()) else None
@@ -87,6 +91,8 @@ class Filter:
         if column.kind == "text":
             if len(text) > 1 and text[0] == text[-1] == "/":
                 return cls(pattern=text[1:-1])
+            if text.startswith("!="):
+                return cls(but=(text[2:].lstrip("=").strip(),))
             return cls(values=(text.lstrip("=").strip(),)) if text[0] == "=" else cls(text=text)
         if ".." in text and column.is_range:
             low, _, high = text.partition("..")
@@ -96,11 +102,15 @@ class Filter:
         parts = _COMPARED.findall(text)
         if not parts or _COMPARED.sub("", text).strip(" ,"):
             return cls(values=(column.value(text),))
-        found = {}
+        found: dict[str, Any] = {}
         for sign, value in parts:
+            value = value.strip(" ,")
             if sign == "=":
-                return cls(values=(column.value(value.strip(" ,")),))
-            found[_SIGNS[sign]] = _of_range(column, value.strip(" ,"))
+                return cls(values=(column.value(value),))
+            if sign == "!=":
+                found["but"] = (*found.get("but", ()), column.value(value))
+            else:
+                found[_SIGNS[sign]] = _of_range(column, value)
         return cls(**found)
 
     def typed(self) -> str:
@@ -111,11 +121,12 @@ class Filter:
             return f"/{self.pattern}/"
         if self.text is not None:
             return self.text
-        ends = (
+        ends = [
             f"{sign} {said(end)}"
             for sign, key in _SIGNS.items()
             if (end := getattr(self, key)) is not None
-        )
+        ]
+        ends += [f"!= {said(value)}" for value in self.but or ()]
         return " ".join(ends) or {True: "null", False: "not null"}.get(self.null, "")
 
     def told(self) -> dict[str, Any]:
@@ -145,26 +156,35 @@ class Filter:
             parts.append(_containing(name, self.text, bind))
         if self.pattern is not None:
             parts.append(f"regexp_matches({name}, {bind(self.pattern)})")
+        if self.but is not None:
+            among = _among(column, self.but, bind)
+            parts.append(f"(NOT ({among}) OR {name} IS NULL)")
         if self.values is not None:
-            parts.append(self._among(column, bind))
+            parts.append(self._kept(column, bind))
         elif self.null is not None:
             parts.append(f"{name} IS {'' if self.null else 'NOT '}NULL")
         return " AND ".join(parts)
 
-    def _among(self, column: Column, bind: Callable[[Value], str]) -> str:
-        name = quoted(column.name)
-        others = [value for value in self.values if not _is_zero(column, value)]
-        either = [f"{name} IN ({', '.join(map(bind, others))})"] if others else []
-        if len(others) < len(self.values):
-            either.append(f"{name} BETWEEN {bind(-0.0)} AND {bind(0.0)}")
+    def _kept(self, column: Column, bind: Callable[[Value], str]) -> str:
+        either = [_among(column, self.values, bind)] if self.values else []
         if self.null:
-            either.append(f"{name} IS NULL")
+            either.append(f"{quoted(column.name)} IS NULL")
         text = " OR ".join(either) or "FALSE"
-        return f"({text})" if len(either) > 1 else text
+        return f"({text})" if " OR " in text else text
+
+
+def _among(column: Column, values: tuple[Value, ...], bind: Callable[[Value], str]) -> str:
+    """The SQL condition that a value is one of `values`."""
+    name = quoted(column.name)
+    others = [value for value in values if not _is_zero(column, value)]
+    either = [f"{name} IN ({', '.join(map(bind, others))})"] if others else []
+    if len(others) < len(values):
+        either.append(f"{name} BETWEEN {bind(-0.0)} AND {bind(0.0)}")
+    return " OR ".join(either)
 
 
 _SIGNS = {">=": "min", ">": "above", "<=": "max", "<": "below"}
-_COMPARED = re.compile(r"(>=|<=|>|<|=)=?\s*([^<>=]+)")
+_COMPARED = re.compile(r"(>=|<=|!=|>|<|=)=?\s*([^<>=!]+)")
 
 
 def _containing(name: str, text: str, bind: Callable[[Value], str]) -> str:

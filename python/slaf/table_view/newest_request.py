@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextvars
 import threading
 from collections.abc import Callable
@@ -24,7 +25,7 @@ class Latest:
         self._work = work
         self._change = threading.Condition()
         self._next: list[Any] = []
-        self._runs = False
+        self._runs = self._ends = False
 
     def ask(self, what: Any) -> None:
         """Adds a request, and returns at once."""
@@ -33,6 +34,7 @@ class Latest:
             if self._runs:
                 return
             self._runs = True
+            _RUNNING.add(self)
         # Messages from the thread belong to the request that it answers.
         run = contextvars.copy_context().run
         threading.Thread(target=run, args=(self._run,), name="slaf-table", daemon=True).start()
@@ -42,11 +44,16 @@ class Latest:
         with self._change:
             return self._change.wait_for(lambda: not self._runs, timeout)
 
+    def end(self) -> None:
+        """Drops what waits, and tells what runs to stop."""
+        self._ends, self._next = True, []
+
     def _run(self) -> None:
         while True:
             with self._change:
                 if not self._next:
                     self._runs = False
+                    _RUNNING.discard(self)
                     self._change.notify_all()
                     return
                 what = self._next.pop()
@@ -56,5 +63,16 @@ class Latest:
                 pass
 
     def _go_on(self, *_: Any) -> None:
-        if self._next:
+        if self._next or self._ends:
             raise Superseded
+
+
+_RUNNING: set[Latest] = set()
+
+
+@atexit.register
+def _end_all() -> None:
+    """A thread that is in the engine when Python ends would abort the process."""
+    for latest in [*_RUNNING]:
+        latest.end()
+        latest.wait(timeout=5)

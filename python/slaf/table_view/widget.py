@@ -107,6 +107,18 @@ class Table(anywidget.AnyWidget):
                 left.pop(name, None)
         self._show(replace(self._state, filters=left, page=0))
 
+    def show(self, *names: str) -> None:
+        """Shows these columns, in this order; without arguments, the first 50.
+
+        Raises
+        ------
+        SlafError
+            There is no such column, or there are more than 100.
+        """
+        columns = self._source.columns
+        chosen = [known(columns, name).name for name in names] or [*columns][:MOST_COLUMNS]
+        self._show(self._state.showing(list(dict.fromkeys(chosen))))
+
     def idle(self, timeout: float | None = None) -> bool:
         """Waits until everything requested is on screen; returns whether it is, after
         at most `timeout` seconds."""

@@ -17,6 +17,7 @@ from slaf.data.saving.changes import (
 )
 from slaf.data.saving.revision import Revision
 from slaf.ground.hints import did_you_mean
+from slaf.ground.progress import job
 from slaf.lazy.state import HandleState
 
 _SECTIONS = ("obs", "var", "obsm", "varm", "layers", "obsp", "varp", "uns", "raw")
@@ -46,7 +47,8 @@ def save(state: HandleState, sections: dict[str, Any]) -> int:
             found["layers"] = _change(state, "layers", [layer]) | found.get("layers", Change())
         if state.dataset.version is not None and not any(found.values()):
             return state.dataset.version
-        return Revision(state).of(found)
+        with job("saving"):
+            return Revision(state).of(found)
     except BaseException:
         content.layers = layers
         raise
