@@ -218,7 +218,7 @@ class _Statistics:
             between = apart * apart * n * rest / (n + rest)
             squares = self._squares - self._sums.squares[group] - between
             # The rest of a gene that varies in this group only is lost by subtraction.
-            lost = ~(squares > _LOST * self._squares)
+            lost = ~(squares >= _LOST * self._squares)
         if lost.any():
             totals = self._totals_outside(group)[lost]
             squares[lost] = self._squares_of(*np.ix_(self._others(group), lost), totals)
