@@ -15,7 +15,7 @@ from scipy import sparse
 from slaf import _slaf
 from slaf.ground import axes
 from slaf.ground.dtypes import engine_values
-from slaf.ground.workers import each
+from slaf.ground.workers import current, each
 from slaf.lazy import reduce
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.sources import StoredX
@@ -24,7 +24,8 @@ from slaf.lazy.stream import columns_of_a_block
 
 #: Groups × genes of a task at most.
 _OUTPUTS = 8 << 20
-#: From the gene-major copy, tasks are so many times larger, as they are not held.
+#: Tasks in this process are so many times larger if their values are not held: each
+#: begins with the factors of all cells.
 _STREAMED = 4
 
 
@@ -65,15 +66,19 @@ def group_sums(matrix: MatrixPlan, groups: np.ndarray, n: int, wanted: Wanted) -
     if streamed:
         # The copy is read from its first gene to its last.
         order = np.argsort(np.asarray(matrix.in_source(1)))
-        matrix, step = matrix.at(range(height), order), step * _STREAMED
+        matrix = matrix.at(range(height), order)
+        step *= _STREAMED if current() is None else 1
+    in_order = np.array_equal(order, np.arange(width))
     step = max(1, min(step, _OUTPUTS // n))
     genes = [range(start, min(start + step, width)) for start in range(0, width, step)]
     tasks = [_Task(matrix, part, groups, n, wanted, streamed) for part in genes]
     sums = _empty(n, width, wanted)
     for part, found in zip(genes, each(_sums, tasks), strict=True):
+        place = slice(part.start, part.stop)
         for whole, of_part in zip(vars(sums).values(), found, strict=True):
             if whole is not None:
-                whole[:, order[part.start : part.stop]] = of_part.reshape(len(whole), len(part))
+                of_part = of_part.reshape(len(whole), len(part))
+                whole[:, place if in_order else order[place]] = of_part
     return sums
 
 

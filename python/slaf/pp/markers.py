@@ -3,7 +3,9 @@ variances, Wilcoxon tests from rank sums."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -70,22 +72,27 @@ def rank_genes_groups(
     if copy:
         adata = adata.copy()
     own(adata)
-    found = _Statistics(matrix, tested, method, pts)
+    ranks = method == "wilcoxon"
+    found = _Statistics(matrix, tested, ranks, pts)
     base = dict(adata.uns.get("log1p") or {}).get("base")
-    tests = found.wilcoxon(tie_correct) if method == "wilcoxon" else found.t_test(method)
-    n_top = min(n_genes or matrix.shape[1], matrix.shape[1])
-    tables: dict[str, dict[str, np.ndarray]] = {}
-    for group, scores, p_values in tests:
+    genes = names.to_numpy(dtype=object)
+    n_top = min(n_genes or len(genes), len(genes))
+
+    def first_genes(group: int) -> dict[str, np.ndarray]:
+        """A group's column of each table."""
+        test = found.wilcoxon(group, tie_correct) if ranks else found.t_test(group, method)
+        scores, p_values = test
         top = _top(np.abs(scores) if rankby_abs else scores, n_top)
-        row = {
-            "names": names.to_numpy(dtype=object),
-            "scores": scores.astype(np.float32),
-            "pvals": p_values,
-            "pvals_adj": _adjusted(p_values, corr_method),
-            "logfoldchanges": found.fold_changes(group, base).astype(np.float32),
+        return {
+            "names": genes[top],
+            "scores": scores[top].astype(np.float32),
+            "pvals": p_values[top],
+            "pvals_adj": _adjusted(p_values, corr_method)[top],
+            "logfoldchanges": found.fold_changes(group, base)[top].astype(np.float32),
         }
-        for column, values in row.items():
-            tables.setdefault(column, {})[str(tested.order[group])] = values[top]
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        columns = list(threads.map(first_genes, tested.tested()))
     result: dict[str, Any] = {
         "params": {
             "groupby": groupby,
@@ -97,12 +104,14 @@ def rank_genes_groups(
         }
     }
     if pts:
-        labels = [str(name) for name in tested.order]
-        result["pts"] = pd.DataFrame(found.shares().T, index=names, columns=labels)
+        of_all = {"index": names, "columns": [str(name) for name in tested.order]}
+        result["pts"] = pd.DataFrame(found.shares().T, **of_all)
         if tested.reference is None:
-            result["pts_rest"] = pd.DataFrame(found.shares_rest().T, index=names, columns=labels)
-    for column, values in tables.items():
-        result[column] = pd.DataFrame(values).to_records(index=False)
+            result["pts_rest"] = pd.DataFrame(found.shares_rest().T, **of_all)
+    labels = [str(tested.order[group]) for group in tested.tested()]
+    for name in columns[0]:
+        table = {label: of_group[name] for label, of_group in zip(labels, columns, strict=True)}
+        result[name] = pd.DataFrame(table).to_records(index=False)
     adata.uns[key_added or "rank_genes_groups"] = result
     return adata if copy else None
 
@@ -180,9 +189,9 @@ def _is_all(groups: str | Iterable[str]) -> bool:
 class _Statistics:
     """What tests need of each group, and of the cells with which it is compared."""
 
-    def __init__(self, matrix: MatrixPlan, groups: _Groups, method: str, pts: bool):
+    def __init__(self, matrix: MatrixPlan, groups: _Groups, ranks: bool, pts: bool):
         self.groups = groups
-        ranks, reference = method == "wilcoxon", groups.reference
+        reference = groups.reference
         wanted = Wanted(pts, not ranks, ranks, -1 if reference is None else reference)
         self._sums = group_sums(matrix, groups.codes, len(groups.sizes), wanted)
         self._sizes = groups.sizes.astype(np.float64)
@@ -269,40 +278,38 @@ class _Statistics:
         rest = nonzero.sum(axis=0, dtype=np.int64) - nonzero[:n]
         return rest / (self._sizes.sum() - self._sizes[:n, None])
 
-    def t_test(self, method: str) -> Iterable[tuple[int, np.ndarray, np.ndarray]]:
-        """Welch's; see scipy's `ttest_ind_from_stats`."""
+    def t_test(self, group: int, method: str) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and p-values of Welch's test; see scipy's `ttest_ind_from_stats`."""
         from scipy import stats
 
-        for group in self.groups.tested():
-            n = self._sizes[group]
-            n_other = n if method == "t-test_overestim_var" else self.size_of_other(group)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                scores, p_values = stats.ttest_ind_from_stats(
-                    self.mean(group),
-                    np.sqrt(self.variance(group)),
-                    n,
-                    self.mean_of_other(group),
-                    np.sqrt(self.variance_of_other(group)),
-                    n_other,
-                    equal_var=False,
-                )
-            yield group, np.nan_to_num(scores, nan=0.0), np.where(np.isnan(p_values), 1, p_values)
+        n = self._sizes[group]
+        n_other = n if method == "t-test_overestim_var" else self.size_of_other(group)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            scores, p_values = stats.ttest_ind_from_stats(
+                self.mean(group),
+                np.sqrt(self.variance(group)),
+                n,
+                self.mean_of_other(group),
+                np.sqrt(self.variance_of_other(group)),
+                n_other,
+                equal_var=False,
+            )
+        return np.nan_to_num(scores, nan=0.0), np.where(np.isnan(p_values), 1, p_values)
 
-    def wilcoxon(self, tie_correct: bool) -> Iterable[tuple[int, np.ndarray, np.ndarray]]:
-        """Rank sums with the normal approximation."""
+    def wilcoxon(self, group: int, tie_correct: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and p-values of rank sums, by the normal approximation."""
         from scipy.special import ndtr
 
-        for group in self.groups.tested():
-            n, m = self._sizes[group], self.size_of_other(group)
-            coefficient: Any = 1.0
-            if tie_correct:
-                ties = self._sums.ties[0 if self.groups.reference is None else group]
-                coefficient = 1.0 - ties / ((n + m) ** 3 - (n + m))
-            with np.errstate(invalid="ignore", divide="ignore"):
-                spread = np.sqrt(coefficient * n * m * (n + m + 1) / 12.0)
-                scores = (self._sums.ranks[group] - n * (n + m + 1) / 2.0) / spread
-            scores = np.where(np.isnan(scores), 0.0, scores)
-            yield group, scores, 2 * ndtr(-np.abs(scores))
+        n, m = self._sizes[group], self.size_of_other(group)
+        coefficient: Any = 1.0
+        if tie_correct:
+            ties = self._sums.ties[0 if self.groups.reference is None else group]
+            coefficient = 1.0 - ties / ((n + m) ** 3 - (n + m))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            spread = np.sqrt(coefficient * n * m * (n + m + 1) / 12.0)
+            scores = (self._sums.ranks[group] - n * (n + m + 1) / 2.0) / spread
+        scores = np.where(np.isnan(scores), 0.0, scores)
+        return scores, 2 * ndtr(-np.abs(scores))
 
 
 def _top(scores: np.ndarray, n: int) -> np.ndarray:

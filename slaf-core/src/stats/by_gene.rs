@@ -10,7 +10,7 @@ use arrow::datatypes::UInt32Type;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::cell_steps::CellSteps;
-use super::group_sums::{GroupSums, Groups, SumsOfGenes, Wanted};
+use super::group_sums::{GeneByGene, GroupSums, Groups, SumsOfGenes, Wanted};
 use super::steps::Step;
 use crate::matrix::selection::OutputPlaces;
 use crate::matrix::values::{Value, column};
@@ -70,8 +70,8 @@ pub async fn sums_by_gene(
         async move { summed.await.map_err(|failure| stopped(&failure))? }
     });
     let threads = thread::available_parallelism().map_or(1, usize::from);
-    let parts: Vec<GroupSums> = parts.buffered(threads).try_collect().await?;
-    Ok(Some(GroupSums::beside(&parts, n)))
+    let parts: Vec<SumsOfGenes> = parts.buffered(threads).try_collect().await?;
+    Ok(Some(GroupSums::beside(&parts, n, wanted)))
 }
 
 fn unfit(reason: &str) -> Error {
@@ -123,8 +123,8 @@ struct Work {
 }
 
 impl Work {
-    async fn sum(&self, part: Part) -> Result<GroupSums> {
-        let mut sums = SumsOfGenes::new(part.rows.len(), &self.groups, self.wanted);
+    async fn sum(&self, part: Part) -> Result<SumsOfGenes> {
+        let mut sums = GeneByGene::new(&self.groups, self.wanted);
         let genes = part.rows.iter().cloned().enumerate();
         let mut genes = GeneRows::new(self.n_cells, genes);
         let rows = part.rows.iter().filter(|rows| !rows.is_empty());
@@ -140,22 +140,20 @@ impl Work {
             }
         })
         .await?;
-        Ok(sums.finish())
+        Ok(sums.finish(part.rows.len()))
     }
 
     fn add<T: Value, N: Iterator<Item = (usize, Range<u64>)>>(
         &self,
         batch: &RecordBatch,
         genes: &mut GeneRows<N>,
-        sums: &mut SumsOfGenes<'_>,
+        sums: &mut GeneByGene<'_>,
         first: usize,
     ) -> Result<()> {
         let gaps = batch.column(0).as_primitive::<UInt32Type>().values();
         let values = column::<T>(batch.column(1))?;
         let split = genes.split(gaps, |gene, cells, rows| {
-            while sums.gene() < gene {
-                sums.end_gene();
-            }
+            sums.end_until(gene);
             let cells = cells.iter().map(|cell| *cell as usize);
             let values = values[rows].iter().map(|value| value.to_f64());
             match &self.steps {

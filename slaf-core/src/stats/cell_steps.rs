@@ -6,7 +6,7 @@ use super::steps::Step;
 use crate::{Result, ValueType};
 
 /// Cells with the same factors share what is computed of counts below this.
-const KNOWN: usize = 32;
+const KNOWN: usize = 16;
 /// Bytes of these at most.
 const KNOWN_BYTES: usize = 64 << 20;
 
@@ -26,7 +26,12 @@ pub(super) struct CellSteps {
 impl CellSteps {
     /// Steps of a matrix with so many genes and with those cells that have a place, each
     /// cell's row of the matrix; -1: it has none.
-    pub(super) fn new(steps: Vec<Step>, dtype: ValueType, places: &[i32], genes: usize) -> Result<Self> {
+    pub(super) fn new(
+        steps: Vec<Step>,
+        dtype: ValueType,
+        places: &[i32],
+        genes: usize,
+    ) -> Result<Self> {
         let rows = places.iter().filter(|place| **place >= 0).count();
         for step in &steps {
             step.check(rows, genes)?;

@@ -1,7 +1,10 @@
 //! Sums of groups of cells, gene by gene: counts, totals, squared deviations, and the
 //! sums of ranks and ties of the Wilcoxon test.
 
+use std::ops::Range;
 use std::thread;
+
+use rayon::prelude::*;
 
 use super::block::{Block, Visit, visit, wrong_length};
 use super::ranks::Ranks;
@@ -34,10 +37,9 @@ pub enum Ranking {
     With(usize),
 }
 
-/// Sums of some genes, groups × genes (group-major); empty if they are not wanted.
+/// Sums of groups × genes (group-major); empty if they are not wanted.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct GroupSums {
-    pub genes: usize,
     pub totals: Vec<f64>,
     pub nonzero: Vec<u32>,
     /// Squared deviations from the group's mean.
@@ -47,6 +49,16 @@ pub struct GroupSums {
     /// t³ − t, summed over the ties of t values: of each gene, or groups × genes if
     /// each group is ranked for itself.
     pub ties: Vec<f64>,
+}
+
+/// The same of consecutive genes, genes × groups.
+#[derive(Debug, Default)]
+pub(super) struct SumsOfGenes {
+    totals: Vec<f64>,
+    nonzero: Vec<u32>,
+    squares: Vec<f64>,
+    ranks: Vec<f64>,
+    ties: Vec<f64>,
 }
 
 impl Groups {
@@ -88,36 +100,16 @@ impl Groups {
 }
 
 impl GroupSums {
-    fn new(genes: usize, groups: usize, wanted: Wanted) -> Self {
-        let all = groups * genes;
-        let of = |wanted: bool, n: usize| if wanted { n } else { 0 };
-        let ties = match wanted.ranks {
-            None => 0,
-            Some(Ranking::All) => genes,
-            Some(Ranking::With(_)) => all,
-        };
-        Self {
-            genes,
-            totals: vec![0.0; all],
-            nonzero: vec![0; of(wanted.nonzero, all)],
-            squares: vec![0.0; of(wanted.squares, all)],
-            ranks: vec![0.0; of(wanted.ranks.is_some(), all)],
-            ties: vec![0.0; ties],
-        }
-    }
-
     /// The sums of consecutive genes, side by side.
-    pub(super) fn beside(parts: &[Self], groups: usize) -> Self {
-        let genes = parts.iter().map(|part| part.genes).sum();
+    pub(super) fn beside(parts: &[SumsOfGenes], groups: usize, wanted: Wanted) -> Self {
         Self {
-            genes,
             totals: beside(parts, groups, |part| &part.totals),
             nonzero: beside(parts, groups, |part| &part.nonzero),
             squares: beside(parts, groups, |part| &part.squares),
             ranks: beside(parts, groups, |part| &part.ranks),
-            ties: match parts.iter().all(|part| part.ties.len() == part.genes) {
-                true => beside(parts, 1, |part| &part.ties),
-                false => beside(parts, groups, |part| &part.ties),
+            ties: match wanted.ranks {
+                Some(Ranking::With(_)) => beside(parts, groups, |part| &part.ties),
+                Some(Ranking::All) | None => beside(parts, 1, |part| &part.ties),
             },
         }
     }
@@ -134,61 +126,72 @@ impl GroupSums {
             let starts = (0..n).step_by(share);
             let spawned: Vec<_> = starts
                 .map(|first| {
-                    let sums = SumsOfGenes::new(share.min(n - first), groups, wanted);
-                    scope.spawn(move || visit(columns, OfColumns { first, sums }))
+                    let columns_of = first..n.min(first + share);
+                    let sums = GeneByGene::new(groups, wanted);
+                    scope.spawn(move || visit(columns, OfColumns(columns_of, sums)))
                 })
                 .collect();
             let joined = spawned.into_iter().map(|thread| thread.join());
             joined.collect::<thread::Result<Vec<_>>>()
         });
         match parts {
-            Ok(parts) => Ok(Self::beside(&parts, groups.len())),
+            Ok(parts) => Ok(Self::beside(&parts, groups.len(), wanted)),
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
 }
 
-fn beside<T: Copy>(parts: &[GroupSums], rows: usize, of: fn(&GroupSums) -> &[T]) -> Vec<T> {
-    let mut all = Vec::with_capacity(parts.iter().map(|part| of(part).len()).sum());
-    for row in 0..rows {
-        for part in parts.iter().filter(|part| !of(part).is_empty()) {
-            all.extend_from_slice(&of(part)[row * part.genes..(row + 1) * part.genes]);
+/// Turns genes × groups: a line of the cache of each gene is read at once.
+fn beside<T: Copy + Default + Send + Sync>(
+    parts: &[SumsOfGenes],
+    groups: usize,
+    of: impl Fn(&SumsOfGenes) -> &[T] + Sync,
+) -> Vec<T> {
+    const LINE: usize = 8;
+    let genes = parts.iter().map(|part| of(part).len()).sum::<usize>() / groups.max(1);
+    let mut all = vec![T::default(); groups * genes];
+    let lines = all.par_chunks_mut((LINE * genes).max(1)).enumerate();
+    lines.for_each(|(line, rows)| {
+        let mut gene = 0;
+        for of_gene in parts.iter().flat_map(|part| of(part).chunks(groups.max(1))) {
+            for (row, value) in of_gene[line * LINE..].iter().take(LINE).enumerate() {
+                rows[row * genes + gene] = *value;
+            }
+            gene += 1;
         }
-    }
+    });
     all
 }
 
-struct OfColumns<'a> {
-    first: usize,
-    sums: SumsOfGenes<'a>,
-}
+struct OfColumns<'a>(Range<usize>, GeneByGene<'a>);
 
 impl Visit for OfColumns<'_> {
-    type Output = GroupSums;
+    type Output = SumsOfGenes;
 
-    fn visit<T: Value>(mut self, block: &Block<'_>, data: &[T]) -> GroupSums {
-        for column in 0..self.sums.genes() {
-            let span = block.span(self.first + column);
+    fn visit<T: Value>(self, block: &Block<'_>, data: &[T]) -> SumsOfGenes {
+        let Self(columns, mut sums) = self;
+        for column in columns {
+            let span = block.span(column);
             let cells = block.indices[span.clone()]
                 .iter()
                 .map(|cell| *cell as usize);
-            self.sums
-                .add(cells.zip(data[span].iter().map(|value| value.to_f64())));
-            self.sums.end_gene();
+            sums.add(cells.zip(data[span].iter().map(|value| value.to_f64())));
+            sums.end_gene();
         }
-        self.sums.finish()
+        sums.found
     }
 }
 
 /// Sums genes one after the other. The sums of a gene do not depend on what was
 /// summed before.
-pub(super) struct SumsOfGenes<'a> {
+pub(super) struct GeneByGene<'a> {
     groups: &'a Groups,
     wanted: Wanted,
-    found: GroupSums,
-    /// The current gene, its values other than zero in the order of the cells, and
+    found: SumsOfGenes,
+    /// How many genes have ended.
+    ended: usize,
+    /// The values of the current gene other than zero in the order of the cells, and
     /// their groups.
-    gene: usize,
     values: Vec<f64>,
     of: Vec<u32>,
     /// Of each group, for the current gene.
@@ -198,14 +201,14 @@ pub(super) struct SumsOfGenes<'a> {
     ranks: Ranks,
 }
 
-impl<'a> SumsOfGenes<'a> {
-    pub(super) fn new(genes: usize, groups: &'a Groups, wanted: Wanted) -> Self {
+impl<'a> GeneByGene<'a> {
+    pub(super) fn new(groups: &'a Groups, wanted: Wanted) -> Self {
         let n = groups.len();
         Self {
             groups,
             wanted,
-            found: GroupSums::new(genes, n, wanted),
-            gene: 0,
+            found: SumsOfGenes::default(),
+            ended: 0,
             values: vec![],
             of: vec![],
             totals: vec![0.0; n],
@@ -213,16 +216,6 @@ impl<'a> SumsOfGenes<'a> {
             squares: vec![0.0; n],
             ranks: Ranks::new(n),
         }
-    }
-
-    /// How many genes there are in all.
-    pub(super) fn genes(&self) -> usize {
-        self.found.genes
-    }
-
-    /// The current gene.
-    pub(super) fn gene(&self) -> usize {
-        self.gene
     }
 
     /// Adds cells and values to the current gene.
@@ -242,40 +235,41 @@ impl<'a> SumsOfGenes<'a> {
         self.of.truncate(end);
     }
 
-    /// Sums the current gene; the next one begins.
-    pub(super) fn end_gene(&mut self) {
+    /// Ends genes until `gene` is the current one.
+    pub(super) fn end_until(&mut self, gene: usize) {
+        while self.ended < gene {
+            self.end_gene();
+        }
+    }
+
+    /// The sums of `genes` genes.
+    pub(super) fn finish(mut self, genes: usize) -> SumsOfGenes {
+        self.end_until(genes);
+        self.found
+    }
+
+    fn end_gene(&mut self) {
         self.totals.fill(0.0);
         self.nonzero.fill(0);
         for (group, value) in self.of.iter().zip(&self.values) {
             self.totals[*group as usize] += value;
             self.nonzero[*group as usize] += 1;
         }
-        let genes = self.found.genes;
-        store(
-            &mut self.found.totals[self.gene..],
-            genes,
-            &self.totals,
-            |v| v,
-        );
+        self.found.totals.extend_from_slice(&self.totals);
         if self.wanted.nonzero {
-            let found = &mut self.found.nonzero[self.gene..];
-            store(found, genes, &self.nonzero, |n| n as u32);
+            let nonzero = self.nonzero.iter().map(|n| *n as u32);
+            self.found.nonzero.extend(nonzero);
         }
         if self.wanted.squares {
             self.sum_squares();
-            store(
-                &mut self.found.squares[self.gene..],
-                genes,
-                &self.squares,
-                |v| v,
-            );
+            self.found.squares.extend_from_slice(&self.squares);
         }
         if let Some(ranking) = self.wanted.ranks {
             self.sum_ranks(ranking);
         }
         self.values.clear();
         self.of.clear();
-        self.gene += 1;
+        self.ended += 1;
     }
 
     fn sum_squares(&mut self) {
@@ -297,35 +291,18 @@ impl<'a> SumsOfGenes<'a> {
         for (zeros, size) in self.nonzero.iter_mut().zip(&self.groups.sizes) {
             *zeros = size - *zeros;
         }
-        let (zeros, genes) = (&self.nonzero, self.found.genes);
+        let (values, of, zeros) = (&self.values, &self.of, &self.nonzero);
         match ranking {
             Ranking::All => {
-                let ties = self.ranks.of_all(&self.values, &self.of, zeros);
-                self.found.ties[self.gene] = ties as f64;
+                let ties = self.ranks.of_all(values, of, zeros);
+                self.found.ties.push(ties as f64);
             }
             Ranking::With(reference) => {
-                let ties = self.ranks.with(reference, &self.values, &self.of, zeros);
-                store(&mut self.found.ties[self.gene..], genes, ties, |t| t as f64);
+                let ties = self.ranks.with(reference, values, of, zeros);
+                self.found.ties.extend(ties.iter().map(|ties| *ties as f64));
             }
         }
-        let ranks = self.ranks.doubled();
-        store(&mut self.found.ranks[self.gene..], genes, ranks, |r| {
-            r as f64 / 2.0
-        });
-    }
-
-    /// The sums of all genes.
-    pub(super) fn finish(mut self) -> GroupSums {
-        while self.gene < self.found.genes {
-            self.end_gene();
-        }
-        self.found
-    }
-}
-
-/// Writes a column of a matrix with rows of `width`.
-fn store<S: Copy, T>(found: &mut [T], width: usize, of_groups: &[S], as_found: impl Fn(S) -> T) {
-    for (slot, value) in found.iter_mut().step_by(width).zip(of_groups) {
-        *slot = as_found(*value);
+        let ranks = self.ranks.doubled().iter().map(|ranks| *ranks as f64 / 2.0);
+        self.found.ranks.extend(ranks);
     }
 }

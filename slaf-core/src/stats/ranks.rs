@@ -3,12 +3,14 @@
 //!
 //! Ranks are doubled, and all sums are of integers: they are exact, in any order.
 
-use std::mem::take;
+use std::mem::{replace, swap, take};
 
 /// Counts are counted if the greatest is at most so many times the number of values.
 const COUNTED_EACH: usize = 16;
 /// Fewer values are sorted by comparing them.
 const FEW: usize = 256;
+/// Bits of a digit at most.
+const DIGIT: u32 = 11;
 
 /// Sums ranks. It keeps its memory from gene to gene.
 pub(super) struct Ranks {
@@ -24,6 +26,7 @@ pub(super) struct Ranks {
     /// The values in ascending order: what orders a value in the upper half, its group in
     /// the lower half.
     sorted: Vec<u64>,
+    spare: Vec<u64>,
 }
 
 impl Ranks {
@@ -36,6 +39,7 @@ impl Ranks {
             present: vec![],
             counts: vec![],
             sorted: vec![],
+            spare: vec![],
         }
     }
 
@@ -193,9 +197,37 @@ impl Ranks {
         if self.sorted.len() < FEW {
             self.sorted.sort_unstable();
         } else {
-            radsort::sort_by_key(&mut self.sorted, |value| (*value >> 32) as u32);
+            self.sort_by_digits();
         }
         true
+    }
+
+    /// A radix sort by the upper halves, with digits as long as they need be: logarithms
+    /// take three rounds, and counts one, where bytes would take four and two.
+    fn sort_by_digits(&mut self) {
+        let most = self.sorted.iter().max().map_or(0, |most| most >> 32);
+        let bits = u64::BITS - most.leading_zeros();
+        let rounds = bits.div_ceil(DIGIT).max(1);
+        let digit = bits.div_ceil(rounds);
+        self.spare.resize(self.sorted.len(), 0);
+        for round in 0..rounds {
+            let shift = 32 + round * digit;
+            let place = |value: u64| (value >> shift) as usize & ((1 << digit) - 1);
+            let mut next = [0u32; 1 << DIGIT];
+            for value in &self.sorted {
+                next[place(*value)] += 1;
+            }
+            let mut before = 0;
+            for next in &mut next[..1 << digit] {
+                before += replace(next, before);
+            }
+            for value in &self.sorted {
+                let next = &mut next[place(*value)];
+                self.spare[*next as usize] = *value;
+                *next += 1;
+            }
+            swap(&mut self.sorted, &mut self.spare);
+        }
     }
 
     /// Sorts float64, and numbers them. NaN is the greatest, and is tied with nothing.
@@ -296,6 +328,9 @@ mod tests {
     fn nan_is_the_greatest_and_tied_with_nothing() {
         let mut ranks = Ranks::new(2);
         let ties = ranks.of_all(&[f64::NAN, 2.5, -f64::NAN, -1.0], &[0, 1, 0, 1], &[0, 2]);
-        assert_eq!((ranks.doubled(), ties), (&[2 * (5 + 6), 2 + 2 * (2 + 3) + 2 * 4][..], 6));
+        assert_eq!(
+            (ranks.doubled(), ties),
+            (&[2 * (5 + 6), 2 + 2 * (2 + 3) + 2 * 4][..], 6)
+        );
     }
 }
