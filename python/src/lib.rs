@@ -104,7 +104,8 @@ fn add_functions(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(sql_text::parse_cell, m)?)?;
     m.add_function(wrap_pyfunction!(tokens::gene_medians, m)?)?;
     m.add_function(wrap_pyfunction!(stats::apply_steps, m)?)?;
-    m.add_function(wrap_pyfunction!(stats::rank_sums, m)?)?;
+    m.add_function(wrap_pyfunction!(stats::group_sums, m)?)?;
+    m.add_function(wrap_pyfunction!(stats::group_sums_by_gene, m)?)?;
     m.add_function(wrap_pyfunction!(stats::row_moments, m)?)?;
     m.add_function(wrap_pyfunction!(stats::to_csc, m)?)?;
     m.add_function(wrap_pyfunction!(stats::top_sums, m)?)?;

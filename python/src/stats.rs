@@ -5,11 +5,12 @@ use std::sync::{Mutex, PoisonError};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use slaf_core::stats::{self, Block, Step, Summary};
+use slaf_core::stats::{self, Block, GroupSums, Groups, Ranking, Step, Summary, Wanted};
 
-use crate::arrays::{Data, Index, csr_to_numpy, values_to_numpy};
-use crate::dataset::value_type;
+use crate::arrays::{Axis, Data, Index, csr_to_numpy, values_to_numpy};
+use crate::dataset::{Dataset, value_type};
 use crate::errors::to_python;
+use crate::wait::wait;
 
 /// `(indptr, indices, data)` of CSR rows.
 type Arrays<'py> = (Index<'py>, PyReadonlyArray1<'py, i32>, Data<'py>);
@@ -52,6 +53,13 @@ fn step(name: &str, number: Option<&Number<'_>>) -> PyResult<Step> {
     }
 }
 
+fn many_steps(steps: &[(String, Option<Number<'_>>)]) -> PyResult<Vec<Step>> {
+    let steps = steps.iter();
+    steps
+        .map(|(name, number)| step(name, number.as_ref()))
+        .collect()
+}
+
 /// The values of a block after `steps`, as float32 or float64.
 #[pyfunction]
 pub(crate) fn apply_steps(
@@ -63,10 +71,7 @@ pub(crate) fn apply_steps(
 ) -> PyResult<Py<PyAny>> {
     let block = block(&arrays, width)?;
     let dtype = value_type(dtype)?;
-    let steps = steps
-        .iter()
-        .map(|(name, number)| step(name, number.as_ref()))
-        .collect::<PyResult<Vec<_>>>()?;
+    let steps = many_steps(&steps)?;
     let values = py.detach(|| stats::apply(&block, &steps, dtype));
     Ok(values_to_numpy(py, values.map_err(to_python)?))
 }
@@ -129,20 +134,79 @@ pub(crate) fn top_sums<'py>(
     Ok(found.into_pyarray(py))
 }
 
-/// Rank sums of groups in each column of a CSC block, column-major, and the tie
-/// correction of each column.
+/// Of groups of cells, groups × genes: totals, numbers of nonzero values, squared
+/// deviations, sums of ranks, and ties; empty if they are not wanted.
+type OfGroups<'py> = (
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray1<u32>>,
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray1<f64>>,
+);
+
+fn of_groups(py: Python<'_>, found: GroupSums) -> OfGroups<'_> {
+    (
+        found.totals.into_pyarray(py),
+        found.nonzero.into_pyarray(py),
+        found.squares.into_pyarray(py),
+        found.ranks.into_pyarray(py),
+        found.ties.into_pyarray(py),
+    )
+}
+
+/// `(nonzero, squares, ranks, reference)`: what is wanted besides totals, and the group
+/// with which each is ranked; -1: all are ranked together.
+type Asked = (bool, bool, bool, i32);
+
+fn wanted((nonzero, squares, ranks, reference): Asked) -> Wanted {
+    let ranking = usize::try_from(reference).map_or(Ranking::All, Ranking::With);
+    Wanted {
+        nonzero,
+        squares,
+        ranks: ranks.then_some(ranking),
+    }
+}
+
+/// Sums of groups of rows for each column of a CSC block.
 #[pyfunction]
-pub(crate) fn rank_sums<'py>(
+pub(crate) fn group_sums<'py>(
     py: Python<'py>,
     arrays: Arrays<'py>,
     groups: PyReadonlyArray1<'py, i32>,
     n_groups: usize,
-) -> PyResult<(Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>)> {
-    let groups = groups.as_slice()?;
-    let block = block(&arrays, groups.len())?;
-    let found = py.detach(|| stats::rank_sums(&block, groups, n_groups));
-    let found = found.map_err(to_python)?;
-    Ok((found.sums.into_pyarray(py), found.ties.into_pyarray(py)))
+    asked: Asked,
+) -> PyResult<OfGroups<'py>> {
+    let groups = Groups::new(groups.as_slice()?.to_vec(), n_groups).map_err(to_python)?;
+    let block = block(&arrays, groups.cells())?;
+    let found = py.detach(|| GroupSums::of_columns(&block, &groups, wanted(asked)));
+    Ok(of_groups(py, found.map_err(to_python)?))
+}
+
+/// The same from the gene-major copy of `dataset`, after `steps`, for cells and genes
+/// that do not repeat; genes ascend.
+#[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "they are named in Python")]
+pub(crate) fn group_sums_by_gene<'py>(
+    py: Python<'py>,
+    dataset: &Dataset,
+    cells: Axis<'py>,
+    genes: Axis<'py>,
+    steps: Vec<(String, Option<Number<'py>>)>,
+    dtype: &str,
+    groups: PyReadonlyArray1<'py, i32>,
+    n_groups: usize,
+    asked: Asked,
+) -> PyResult<Option<OfGroups<'py>>> {
+    let (cells, genes) = (cells.selection()?, genes.selection()?);
+    let steps = many_steps(&steps)?;
+    let dtype = value_type(dtype)?;
+    let groups = Groups::new(groups.as_slice()?.to_vec(), n_groups).map_err(to_python)?;
+    let dataset = dataset.inner.clone();
+    let wanted = wanted(asked);
+    let found = wait(py, async move {
+        stats::sums_by_gene(dataset, cells, genes, groups, steps, dtype, wanted).await
+    })?;
+    Ok(found.map(|found| of_groups(py, found)))
 }
 
 /// The statistics of [`row_moments`] for columns, and for each group of rows.

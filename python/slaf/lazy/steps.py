@@ -68,17 +68,22 @@ def _numbers(values: np.ndarray, positions: axes.Positions) -> np.ndarray:
     return np.ascontiguousarray(axes.take(values, positions), dtype=np.float64)
 
 
+def for_engine(steps: list[Step]) -> list[tuple[str, Any]]:
+    """The name and number of each step, as the engine takes them."""
+    return [
+        (s.name, s.number if s.number is None or np.ndim(s.number) else float(s.number))
+        for s in steps
+    ]
+
+
 def apply_sparse(arrays: Arrays, width: int, steps: list[Step], dtype: np.dtype) -> np.ndarray:
     """The values after `steps`; none of these may make the matrix dense."""
     indptr, indices, values = arrays
     for _, run in groupby(steps, lambda step: id(step.mask)):
         same = list(run)
-        told = [
-            (s.name, s.number if s.number is None or np.ndim(s.number) else float(s.number))
-            for s in same
-        ]
         mask = same[0].mask
-        after = _slaf.apply_steps((indptr, indices, engine_values(values)), width, told, dtype.name)
+        arrays = indptr, indices, engine_values(values)
+        after = _slaf.apply_steps(arrays, width, for_engine(same), dtype.name)
         if mask is not None:
             after = np.where(np.repeat(mask, np.diff(indptr)), after, values.astype(dtype))
         values = after

@@ -1,29 +1,31 @@
 """Ranks the genes that differ between groups of cells: t-tests from group means and
-variances, rank-sum tests on a few hundred genes at a time."""
+variances, Wilcoxon tests from rank sums."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from slaf import _slaf
 from slaf._slaf import SlafError
-from slaf.ground.dtypes import engine_values
 from slaf.ground.hints import did_you_mean
-from slaf.ground.workers import each
-from slaf.lazy import reduce
+from slaf.lazy.gene_groups import Wanted, group_sums
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.plan import MatrixPlan
-from slaf.lazy.stream import columns_of_a_block
 from slaf.pp.handles import cells_of, mask_of, matrix_of, own, warn_of_skipped
 
 _METHODS = ("t-test", "t-test_overestim_var", "wilcoxon")
 _CORRECTIONS = ("benjamini-hochberg", "bonferroni")
+#: If the squared deviations of the rest are a smaller fraction of all, what is left of them
+#: by subtraction is too inexact.
+_LOST = 1e-6
+#: Genes of which all groups are looked at together.
+_GENES = 512
 
 
 def rank_genes_groups(
@@ -72,12 +74,17 @@ def rank_genes_groups(
     if copy:
         adata = adata.copy()
     own(adata)
-    found = _Statistics(matrix, tested)
-    tests = found.wilcoxon(tie_correct) if method == "wilcoxon" else found.t_test(method)
+    ranks = method == "wilcoxon"
+    found = _Statistics(matrix, tested, ranks, pts)
     base = dict(adata.uns.get("log1p") or {}).get("base")
     ranking = _Ranking(names, min(n_genes or len(names), len(names)), rankby_abs, corr_method)
-    for group, scores, p_values in tests:
-        ranking.add(tested.order[group], scores, p_values, found.fold_changes(group, base))
+
+    def first_genes(group: int) -> dict[str, np.ndarray]:
+        test = found.wilcoxon(group, tie_correct) if ranks else found.t_test(group, method)
+        return ranking.of(*test, found.fold_changes(group, base))
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        columns = list(threads.map(first_genes, tested.tested()))
     params = {
         "groupby": groupby,
         "reference": reference,
@@ -86,43 +93,43 @@ def rank_genes_groups(
         "layer": layer,
         "corr_method": corr_method,
     }
-    shares = _shares(found, names) if pts else {}
     adata.uns[key_added or "rank_genes_groups"] = {
         "params": params,
-        **shares,
-        **ranking.tables(),
+        **(_shares(found, names) if pts else {}),
+        **_tables([str(tested.order[group]) for group in tested.tested()], columns),
     }
     return adata if copy else None
 
 
 class _Ranking:
-    """The genes of each group, the best first."""
+    """How the genes of a group are ranked."""
 
     def __init__(self, names: pd.Index, n_top: int, by_abs: bool, corr_method: str):
-        self.names, self.n_top = names, n_top
+        self.names, self.n_top = names.to_numpy(dtype=object), n_top
         self.by_abs, self.corr_method = by_abs, corr_method
-        self._columns: dict[str, dict[str, np.ndarray]] = {}
 
-    def add(
-        self, group: Any, scores: np.ndarray, p_values: np.ndarray, fold_changes: np.ndarray
-    ) -> None:
+    def of(
+        self, scores: np.ndarray, p_values: np.ndarray, fold_changes: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """The best genes of a group, by the columns of the result."""
         top = _top(np.abs(scores) if self.by_abs else scores, self.n_top)
-        columns = {
-            "names": self.names.to_numpy(dtype=object),
-            "scores": scores.astype(np.float32),
-            "pvals": p_values,
-            "pvals_adj": _adjusted(p_values, self.corr_method),
-            "logfoldchanges": fold_changes.astype(np.float32),
-        }
-        for column, values in columns.items():
-            self._columns.setdefault(column, {})[str(group)] = values[top]
-
-    def tables(self) -> dict[str, np.recarray]:
-        """Record arrays of ranks × groups, as scanpy stores them."""
         return {
-            column: pd.DataFrame(groups).to_records(index=False)
-            for column, groups in self._columns.items()
+            "names": self.names[top],
+            "scores": scores[top].astype(np.float32),
+            "pvals": p_values[top],
+            "pvals_adj": _adjusted(p_values, self.corr_method)[top],
+            "logfoldchanges": fold_changes[top].astype(np.float32),
         }
+
+
+def _tables(groups: list[str], columns: list[dict[str, np.ndarray]]) -> dict[str, np.recarray]:
+    """Record arrays of ranks × groups, as scanpy stores them."""
+    return {
+        name: pd.DataFrame(
+            {group: column[name] for group, column in zip(groups, columns, strict=True)}
+        ).to_records(index=False)
+        for name in columns[0]
+    }
 
 
 def _shares(found: _Statistics, names: pd.Index) -> dict[str, pd.DataFrame]:
@@ -183,11 +190,12 @@ class _Groups:
         self.order = order = [name for name in order if name not in small]
         place = {name: at for at, name in enumerate(self.order)}
         self.n = len(self.order)
-        #: The rest of the cells is one more group.
-        codes = np.array([place.get(c, self.n) for c in categories] + [self.n], dtype=np.int32)
-        self.codes = codes[labels.cat.codes.to_numpy()]
-        self.sizes = np.bincount(self.codes, minlength=self.n + 1)
         self.reference = None if reference == "rest" else place[reference]
+        #: If it counts, the rest of the cells is one more group.
+        rest = self.n if self.reference is None else -1
+        codes = np.array([place.get(c, rest) for c in categories] + [rest], dtype=np.int32)
+        self.codes = codes[labels.cat.codes.to_numpy()]
+        self.sizes = np.bincount(self.codes[self.codes >= 0], minlength=max(self.n, rest + 1))
         whole = reference == "rest" and self.n == 1 and self.sizes[0] == len(labels)
         if whole or not self.tested():
             raise SlafError(
@@ -204,123 +212,129 @@ def _is_all(groups: str | Iterable[str]) -> bool:
 
 
 class _Statistics:
-    """Means and variances of each group and of the rest, from one pass."""
+    """What tests need of each group, and of the cells with which it is compared."""
 
-    def __init__(self, matrix: MatrixPlan, groups: _Groups):
-        self.matrix, self.groups = matrix, groups
-        moments = reduce.grouped(matrix, groups.codes, groups.n + 1)
-        self._counts = groups.sizes[:, None].astype(np.float64)
-        self._totals, self._squares = moments.total, moments.squares
-        self._nonzero = moments.nnz.astype(np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            self._means = np.nan_to_num(moments.total / self._counts)
+    def __init__(self, matrix: MatrixPlan, groups: _Groups, ranks: bool, pts: bool):
+        self.groups = groups
+        reference = groups.reference
+        wanted = Wanted(pts, not ranks, ranks, -1 if reference is None else reference)
+        self._sums = group_sums(matrix, groups.codes, len(groups.sizes), wanted)
+        self._sizes = groups.sizes.astype(np.float64)
+        # The cells outside a group are all without it.
+        if reference is None:
+            self._totals = self._sums.totals.sum(axis=0)
+            self._squares = None if ranks else self._squares_of_all()
 
-    def of(self, group: int) -> tuple[float, np.ndarray, np.ndarray]:
-        """Cells, mean and variance (with n - 1)."""
-        n = self._counts[group, 0]
-        return n, self._means[group], self._squares[group] / (n - 1)
+    def mean(self, group: int) -> np.ndarray:
+        return self._sums.totals[group] / self._sizes[group]
 
-    def other(self, group: int) -> tuple[float, np.ndarray, np.ndarray]:
-        """The same of what the group is compared with."""
+    def variance(self, group: int) -> np.ndarray:
+        """With n - 1."""
+        return self._sums.squares[group] / (self._sizes[group] - 1)
+
+    def size_of_other(self, group: int) -> float:
+        """How many cells there are in what the group is compared with."""
         if self.groups.reference is not None:
-            return self.of(self.groups.reference)
-        others = np.arange(len(self._counts)) != group
-        n = self._counts[others].sum()
-        mean = self._totals[others].sum(axis=0) / n
-        apart = self._counts[others] * (self._means[others] - mean) ** 2
-        squares = (self._squares[others] + apart).sum(axis=0)
+            return self._sizes[self.groups.reference]
+        return self._sizes.sum() - self._sizes[group]
+
+    def mean_of_other(self, group: int) -> np.ndarray:
+        if self.groups.reference is not None:
+            return self.mean(self.groups.reference)
+        return self._totals_outside(group) / self.size_of_other(group)
+
+    def variance_of_other(self, group: int) -> np.ndarray:
+        if self.groups.reference is not None:
+            return self.variance(self.groups.reference)
+        n, rest = self._sizes[group], self.size_of_other(group)
+        apart = self.mean(group) - self.mean_of_other(group)
+        with np.errstate(invalid="ignore"):
+            between = apart * apart * n * rest / (n + rest)
+            squares = self._squares - self._sums.squares[group] - between
+            # The rest of a gene that varies in this group only is lost by subtraction.
+            lost = ~(squares >= _LOST * self._squares)
+        if lost.any():
+            totals = self._totals_outside(group)[lost]
+            squares[lost] = self._squares_of(*np.ix_(self._others(group), lost), totals)
+        return squares / (rest - 1)
+
+    def _totals_outside(self, group: int) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            totals = self._totals - self._sums.totals[group]
+        unknown = ~np.isfinite(totals)
+        if unknown.any():
+            part = np.ix_(self._others(group), unknown)
+            totals[unknown] = self._sums.totals[part].sum(axis=0)
+        return totals
+
+    def _others(self, group: int) -> np.ndarray:
+        return np.flatnonzero(np.arange(len(self._sizes)) != group)
+
+    def _squares_of_all(self) -> np.ndarray:
+        """Squared deviations of all cells, for a few genes at a time."""
+        starts = range(0, len(self._totals), _GENES)
+        parts = [slice(start, start + _GENES) for start in starts]
+        found = [self._squares_of(slice(None), part, self._totals[part]) for part in parts]
+        return np.concatenate([np.zeros(0), *found])
+
+    def _squares_of(self, groups: Any, genes: Any, totals: np.ndarray) -> np.ndarray:
+        """Squared deviations of the cells of several groups from their mean."""
+        sizes = self._sizes[groups].reshape(-1, 1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return n, mean, squares / (n - 1)
+            apart = self._sums.totals[groups, genes] / sizes - totals / sizes.sum()
+            between = np.where(sizes > 0, sizes * apart * apart, 0)
+        return (self._sums.squares[groups, genes] + between).sum(axis=0)
 
     def fold_changes(self, group: int, base: float | None) -> np.ndarray:
         """log2 of the ratio of the means, logarithms undone."""
         scale = 1.0 if base is None else np.log(base)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            means = (self.of(group)[1], self.other(group)[1])
+            means = (self.mean(group), self.mean_of_other(group))
             undone = [np.expm1(mean * scale) + 1e-9 for mean in means]
             return np.log2(undone[0] / undone[1])
 
     def shares(self) -> np.ndarray:
         """Of the cells of each group, those that have each gene."""
-        return self._nonzero[: self.groups.n] / self._counts[: self.groups.n]
+        n = self.groups.n
+        return self._sums.nonzero[:n] / self._sizes[:n, None]
 
     def shares_rest(self) -> np.ndarray:
-        rest = self._nonzero.sum(axis=0) - self._nonzero[: self.groups.n]
-        return rest / (self._counts.sum() - self._counts[: self.groups.n])
+        n, nonzero = self.groups.n, self._sums.nonzero
+        rest = nonzero.sum(axis=0, dtype=np.int64) - nonzero[:n]
+        return rest / (self._sizes.sum() - self._sizes[:n, None])
 
-    def t_test(self, method: str) -> Iterable[tuple[int, np.ndarray, np.ndarray]]:
-        """Welch's; see scipy's `ttest_ind_from_stats`."""
+    def t_test(self, group: int, method: str) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and p-values of Welch's test; see scipy's `ttest_ind_from_stats`."""
         from scipy import stats
 
-        for group in self.groups.tested():
-            n, mean, variance = self.of(group)
-            n_other, mean_other, variance_other = self.other(group)
-            if method == "t-test_overestim_var":
-                n_other = n
-            with np.errstate(invalid="ignore", divide="ignore"):
-                scores, p_values = stats.ttest_ind_from_stats(
-                    mean,
-                    np.sqrt(variance),
-                    n,
-                    mean_other,
-                    np.sqrt(variance_other),
-                    n_other,
-                    equal_var=False,
-                )
-            yield group, np.nan_to_num(scores, nan=0.0), np.where(np.isnan(p_values), 1, p_values)
+        n = self._sizes[group]
+        n_other = n if method == "t-test_overestim_var" else self.size_of_other(group)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            scores, p_values = stats.ttest_ind_from_stats(
+                self.mean(group),
+                np.sqrt(self.variance(group)),
+                n,
+                self.mean_of_other(group),
+                np.sqrt(self.variance_of_other(group)),
+                n_other,
+                equal_var=False,
+            )
+        return np.nan_to_num(scores, nan=0.0), np.where(np.isnan(p_values), 1, p_values)
 
-    def wilcoxon(self, tie_correct: bool) -> Iterable[tuple[int, np.ndarray, np.ndarray]]:
-        """Rank sums with the normal approximation."""
-        from scipy.stats import norm
+    def wilcoxon(self, group: int, tie_correct: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and p-values of rank sums, by the normal approximation."""
+        from scipy.special import ndtr
 
-        groups = self.groups
-        whole = groups.reference is None
-        ranks = self._ranks(groups.codes, groups.n + 1) if whole else None
-        for group in groups.tested():
-            n = float(groups.sizes[group])
-            if ranks is not None:
-                (sums, ties), at, total = ranks, group, float(len(groups.codes))
-            else:
-                pair = np.full(len(groups.codes), -1, dtype=np.int32)
-                pair[groups.codes == group], pair[groups.codes == groups.reference] = 0, 1
-                sums, ties = self._ranks(pair, 2)
-                at, total = 0, n + float(groups.sizes[groups.reference])
-            coefficient = 1.0 - ties / (total**3 - total) if tie_correct else 1.0
-            spread = np.sqrt(coefficient * n * (total - n) * (total + 1) / 12.0)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                scores = (sums[:, at] - n * (total + 1) / 2.0) / spread
-            scores = np.where(np.isnan(scores), 0.0, scores)
-            yield group, scores, 2 * norm.sf(np.abs(scores))
-
-    def _ranks(self, codes: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rank sums, genes × groups, and the ties of each gene."""
-        width, step = self.matrix.shape[1], columns_of_a_block(self.matrix)
-        genes = [range(start, min(start + step, width)) for start in range(0, width, step)]
-        found = list(each(_ranked, [_Ranks(self.matrix, part, codes, n) for part in genes]))
-        return tuple(map(np.concatenate, zip(*found, strict=True)))
-
-
-@dataclass(frozen=True)
-class _Ranks:
-    """Of which genes of all cells rank sums are wanted, for which groups."""
-
-    matrix: MatrixPlan
-    genes: range
-    codes: np.ndarray
-    n: int
-
-    def __getstate__(self) -> dict[str, Any]:
-        # What is sent is of these genes alone.
-        part = self.matrix.sent(range(self.matrix.shape[0]), self.genes)
-        return {**self.__dict__, "matrix": part, "genes": range(len(self.genes))}
-
-
-def _ranked(task: _Ranks) -> tuple[np.ndarray, np.ndarray]:
-    """Rank sums, genes × groups, and ties."""
-    columns = sparse.csc_matrix(task.matrix[:, task.genes.start : task.genes.stop].compute("csc"))
-    indices, data = columns.indices.astype(np.int32, copy=False), engine_values(columns.data)
-    sums, ties = _slaf.rank_sums((columns.indptr, indices, data), task.codes, task.n)
-    return sums.reshape(-1, task.n), ties
+        n, m = self._sizes[group], self.size_of_other(group)
+        coefficient: Any = 1.0
+        if tie_correct:
+            ties = self._sums.ties[0 if self.groups.reference is None else group]
+            coefficient = 1.0 - ties / ((n + m) ** 3 - (n + m))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            spread = np.sqrt(coefficient * n * m * (n + m + 1) / 12.0)
+            scores = (self._sums.ranks[group] - n * (n + m + 1) / 2.0) / spread
+        scores = np.where(np.isnan(scores), 0.0, scores)
+        return scores, 2 * ndtr(-np.abs(scores))
 
 
 def _top(scores: np.ndarray, n: int) -> np.ndarray:

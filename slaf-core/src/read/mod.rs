@@ -4,3 +4,4 @@ mod coordinate;
 mod csr_assembly;
 mod expression;
 mod expression_by_gene;
+pub(crate) mod gene_rows;

@@ -31,7 +31,43 @@ pub enum Step {
 }
 
 impl Step {
-    fn of_column(&self) -> bool {
+    /// An error unless there is one number per row or column.
+    pub(super) fn check(&self, rows: usize, columns: usize) -> Result<()> {
+        let (what, found, expected) = match self {
+            Self::Rows(factors) | Self::PerRow(factors) => ("row factors", factors.len(), rows),
+            Self::Columns(factors) | Self::PerColumn(factors) | Self::ClipColumns(factors) => {
+                ("column factors", factors.len(), columns)
+            }
+            _ => return Ok(()),
+        };
+        match found == expected {
+            true => Ok(()),
+            false => Err(wrong_length(what, found, expected)),
+        }
+    }
+
+    /// The same for rows that each have a place among those of this step, or -1.
+    pub(super) fn placed(self, places: &[i32]) -> Self {
+        let at = |factors: Vec<f64>| {
+            let of = |place: &i32| usize::try_from(*place).map_or(1.0, |place| factors[place]);
+            places.iter().map(of).collect()
+        };
+        match self {
+            Self::Rows(factors) => Self::Rows(at(factors)),
+            Self::PerRow(factors) => Self::PerRow(at(factors)),
+            other => other,
+        }
+    }
+
+    /// The numbers of rows, if it has some.
+    pub(super) fn of_rows(&self) -> Option<&[f64]> {
+        match self {
+            Self::Rows(factors) | Self::PerRow(factors) => Some(factors),
+            _ => None,
+        }
+    }
+
+    pub(super) fn of_column(&self) -> bool {
         match self {
             Self::Columns(_) | Self::PerColumn(_) | Self::ClipColumns(_) => true,
             Self::Rows(_)
@@ -47,7 +83,7 @@ impl Step {
     }
 
     #[inline]
-    fn of(&self, value: f64, row: usize, column: usize) -> f64 {
+    pub(super) fn of(&self, value: f64, row: usize, column: usize) -> f64 {
         match self {
             Self::Rows(factors) => value * factors[row],
             Self::Columns(factors) => value * factors[column],
@@ -80,18 +116,7 @@ impl Step {
 /// between.
 pub fn apply(block: &Block<'_>, steps: &[Step], dtype: ValueType) -> Result<Values> {
     for step in steps {
-        let (what, found, expected) = match step {
-            Step::Rows(factors) | Step::PerRow(factors) => {
-                ("row factors", factors.len(), block.rows())
-            }
-            Step::Columns(factors) | Step::PerColumn(factors) | Step::ClipColumns(factors) => {
-                ("column factors", factors.len(), block.width)
-            }
-            _ => continue,
-        };
-        if found != expected {
-            return Err(wrong_length(what, found, expected));
-        }
+        step.check(block.rows(), block.width)?;
     }
     Ok(match dtype {
         ValueType::F64 => Values::F64(visit(block, Apply::<f64>(steps, PhantomData))),
