@@ -8,7 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use slaf_core::upkeep;
-use slaf_core::{ChunkedArray, Filter, Manifest, Number, Place, Progress, RowsOfColumns};
+use slaf_core::{ChunkedArray, Filter, Manifest, Number, Place, RowsOfColumns};
 
 use crate::arrays::{Data, Index, csr_to_numpy, values_to_numpy};
 use crate::dataset::{Dataset, value_type};
@@ -131,33 +131,12 @@ pub(crate) fn vacuum(
     Ok((done.versions, done.bytes))
 }
 
-/// Makes the companion tables of a dataset again.
-#[pyfunction]
-pub(crate) fn index(py: Python<'_>, dataset: &Dataset, by_gene: bool) -> PyResult<Version> {
-    let dataset = dataset.inner.clone();
-    let done = wait(py, async move {
-        upkeep::index(&dataset, by_gene, &Progress::default()).await
-    })?;
-    Ok(version(done))
-}
-
 /// Writes the correct row offsets; `None` if they are already correct.
 #[pyfunction]
 pub(crate) fn repair(py: Python<'_>, dataset: &Dataset) -> PyResult<Option<Version>> {
     let dataset = dataset.inner.clone();
     let done = wait(py, async move { upkeep::repair(&dataset).await })?;
     Ok(done.map(version))
-}
-
-/// Validates a dataset: `(what, problem)` for every check.
-#[pyfunction]
-pub(crate) fn validate(
-    py: Python<'_>,
-    dataset: &Dataset,
-) -> PyResult<Vec<(&'static str, Option<String>)>> {
-    let dataset = dataset.inner.clone();
-    let checks = wait(py, async move { upkeep::validate(&dataset).await })?;
-    Ok(checks.into_iter().map(|c| (c.what, c.problem)).collect())
 }
 
 /// A one-dimensional array of an HDF5 file, read without the HDF5 library.

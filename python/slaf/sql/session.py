@@ -15,7 +15,9 @@ from slaf._slaf import SlafError
 from slaf.dataset import Dataset
 from slaf.ground import axes
 from slaf.ground.hints import did_you_mean
+from slaf.ground.workers import current
 from slaf.sql.params import FEW, param
+from slaf.sql.shared import can_share, run_shared
 from slaf.sql.tables import may_be_table, scan_file, table_of
 
 #: A handle: `(variable, dataset, cells, genes)`.
@@ -187,7 +189,13 @@ class Prepared:
     params: dict[str, Any]
 
     def run(self, **options: Any) -> _slaf.Answer:
-        return _slaf.query(self._query(), self.catalog, self.params, **options)
+        asked = self._query(), self.catalog, self.params
+        workers = current()
+        if workers is not None and can_share(self.catalog):
+            answer = run_shared(workers, *asked, **options)
+            if answer is not None:
+                return answer
+        return _slaf.query(*asked, **options)
 
     def _query(self) -> str:
         return self.statement.query if self.statement.kind == "create_table" else self.text

@@ -4,6 +4,7 @@
 pub(crate) mod arrow_polars;
 pub(crate) mod digits;
 pub(crate) mod error;
+pub(crate) mod ipc;
 pub(crate) mod nan_as_null;
 mod near_names;
 pub(crate) mod random;

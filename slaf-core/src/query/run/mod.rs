@@ -3,6 +3,8 @@
 mod about_tables;
 mod explain;
 mod prepare;
+mod shared;
 mod statement;
 
+pub use self::shared::{Shared, part};
 pub use self::statement::{bound, run};

@@ -1,11 +1,11 @@
 //! Aggregate functions over numbered groups, with one slot per group.
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, PrimitiveArray,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, PrimitiveArray, UInt64Array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int64Type};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int64Type, UInt64Type};
 use datafusion::error::Result;
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ pub(crate) struct Sum {
 }
 
 /// The state of one aggregate function in all groups.
+#[derive(Debug)]
 pub(crate) struct Accumulator {
     kind: Kind,
     /// Values that were taken.
@@ -29,6 +30,7 @@ pub(crate) struct Accumulator {
     slots: Slots,
 }
 
+#[derive(Debug)]
 enum Slots {
     None,
     Integers(Vec<i64>),
@@ -188,6 +190,54 @@ impl Accumulator {
         }
         for (a, b) in self.n.iter_mut().zip(other.n) {
             *a += b;
+        }
+    }
+
+    /// The state of some groups, to be sent to another process.
+    pub(super) fn packed(&self, groups: &[usize]) -> Vec<ArrayRef> {
+        let floats = |slots: &[f64]| -> ArrayRef {
+            let slots = groups.iter().map(|g| slots[*g]);
+            Arc::new(Float64Array::from_iter_values(slots))
+        };
+        let n = groups.iter().map(|g| self.n[*g]);
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt64Array::from_iter_values(n))];
+        match &self.slots {
+            Slots::None => {}
+            Slots::Integers(slots) => {
+                let slots = groups.iter().map(|g| slots[*g]);
+                columns.push(Arc::new(Int64Array::from_iter_values(slots)));
+            }
+            Slots::Floats(slots) => columns.push(floats(slots)),
+            Slots::Moments(mean, squares) => columns.extend([floats(mean), floats(squares)]),
+        }
+        columns
+    }
+
+    /// Sets the state of some groups to what [`Self::packed`] has packed.
+    pub(super) fn unpack<'a>(
+        &mut self,
+        groups: &[usize],
+        columns: &mut impl Iterator<Item = &'a ArrayRef>,
+    ) {
+        fn set<T: ArrowPrimitiveType>(
+            slots: &mut [T::Native],
+            groups: &[usize],
+            column: Option<&ArrayRef>,
+        ) {
+            let values = column.and_then(|column| column.as_primitive_opt::<T>());
+            for (g, value) in groups.iter().zip(values.iter().flat_map(|v| v.values())) {
+                slots[*g] = *value;
+            }
+        }
+        set::<UInt64Type>(&mut self.n, groups, columns.next());
+        match &mut self.slots {
+            Slots::None => {}
+            Slots::Integers(slots) => set::<Int64Type>(slots, groups, columns.next()),
+            Slots::Floats(slots) => set::<Float64Type>(slots, groups, columns.next()),
+            Slots::Moments(mean, squares) => {
+                set::<Float64Type>(mean, groups, columns.next());
+                set::<Float64Type>(squares, groups, columns.next());
+            }
         }
     }
 
