@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from slaf.data.upkeep import part_to_index
+from slaf.dataset import Dataset
 from slaf.lazy.matrix import LazyExpressionMatrix
 from slaf.lazy.plan import MatrixPlan, plan_of
 
@@ -46,6 +48,16 @@ def failing(task: tuple[Path, int, str]) -> int:
     (folder / f"{number}-{time.monotonic_ns()}").touch()
     errors = {"OSError": OSError, "ValueError": ValueError, "Foreign": _Foreign}
     raise errors[kind](f"Task {number} cannot be done.")
+
+
+def index_part_that_kills(task: tuple[Dataset, bool, int]) -> bytes:
+    """A part of an index; the first worker that reads the second part is killed."""
+    dataset, _, number = task
+    mark = Path(f"{dataset.path}.mark")
+    if number == 1 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return part_to_index(task)
 
 
 class _Foreign(Exception):

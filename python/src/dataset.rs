@@ -57,6 +57,12 @@ impl Dataset {
         self.inner.place.uri()
     }
 
+    /// The settings of the object store.
+    #[getter]
+    fn options(&self) -> HashMap<String, String> {
+        self.inner.place.options()
+    }
+
     /// The version number; `None` if there is no manifest.
     #[getter]
     fn version(&self) -> Option<u64> {

@@ -22,6 +22,7 @@ mod sql_text;
 mod stats;
 mod storage;
 mod tokens;
+mod upkeep;
 mod wait;
 mod writer;
 
@@ -86,13 +87,17 @@ fn add_functions(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(storage::upload, m)?)?;
     m.add_function(wrap_pyfunction!(storage::history, m)?)?;
     m.add_function(wrap_pyfunction!(storage::vacuum, m)?)?;
-    m.add_function(wrap_pyfunction!(storage::index, m)?)?;
+    m.add_function(wrap_pyfunction!(upkeep::index, m)?)?;
+    m.add_function(wrap_pyfunction!(upkeep::index_part, m)?)?;
+    m.add_function(wrap_pyfunction!(upkeep::index_parts, m)?)?;
     m.add_function(wrap_pyfunction!(search::index_vectors, m)?)?;
     m.add_function(wrap_pyfunction!(search::nearest_of, m)?)?;
     m.add_function(wrap_pyfunction!(search::nearest_rows, m)?)?;
     m.add_function(wrap_pyfunction!(search::vector_index, m)?)?;
     m.add_function(wrap_pyfunction!(storage::repair, m)?)?;
-    m.add_function(wrap_pyfunction!(storage::validate, m)?)?;
+    m.add_function(wrap_pyfunction!(upkeep::validate, m)?)?;
+    m.add_function(wrap_pyfunction!(upkeep::validation_part, m)?)?;
+    m.add_function(wrap_pyfunction!(upkeep::validation_parts, m)?)?;
     m.add_function(wrap_pyfunction!(sql::complete_sql, m)?)?;
     m.add_function(wrap_pyfunction!(sql_text::fill_sql, m)?)?;
     m.add_function(wrap_pyfunction!(sql::inspect_sql, m)?)?;
@@ -100,7 +105,10 @@ fn add_functions(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(sql_text::parse_sql, m)?)?;
     m.add_function(wrap_pyfunction!(sql_text::split_sql, m)?)?;
     m.add_function(wrap_pyfunction!(sql_text::sql_holes, m)?)?;
+    m.add_class::<sql::SharedQuery>()?;
     m.add_function(wrap_pyfunction!(sql::query, m)?)?;
+    m.add_function(wrap_pyfunction!(sql::query_part, m)?)?;
+    m.add_function(wrap_pyfunction!(sql::share_query, m)?)?;
     m.add_function(wrap_pyfunction!(sql_text::parse_cell, m)?)?;
     m.add_function(wrap_pyfunction!(tokens::gene_medians, m)?)?;
     m.add_function(wrap_pyfunction!(stats::apply_steps, m)?)?;

@@ -1,24 +1,28 @@
 //! SQL from Python: a catalog of handles and frames, one statement, and an answer
 //! that is an Arrow stream and displays itself.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arrow::array::RecordBatchReader;
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyCapsule;
 use pyo3_arrow::{PyRecordBatchReader, PySchema, PyTable};
 use slaf_core::Error;
 use slaf_core::query::{
-    self as engine, Catalog, Comparison, Engine, Frame, FrameRows, Handle, Open, Options, Value,
+    self as engine, Catalog, Comparison, Engine, Frame, FrameRows, Handle, Open, Options,
+    ReadProgress, Shared, Value,
 };
 use slaf_magics::TableView;
 
 use crate::arrays::Axis;
 use crate::dataset::Dataset;
+use crate::errors::to_python;
 use crate::sql_params::{self, PyParam};
 use crate::wait::{wait, wait_watching};
 
@@ -124,6 +128,27 @@ fn opener(open: Py<PyAny>) -> Open {
     })
 }
 
+/// How a statement is run.
+fn options(engine: Option<&str>, limit: Option<usize>, memory: Option<usize>) -> PyResult<Options> {
+    let engine = match engine {
+        None | Some("auto") => None,
+        Some("polars") => Some(Engine::Polars),
+        Some("datafusion") => Some(Engine::DataFusion),
+        Some(other) => {
+            return Err(PyValueError::new_err(format!(
+                "There is no engine `{other}`. Use `auto`, `datafusion` or `polars`."
+            )));
+        }
+    };
+    let defaults = Options::default();
+    Ok(Options {
+        engine,
+        limit,
+        memory: memory.unwrap_or(defaults.memory),
+        reading: defaults.reading,
+    })
+}
+
 /// Runs one statement over the catalog. `watch(rows read, rows to read, bytes read)`
 /// is called regularly.
 #[pyfunction]
@@ -139,27 +164,20 @@ pub(crate) fn query(
     memory: Option<usize>,
     watch: Option<Py<PyAny>>,
 ) -> PyResult<Answer> {
-    let engine = match engine {
-        None | Some("auto") => None,
-        Some("polars") => Some(Engine::Polars),
-        Some("datafusion") => Some(Engine::DataFusion),
-        Some(other) => {
-            return Err(PyValueError::new_err(format!(
-                "There is no engine `{other}`. Use `auto`, `datafusion` or `polars`."
-            )));
-        }
-    };
-    let defaults = Options::default();
-    let options = Options {
-        engine,
-        limit,
-        memory: memory.unwrap_or(defaults.memory),
-        reading: defaults.reading,
-    };
+    let options = options(engine, limit, memory)?;
     let (catalog, params) = (catalog.catalog(py)?, sql_params::params(py, params)?);
-    let reading = Arc::clone(&options.reading);
-    let begun = Instant::now();
+    let (reading, begun) = (Arc::clone(&options.reading), Instant::now());
     let work = async move { engine::run(&catalog, &sql, &params, &options).await };
+    answered(py, work, &reading, begun, watch)
+}
+
+fn answered(
+    py: Python<'_>,
+    work: impl Future<Output = slaf_core::Result<engine::Answer>> + Send + 'static,
+    reading: &ReadProgress,
+    begun: Instant,
+    watch: Option<Py<PyAny>>,
+) -> PyResult<Answer> {
     let inner = wait_watching(py, work, |py| match &watch {
         Some(watch) => {
             let (done, total) = reading.rows();
@@ -173,6 +191,87 @@ pub(crate) fn query(
         read: reading.rows().0,
         bytes: reading.bytes(),
     })
+}
+
+/// A planned statement whose aggregates over `expression` other processes compute.
+#[pyclass(frozen, module = "slaf._slaf")]
+pub(crate) struct SharedQuery {
+    inner: Mutex<Option<Shared>>,
+    /// The number of parts to be taken before it runs.
+    #[pyo3(get)]
+    parts: usize,
+    reading: Arc<ReadProgress>,
+    begun: Instant,
+}
+
+/// Plans a statement; `None` if it is no query.
+#[pyfunction]
+#[pyo3(signature = (sql, catalog, params, *, engine=None, limit=None, memory=None))]
+pub(crate) fn share_query(
+    py: Python<'_>,
+    sql: String,
+    catalog: PyCatalog<'_>,
+    params: HashMap<String, Option<PyParam>>,
+    engine: Option<&str>,
+    limit: Option<usize>,
+    memory: Option<usize>,
+) -> PyResult<Option<SharedQuery>> {
+    let options = options(engine, limit, memory)?;
+    let (catalog, params) = (catalog.catalog(py)?, sql_params::params(py, params)?);
+    let (reading, begun) = (Arc::clone(&options.reading), Instant::now());
+    let shared = wait(py, async move {
+        Shared::of(catalog, &sql, &params, options).await
+    })?;
+    Ok(shared.map(|shared| SharedQuery {
+        parts: shared.parts(),
+        inner: Mutex::new(Some(shared)),
+        reading,
+        begun,
+    }))
+}
+
+/// A part of a statement, for [`SharedQuery::take`] in another process.
+#[pyfunction]
+#[pyo3(signature = (sql, catalog, params, number, *, engine=None, limit=None, memory=None))]
+#[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+pub(crate) fn query_part(
+    py: Python<'_>,
+    sql: String,
+    catalog: PyCatalog<'_>,
+    params: HashMap<String, Option<PyParam>>,
+    number: usize,
+    engine: Option<&str>,
+    limit: Option<usize>,
+    memory: Option<usize>,
+) -> PyResult<Cow<'static, [u8]>> {
+    let options = options(engine, limit, memory)?;
+    let (catalog, params) = (catalog.catalog(py)?, sql_params::params(py, params)?);
+    let part = async move { engine::part(&catalog, &sql, &params, &options, number).await };
+    Ok(wait(py, part)?.into())
+}
+
+#[pymethods]
+impl SharedQuery {
+    /// Takes the next part. Parts come in order.
+    fn take(&self, py: Python<'_>, part: PyBackedBytes) -> PyResult<()> {
+        py.detach(|| {
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            inner.as_mut().map_or(Ok(()), |shared| shared.take(&part))
+        })
+        .map_err(to_python)
+    }
+
+    /// The answer, when all parts are taken. It can be asked for once.
+    #[pyo3(signature = (watch=None))]
+    fn run(&self, py: Python<'_>, watch: Option<Py<PyAny>>) -> PyResult<Answer> {
+        let shared = self
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let shared = shared.ok_or_else(|| PyValueError::new_err("It has been answered."))?;
+        answered(py, shared.run(), &self.reading, self.begun, watch)
+    }
 }
 
 /// The byte at which the candidates begin, and each with its kind.

@@ -10,7 +10,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use slaf_core::upkeep;
-use slaf_core::{ChunkedArray, Filter, Manifest, Number, Place, Progress, RowsOfColumns};
+use slaf_core::{ChunkedArray, Filter, Manifest, Number, Place, RowsOfColumns};
 
 use crate::arrays::{Data, Index, csr_to_numpy, values_to_numpy};
 use crate::dataset::{Dataset, value_type};
@@ -133,47 +133,12 @@ pub(crate) fn vacuum(
     Ok((done.versions, done.bytes))
 }
 
-/// Makes the companion tables of a dataset again. `watch(done, total)` is called
-/// regularly with the values of the copy by gene that are written.
-#[pyfunction]
-#[pyo3(signature = (dataset, by_gene, watch=None))]
-pub(crate) fn index(
-    py: Python<'_>,
-    dataset: &Dataset,
-    by_gene: bool,
-    watch: Option<Py<PyAny>>,
-) -> PyResult<Version> {
-    let dataset = dataset.inner.clone();
-    let progress = Arc::new(Progress::default());
-    let shared = Arc::clone(&progress);
-    let work = async move { upkeep::index(&dataset, by_gene, &shared).await };
-    let done = wait_watching(py, work, |py| match &watch {
-        Some(watch) => {
-            let state = (progress.done.load(Relaxed), progress.total.load(Relaxed));
-            watch.call1(py, state).map(drop)
-        }
-        None => Ok(()),
-    })?;
-    Ok(version(done))
-}
-
 /// Writes the correct row offsets; `None` if they are already correct.
 #[pyfunction]
 pub(crate) fn repair(py: Python<'_>, dataset: &Dataset) -> PyResult<Option<Version>> {
     let dataset = dataset.inner.clone();
     let done = wait(py, async move { upkeep::repair(&dataset).await })?;
     Ok(done.map(version))
-}
-
-/// Validates a dataset: `(what, problem)` for every check.
-#[pyfunction]
-pub(crate) fn validate(
-    py: Python<'_>,
-    dataset: &Dataset,
-) -> PyResult<Vec<(&'static str, Option<String>)>> {
-    let dataset = dataset.inner.clone();
-    let checks = wait(py, async move { upkeep::validate(&dataset).await })?;
-    Ok(checks.into_iter().map(|c| (c.what, c.problem)).collect())
 }
 
 /// A one-dimensional array of an HDF5 file, read without the HDF5 library.

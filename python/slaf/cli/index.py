@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from slaf.cli.arguments import worker_options, workers
 from slaf.cli.job import Job
 
 SUMMARY = "write the copy of X sorted by gene and the sums again, or build an index of vectors"
 EPILOG = """\
 examples:
   slaf index atlas.slaf
+  slaf index atlas.slaf --workers dask --address tcp://head:8786
   slaf index atlas.slaf --vector X_pca --metric cosine
 """
 
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of partitions (default: the square root of the number of vectors)",
     )
+    worker_options(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -35,12 +38,12 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _sums(options: argparse.Namespace) -> None:
-    from slaf import _slaf
-    from slaf.ground import progress
+    from slaf.data.upkeep import index
+    from slaf.dataset import Dataset
 
     job = Job()
-    with progress.job("index", unit="value") as writing:
-        _slaf.index(_slaf.Dataset(options.dataset), not options.no_gene_index, writing)
+    with workers(options):
+        index(Dataset.open(options.dataset), not options.no_gene_index)
     job.done_with(options.dataset)
 
 
@@ -48,6 +51,8 @@ def _vectors(options: argparse.Namespace) -> None:
     from slaf.data.vector_index import index_vectors
     from slaf.dataset import Dataset
 
+    if options.workers is not None:
+        raise ValueError("--vector builds its index in this process, without --workers.")
     dataset = Dataset.open(options.dataset)
     made = index_vectors(dataset, options.vector, options.metric, options.partitions)
     print(

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import argparse
 
-from slaf.cli.arguments import version_option
+from slaf.cli.arguments import version_option, worker_options, workers
 
 SUMMARY = "check a dataset: read it and compare everything that is stored twice"
-EPILOG = "Exits with 1 if something is wrong.\n\nexamples:\n  slaf validate atlas.slaf\n"
+EPILOG = """\
+Exits with 1 if something is wrong.
+
+examples:
+  slaf validate atlas.slaf
+  slaf validate atlas.slaf --workers dask --address tcp://head:8786
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset")
     version_option(parser)
+    worker_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from slaf import _slaf
+    from slaf.data.upkeep import validate
+    from slaf.dataset import Dataset
     from slaf.ground.progress import job
 
-    with job("validate"):
-        checks = _slaf.validate(_slaf.Dataset(options.dataset, options.version))
+    with workers(options), job("validate"):
+        checks = validate(Dataset.open(options.dataset, options.version))
     for what, problem in checks:
         print(f"ok     {what}" if problem is None else f"WRONG  {what}: {problem}")
     return int(any(problem for _, problem in checks))

@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from slaf import _slaf
+from slaf.dataset.secrets import HOW_TO_SUPPLY, SentOptions
 from slaf.ground import metadata
 from slaf.ground.axes import Positions, argument, is_all
 from slaf.ground.dtypes import handed_out, read_as
@@ -90,10 +91,12 @@ class Dataset:
         return manifest["at"]
 
     def __reduce__(self) -> Any:
-        """Pickles its path and version; another process opens it again."""
+        """Pickles its path and version, and `options` without secrets; another process
+        opens it again, with the secrets of its own environment."""
         uri = self.engine.uri
         process = os.getpid() if uri.startswith("memory:") else None
-        where = (uri, self.path, self.version, self.options, self.face, process, self.stamp)
+        options = SentOptions.of(uri, self.options)
+        where = (uri, self.path, self.version, options, self.face, process, self.stamp)
         return _opened, where
 
     # What there is --------------------------------------------------------
@@ -285,7 +288,7 @@ def _opened(
     uri: str,
     path: str,
     version: int | None,
-    options: dict[str, str] | None,
+    options: SentOptions,
     face: Callable[[Dataset], Any] | None,
     process: int | None,
     stamp: str,
@@ -295,7 +298,14 @@ def _opened(
             f"`{path}` is in the memory of another process. Write the dataset to a folder or an "
             "object store to open it here."
         )
-    dataset = Dataset(_slaf.Dataset(uri, version, options), path, options, face)
+    settings = options.here(uri)
+    try:
+        engine = _slaf.Dataset(uri, version, settings)
+    except (OSError, _slaf.SlafError) as error:
+        if options.withheld and settings == options.told:
+            raise type(error)(f"{error} {HOW_TO_SUPPLY}") from None
+        raise
+    dataset = Dataset(engine, path, settings, face)
     if dataset.stamp != stamp:
         raise _slaf.SlafError(
             f"`{path}` was written anew since it was opened elsewhere. Open it again there."

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
+
+from slaf._slaf import SlafError
+
+#: Processes that are spawned run the script again, up to its end.
+UNGUARDED = "in a script, the `with` has to be under `if __name__ == '__main__':`"
 
 
 class Lost(Exception):
@@ -29,3 +37,36 @@ class Engine(Protocol):
     def cancel(self, running: Sequence[Any]) -> None: ...
 
     def close(self) -> None: ...
+
+
+#: Seconds after which a cluster without workers is given up: cloud machines take minutes to
+#: start.
+PATIENCE = 300.0
+
+
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Processes that start inside get no interrupts, which the driver handles: a notebook's
+    kernel is interrupted together with all processes that it has started."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Patience:
+    """Gives a cluster up that has no workers."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def check(self, n_workers: int, told: str, seconds: float) -> None:
+        """Raises a SlafError with `told` if there have been no workers for `seconds`."""
+        if n_workers > 0:
+            self._since = None
+            return
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        if now - self._since >= seconds:
+            raise SlafError(told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -167,12 +168,14 @@ def executor(
     if engine == "auto":
         engine = _active()
     opened = _open(engine, address, n_workers)
+    workers = Executor(opened)
+    # Runs once, also if the interpreter exits inside the `with`.
+    close = weakref.finalize(workers, opened.close)
     try:
-        workers = Executor(opened)
         with working(workers):
             yield workers
     finally:
-        opened.close()
+        close()
 
 
 def _active() -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from slaf._slaf import SlafError
-from slaf.distributed.engine import Lost
+from slaf.distributed.engine import PATIENCE, UNGUARDED, Lost, Patience, without_interrupts
 from slaf.distributed.task_bytes import run
 
 try:
+    import dask
     import distributed
+    from dask.utils import parse_timedelta
 except ImportError:
     raise ImportError(
         "The engine 'dask' needs dask.distributed: `pip install slaf-jupyter[dask]`."
@@ -20,6 +23,8 @@ except ImportError:
 
 #: Seconds to wait for the answer of a scheduler.
 _PATIENCE = 20
+#: Seconds between two looks at whether there are workers.
+_TICK = 5
 
 
 class Dask:
@@ -27,6 +32,7 @@ class Dask:
 
     def __init__(self, client: distributed.Client, *owned: Any):
         self._client, self._owned = client, owned
+        self._patience = Patience()
 
     @classmethod
     def active(cls) -> Dask:
@@ -35,11 +41,16 @@ class Dask:
     @classmethod
     def at(cls, address: str | None, n_workers: int | None) -> Dask:
         if address is None:
-            cluster = distributed.LocalCluster(
-                n_workers=n_workers or len(os.sched_getaffinity(0)),
-                threads_per_worker=1,
-                dashboard_address="127.0.0.1:0",
-            )
+            try:
+                # The thread that starts workers, also later, is begun here.
+                with without_interrupts():
+                    cluster = distributed.LocalCluster(
+                        n_workers=n_workers or len(os.sched_getaffinity(0)),
+                        threads_per_worker=1,
+                        dashboard_address="127.0.0.1:0",
+                    )
+            except RuntimeError as error:
+                raise SlafError(f"No local Dask worker starts ({error}); {UNGUARDED}.") from None
             client = distributed.Client(cluster, set_as_default=False)
             return cls(client, client, cluster)
         try:
@@ -53,12 +64,24 @@ class Dask:
         return sum(self._client.nthreads().values())
 
     def submit(self, payload: bytes) -> distributed.Future:
-        return self._client.submit(run, payload, pure=False)
+        with warnings.catch_warnings():
+            # A task carries its part of a matrix that is in memory.
+            warnings.filterwarnings("ignore", "Sending large graph")
+            return self._client.submit(run, payload, pure=False)
 
     def wait(self, running: Sequence[distributed.Future]) -> Sequence[distributed.Future]:
-        # `wait` uses the current client, which may be another one.
-        with self._client.as_current(), _scheduler():
-            return list(distributed.wait(running, return_when="FIRST_COMPLETED").done)
+        while True:
+            try:
+                # `wait` uses the current client, which may be another one.
+                with self._client.as_current(), _scheduler():
+                    done = distributed.wait(running, _TICK, return_when="FIRST_COMPLETED").done
+                return list(done)
+            except distributed.TimeoutError:
+                self._patience.check(self.n_workers, self._lonely(), _patience())
+
+    def _lonely(self) -> str:
+        address = self._client.scheduler.address
+        return f"The Dask cluster has no workers: start some, with `dask worker {address}`."
 
     def result(self, done: distributed.Future) -> bytes:
         try:
@@ -78,6 +101,12 @@ class Dask:
     def close(self) -> None:
         for each in self._owned:
             each.close()
+
+
+def _patience() -> float:
+    """Seconds to wait for workers, which a setting of Dask can tell."""
+    told = dask.config.get("distributed.scheduler.no-workers-timeout", None)
+    return PATIENCE if told is None else parse_timedelta(told)
 
 
 @contextmanager

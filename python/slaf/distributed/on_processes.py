@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -12,11 +11,13 @@ from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
 
-from slaf.distributed.engine import Lost
+from slaf.distributed.engine import UNGUARDED, Lost, without_interrupts
 from slaf.distributed.task_bytes import run
 
 #: Limits each worker to one thread of BLAS.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+#: Several threads can use engines, and the environment is one.
+_LOCK = threading.Lock()
 
 
 class Processes:
@@ -31,7 +32,7 @@ class Processes:
         return ProcessPoolExecutor(self.n_workers, get_context("spawn"), initializer=_begin)
 
     def submit(self, payload: bytes) -> Future[bytes]:
-        with _one_thread_each():
+        with _LOCK, _one_thread_each(), without_interrupts():
             try:
                 return self._pool.submit(run, payload)
             except BrokenProcessPool:
@@ -46,9 +47,7 @@ class Processes:
         try:
             return done.result()
         except BrokenProcessPool:
-            raise Lost(
-                "in a script, the `with` has to be under `if __name__ == '__main__':`"
-            ) from None
+            raise Lost(UNGUARDED) from None
 
     def cancel(self, running: Sequence[Future[bytes]]) -> None:
         for future in running:
@@ -74,9 +73,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _begin() -> None:
-    """Runs first in a worker: it ignores interrupts, which the driver handles, and ends
-    when the driver ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Runs first in a worker, which ends when the driver ends."""
     driver = parent_process()
     assert driver is not None
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()

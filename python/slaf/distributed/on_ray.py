@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from slaf._slaf import SlafError
-from slaf.distributed.engine import Lost
+from slaf.distributed.engine import PATIENCE, Lost, Patience
 from slaf.distributed.task_bytes import run
 
 # Ray reads this when it is imported.
@@ -17,6 +17,9 @@ try:
     import ray
 except ImportError:
     raise ImportError("The engine 'ray' needs Ray: `pip install slaf-jupyter[ray]`.") from None
+
+#: Seconds between two looks at whether there are processors.
+_TICK = 5
 
 _DEATHS = (
     ray.exceptions.WorkerCrashedError,
@@ -41,6 +44,7 @@ class Ray:
             except Exception as error:
                 reason = str(error).splitlines()[0].rstrip(".")
                 raise SlafError(f"Ray cannot begin at `{address or 'local'}`: {reason}.") from None
+        self._patience = Patience()
         # Ray itself starts a task again when its worker dies.
         self._run = ray.remote(num_cpus=1, max_retries=2)(run)
 
@@ -52,7 +56,12 @@ class Ray:
         return self._run.remote(payload)
 
     def wait(self, running: Sequence[Any]) -> Sequence[Any]:
-        return ray.wait(running, num_returns=1)[0]
+        while not (done := ray.wait(running, num_returns=1, timeout=_TICK)[0]):
+            cpus = int(ray.cluster_resources().get("CPU", 0))
+            self._patience.check(
+                cpus, "The Ray cluster has no CPU: add a node with some.", PATIENCE
+            )
+        return done
 
     def result(self, done: Any) -> bytes:
         try:

@@ -15,14 +15,11 @@ from typing import Any
 from slaf import _slaf
 from slaf._slaf import SlafError
 from slaf.dataset import Dataset
+from slaf.dataset.secrets import HOW_TO_SUPPLY, without_secrets
 from slaf.ground.progress_views import quiet
 
 #: Versions that have to be the same on both sides.
 VERSIONS = {"slaf": _slaf.__version__, "Python": platform.python_version().rpartition(".")[0]}
-
-#: Parts of the names of settings that are not sent: workers have their own in their
-#: environment.
-_SECRET = ("key", "secret", "token", "password", "credential", "sas", "service_account")
 
 
 def packed(work: Callable[[Any], Any], task: Any) -> bytes:
@@ -60,36 +57,39 @@ def unpacked(answer: bytes) -> Any:
     raise found from None
 
 
-def without_secrets(options: dict[str, str] | None) -> dict[str, str] | None:
-    """Settings of an object store, except those that look like credentials."""
-    if options is None:
-        return None
-    return {name: value for name, value in options.items() if not _is_secret(name, value)}
-
-
-def _is_secret(name: str, value: str) -> bool:
-    return any(part in name.lower() for part in _SECRET) or "@" in str(value)
-
-
 class _Pickler(pickle.Pickler):
     """Pickles a dataset as its address and version."""
 
     def reducer_override(self, obj: Any) -> Any:
-        if not isinstance(obj, Dataset):
-            return NotImplemented
-        uri = obj.engine.uri
-        if uri.startswith("memory:"):
-            raise SlafError(
-                f"`{obj.path}` is in the memory of this process, which workers cannot read. Write "
-                "the dataset to a folder or an object store that they reach."
-            )
-        options = without_secrets(obj.options)
-        told = None if options is None else tuple(sorted(options.items()))
-        return _opened, (uri, obj.version, told, options != obj.options, _fingerprint(obj))
+        if isinstance(obj, Dataset):
+            return _opened, _address(obj.engine, obj.options)
+        if isinstance(obj, _slaf.Dataset):
+            return _engine, _address(obj, obj.options)
+        return NotImplemented
 
 
-def _fingerprint(dataset: Dataset) -> str:
-    return hashlib.sha256(dataset.engine.config.encode()).hexdigest()
+#: Address, version, settings, whether some are withheld, and fingerprint.
+_Address = tuple[str, int | None, tuple[tuple[str, str], ...] | None, bool, str]
+
+
+def _address(engine: _slaf.Dataset, options: dict[str, str] | None) -> _Address:
+    uri = engine.uri
+    if uri.startswith("memory:"):
+        raise SlafError(
+            f"`{uri}` is in the memory of this process, which workers cannot read. Write the "
+            "dataset to a folder or an object store that they reach."
+        )
+    sent = without_secrets(options)
+    told = None if sent is None else tuple(sorted(sent.items()))
+    return uri, engine.version, told, sent != options, _fingerprint(engine)
+
+
+def _fingerprint(engine: _slaf.Dataset) -> str:
+    return hashlib.sha256(engine.config.encode()).hexdigest()
+
+
+def _engine(*address: Any) -> _slaf.Dataset:
+    return _opened(*address).engine
 
 
 @lru_cache(maxsize=8)
@@ -107,7 +107,7 @@ def _opened(
     except (OSError, SlafError) as error:
         told = f"{_here()} cannot open `{uri}`. {_sentence(error)}{_hint(uri, withheld)}"
         raise type(error)(told) from None
-    if _fingerprint(dataset) != fingerprint:
+    if _fingerprint(dataset.engine) != fingerprint:
         raise SlafError(
             f"{_here()} finds another dataset at `{uri}` than was opened: it was replaced "
             "meanwhile, or the worker sees another disk. Open it again, at an address that all see."
@@ -119,10 +119,7 @@ def _hint(uri: str, withheld: bool) -> str:
     if "://" not in uri:
         return " A local path has to be one that all workers see."
     if withheld:
-        return (
-            " Secrets in `storage_options` are not sent: set them in the environment of the "
-            "workers, such as AWS_ACCESS_KEY_ID."
-        )
+        return f" {HOW_TO_SUPPLY}"
     return " Workers take credentials from their own environment."
 
 

@@ -34,7 +34,7 @@ class DistributedSLAFDataLoader(SLAFDataLoader):
     of loader are interchangeable.
 
     Datasets are read as they were when the loader was made. Workers take credentials
-    from their own environment, or from the `storage_options` of the dataset.
+    from their own environment: secrets in `storage_options` are not sent.
 
     Parameters
     ----------

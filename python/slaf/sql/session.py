@@ -17,7 +17,9 @@ from slaf.dataset import Dataset
 from slaf.ground import axes
 from slaf.ground.hints import did_you_mean
 from slaf.ground.progress import job
+from slaf.ground.workers import current
 from slaf.sql.params import FEW, param
+from slaf.sql.shared import can_share, run_shared
 from slaf.sql.tables import is_frame, scan_file, table_of
 
 #: A handle: `(variable, dataset, cells, genes)`.
@@ -192,6 +194,11 @@ class Prepared:
     params: dict[str, Any]
 
     def run(self, **options: Any) -> _slaf.Answer:
+        workers = current()
+        if workers is not None and can_share(self.catalog):
+            answer = run_shared(workers, self._query(), self.catalog, self.params, **options)
+            if answer is not None:
+                return answer
         return self.ask(self._query(), **options)
 
     def _query(self) -> str:

@@ -3,6 +3,7 @@
 
 pub(crate) mod arrow_polars;
 pub(crate) mod error;
+pub(crate) mod ipc;
 pub(crate) mod nan_as_null;
 mod near_names;
 pub(crate) mod number_format;

@@ -27,12 +27,78 @@ pub(crate) struct Transposer<T> {
     _values: std::marker::PhantomData<T>,
 }
 
-/// A block in the file: where each column begins in it, then the rows, counted
-/// from the block's first row, then the values.
+/// A [`SortedBlock`] in the file.
 struct Block {
     offset: u64,
     len: usize,
     first_row: u32,
+}
+
+/// A block as it is written: where each column begins in it, then the rows, counted
+/// from the block's first row, then the values.
+pub(crate) struct SortedBlock {
+    pub(crate) first_row: u32,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl SortedBlock {
+    /// Ascending rows of a matrix with `width` columns: the row, column and value of
+    /// each entry. Within a block, a row number has 16 bits, so there can be several.
+    pub(crate) fn of<T: ArrowNativeType, C: ArrowNativeType>(
+        width: usize,
+        rows: &[u32],
+        columns: &[C],
+        values: &[T],
+    ) -> Vec<Self> {
+        let (mut blocks, mut at) = (vec![], 0);
+        while at < rows.len() {
+            let first_row = rows[at];
+            let within = |row: &u32| row.wrapping_sub(first_row) <= u32::from(u16::MAX);
+            let span = at..at + rows[at..].partition_point(within);
+            at = span.end;
+            blocks.push(Self {
+                first_row,
+                bytes: sorted(
+                    width,
+                    &rows[span.clone()],
+                    &columns[span.clone()],
+                    &values[span],
+                ),
+            });
+        }
+        blocks
+    }
+}
+
+fn sorted<T: ArrowNativeType, C: ArrowNativeType>(
+    width: usize,
+    rows: &[u32],
+    columns: &[C],
+    values: &[T],
+) -> Vec<u8> {
+    let first_row = rows[0];
+    let mut starts = vec![0u32; width + 1];
+    for column in columns {
+        starts[column.as_usize() + 1] += 1;
+    }
+    for column in 0..width {
+        starts[column + 1] += starts[column];
+    }
+    let mut next = starts.clone();
+    let mut sorted_rows = vec![0u16; rows.len()];
+    let mut sorted = vec![T::default(); rows.len()];
+    for ((&row, column), &value) in rows.iter().zip(columns).zip(values) {
+        let slot = &mut next[column.as_usize()];
+        sorted_rows[*slot as usize] = row.wrapping_sub(first_row) as u16;
+        sorted[*slot as usize] = value;
+        *slot += 1;
+    }
+    [
+        starts.to_byte_slice(),
+        sorted_rows.to_byte_slice(),
+        sorted.to_byte_slice(),
+    ]
+    .concat()
 }
 
 /// Consecutive columns: a CSR matrix of the transpose.
@@ -67,46 +133,31 @@ impl<T: ArrowNativeType + ArrowNativeTypeOp> Transposer<T> {
         columns: &[C],
         values: &[T],
     ) -> Result<()> {
-        let Some(&first_row) = rows.first() else {
-            return Ok(());
-        };
-        // Within a block, a row number has 16 bits.
-        let span = rows.partition_point(|row| row - first_row <= u32::from(u16::MAX));
-        if span < rows.len() {
-            self.push(&rows[..span], &columns[..span], &values[..span])?;
-            return self.push(&rows[span..], &columns[span..], &values[span..]);
+        for block in SortedBlock::of(self.counts.len(), rows, columns, values) {
+            self.add(block.first_row, &block.bytes)?;
         }
-        let mut starts = vec![0u32; self.counts.len() + 1];
-        for column in columns {
-            starts[column.as_usize() + 1] += 1;
+        Ok(())
+    }
+
+    /// Adds a block that was sorted before: the bytes of a [`SortedBlock`].
+    pub(crate) fn add(&mut self, first_row: u32, bytes: &[u8]) -> Result<()> {
+        let mut before = 0;
+        let starts = bytes.chunks_exact(size_of::<u32>()).map(|start| {
+            let mut native = [0; size_of::<u32>()];
+            native.copy_from_slice(start);
+            u32::from_ne_bytes(native)
+        });
+        for (count, end) in self.counts.iter_mut().zip(starts.skip(1)) {
+            *count += u64::from(end - before);
+            before = end;
         }
-        for column in 0..self.counts.len() {
-            self.counts[column] += u64::from(starts[column + 1]);
-            starts[column + 1] += starts[column];
-        }
-        let mut next = starts.clone();
-        let mut sorted_rows = vec![0u16; rows.len()];
-        let mut sorted = vec![T::default(); rows.len()];
-        for ((&row, column), &value) in rows.iter().zip(columns).zip(values) {
-            let slot = &mut next[column.as_usize()];
-            sorted_rows[*slot as usize] = (row - first_row) as u16;
-            sorted[*slot as usize] = value;
-            *slot += 1;
-        }
-        let offset = self.written;
-        for bytes in [
-            starts.to_byte_slice(),
-            sorted_rows.to_byte_slice(),
-            sorted.to_byte_slice(),
-        ] {
-            self.file.write_all(bytes).map_err(set_aside)?;
-            self.written += bytes.len() as u64;
-        }
+        self.file.write_all(bytes).map_err(set_aside)?;
         self.blocks.push(Block {
-            offset,
-            len: rows.len(),
+            offset: self.written,
+            len: before as usize,
             first_row,
         });
+        self.written += bytes.len() as u64;
         Ok(())
     }
 

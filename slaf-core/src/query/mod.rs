@@ -36,4 +36,4 @@ pub use self::language::parse::{Command, Parsed, Taken, parse};
 pub use self::language::split_statements::split;
 pub use self::language::template::{Hole, fill, holes};
 pub use self::request::{Answer, Engine, Options, ReadProgress};
-pub use self::run::{bound, run};
+pub use self::run::{Shared, bound, part, run};

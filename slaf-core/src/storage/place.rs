@@ -139,7 +139,8 @@ impl Place {
         }
     }
 
-    pub(crate) fn options(&self) -> HashMap<String, String> {
+    /// The settings of the object store.
+    pub fn options(&self) -> HashMap<String, String> {
         (*self.options).clone()
     }
 

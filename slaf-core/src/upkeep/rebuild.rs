@@ -10,36 +10,79 @@ use crate::dataset::manifest::Manifest;
 use crate::write::commit::Commit;
 use crate::write::companion_tables;
 use crate::write::config_entries::statistics;
+use crate::write::expression_part::{ExpressionPart, parts_of};
 use crate::write::expression_stats::{ExpressionStats, writable};
 use crate::write::lance_rows::write_stream;
 use crate::write::numbered_rows::NumberedRows;
 use crate::{Dataset, Progress, Result, ValueType, WritePlan};
 
-/// Makes the companion tables of `dataset` again.
-pub async fn index(dataset: &Dataset, by_gene: bool, progress: &Progress) -> Result<Manifest> {
-    let plan = WritePlan {
-        shape: dataset.shape(),
-        value_type: writable(
-            dataset
-                .expression
-                .schema
-                .field_with_name("value")?
-                .data_type(),
-        )?,
-        counts: false,
-        by_gene,
-        overwrite: false,
-        fragment_rows: None,
-        source: None,
-    };
-    let mut stats = ExpressionStats::of_plan(&dataset.place, &plan)?;
-    stats.replay(&dataset.expression, dataset.shape().0).await?;
-    let companions = companion_tables::write(&dataset.place, &stats, progress).await?;
-    let note = companions.note(&dataset.expression.lance, stats.rows);
-    change(dataset, "index", companions.versions, &stats, |config| {
-        slaf_entries(config).insert("companions".to_owned(), note);
-    })
-    .await
+/// Makes the companion tables of a dataset again.
+pub struct Indexing {
+    dataset: Dataset,
+    plan: WritePlan,
+    stats: ExpressionStats,
+}
+
+impl Indexing {
+    /// With `by_gene`, the gene-major copy is made, too.
+    pub fn of(dataset: &Dataset, by_gene: bool) -> Result<Self> {
+        let stored = dataset.expression.schema.field_with_name("value")?;
+        let plan = WritePlan {
+            shape: dataset.shape(),
+            value_type: writable(stored.data_type())?,
+            counts: false,
+            by_gene,
+            overwrite: false,
+            fragment_rows: None,
+            source: None,
+        };
+        Ok(Self {
+            dataset: dataset.clone(),
+            stats: ExpressionStats::of_plan(&dataset.place, &plan)?,
+            plan,
+        })
+    }
+
+    /// The number of parts of the pass over X.
+    pub fn parts(&self) -> u64 {
+        parts_of(self.dataset.expression.rows)
+    }
+
+    /// A part of the pass. Several processes can read parts; one takes them.
+    pub async fn part(dataset: &Dataset, by_gene: bool, number: u64) -> Result<Vec<u8>> {
+        let sorted = match by_gene {
+            true => Some(Self::of(dataset, false)?.plan.value_type),
+            false => None,
+        };
+        let genes = dataset.shape().1 as usize;
+        let part = ExpressionPart::read(&dataset.expression, number, genes, sorted);
+        part.await?.to_bytes()
+    }
+
+    /// Takes the next part. Parts come in order.
+    pub fn take(&mut self, part: &[u8]) -> Result<()> {
+        let part = ExpressionPart::from_bytes(part)?;
+        let table = &self.dataset.expression;
+        self.stats.append(table, &part, self.plan.shape.0)
+    }
+
+    /// Makes the whole pass in this process.
+    pub async fn replay(&mut self) -> Result<()> {
+        let table = &self.dataset.expression;
+        self.stats.replay(table, self.plan.shape.0).await
+    }
+
+    /// Writes the tables, and publishes them as the next version.
+    pub async fn publish(mut self, progress: &Progress) -> Result<Manifest> {
+        self.stats.end_cells(self.plan.shape.0);
+        let (dataset, stats) = (&self.dataset, &self.stats);
+        let companions = companion_tables::write(&dataset.place, stats, progress).await?;
+        let note = companions.note(&dataset.expression.lance, stats.rows);
+        change(dataset, "index", companions.versions, stats, |config| {
+            slaf_entries(config).insert("companions".to_owned(), note);
+        })
+        .await
+    }
 }
 
 /// Writes the correct `cell_start_index`, ids and statistics. `None` if they

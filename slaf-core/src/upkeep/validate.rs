@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 
-use arrow::array::AsArray;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt32Type};
-use futures::TryStreamExt;
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use datafusion::common::runtime::SpawnedTask;
+use futures::{StreamExt, stream};
 
-use crate::matrix::values::column;
+use super::gene_totals::GeneTotals;
+use crate::write::expression_part::{ExpressionPart, parts_of};
 use crate::write::expression_stats::ExpressionStats;
 use crate::{Companions, Dataset, Error, Result, Table, ValueType};
 
@@ -21,58 +23,160 @@ pub struct Check {
 
 /// Checks everything. Fails only if a table cannot be read at all.
 pub async fn validate(dataset: &Dataset) -> Result<Vec<Check>> {
-    let (n_cells, n_genes) = dataset.shape();
-    let mut checks = vec![];
-    let mut add = |what, problem| checks.push(Check { what, problem });
+    let mut validation = Validation::of(dataset).await?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut parts = stream::iter(0..validation.parts())
+        .map(|number| {
+            let dataset = dataset.clone();
+            SpawnedTask::spawn(async move { Part::read(&dataset, number).await })
+        })
+        .buffered(threads);
+    while let Some(part) = parts.next().await {
+        validation.add(part.map_err(|_| Error::Interrupted)??);
+    }
+    validation.checks().await
+}
 
-    let (cells, genes) = (&dataset.cells, &dataset.genes);
-    let are_numbered = numbered(cells, "cell_integer_id").await?;
-    add("cells are numbered as they stand", are_numbered);
-    add("cell ids are unique", unique(cells, "cell_id").await?);
-    let are_numbered = numbered(genes, "gene_integer_id").await?;
-    add("genes are numbered as they stand", are_numbered);
-    add("gene ids are unique", unique(genes, "gene_id").await?);
+/// A part of the pass over a dataset. Several processes can read parts, and
+/// [`Validation`] takes them.
+pub async fn validation_part(dataset: &Dataset, number: u64) -> Result<Vec<u8>> {
+    match Part::read(dataset, number).await? {
+        Part::OfCells(part) => part.to_bytes(),
+        Part::OfGenes(totals) => totals.to_bytes(),
+    }
+}
 
-    let mut stats = ExpressionStats::new(n_genes as usize, ValueType::F64, None)?;
-    match stats.replay(&dataset.expression, n_cells).await {
-        Ok(()) => add("expression is in the order of its cells", None),
-        Err(Error::Corrupt { reason, .. }) => {
-            add("expression is in the order of its cells", Some(reason));
+enum Part {
+    OfCells(ExpressionPart),
+    /// Of the gene-major copy.
+    OfGenes(GeneTotals),
+}
+
+impl Part {
+    async fn read(dataset: &Dataset, number: u64) -> Result<Self> {
+        let (table, shape) = (&dataset.expression, dataset.shape());
+        let of_cells = parts_of(table.rows);
+        if number < of_cells {
+            let part = ExpressionPart::read(table, number, shape.1 as usize, None);
+            return Ok(Self::OfCells(part.await?));
+        }
+        let totals = match dataset.companions().await? {
+            Some(companions) => GeneTotals::read(companions, number - of_cells, shape).await?,
+            None => GeneTotals(vec![]),
+        };
+        Ok(Self::OfGenes(totals))
+    }
+}
+
+/// A running validation, which takes the parts of a pass over the dataset in order.
+pub struct Validation {
+    dataset: Dataset,
+    stats: ExpressionStats,
+    /// The totals of the genes in the gene-major copy.
+    totals: Vec<Option<f64>>,
+    disorder: Option<String>,
+    repeated: Option<String>,
+    parts_of_cells: u64,
+    parts: u64,
+    taken: u64,
+}
+
+impl Validation {
+    pub async fn of(dataset: &Dataset) -> Result<Self> {
+        let genes = dataset.shape().1 as usize;
+        let parts_of_cells = parts_of(dataset.expression.rows);
+        let companions = dataset.companions().await?;
+        Ok(Self {
+            dataset: dataset.clone(),
+            stats: ExpressionStats::new(genes, ValueType::F64, None)?,
+            totals: vec![],
+            disorder: None,
+            repeated: None,
+            parts_of_cells,
+            parts: parts_of_cells + companions.map_or(0, GeneTotals::parts),
+            taken: 0,
+        })
+    }
+
+    /// The number of parts.
+    pub fn parts(&self) -> u64 {
+        self.parts
+    }
+
+    /// Takes the next part, as [`validation_part`] returns it.
+    pub fn take(&mut self, part: &[u8]) -> Result<()> {
+        self.add(match self.taken < self.parts_of_cells {
+            true => Part::OfCells(ExpressionPart::from_bytes(part)?),
+            false => Part::OfGenes(GeneTotals::from_bytes(part)?),
+        });
+        Ok(())
+    }
+
+    fn add(&mut self, part: Part) {
+        self.taken += 1;
+        let (table, cells) = (&self.dataset.expression, self.dataset.shape().0);
+        match part {
+            Part::OfGenes(totals) => self.totals.extend(totals.0),
+            Part::OfCells(_) if self.disorder.is_some() => {}
+            Part::OfCells(part) => match self.stats.append(table, &part, cells) {
+                Err(Error::Corrupt { reason, .. }) => self.disorder = Some(reason),
+                _ => self.repeated = self.repeated.take().or(part.repeated),
+            },
+        }
+    }
+
+    /// The results, when all parts are taken.
+    pub async fn checks(mut self) -> Result<Vec<Check>> {
+        let (dataset, stats) = (&self.dataset, &mut self.stats);
+        let mut checks = vec![];
+        let mut add = |what, problem| checks.push(Check { what, problem });
+        let (cells, genes) = (&dataset.cells, &dataset.genes);
+        let are_numbered = numbered(cells, "cell_integer_id").await?;
+        add("cells are numbered as they stand", are_numbered);
+        add("cell ids are unique", unique(cells, "cell_id").await?);
+        let are_numbered = numbered(genes, "gene_integer_id").await?;
+        add("genes are numbered as they stand", are_numbered);
+        add("gene ids are unique", unique(genes, "gene_id").await?);
+        let ordered = self.disorder.is_none();
+        add("expression is in the order of its cells", self.disorder);
+        if !ordered {
             return Ok(checks);
         }
-        Err(other) => return Err(other),
-    }
-    add(
-        "cell_start_index gives each cell its rows",
-        starts(dataset, &stats).await?,
-    );
-    let counted = dataset.config.value_count();
-    add(
-        "config.json counts the values",
-        counted.filter(|n| *n != stats.rows).map(|n| {
-            let rows = stats.rows;
-            format!("it says {n}, and there are {rows} (`slaf repair` mends it)")
-        }),
-    );
-    add(
-        "each gene of a cell has one value",
-        twice(&dataset.expression).await?,
-    );
-    let noted = dataset.config.as_json().get("slaf");
-    if noted.and_then(|slaf| slaf.get("companions")).is_some() {
-        let problem = match dataset.companions().await? {
-            None => Some(
-                "they were made of another version of `expression` (`slaf index` makes them anew)"
-                    .to_owned(),
-            ),
-            Some(companions) => stale(companions, &stats).await?,
-        };
+        stats.end_cells(dataset.shape().0);
         add(
-            "the gene-major copy and the sums agree with expression",
-            problem,
+            "cell_start_index gives each cell its rows",
+            starts(dataset, stats).await?,
         );
+        let counted = dataset.config.value_count();
+        add(
+            "config.json counts the values",
+            counted.filter(|n| *n != stats.rows).map(|n| {
+                let rows = stats.rows;
+                format!("it says {n}, and there are {rows} (`slaf repair` mends it)")
+            }),
+        );
+        let repeated = self.repeated;
+        add(
+            "each gene of a cell has one value",
+            repeated.map(|text| format!("{text} (`slaf convert` to a new dataset sums the two)")),
+        );
+        let noted = dataset.config.as_json().get("slaf");
+        if noted.and_then(|slaf| slaf.get("companions")).is_some() {
+            let problem = match dataset.companions().await? {
+                None => Some(
+                    "they were made of another version of `expression` (`slaf index` makes them \
+                     anew)"
+                        .to_owned(),
+                ),
+                Some(companions) => stale(companions, stats, &self.totals).await?,
+            };
+            add(
+                "the gene-major copy and the sums agree with expression",
+                problem,
+            );
+        }
+        Ok(checks)
     }
-    Ok(checks)
 }
 
 async fn numbered(table: &Table, name: &str) -> Result<Option<String>> {
@@ -93,49 +197,6 @@ async fn unique(table: &Table, name: &str) -> Result<Option<String>> {
         .flatten()
         .find(|id| !seen.insert(id.to_string()));
     Ok(twice.map(|id| format!("`{id}` is there twice")))
-}
-
-/// Finds a gene that occurs more than once in a cell.
-async fn twice(expression: &Table) -> Result<Option<String>> {
-    let unreadable = |e: lance::Error| expression.unreadable(&e);
-    let mut scanner = expression.lance.scan();
-    let names = ["cell_integer_id", "gene_integer_id"];
-    scanner
-        .project(&names)
-        .map_err(unreadable)?
-        .scan_in_order(true);
-    let mut stream = scanner.try_into_stream().await.map_err(unreadable)?;
-    let (mut cell, mut genes) = (-1, vec![]);
-    while let Some(batch) = stream.try_next().await.map_err(unreadable)? {
-        let ids = column::<i64>(batch.column(0))?;
-        let of = column::<i64>(batch.column(1))?;
-        for (id, gene) in ids.iter().zip(of.iter()) {
-            if *id != cell {
-                if let Some(found) = repeated(cell, &mut genes) {
-                    return Ok(Some(found));
-                }
-                cell = *id;
-            }
-            genes.push(*gene);
-        }
-    }
-    Ok(repeated(cell, &mut genes))
-}
-
-/// Checks the `genes` of a cell for repeats, and empties the list.
-fn repeated(cell: i64, genes: &mut Vec<i64>) -> Option<String> {
-    if genes.windows(2).any(|pair| pair[0] >= pair[1]) {
-        genes.sort_unstable();
-    }
-    let same = genes.windows(2).find(|pair| pair[0] == pair[1]);
-    let found = same.map(|pair| {
-        format!(
-            "cell {cell} has gene {} twice (`slaf convert` to a new dataset sums the two)",
-            pair[0]
-        )
-    });
-    genes.clear();
-    found
 }
 
 async fn starts(dataset: &Dataset, stats: &ExpressionStats) -> Result<Option<String>> {
@@ -159,29 +220,25 @@ async fn starts(dataset: &Dataset, stats: &ExpressionStats) -> Result<Option<Str
     }))
 }
 
-async fn stale(companions: &Companions, stats: &ExpressionStats) -> Result<Option<String>> {
+async fn stale(
+    companions: &Companions,
+    stats: &ExpressionStats,
+    totals: &[Option<f64>],
+) -> Result<Option<String>> {
     for (table, fresh) in [
         (&companions.cell_sums, stats.cell_sums()?),
         (&companions.gene_sums, stats.gene_sums()?),
     ] {
         let stored = table.read(&["nnz", "total"]).await?;
-        let totals = |batch: &arrow::array::RecordBatch| {
-            let column = batch.column(1).as_primitive::<Float64Type>();
-            column.values().to_vec()
-        };
-        let wrong = totals(&stored)
-            .into_iter()
-            .zip(totals(&fresh))
-            .position(|(a, b)| !near(a, b));
+        let wrong = totals_of(&stored)
+            .iter()
+            .zip(totals_of(&fresh))
+            .position(|(a, b)| !near(*a, *b));
         if let Some(row) = wrong {
             return Ok(Some(format!("row {row} of `{}` is wrong", table.name)));
         }
     }
-    stale_copy(companions, stats).await
-}
-
-async fn stale_copy(companions: &Companions, stats: &ExpressionStats) -> Result<Option<String>> {
-    let Some((table, rows_of)) = companions.by_gene() else {
+    let Some((table, _)) = companions.by_gene() else {
         return Ok(None);
     };
     if table.rows != stats.rows {
@@ -190,39 +247,14 @@ async fn stale_copy(companions: &Companions, stats: &ExpressionStats) -> Result<
             table.name, table.rows, stats.rows
         )));
     }
-    let totals = stats.gene_sums()?;
-    let totals = totals
-        .column(1)
-        .as_primitive::<Float64Type>()
-        .values()
-        .clone();
-    let mut stream = table
-        .lance
-        .scan()
-        .scan_in_order(true)
-        .try_into_stream()
-        .await
-        .map_err(|e| table.unreadable(&e))?;
-    let (mut gene, mut row, mut total, mut cell) = (0, 0u64, 0.0, 0u64);
-    while let Some(batch) = stream.try_next().await.map_err(|e| table.unreadable(&e))? {
-        let gaps = batch.column(0).as_primitive::<UInt32Type>();
-        let values = column::<f64>(batch.column(1))?;
-        for (gap, value) in gaps.values().iter().zip(values.iter()) {
-            while row == rows_of(gene).end {
-                if !near(total, totals[gene as usize]) {
-                    return Ok(Some(format!("gene {gene} of `{}` is wrong", table.name)));
-                }
-                (gene, total, cell) = (gene + 1, 0.0, 0);
-            }
-            cell += u64::from(*gap);
-            if cell >= stats.n_cells() {
-                return Ok(Some(format!("gene {gene} of `{}` is wrong", table.name)));
-            }
-            total += value;
-            row += 1;
-        }
-    }
-    Ok(None)
+    let fresh = stats.gene_sums()?;
+    let mut pairs = totals.iter().zip(totals_of(&fresh));
+    let wrong = pairs.position(|(stored, fresh)| stored.is_none_or(|total| !near(total, *fresh)));
+    Ok(wrong.map(|gene| format!("gene {gene} of `{}` is wrong", table.name)))
+}
+
+fn totals_of(sums: &RecordBatch) -> &[f64] {
+    sums.column(1).as_primitive::<Float64Type>().values()
 }
 
 /// Whether two sums of the same numbers, in different order, agree.

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{ArrowNativeType, DataType, Float32Type, UInt16Type};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 
+use super::expression_part::{ExpressionPart, part_of};
+use super::sum::{Sum, columns};
 use super::write_plan::WritePlan;
 use crate::matrix::transposer::Transposer;
 use crate::matrix::values::{Value as Number, column};
@@ -26,22 +28,18 @@ pub(crate) enum ByGene {
     F64(Transposer<f64>),
 }
 
-#[derive(Clone, Copy, Default)]
-struct Sum {
-    nnz: u64,
-    total: f64,
-    squares: f64,
-    min: f64,
-    max: f64,
-}
-
 pub(crate) struct ExpressionStats {
     /// The first row of each cell.
     pub(crate) starts: Vec<i64>,
     pub(crate) rows: u64,
     pub(crate) by_gene: Option<ByGene>,
     cells: Vec<Sum>,
+    /// Of the parts before `part`, which are added up in order. So the result is the
+    /// same to the last bit if other processes collect the parts.
     genes: Vec<Sum>,
+    /// The part that is collected, and its sums.
+    part: u64,
+    genes_of_part: Vec<Sum>,
 }
 
 impl ExpressionStats {
@@ -60,6 +58,8 @@ impl ExpressionStats {
             by_gene,
             cells: vec![],
             genes: vec![Sum::default(); genes],
+            part: 0,
+            genes_of_part: vec![Sum::default(); genes],
         })
     }
 
@@ -128,16 +128,26 @@ impl ExpressionStats {
     fn add<G: ArrowNativeType, T: Number>(&mut self, cells: &[u32], genes: &[G], values: &[T]) {
         let mut at = 0;
         for run in cells.chunk_by(|a, b| a == b) {
-            let part = at..at + run.len();
-            at = part.end;
+            let rows = at..at + run.len();
+            at = rows.end;
+            self.go_to_part(part_of(self.starts[run[0] as usize] as u64));
             let cell = &mut self.cells[run[0] as usize];
             let mut sum = *cell;
-            for (gene, value) in genes[part.clone()].iter().zip(&values[part]) {
+            for (gene, value) in genes[rows.clone()].iter().zip(&values[rows]) {
                 let value: f64 = value.to_f64();
                 sum.add(value);
-                self.genes[gene.as_usize()].add(value);
+                self.genes_of_part[gene.as_usize()].add(value);
             }
             *cell = sum;
+        }
+    }
+
+    fn go_to_part(&mut self, part: u64) {
+        if part != self.part {
+            self.part = part;
+            for (sum, more) in self.genes.iter_mut().zip(&mut self.genes_of_part) {
+                sum.merge(&std::mem::take(more));
+            }
         }
     }
 
@@ -156,8 +166,59 @@ impl ExpressionStats {
         while let Some(batch) = stream.try_next().await.map_err(unreadable)? {
             self.replay_batch(table, &batch, cells, genes_end)?;
         }
+        self.end_cells(cells);
+        Ok(())
+    }
+
+    /// Adds a part that was collected elsewhere. Parts are added in order.
+    pub(crate) fn append(
+        &mut self,
+        table: &Table,
+        part: &ExpressionPart,
+        cells: u64,
+    ) -> Result<()> {
+        for (cell, rows, sum) in &part.cells {
+            self.go_to_cell(table, *cell, *rows, cells)?;
+            self.cells[*cell as usize].merge(sum);
+        }
+        if let Some(reason) = &part.wrong {
+            return Err(table.corrupt(reason.clone()));
+        }
+        for (sum, more) in self.genes.iter_mut().zip(&part.genes) {
+            sum.merge(more);
+        }
+        for block in &part.blocks {
+            match &mut self.by_gene {
+                Some(ByGene::U16(t)) => t.add(block.first_row, &block.bytes)?,
+                Some(ByGene::F32(t)) => t.add(block.first_row, &block.bytes)?,
+                Some(ByGene::F64(t)) => t.add(block.first_row, &block.bytes)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends with empty cells, so that there are `cells`.
+    pub(crate) fn end_cells(&mut self, cells: u64) {
         while self.n_cells() < cells {
             self.begin_cell(0);
+        }
+    }
+
+    /// Adds `rows` rows of `cell`: the last cell, or a later one below `cells`.
+    fn go_to_cell(&mut self, table: &Table, cell: i64, rows: u64, cells: u64) -> Result<()> {
+        let here = cell as u64;
+        if cell < 0 || here >= cells || here + 1 < self.n_cells() {
+            return Err(table.corrupt(format!(
+                "row {} belongs to cell {cell}, out of its order",
+                self.rows
+            )));
+        }
+        if here + 1 == self.n_cells() {
+            self.rows += rows;
+        } else {
+            self.end_cells(here);
+            self.begin_cell(rows);
         }
         Ok(())
     }
@@ -174,21 +235,7 @@ impl ExpressionStats {
         while at < ids.len() {
             let cell = ids[at];
             let run = ids[at..].iter().take_while(|id| **id == cell).count();
-            let here = cell as u64;
-            if cell < 0 || here >= cells || here + 1 < self.n_cells() {
-                return Err(table.corrupt(format!(
-                    "row {} belongs to cell {cell}, out of its order",
-                    self.rows
-                )));
-            }
-            if here + 1 == self.n_cells() {
-                self.rows += run as u64;
-            } else {
-                while self.n_cells() < here {
-                    self.begin_cell(0);
-                }
-                self.begin_cell(run as u64);
-            }
+            self.go_to_cell(table, cell, run as u64, cells)?;
             at += run;
         }
         let genes = column::<i32>(batch.column(1))?;
@@ -202,7 +249,7 @@ impl ExpressionStats {
     /// `nnz`, `total`, `sum_of_squares`, `min` and `max` of the stored values
     /// of each cell. Stored zeros are included, but not counted in `nnz`.
     pub(crate) fn cell_sums(&self) -> Result<RecordBatch> {
-        sums(&self.cells, None)
+        Ok(RecordBatch::try_from_iter(columns(&self.cells))?)
     }
 
     /// The same for each gene, and its first row in the gene-major copy.
@@ -212,26 +259,38 @@ impl ExpressionStats {
             ByGene::F32(t) => t.counts(),
             ByGene::F64(t) => t.counts(),
         });
-        let starts = counts.map(|counts| {
+        let mut columns = columns(&self.all_genes());
+        if let Some(counts) = counts {
             let mut next = 0;
             let starts = counts.iter().map(|count| {
                 next += *count as i64;
                 next - *count as i64
             });
-            Int64Array::from_iter_values(starts)
-        });
-        sums(&self.genes, starts)
+            let starts = Int64Array::from_iter_values(starts);
+            columns.push(("gene_start_index", Arc::new(starts)));
+        }
+        Ok(RecordBatch::try_from_iter(columns)?)
+    }
+
+    fn all_genes(&self) -> Vec<Sum> {
+        let mut genes = self.genes.clone();
+        for (sum, more) in genes.iter_mut().zip(&self.genes_of_part) {
+            sum.merge(more);
+        }
+        genes
     }
 
     /// slafdb's `expression_stats`, over the stored values.
     pub(crate) fn summary(&self) -> Value {
-        let stored = self.genes.iter().filter(|s| s.squares > 0.0 || s.nnz > 0);
+        let genes = self.all_genes();
+        let stored = genes.iter().filter(|s| s.squares > 0.0 || s.nnz > 0);
         let (mut total, mut squares, mut range) = (0.0, 0.0, None::<(f64, f64)>);
         for sum in stored {
             total += sum.total;
             squares += sum.squares;
-            let (low, high) = range.unwrap_or((sum.min, sum.max));
-            range = Some((low.min(sum.min), high.max(sum.max)));
+            let (min, max) = sum.extremes();
+            let (low, high) = range.unwrap_or((min, max));
+            range = Some((low.min(min), high.max(max)));
         }
         let n = self.rows.max(1) as f64;
         let mean = total / n;
@@ -243,38 +302,6 @@ impl ExpressionStats {
             "std_value": (squares / n - mean * mean).max(0.0).sqrt(),
         })
     }
-}
-
-impl Sum {
-    #[inline]
-    fn add(&mut self, value: f64) {
-        if self.nnz == 0 {
-            (self.min, self.max) = (value, value);
-        }
-        self.nnz += u64::from(value != 0.0);
-        self.total += value;
-        self.squares += value * value;
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-    }
-}
-
-fn sums(sums: &[Sum], starts: Option<Int64Array>) -> Result<RecordBatch> {
-    let float = |of: fn(&Sum) -> f64| -> ArrayRef {
-        Arc::new(Float64Array::from_iter_values(sums.iter().map(of)))
-    };
-    let nnz = Int64Array::from_iter_values(sums.iter().map(|s| s.nnz as i64));
-    let mut columns: Vec<(&str, ArrayRef)> = vec![
-        ("nnz", Arc::new(nnz)),
-        ("total", float(|s| s.total)),
-        ("sum_of_squares", float(|s| s.squares)),
-        ("min", float(|s| s.min)),
-        ("max", float(|s| s.max)),
-    ];
-    if let Some(starts) = starts {
-        columns.push(("gene_start_index", Arc::new(starts)));
-    }
-    Ok(RecordBatch::try_from_iter(columns)?)
 }
 
 /// Collects the statistics on its own thread, beside reading and encoding.

@@ -9,6 +9,7 @@ pub(crate) mod config_entries;
 mod coordinate_writer;
 mod encoder;
 mod exact_values;
+pub(crate) mod expression_part;
 pub(crate) mod expression_stats;
 mod finish;
 pub(crate) mod lance_rows;
@@ -16,6 +17,7 @@ pub(crate) mod numbered_rows;
 mod progress;
 mod revision;
 mod staging;
+mod sum;
 mod write_plan;
 mod writer;
 

@@ -15,4 +15,5 @@ mod narrow_joins;
 pub(crate) mod plan_facts;
 pub(crate) mod planned_reads;
 pub(crate) mod reduce_reads;
+pub(crate) mod shares;
 pub(crate) mod task_context;

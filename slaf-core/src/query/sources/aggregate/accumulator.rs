@@ -1,11 +1,11 @@
 //! Aggregate functions over numbered groups, with one slot per group.
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, PrimitiveArray,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, PrimitiveArray, UInt64Array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int64Type};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int64Type, UInt64Type};
 use datafusion::error::Result;
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ pub(crate) struct Sum {
 }
 
 /// The state of one aggregate function in all groups.
+#[derive(Debug)]
 pub(crate) struct Accumulator {
     kind: Kind,
     /// The number of values of each group; none: all rows of the groups have one.
@@ -29,6 +30,7 @@ pub(crate) struct Accumulator {
     slots: Slots,
 }
 
+#[derive(Debug)]
 enum Slots {
     None,
     Integers(Vec<i64>),
@@ -37,7 +39,7 @@ enum Slots {
 }
 
 /// The number of some values, their mean, and the sum of their squared differences from it.
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Moments {
     n: u64,
     mean: f64,
@@ -185,42 +187,105 @@ impl Accumulator {
         }
     }
 
-    /// Adds the values of `other`. `rows` and `other_rows` are the numbers of rows of each
-    /// group so far.
-    pub(crate) fn merge(&mut self, other: Self, rows: &[u64], other_rows: &[u64]) {
+    /// Adds the values that `other` has in some `groups`. `rows` and `other_rows` are the
+    /// numbers of rows of each group so far.
+    pub(crate) fn merge(
+        &mut self,
+        other: &Self,
+        groups: &[usize],
+        rows: &[u64],
+        other_rows: &[u64],
+    ) {
         if self.n.is_some() || other.n.is_some() {
             let theirs = other.n.as_deref().unwrap_or(other_rows);
             let ours = self.n.get_or_insert_with(|| rows.to_vec());
-            for (a, b) in ours.iter_mut().zip(theirs) {
-                *a += b;
-            }
+            groups.iter().for_each(|&g| ours[g] += theirs[g]);
         }
-        match (&mut self.slots, other.slots) {
+        match (&mut self.slots, &other.slots) {
             (Slots::Integers(ours), Slots::Integers(theirs)) => {
-                for (a, b) in ours.iter_mut().zip(theirs) {
-                    *a = match self.kind {
-                        Kind::Min => b.min(*a),
-                        Kind::Max => b.max(*a),
-                        _ => a.wrapping_add(b),
+                for &g in groups {
+                    ours[g] = match self.kind {
+                        Kind::Min => theirs[g].min(ours[g]),
+                        Kind::Max => theirs[g].max(ours[g]),
+                        _ => ours[g].wrapping_add(theirs[g]),
                     };
                 }
             }
             (Slots::Floats(ours), Slots::Floats(theirs)) => {
-                for (a, b) in ours.iter_mut().zip(theirs) {
-                    *a = match self.kind {
-                        Kind::Min => least(*a, b),
-                        Kind::Max => greatest(*a, b),
-                        _ => *a + b,
+                for &g in groups {
+                    ours[g] = match self.kind {
+                        Kind::Min => least(ours[g], theirs[g]),
+                        Kind::Max => greatest(ours[g], theirs[g]),
+                        _ => ours[g] + theirs[g],
                     };
                 }
             }
             (Slots::Moments(ours), Slots::Moments(theirs)) => {
-                for (a, b) in ours.iter_mut().zip(theirs) {
-                    a.join(b);
-                }
+                groups.iter().for_each(|&g| ours[g].join(theirs[g]));
             }
             _ => {}
         }
+    }
+
+    /// The state of some groups, to be sent to another process. `rows` is the number of
+    /// rows of each group.
+    pub(super) fn packed(&self, groups: &[usize], rows: &[u64]) -> Vec<ArrayRef> {
+        fn floats<T>(groups: &[usize], slots: &[T], of: impl Fn(&T) -> f64) -> ArrayRef {
+            let slots = groups.iter().map(|g| of(&slots[*g]));
+            Arc::new(Float64Array::from_iter_values(slots))
+        }
+        let n = self.n.as_deref().unwrap_or(rows);
+        let counts = |n: Vec<u64>| -> ArrayRef { Arc::new(UInt64Array::from(n)) };
+        let n = counts(groups.iter().map(|g| n[*g]).collect());
+        match &self.slots {
+            Slots::None => vec![n],
+            Slots::Integers(slots) => {
+                let slots = groups.iter().map(|g| slots[*g]);
+                vec![n, Arc::new(Int64Array::from_iter_values(slots))]
+            }
+            Slots::Floats(slots) => vec![n, floats(groups, slots, |slot| *slot)],
+            Slots::Moments(slots) => vec![
+                counts(groups.iter().map(|g| slots[*g].n).collect()),
+                floats(groups, slots, |slot| slot.mean),
+                floats(groups, slots, |slot| slot.spread),
+            ],
+        }
+    }
+
+    /// Sets the state of some groups to what [`Self::packed`] has packed.
+    pub(super) fn unpack<'a>(
+        &mut self,
+        groups: &[usize],
+        of_groups: usize,
+        columns: &mut impl Iterator<Item = &'a ArrayRef>,
+    ) {
+        fn each<T: ArrowPrimitiveType>(
+            groups: &[usize],
+            column: Option<&ArrayRef>,
+            mut set: impl FnMut(usize, T::Native),
+        ) {
+            let values = column.and_then(|column| column.as_primitive_opt::<T>());
+            for (g, value) in groups.iter().zip(values.iter().flat_map(|v| v.values())) {
+                set(*g, *value);
+            }
+        }
+        let mut n = vec![0; of_groups];
+        each::<UInt64Type>(groups, columns.next(), |g, value| n[g] = value);
+        match &mut self.slots {
+            Slots::None => {}
+            Slots::Integers(slots) => {
+                each::<Int64Type>(groups, columns.next(), |g, value| slots[g] = value);
+            }
+            Slots::Floats(slots) => {
+                each::<Float64Type>(groups, columns.next(), |g, value| slots[g] = value);
+            }
+            Slots::Moments(slots) => {
+                groups.iter().for_each(|g| slots[*g].n = n[*g]);
+                each::<Float64Type>(groups, columns.next(), |g, value| slots[g].mean = value);
+                each::<Float64Type>(groups, columns.next(), |g, value| slots[g].spread = value);
+            }
+        }
+        self.n = Some(n);
     }
 
     /// The results of the groups `kept`, as an array of type `dtype`.

@@ -1,16 +1,18 @@
-//! Computes an aggregate. All cores read values, each into its own slots, and the
-//! slots are added up; or the stored sums are added up.
+//! Computes an aggregate. The dataset and the query alone determine the parts in which
+//! values are read. Each has its own slots, and the slots are added up in order, so that
+//! the result is the same to the last bit on any number of cores and processes. Or the
+//! stored sums are added up.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, SchemaRef, UInt32Type};
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
-use futures::StreamExt;
-use tokio::task::JoinSet;
+use futures::{StreamExt, stream};
 
 use super::aggregate_functions::Measure;
 use super::group_of_id::Axis;
@@ -34,6 +36,10 @@ pub(super) struct Aggregation {
     /// The axis whose stored sums are used instead of values.
     pub(super) sums: Option<Side>,
     pub(super) scan: ExpressionScan,
+    /// Parts that are read at the same time, at most.
+    pub(super) at_once: usize,
+    /// What other processes have computed, if they do.
+    pub(super) taken: OnceLock<Mutex<GroupStates>>,
 }
 
 impl Aggregation {
@@ -48,23 +54,55 @@ impl Aggregation {
             self.add_sums(side, &mut groups).await?;
             return self.finish(&groups);
         }
-        let mut threads = JoinSet::new();
-        for part in 0..self.scan.properties().partitioning.partition_count() {
-            let work = Arc::clone(&self);
-            threads.spawn(async move {
-                let mut groups = work.states();
-                let mut batches = work.scan.read(part);
-                while let Some(batch) = batches.next().await {
-                    work.add(&batch?, &mut groups)?;
-                    tokio::task::yield_now().await;
-                }
-                Ok::<_, DataFusionError>(groups)
-            });
+        if let Some(taken) = self.taken.get() {
+            return self.finish(&taken.lock().unwrap_or_else(PoisonError::into_inner));
         }
-        while let Some(part) = threads.join_next().await {
-            groups.merge(part.map_err(|e| DataFusionError::External(Box::new(e)))??);
+        let mut parts = stream::iter(0..self.parts())
+            .map(|part| {
+                let work = Arc::clone(&self);
+                SpawnedTask::spawn(async move { work.part(part).await })
+            })
+            .buffered(self.at_once);
+        while let Some(part) = parts.next().await {
+            groups.merge(&part.map_err(|e| DataFusionError::External(Box::new(e)))??);
         }
         self.finish(&groups)
+    }
+
+    /// The number of parts in which values are read.
+    pub(super) fn parts(&self) -> usize {
+        self.scan.properties().partitioning.partition_count()
+    }
+
+    /// The state of the groups after the rows of a part.
+    async fn part(&self, part: usize) -> Result<GroupStates> {
+        let mut groups = self.states();
+        let mut batches = self.scan.read(part);
+        while let Some(batch) = batches.next().await {
+            self.add(&batch?, &mut groups)?;
+            tokio::task::yield_now().await;
+        }
+        Ok(groups)
+    }
+
+    /// The same, to be sent to another process.
+    pub(super) async fn packed_part(&self, part: usize) -> Result<RecordBatch> {
+        self.part(part).await?.packed()
+    }
+
+    /// From now on, the states are those that [`Self::take`] takes.
+    pub(super) fn leave_to_others(&self) {
+        self.taken.get_or_init(|| Mutex::new(self.states()));
+    }
+
+    /// Takes the state of a part from another process. Parts are taken in order.
+    pub(super) fn take(&self, state: &RecordBatch) -> Result<()> {
+        let state = GroupStates::unpacked(state, self.groups(), &self.measures)?;
+        if let Some(taken) = self.taken.get() {
+            let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+            taken.merge(&state);
+        }
+        Ok(())
     }
 
     fn states(&self) -> GroupStates {

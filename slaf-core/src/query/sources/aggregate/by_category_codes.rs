@@ -144,7 +144,7 @@ impl Grouping {
         }
         let mut states = self.add(0, part.min(rows)).await?;
         while let Some(part) = parts.join_next().await {
-            states.merge(part.map_err(|e| DataFusionError::External(Box::new(e)))??);
+            states.merge(&part.map_err(|e| DataFusionError::External(Box::new(e)))??);
         }
         self.finish(&states, plan)
     }

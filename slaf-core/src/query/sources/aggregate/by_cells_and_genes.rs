@@ -7,7 +7,7 @@
 //! they are read from the dataset.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::{Column, DFSchema, ToDFSchema};
@@ -26,8 +26,10 @@ use crate::query::sources::expression::{CELL, Expression, ExpressionScan, GENE, 
 use crate::query::sources::materialised::{numbered, provided};
 use crate::query::sources::plan_facts::has_subquery;
 
-/// Maximum bytes of groups in all threads together.
+/// Maximum bytes of the groups of all parts that are read at the same time.
 const ROOM: usize = 2 << 30;
+/// Parts in which values are read, at most.
+const PARTS: u64 = 64;
 
 /// Replaces `aggregate` by one operator, or returns it unchanged.
 pub(crate) async fn by_axes(aggregate: Aggregate, state: &SessionState) -> Result<LogicalPlan> {
@@ -61,10 +63,9 @@ async fn dense(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Den
         found.axis(Side::Cells, &used).await?,
         found.axis(Side::Genes, &used).await?,
     );
-    let threads = state.config().target_partitions();
-    if !fits(&cells, &genes, &measures, threads) {
+    let Some(room) = room(&cells, &genes, &measures) else {
         return Ok(None);
-    }
+    };
     let names: DFSchema = Arc::clone(&arguments).to_dfschema()?;
     let filters = found.star.filters.iter();
     let filters = filters.map(|filter| state.create_physical_expr(filter.clone(), &names));
@@ -81,7 +82,8 @@ async fn dense(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Den
         true => stored_sums(&fact, &cells, &genes, &measures).await?,
         false => None,
     };
-    let scan = scan(&fact, &cells, &genes, &arguments, threads).await?;
+    let parts = parts(&fact, cells.groups * genes.groups);
+    let scan = scan(&fact, &cells, &genes, &arguments, parts).await?;
     Ok(Some(DenseScan(Arc::new(Aggregation {
         fact,
         cells,
@@ -93,6 +95,8 @@ async fn dense(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Den
         schema: numbered(&LogicalPlan::Aggregate(aggregate.clone())),
         sums,
         scan,
+        at_once: state.config().target_partitions().min(room),
+        taken: OnceLock::new(),
     }))))
 }
 
@@ -169,13 +173,19 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Whether the groups of all threads fit into memory.
-fn fits(cells: &Axis, genes: &Axis, measures: &[Measure], threads: usize) -> bool {
+/// For how many parts the groups fit into memory; `None` if they are too many.
+fn room(cells: &Axis, genes: &Axis, measures: &[Measure]) -> Option<usize> {
     let each: usize = measures.iter().map(Accumulator::size).sum::<usize>() + size_of::<u64>();
-    let groups = cells.groups.checked_mul(genes.groups);
-    groups.is_some_and(|groups| {
-        groups.saturating_mul(each).saturating_mul(threads) <= ROOM && groups < u32::MAX as usize
-    })
+    let groups = cells.groups.checked_mul(genes.groups)?;
+    let room = ROOM / groups.saturating_mul(each).max(1);
+    (room >= 2 && groups < u32::MAX as usize).then_some(room)
+}
+
+/// The number of parts in which values are read. To add up the groups of all parts takes
+/// less time than to read the values.
+fn parts(fact: &Expression, groups: usize) -> usize {
+    let rows = fact.dataset.expression.rows;
+    (rows / (4 * groups).max(1) as u64).clamp(4, PARTS) as usize
 }
 
 /// The scan of `expression` with the columns that are needed.
@@ -184,7 +194,7 @@ async fn scan(
     cells: &Axis,
     genes: &Axis,
     arguments: &SchemaRef,
-    threads: usize,
+    parts: usize,
 ) -> Result<ExpressionScan> {
     let table = &fact.dataset.expression.schema;
     let needed = |name: &str| match name {
@@ -196,7 +206,7 @@ async fn scan(
     let columns: Vec<usize> = (0..table.fields().len())
         .filter(|i| needed(table.field(*i).name()))
         .collect();
-    fact.operator_in_any_order(&columns, threads).await
+    fact.operator_in_any_order(&columns, parts).await
 }
 
 /// If `expr` only widens the stored value, the value itself: sums are computed in wide

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::datatypes::Field;
-use datafusion::error::Result;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, UInt64Array};
+use arrow::datatypes::{Field, UInt32Type, UInt64Type};
+use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::accumulator::Accumulator;
@@ -15,6 +15,7 @@ use super::aggregate_functions::Measure;
 pub(super) const MORSEL: usize = 1 << 14;
 
 /// The states of all groups, and an extra one for rows without a group.
+#[derive(Debug)]
 pub(super) struct GroupStates {
     pub(super) rows: Vec<u64>,
     pub(super) measures: Vec<Accumulator>,
@@ -68,13 +69,57 @@ impl GroupStates {
         Ok(())
     }
 
-    pub(super) fn merge(&mut self, other: Self) {
-        for (a, b) in self.measures.iter_mut().zip(other.measures) {
-            a.merge(b, &self.rows, &other.rows);
+    pub(super) fn merge(&mut self, other: &Self) {
+        let groups = other.with_rows();
+        for (a, b) in self.measures.iter_mut().zip(&other.measures) {
+            a.merge(b, &groups, &self.rows, &other.rows);
         }
-        for (a, b) in self.rows.iter_mut().zip(other.rows) {
-            *a += b;
+        for group in groups {
+            self.rows[group] += other.rows[group];
         }
+    }
+
+    /// The state of the groups that have rows, to be sent to another process: their
+    /// numbers, their rows, and the columns of each function.
+    pub(super) fn packed(&self) -> Result<RecordBatch> {
+        let groups = self.with_rows();
+        let numbers = UInt32Array::from_iter_values(groups.iter().map(|g| *g as u32));
+        let rows = UInt64Array::from_iter_values(groups.iter().map(|g| self.rows[*g]));
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(numbers), Arc::new(rows)];
+        columns.extend(
+            self.measures
+                .iter()
+                .flat_map(|m| m.packed(&groups, &self.rows)),
+        );
+        let columns = columns.into_iter().enumerate();
+        let columns = columns.map(|(number, column)| (number.to_string(), column));
+        Ok(RecordBatch::try_from_iter(columns)?)
+    }
+
+    /// What [`Self::packed`] has packed; all other groups are empty.
+    pub(super) fn unpacked(
+        packed: &RecordBatch,
+        groups: usize,
+        measures: &[Measure],
+    ) -> Result<Self> {
+        let mut states = Self::new(groups, measures);
+        let numbers = packed.column(0).as_primitive::<UInt32Type>().values();
+        let numbers: Vec<usize> = numbers.iter().map(|g| *g as usize).collect();
+        let of_measures = states.measures.iter().map(|m| m.packed(&[], &[]).len());
+        let columns = 2 + of_measures.sum::<usize>();
+        if packed.num_columns() != columns || numbers.iter().any(|group| *group >= groups) {
+            let text = "the state is of another query".to_owned();
+            return Err(DataFusionError::Internal(text));
+        }
+        let rows = packed.column(1).as_primitive::<UInt64Type>().values();
+        for (group, rows) in numbers.iter().zip(rows) {
+            states.rows[*group] = *rows;
+        }
+        let mut columns = packed.columns()[2..].iter();
+        for measure in &mut states.measures {
+            measure.unpack(&numbers, groups + 1, &mut columns);
+        }
+        Ok(states)
     }
 
     /// The groups that have rows.

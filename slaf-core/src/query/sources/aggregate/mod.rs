@@ -14,4 +14,4 @@ mod stored_sums;
 
 pub(crate) use self::by_category_codes::by_codes;
 pub(crate) use self::by_cells_and_genes::by_axes;
-pub(crate) use self::operator::DenseAggregate;
+pub(crate) use self::operator::{DenseAggregate, DenseScan};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -26,6 +27,36 @@ use crate::query::sources::expression::ExpressionScan;
 /// An aggregate over `expression`, as a table.
 #[derive(Debug, Clone)]
 pub(crate) struct DenseScan(pub(super) Arc<Aggregation>);
+
+impl DenseScan {
+    /// Whether it is the very same.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The number of parts in which it reads values; 0 if stored sums answer.
+    pub(crate) fn parts(&self) -> usize {
+        match self.0.sums {
+            Some(_) => 0,
+            None => self.0.parts(),
+        }
+    }
+
+    /// The state of a part, for [`Self::take`] in another process.
+    pub(crate) async fn part(&self, part: usize) -> Result<RecordBatch> {
+        self.0.packed_part(part).await
+    }
+
+    /// Leaves the parts to other processes.
+    pub(crate) fn leave_to_others(&self) {
+        self.0.leave_to_others();
+    }
+
+    /// Takes the state of the next part.
+    pub(crate) fn take(&self, state: &RecordBatch) -> Result<()> {
+        self.0.take(state)
+    }
+}
 
 #[async_trait]
 impl TableProvider for DenseScan {
@@ -94,6 +125,9 @@ impl DisplayAs for DenseAggregate {
             Some(Side::Cells) => write!(f, ", from the stored sums of the cells"),
             Some(Side::Genes) => write!(f, ", from the stored sums of the genes"),
             None => {
+                if work.taken.get().is_some() {
+                    write!(f, "; distributed over {} tasks", work.parts())?;
+                }
                 write!(f, "; ")?;
                 work.scan.fmt_as(DisplayFormatType::Default, f)
             }

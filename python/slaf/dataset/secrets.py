@@ -1,0 +1,51 @@
+"""Which settings of an object store are sent to other processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Parts of the names of settings that are not sent: other processes have their own in
+#: their environment.
+_SECRET = ("key", "secret", "token", "password", "credential", "sas", "service_account")
+
+
+def without_secrets(options: dict[str, str] | None) -> dict[str, str] | None:
+    """Settings of an object store, except those that look like credentials."""
+    if options is None:
+        return None
+    return {name: value for name, value in options.items() if not _is_secret(name, value)}
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return any(part in name.lower() for part in _SECRET) or "@" in str(value)
+
+
+#: Address → settings that were pickled without their secrets in this process, which opens
+#: its own copies with them.
+_HELD: dict[str, dict[str, str]] = {}
+
+HOW_TO_SUPPLY = (
+    "Secrets in `storage_options` are not sent to other processes: set them in their "
+    "environment, such as AWS_ACCESS_KEY_ID."
+)
+
+
+@dataclass(frozen=True)
+class SentOptions:
+    """Settings of an object store as they are pickled."""
+
+    told: dict[str, str] | None
+    #: Whether secrets were left out.
+    withheld: bool
+
+    @classmethod
+    def of(cls, uri: str, options: dict[str, str] | None) -> SentOptions:
+        told = without_secrets(options)
+        if options is not None and told != options:
+            _HELD[uri] = options
+        return cls(told, told != options)
+
+    def here(self, uri: str) -> dict[str, str] | None:
+        """The settings; with the secrets if they were pickled in this process."""
+        held = _HELD.get(uri) if self.withheld else None
+        return held if held is not None and without_secrets(held) == self.told else self.told
