@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyValueError;
@@ -15,7 +13,7 @@ use slaf_core::{ChunkedArray, Filter, Manifest, Number, Place, RowsOfColumns};
 use crate::arrays::{Data, Index, csr_to_numpy, values_to_numpy};
 use crate::dataset::{Dataset, value_type};
 use crate::errors::to_python;
-use crate::wait::{wait, wait_watching};
+use crate::wait::wait;
 
 type Options = Option<HashMap<String, String>>;
 
