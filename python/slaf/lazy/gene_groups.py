@@ -58,6 +58,8 @@ class GroupSums:
 def group_sums(matrix: MatrixPlan, groups: np.ndarray, n: int, wanted: Wanted) -> GroupSums:
     """Of the cells of each of `n` groups; `groups` has each cell's, or -1."""
     height, width = matrix.shape
+    # Each task is sent all of them.
+    groups = groups.astype(np.min_scalar_type(-n))
     streamed = _is_by_gene(matrix)
     if not (streamed or wanted.ranks) and n * width <= _OUTPUTS:
         found = reduce.grouped(matrix, groups, n)

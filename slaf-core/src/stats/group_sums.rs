@@ -2,7 +2,6 @@
 //! sums of ranks and ties of the Wilcoxon test.
 
 use std::ops::Range;
-use std::thread;
 
 use rayon::prelude::*;
 
@@ -120,24 +119,14 @@ impl GroupSums {
             return Err(wrong_length("groups", groups.cells(), columns.width));
         }
         let n = columns.rows();
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let share = n.div_ceil(threads).max(1);
-        let parts = thread::scope(|scope| {
-            let starts = (0..n).step_by(share);
-            let spawned: Vec<_> = starts
-                .map(|first| {
-                    let columns_of = first..n.min(first + share);
-                    let sums = GeneByGene::new(groups, wanted);
-                    scope.spawn(move || visit(columns, OfColumns(columns_of, sums)))
-                })
-                .collect();
-            let joined = spawned.into_iter().map(|thread| thread.join());
-            joined.collect::<thread::Result<Vec<_>>>()
-        });
-        match parts {
-            Ok(parts) => Ok(Self::beside(&parts, groups.len(), wanted)),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        let share = n.div_ceil(rayon::current_num_threads()).max(1);
+        let starts: Vec<usize> = (0..n).step_by(share).collect();
+        let sum = |first| {
+            let part = first..n.min(first + share);
+            visit(columns, OfColumns(part, GeneByGene::new(groups, wanted)))
+        };
+        let parts: Vec<_> = starts.into_par_iter().map(sum).collect();
+        Ok(Self::beside(&parts, groups.len(), wanted))
     }
 }
 
@@ -152,12 +141,11 @@ fn beside<T: Copy + Default + Send + Sync>(
     let mut all = vec![T::default(); groups * genes];
     let lines = all.par_chunks_mut((LINE * genes).max(1)).enumerate();
     lines.for_each(|(line, rows)| {
-        let mut gene = 0;
-        for of_gene in parts.iter().flat_map(|part| of(part).chunks(groups.max(1))) {
+        let of_genes = parts.iter().flat_map(|part| of(part).chunks(groups.max(1)));
+        for (gene, of_gene) in of_genes.enumerate() {
             for (row, value) in of_gene[line * LINE..].iter().take(LINE).enumerate() {
                 rows[row * genes + gene] = *value;
             }
-            gene += 1;
         }
     });
     all
