@@ -4,8 +4,6 @@
 
 // Futures of the engine are nested more deeply than the default allows.
 #![recursion_limit = "256"]
-// Python receives tuples.
-#![allow(clippy::type_complexity)]
 
 mod arrays;
 mod dataset;

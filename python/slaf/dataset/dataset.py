@@ -83,8 +83,8 @@ class Dataset:
 
     @property
     def stamp(self) -> str:
-        """What tells this version from one of the same number of a dataset that has
-        taken its place."""
+        """Identifies this version. If another dataset replaces this one, its version of
+        the same number has another stamp."""
         manifest = self.notes.get("manifest")
         if self.version is None or manifest is None:
             return hashlib.sha256(self.engine.config.encode()).hexdigest()
@@ -143,23 +143,24 @@ class Dataset:
         ids = ("cell_integer_id", "gene_integer_id")
         return [c for c in self.columns.get(_PAIRS[section], {}) if not c.startswith(ids)]
 
-    # What it would take -----------------------------------------------------
+    # The cost of reading ----------------------------------------------------
 
     @cached_property
     def column_bytes(self) -> dict[str, dict[str, int]]:
-        """Stored bytes of the columns of the metadata and coordinate tables: table →
-        column → bytes. The ends of their files are read for it."""
+        """The stored size of the columns of the metadata and coordinate tables: table →
+        column → bytes. Reads the footers of their files."""
         tables = [name for name in self.columns if name != "expression"]
         return {name: dict(self.engine.column_bytes(name)) for name in tables}
 
     def pair_bytes(self, section: str, key: str) -> int | None:
-        """Stored bytes of a matrix of `layers`, `obsp` or `varp` with its coordinates."""
+        """The stored size of a matrix of `layers`, `obsp` or `varp` and its coordinates, in
+        bytes."""
         found = self.column_bytes.get(_PAIRS[section], {})
         places = sum(size for name, size in found.items() if name not in self.keys(section))
         return found[key] + places if key in found else None
 
     def stored_pairs(self, section: str, key: str) -> int | None:
-        """Stored values of such a matrix, where its table is of no other."""
+        """The number of stored values of such a matrix; None if its table has others."""
         if self.keys(section) != [key]:
             return None
         return next(rows for name, rows, _ in self.engine.tables() if name == _PAIRS[section])

@@ -33,18 +33,18 @@ class Place:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a column without reading it."""
+    """The properties of a column that are known without reading it."""
 
     dtype: str
-    #: Its categories as texts, and how many rows have each, where that is stored.
+    #: The categories as text, and the number of rows of each; None if not stored.
     categories: list[str] | None = None
     counts: list[int] | None = None
-    #: The least and the greatest number, and how many rows are missing, likewise.
+    #: The minimum, the maximum and the number of missing rows; None if not stored.
     ends: list[Any] | None = None
-    #: Its values, if they are in memory.
+    #: The values, if they are in memory.
     series: pd.Series | None = None
-    #: Whether it was set, or handed out to who may have written into it; and what it
-    #: would be otherwise.
+    #: Whether the user set the column, or received it and may have changed it; and the
+    #: properties of the column that it replaces.
     held: bool = False
     otherwise: Known | None = None
 
@@ -56,8 +56,8 @@ class Known:
 
     @property
     def changed(self) -> bool:
-        """Whether it is another than it would be; what takes long to find out is not
-        looked for."""
+        """Whether the column differs from the one that it replaces, as far as that can be
+        found quickly."""
         if not self.held or self.otherwise is None:
             return self.held
         before = self.otherwise.series
@@ -84,7 +84,7 @@ class Columns(Protocol):
         ...
 
     def known(self, name: str) -> Known:
-        """What is known of a column; nothing is read."""
+        """The known properties of a column. Reads nothing."""
         ...
 
     def changed(self, name: str | None) -> bool:

@@ -107,7 +107,7 @@ class MatrixPlan:
         return axes.take(names, self.in_source(axis))
 
     def first_names(self, axis: int, first: int) -> list[str]:
-        """The first names of an axis; none of so many that reading them takes long."""
+        """The first names of an axis; an empty list if reading them would take long."""
         if self.shape[axis] > _NAMED:
             return []
         rows, columns = (range(min(first, n)) for n in self.shape)
@@ -149,8 +149,8 @@ class MatrixPlan:
         return replace(self, steps=tuple(step for step in self.steps if wanted(step)))
 
     def sent(self, rows: range, columns: range) -> MatrixPlan:
-        """A part as another process is sent it: without names, and without what is
-        known of the rest."""
+        """The part that is sent to another process: without names, and without data of
+        other rows and columns."""
         part = self.at(rows, columns).after().named(None)
         if not isinstance(part.source, Held):
             return part

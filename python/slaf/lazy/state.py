@@ -201,7 +201,7 @@ class HandleState:
 
     @property
     def known_uns(self) -> dict[str, Any]:
-        """uns to look at only: of what was not handed out yet, the dataset's."""
+        """uns for reading only. If the user has not received it yet, it is the dataset's."""
         uns = self._view_uns if self.is_view else self.content.lazy_uns
         if uns is None:
             uns = self._uns_base[0]
