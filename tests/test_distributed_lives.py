@@ -13,12 +13,14 @@ import threading
 import warnings
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from checks import refusal
 from conftest import make_counts
 from distributed import LocalCluster
+from fixtures_workers import HERE
 from slaf import SlafError
 from slaf.array import SLAFArray
 from slaf.data import SLAFConverter
@@ -163,11 +165,15 @@ BEGIN = """
 """
 
 
-def script(folder: Path, path: Path, text: str) -> subprocess.CompletedProcess:
+def script(
+    folder: Path, path: Path, text: str, *arguments: object, **options: Any
+) -> subprocess.CompletedProcess:
     file = folder / "script.py"
     begin = textwrap.dedent(BEGIN).format(path=str(path))
     file.write_text(begin + textwrap.dedent(text))
-    return subprocess.run([sys.executable, file], capture_output=True, text=True, timeout=120)
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join([HERE, os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, file, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=where, **options)
 
 
 @pytest.mark.parametrize("engine", ["processes", "dask"])
@@ -194,6 +200,39 @@ def test_executors_that_are_left_open(written, tmp_path):
     done = script(tmp_path, written, text)
     assert (done.returncode, done.stdout.split()) == (0, ["done"]), done.stderr
     assert "Traceback" not in done.stderr, done.stderr
+
+
+GROUP = """
+    import os, signal, sys, threading, time
+    from pathlib import Path
+    from worker_calls import noted
+    def main(folder):
+        with executor(sys.argv[1], n_workers=2) as workers:
+            list(workers.map(noted, [(folder, 1000)]))
+            threading.Thread(target=interrupt, args=(folder,)).start()
+            try:
+                list(workers.map(noted, [(folder, number) for number in range(100)]))
+            except KeyboardInterrupt:
+                print(list(workers.map(noted, [(folder, 2000), (folder, 2001)])))
+    def interrupt(folder):
+        while len(list(folder.iterdir())) < 4:
+            time.sleep(0.01)
+        os.killpg(0, signal.SIGINT)
+    if __name__ == "__main__":
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        main(Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("engine", ["processes", "dask"])
+def test_an_interrupt_of_a_kernel_reaches_its_workers(engine, written, tmp_path):
+    """Jupyter interrupts a kernel and all processes that it has started. They survive it."""
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    done = script(tmp_path, written, GROUP, engine, notes, start_new_session=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "[2000, 2001]"), done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(list(notes.iterdir())) < 30
 
 
 # Pickles ------------------------------------------------------------------

@@ -47,8 +47,8 @@ STATEMENTS = {
     f"e.gene_integer_id, SUM(value) AS s FROM expression e {CELLS} GROUP BY 1, 2) AS m) AS t "
     "WHERE r <= 3 ORDER BY cell_type, r",
 }
-#: Others have five tasks.
-TASKS = {"of some genes": 1, "with parameters": 1, "twice": 10}
+#: Others have four tasks.
+TASKS = {"of some genes": 1, "with parameters": 1, "twice": 8}
 PARAMS = {"with parameters": {"kind": "type01", "least": 0.5}}
 
 #: These have none.
@@ -65,7 +65,7 @@ OTHERS = {
 
 @pytest.fixture(scope="session")
 def path(tmp_path_factory) -> Path:
-    """About 290,000 values, which are fractions, and thus five parts."""
+    """About 290,000 values, which are fractions."""
     adata = synthetic(1_000, 6_000)
     adata.X.data /= np.float32(3)
     path = tmp_path_factory.mktemp("sql") / "x.slaf"
@@ -100,7 +100,7 @@ def test_a_statement(workers, path, name):
             _ALONE[name] = sql(path, name)
     before = workers.tally.tasks
     got = sql(path, name)
-    assert workers.tally.tasks - before == TASKS.get(name, 5)
+    assert workers.tally.tasks - before == TASKS.get(name, 4)
     same(got, _ALONE[name])
 
 
@@ -148,7 +148,7 @@ def test_explain_says_so(by_two, path, name):
     # Nothing has run.
     assert by_two.tally.tasks == before
     tasks = [int(part.split()[0]) for part in told.split("distributed over ")[1:]]
-    assert sum(tasks) == TASKS.get(name, 5)
+    assert sum(tasks) == TASKS.get(name, 4)
 
 
 def test_explain_of_others_says_nothing(by_two, path):

@@ -139,7 +139,11 @@ CELL, GENE = "columns['cell_integer_id']", "columns['gene_integer_id']"
 @pytest.mark.parametrize(
     "table, change, told",
     [
-        ("expression", f"{CELL}[[5, -5]] = {CELL}[[-5, 5]]", "row 5 belongs to cell"),
+        (
+            "expression",
+            f"{CELL}[[5, -5]] = {CELL}[[-5, 5]]",
+            "row 6 belongs to cell 0, out of its order",
+        ),
         ("expression", f"{GENE}[7_000_000] = 65_000", "it holds gene 65000 of"),
         ("expression", f"{GENE}[5_000_001] = {GENE}[5_000_000]", "twice"),
         ("expression", f"{CELL}[4_194_300:4_194_310] = 7_999", "belongs to cell"),

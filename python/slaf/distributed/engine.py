@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any, Protocol
 
 from slaf._slaf import SlafError
@@ -48,6 +49,8 @@ PATIENCE = 300.0
 def without_interrupts() -> Iterator[None]:
     """Processes that start inside get no interrupts, which the driver handles: a notebook's
     kernel is interrupted together with all processes that it has started."""
+    # When it starts, it unblocks interrupts.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

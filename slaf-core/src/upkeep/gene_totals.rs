@@ -36,21 +36,21 @@ impl GeneTotals {
         let here = (0..genes)
             .map(rows_of)
             .filter(|rows| part_of(rows.start).min(last) == number);
-        let lengths: Vec<_> = here.collect();
-        let ranges = lengths
+        let spans: Vec<_> = here.collect();
+        let ranges = spans
             .iter()
             .filter(|rows| !rows.is_empty())
             .cloned()
             .collect();
         let mut batches = read_stream(table, &["cell_delta", "value"], ranges)?;
-        let mut totals = vec![Some(0.0); lengths.len()];
+        let mut totals = vec![Some(0.0); spans.len()];
         let (mut gene, mut row, mut cell) = (0, 0, 0u64);
         while let Some(rows) = batches.next().await {
             let batch = rows?.batch;
             let gaps = batch.column(0).as_primitive::<UInt32Type>();
             let values = column::<f64>(batch.column(1))?;
             for (gap, value) in gaps.values().iter().zip(values.iter()) {
-                while row == lengths[gene].end.saturating_sub(lengths[gene].start) {
+                while row == spans[gene].end.saturating_sub(spans[gene].start) {
                     (gene, row, cell) = (gene + 1, 0, 0);
                 }
                 cell += u64::from(*gap);

@@ -181,11 +181,11 @@ fn room(cells: &Axis, genes: &Axis, measures: &[Measure]) -> Option<usize> {
     (room >= 2 && groups < u32::MAX as usize).then_some(room)
 }
 
-/// The number of parts in which values are read. To add up the groups of all parts takes
-/// less time than to read the values.
+/// The number of parts in which values are read. They are large enough that it takes
+/// longer to read one than to add its groups to those of the others, or to start a task.
 fn parts(fact: &Expression, groups: usize) -> usize {
     let rows = fact.dataset.expression.rows;
-    (rows / (4 * groups).max(1) as u64).clamp(4, PARTS) as usize
+    (rows / (4 * groups as u64).max(1 << 20)).clamp(4, PARTS) as usize
 }
 
 /// The scan of `expression` with the columns that are needed.
