@@ -80,7 +80,7 @@ JOBS = {
     ),
     "markers": (
         "from slaf.scanpy import tl\ntl.rank_genes_groups(pbmc, 'louvain', method='wilcoxon')",
-        "reading: ",
+        "genes by group: ",
     ),
     "index": (
         "from slaf.data.vector_index import index_vectors\nfrom slaf.dataset import Dataset\n"

@@ -15,6 +15,7 @@ from scipy import sparse
 from slaf import _slaf
 from slaf.ground import axes
 from slaf.ground.dtypes import engine_values
+from slaf.ground.progress import job
 from slaf.ground.workers import current, each
 from slaf.lazy import reduce
 from slaf.lazy.plan import MatrixPlan
@@ -75,12 +76,14 @@ def group_sums(matrix: MatrixPlan, groups: np.ndarray, n: int, wanted: Wanted) -
     genes = [range(start, min(start + step, width)) for start in range(0, width, step)]
     tasks = [_Task(matrix, part, groups, n, wanted, streamed) for part in genes]
     sums = _empty(n, width, wanted)
-    for part, found in zip(genes, each(_sums, tasks), strict=True):
-        place = slice(part.start, part.stop)
-        for whole, of_part in zip(vars(sums).values(), found, strict=True):
-            if whole is not None:
-                of_part = of_part.reshape(len(whole), len(part))
-                whole[:, place if in_order else order[place]] = of_part
+    with job("genes by group", width, "gene") as reading:
+        for part, found in zip(genes, each(_sums, tasks), strict=True):
+            place = slice(part.start, part.stop)
+            for whole, of_part in zip(vars(sums).values(), found, strict=True):
+                if whole is not None:
+                    of_part = of_part.reshape(len(whole), len(part))
+                    whole[:, place if in_order else order[place]] = of_part
+            reading(part.stop)
     return sums
 
 
