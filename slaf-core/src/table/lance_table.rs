@@ -38,6 +38,16 @@ pub struct Table {
     pub(crate) stretches: Arc<OnceCell<Stretches>>,
 }
 
+/// The schema without what the writer told Lance's encoder: operators compare metadata.
+fn without_encodings(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| {
+        let mut metadata = field.metadata().clone();
+        metadata.retain(|key, _| !key.starts_with("lance-encoding:"));
+        field.as_ref().clone().with_metadata(metadata)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
 /// Tables whose floats may be missing.
 const METADATA: [&str; 2] = ["cells", "genes"];
 
@@ -88,7 +98,7 @@ impl Table {
         {
             return Err(broken(reason));
         }
-        let mut schema = Arc::new(Schema::from(lance.schema()));
+        let mut schema = without_encodings(&Schema::from(lance.schema()));
         if METADATA.contains(&name) {
             schema = nan_as_null::of_schema(&schema);
         }

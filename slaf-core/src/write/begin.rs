@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::checkpoint::Checkpoint;
 use super::encoder::{self, EXPRESSION, Encoder};
@@ -74,7 +74,14 @@ impl Writer {
     /// with them. New genes come after the old ones.
     pub async fn append_to(dataset: &Dataset, shape: (u64, u64), by_gene: bool) -> Result<Self> {
         let expression = dataset.expression.clone();
-        let field = |name: &str| expression.schema.field_with_name(name).cloned();
+        let field = |name: &str| -> Result<Field> {
+            let stored = expression.schema.field_with_name(name)?;
+            Ok(packed(
+                name,
+                stored.data_type().clone(),
+                stored.is_nullable(),
+            ))
+        };
         let schema = Arc::new(Schema::new(vec![
             field("cell_integer_id")?,
             field("gene_integer_id")?,
