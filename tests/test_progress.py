@@ -292,3 +292,13 @@ def test_a_running_cell_prints_beside_its_bar(shared):
         "    for step in range(3): print(step); job(step + 1); time.sleep(0.2)"
     )
     assert stream(outputs) == "0\n1\n2\n" and bars(outputs)
+
+
+def test_the_thread_that_draws_ends_before_python():
+    # What is registered first runs last.
+    code = (
+        "import atexit\natexit.register(lambda: print(progress._TICKER._thread.is_alive()))\n"
+        "from slaf.ground import progress\nwith progress.job('work'): pass"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n" and not done.stderr

@@ -141,8 +141,9 @@ class _Ticker:
 
     def stop(self) -> None:
         """Before Python ends: a thread that then draws would abort the process."""
-        self._stops = True
-        self._wanted.set()
+        with _LOCK:
+            self._stops = True
+            self._wanted.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
 
@@ -152,7 +153,7 @@ class _Ticker:
             for board in [*_ACTIVE]:
                 board.draw()
             with _LOCK:
-                if not _ACTIVE:
+                if not (_ACTIVE or self._stops):
                     self._wanted.clear()
 
 
