@@ -171,7 +171,9 @@ def runs_sql(notebook: Notebook) -> None:
     """Whose answer is a table, too."""
     notebook.run("%load_ext slaf")
     table = Table(
-        notebook.run("%%sql --engine datafusion --table u <<\nSELECT id, n_genes FROM df WHERE n_genes < 500")
+        notebook.run(
+            "%%sql --engine datafusion --table u <<\nSELECT id, n_genes FROM df WHERE n_genes < 500"
+        )
     )
     expect(table.rows).to_have_text("500 rows", timeout=60_000)
     assert notebook.answer("len(u.frame())") == "500"

@@ -302,3 +302,17 @@ def test_the_thread_that_draws_ends_before_python():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n" and not done.stderr
+
+
+def test_a_job_goes_on_if_nobody_can_be_told(monkeypatch):
+    class Closed:
+        closed = False
+
+        def isatty(self):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(progress, "_DELAY", 0)
+    monkeypatch.setattr(progress.views, "shell", lambda: None)
+    monkeypatch.setattr(sys, "stderr", Closed())
+    work()
+    assert not progress._ACTIVE

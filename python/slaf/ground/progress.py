@@ -112,12 +112,17 @@ class _Board:
             if not self.jobs:
                 _ACTIVE.discard(self)
             if made.seconds >= _DELAY:
-                self._context.run(self._view.show, [*self.jobs], made)
+                self._show(made)
 
     def draw(self) -> None:
         with _LOCK:
             if self.jobs and self.jobs[0].seconds >= _DELAY:
-                self._context.run(self._view.show, [*self.jobs])
+                self._show()
+
+    def _show(self, ended: Job | None = None) -> None:
+        # A job goes on, even if stderr is a closed pipe.
+        with contextlib.suppress(Exception):
+            self._context.run(self._view.show, [*self.jobs], ended)
 
     def close(self) -> None:
         """Ends what is still there, such as jobs of generators that nobody has closed."""
