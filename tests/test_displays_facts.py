@@ -145,6 +145,12 @@ def test_raw_is_a_part_of_the_tree(rich_slaf, tmp_path):
     assert "stored, and cannot be opened: There is nothing at" in html
 
 
+def test_a_new_dataset_without_cells_has_nothing_unsaved(tmp_path):
+    html = read_slaf(made(tmp_path, make_counts()[:0].copy(), "none.slaf"))._repr_html_()
+    assert "0 cells × 40 genes" in html
+    assert "unsaved" not in html and "set here" not in html
+
+
 def test_nothing_of_x_is_read(rich_slaf, tmp_path, monkeypatch):
     """Neither by calls, nor from the files: they are gone."""
     there = tmp_path / "gone.slaf"

@@ -292,3 +292,27 @@ def test_a_running_cell_prints_beside_its_bar(shared):
         "    for step in range(3): print(step); job(step + 1); time.sleep(0.2)"
     )
     assert stream(outputs) == "0\n1\n2\n" and bars(outputs)
+
+
+def test_the_thread_that_draws_ends_before_python():
+    # What is registered first runs last.
+    code = (
+        "import atexit\natexit.register(lambda: print(progress._TICKER._thread.is_alive()))\n"
+        "from slaf.ground import progress\nwith progress.job('work'): pass"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n" and not done.stderr
+
+
+def test_a_job_goes_on_if_nobody_can_be_told(monkeypatch):
+    class Closed:
+        closed = False
+
+        def isatty(self):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(progress, "_DELAY", 0)
+    monkeypatch.setattr(progress.views, "shell", lambda: None)
+    monkeypatch.setattr(sys, "stderr", Closed())
+    work()
+    assert not progress._ACTIVE

@@ -145,7 +145,7 @@ font-size:13px;line-height:1.5;max-width:100%;overflow-x:auto;font-variant-numer
 border-bottom:1px solid var(--slaf-line);white-space:nowrap;max-width:none;font-weight:400;background:none}\
 .slaf.slaf thead th{font-weight:600;vertical-align:bottom;border-bottom-width:2px}\
 .slaf.slaf tbody th{font-weight:600}\
-.slaf.slaf .text{text-align:left}.slaf.slaf .wrap{white-space:normal;max-width:52em}.slaf.slaf details .wrap{width:100%}\
+.slaf.slaf .text{text-align:left}.slaf.slaf .wrap{white-space:normal;overflow-wrap:anywhere;max-width:52em}.slaf.slaf details .wrap{width:100%}\
 .slaf.slaf .dim{color:var(--slaf-dim);font-weight:400}\
 .slaf.slaf .warn{border-left:3px solid #d08700;padding-left:8px;margin:2px 0}\
 .slaf .mark{border:1px solid var(--slaf-line);border-radius:3px;padding:0 4px;white-space:nowrap}\
@@ -156,9 +156,10 @@ border-bottom:1px solid var(--slaf-line);white-space:nowrap;max-width:none;font-
 outline:1px solid var(--slaf-line)}\
 .slaf details details{margin-left:18px}.slaf summary{cursor:pointer;padding:1px 0}\
 .slaf.slaf details>table{margin-left:18px;min-width:560px}\
-.slaf.slaf details th{min-width:130px}.slaf.slaf .kind{min-width:70px}\
+.slaf.slaf details th{min-width:130px;max-width:300px;white-space:normal;overflow-wrap:break-word}.slaf.slaf .kind{min-width:70px}\
 .slaf.slaf pre{margin:2px 0;font-size:12px;line-height:1.4;white-space:pre;overflow-x:auto;background:none}\
-@media print{.slaf details::details-content{content-visibility:visible;height:auto}}\
+@media print{.slaf details::details-content{content-visibility:visible;height:auto}\
+.slaf{overflow:visible;font-size:11px}.slaf.slaf th,.slaf.slaf td{white-space:normal;overflow-wrap:anywhere}}\
 </style>";
 
 #[cfg(test)]

@@ -23,11 +23,10 @@ def dataset_text(dataset: Dataset) -> str:
 
 
 def _drawn(dataset: Dataset, checked: bool) -> tuple[str, str]:
-    cells, genes = dataset.shape
     defect = dataset.engine.defect() if checked else None
     return cards.drawn(
         "SLAF dataset",
-        f"{cells:,} cells × {genes:,} genes",
+        cards.shape(*dataset.shape),
         place=dataset.path,
         facts=_facts(dataset),
         warnings=[f"repaired: {defect}; rows are read by their own ids instead"] if defect else [],

@@ -60,6 +60,11 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
+def shape(cells: int, genes: int) -> str:
+    """`1 cell × 2,000 genes`."""
+    return f"{counted(cells, 'cell')} × {counted(genes, 'gene')}"
+
+
 def categories(
     names: list[str], counts: list[int] | None, colours: Sequence[str] | None
 ) -> dict[str, Any]:

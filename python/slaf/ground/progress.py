@@ -112,12 +112,17 @@ class _Board:
             if not self.jobs:
                 _ACTIVE.discard(self)
             if made.seconds >= _DELAY:
-                self._context.run(self._view.show, [*self.jobs], made)
+                self._show(made)
 
     def draw(self) -> None:
         with _LOCK:
             if self.jobs and self.jobs[0].seconds >= _DELAY:
-                self._context.run(self._view.show, [*self.jobs])
+                self._show()
+
+    def _show(self, ended: Job | None = None) -> None:
+        # A job goes on, even if stderr is a closed pipe.
+        with contextlib.suppress(Exception):
+            self._context.run(self._view.show, [*self.jobs], ended)
 
     def close(self) -> None:
         """Ends what is still there, such as jobs of generators that nobody has closed."""
@@ -141,8 +146,9 @@ class _Ticker:
 
     def stop(self) -> None:
         """Before Python ends: a thread that then draws would abort the process."""
-        self._stops = True
-        self._wanted.set()
+        with _LOCK:
+            self._stops = True
+            self._wanted.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
 
@@ -152,7 +158,7 @@ class _Ticker:
             for board in [*_ACTIVE]:
                 board.draw()
             with _LOCK:
-                if not _ACTIVE:
+                if not (_ACTIVE or self._stops):
                     self._wanted.clear()
 
 

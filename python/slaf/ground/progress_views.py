@@ -65,14 +65,8 @@ class Job:
         if self.total:
             parts.insert(1, share(self.done, self.total))
         if rate and self.unit:
-            each = (
-                size(rate)
-                if self.unit == "byte"
-                else f"{rate:,.3g}"
-                if rate < 100
-                else f"{rate:,.0f}"
-            )
-            parts.append(f"{each} a second")
+            few = f"{rate:,.3g}" if rate < 100 else f"{rate:,.0f}"
+            parts.append(f"{size(rate) if self.unit == 'byte' else few} a second")
         if self.bytes:
             parts.append(size(self.bytes))
         if self.total and rate:

@@ -47,10 +47,9 @@ def _names(state: HandleState) -> Iterator[tuple[str, list[str]]]:
 
 
 def handle_html(state: HandleState) -> str:
-    cells, genes = state.shape
     html, _ = cards.drawn(
         "LazyAnnData",
-        f"{cells:,} cells × {genes:,} genes",
+        cards.shape(*state.shape),
         place="several datasets" if state.dataset is None else state.dataset.path,
         facts=_facts(state),
         warnings=_warnings(state),
@@ -80,9 +79,8 @@ def _matrix(matrix: MatrixPlan) -> str:
 def _part(state: HandleState) -> str | None:
     if state.is_whole or state.dataset is None:
         return None
-    cells, genes = state.dataset.shape
     kind = "; a view, which is copied when it is written to" if state.is_view else ""
-    return f"{cells:,} cells × {genes:,} genes{kind}"
+    return f"{cards.shape(*state.dataset.shape)}{kind}"
 
 
 def _unsaved(state: HandleState) -> str | None:
@@ -178,9 +176,8 @@ def _raw(state: HandleState) -> dict[str, Any]:
         raw = state.raw
     except (SlafError, OSError) as error:
         return cards.section("raw", f"stored, and cannot be opened: {error}", [])
-    cells, genes = raw.shape
     entries = [] if raw.x is None else [matrix_entry("X", raw.x, raw.dataset is not None)]
     for part in filter(None, (_frame(raw, "var"), _arrays(raw, "varm"))):
         inside = {"entries": part["entries"], "more": part["more"]}
         entries.append(cards.entry(part["name"], "", part["note"], **inside))
-    return cards.section("raw", f"{cells:,} cells × {genes:,} genes", entries)
+    return cards.section("raw", cards.shape(*raw.shape), entries)

@@ -274,7 +274,8 @@ def snapshot(frame: LazyFrame) -> Columns:
     """The columns in their present state, to select rows from. The user may still edit
     columns that were returned before; to keep the state, take them
     :meth:`~Columns.apart`."""
-    return frame._lazy or Framed(frame.copy(deep=False))
+    lazy = frame._lazy
+    return Framed(frame.copy(deep=False)) if lazy is None else lazy
 
 
 def whole(frame: LazyFrame) -> pd.DataFrame:
