@@ -231,8 +231,8 @@ def test_a_dataset_that_is_another_or_gone_is_told(cluster, tmp_path):
 def test_a_bucket_is_read_with_the_options_of_the_dataset(cluster, s3, pbmc_url, pbmc_slaf):
     options = {
         "aws_endpoint": s3.endpoint,
-        "aws_access_key_id": "tests",
-        "aws_secret_access_key": "tests",
+        # No secrets: these are not sent to workers.
+        "aws_skip_signature": "true",
         "aws_region": "us-east-1",
         "allow_http": "true",
     }

@@ -196,8 +196,8 @@ def test_it_is_read_as_it_was(tmp_path):
 def test_a_bucket_is_read(s3, pbmc_url, pbmc_slaf):
     options = {
         "aws_endpoint": s3.endpoint,
-        "aws_access_key_id": "tests",
-        "aws_secret_access_key": "tests",
+        # No secrets: these are not sent to workers.
+        "aws_skip_signature": "true",
         "aws_region": "us-east-1",
         "allow_http": "true",
     }

@@ -11,7 +11,7 @@ use arrow::array::{RecordBatch, RecordBatchIterator, RecordBatchReader, StringAr
 use arrow::datatypes::{DataType, Field, Schema};
 use proptest::prelude::*;
 use slaf_core::query::{self, Catalog, Options, Params};
-use slaf_core::upkeep::{self, index, repair, validate};
+use slaf_core::upkeep::{self, Indexing, repair, validate};
 use slaf_core::{
     Csr, Dataset, Error, Indices, Place, Progress, Result, RowBlock, Selection, ValueType, Values,
     ValuesRef, WritePlan, Writer, runtime,
@@ -209,7 +209,11 @@ fn versions_are_listed_made_and_removed() {
     let here = place.clone();
     let dataset = wait(async move { Dataset::open_at(here, None).await });
     let indexed = dataset.clone();
-    wait(async move { index(&indexed, false, &Progress::default()).await });
+    wait(async move {
+        let mut indexing = Indexing::of(&indexed, false)?;
+        indexing.replay().await?;
+        indexing.publish(&Progress::default()).await
+    });
     let repaired = wait(async move { repair(&dataset).await });
     assert_eq!(repaired, None);
 

@@ -116,7 +116,7 @@ fn statics(code: &str, item: impl Fn(&str, &str, &str) -> String) -> Option<Stri
     let statics = statements(code).into_iter().map(|(_, node)| {
         let one = ast::Static::cast(node)?;
         let (of, value) = (flat(one.ty()?.syntax()), flat(one.body()?.syntax()));
-        Some(item(&one.name()?.text(), &of, &value))
+        Some(item(one.name()?.text(), &of, &value))
     });
     statics.collect()
 }

@@ -118,7 +118,7 @@ impl Analysis {
 /// Whether the code keeps a variable whose type is only known through the
 /// standard library.
 fn asks_for_types(rust: &str) -> bool {
-    let kept = statements(rust)
+    let mut kept = statements(rust)
         .into_iter()
         .filter_map(|(_, node)| ast::LetStmt::cast(node));
     let is_plain = |kept: ast::LetStmt| {
@@ -128,7 +128,7 @@ fn asks_for_types(rust: &str) -> bool {
                 None => kept.initializer().is_some_and(|value| is_literal(&value)),
             }
     };
-    !kept.map(is_plain).all(|plain| plain)
+    !kept.all(is_plain)
 }
 
 fn is_primitive(written: &ast::Type) -> bool {

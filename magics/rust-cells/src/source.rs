@@ -28,10 +28,10 @@ pub(crate) fn straight(code: &str) -> String {
             }
             in_comment = false;
             straight += &blank(line);
-        } else if text.starts_with("//") {
+        } else if let Some(comment) = text.strip_prefix("//") {
             straight += "//";
             straight += &blank(&line[..indent]);
-            straight += &text[2..];
+            straight += comment;
         } else if text.starts_with(':') {
             straight += &blank(&line[..indent]);
             straight += text;

@@ -141,7 +141,7 @@ def _sums(task: _Task) -> tuple[np.ndarray, ...]:
     part = task.matrix.at(range(task.matrix.shape[0]), task.genes)
     groups = np.ascontiguousarray(task.groups, dtype=np.int32)
     asked = astuple(task.wanted)
-    if task.streamed:
+    if task.streamed and isinstance(part.source, StoredX):
         place = (axes.argument(part.in_source(axis)) for axis in (0, 1))
         steps = for_engine([step.take(*part.part) for step in part.steps])
         engine = part.source.dataset.engine

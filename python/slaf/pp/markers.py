@@ -255,7 +255,8 @@ class _Statistics:
             lost = ~(squares >= _LOST * self._squares)
         if lost.any():
             totals = self._totals_outside(group)[lost]
-            squares[lost] = self._squares_of(*np.ix_(self._others(group), lost), totals)
+            groups, genes = np.ix_(self._others(group), lost)
+            squares[lost] = self._squares_of(groups, genes, totals)
         return squares / (rest - 1)
 
     def _totals_outside(self, group: int) -> np.ndarray:

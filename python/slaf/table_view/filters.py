@@ -97,8 +97,8 @@ class Filter:
         if ".." in text and column.is_range:
             low, _, high = text.partition("..")
             ends = {"min": low.strip(), "max": high.strip()}
-            found = {key: _of_range(column, end) for key, end in ends.items() if end}
-            return cls(**found) if found else cls(values=(column.value(text),))
+            limits = {key: _of_range(column, end) for key, end in ends.items() if end}
+            return cls(**limits) if limits else cls(values=(column.value(text),))
         parts = _COMPARED.findall(text)
         if not parts or _COMPARED.sub("", text).strip(" ,"):
             return cls(values=(column.value(text),))
