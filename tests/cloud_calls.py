@@ -24,9 +24,10 @@ QUESTIONS = [
 
 
 def environment(server: S3 | None, **changes: str) -> dict[str, str]:
-    """Our environment variables, without settings for other clouds."""
+    """Our environment variables, without settings for other clouds. Progress is left
+    out of stderr: slow servers are not what is tested."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    return kept | (server.environment if server else {}) | changes
+    return kept | {"SLAF_PROGRESS": "0"} | (server.environment if server else {}) | changes
 
 
 def slaf(server: S3, *arguments: object) -> subprocess.CompletedProcess:
