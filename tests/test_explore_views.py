@@ -155,5 +155,5 @@ def test_a_comparison_shows_its_progress_in_the_explorer(explorer, monkeypatch):
     view, shown = View(explorer), []
     view.progress.observe(lambda change: shown.append(change["new"]), "value")
     view.run(lambda: explorer.compare("A"))
-    assert any("reading: " in html for html in shown), shown
+    assert any("genes by group: " in html for html in shown), shown
     assert shown[-1] == ""

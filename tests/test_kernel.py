@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import jupyter_kernel_test as jkt
 import pytest
-from kernels import eventually, only, stream, waits_for
+from kernels import PATIENCE, eventually, only, stream, waits_for
 
 # Others' tests ------------------------------------------------------------
+
+# They wait 15 seconds for an answer; a busy machine may take longer.
+jkt.TIMEOUT = PATIENCE
 
 
 class TestProtocol(jkt.KernelTests):
@@ -36,6 +39,9 @@ class TestProtocol(jkt.KernelTests):
     supported_history_operations = ("tail", "range", "search")
     code_inspect_sample = "zip"
     code_clear_output = "from IPython.display import clear_output; clear_output()"
+
+    def execute_helper(self, code, timeout=PATIENCE, **options):
+        return super().execute_helper(code, timeout, **options)
 
 
 class TestWelcome(jkt.IopubWelcomeTests):

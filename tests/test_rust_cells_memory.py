@@ -132,7 +132,7 @@ def test_a_gigabyte_reaches_rust_and_is_there_once(rust, shell):
     there, back, after = there_and_back(12_500_000)
     assert 0.95 * size < there < 1.01 * size, there / size
     assert back < 1.01 * size, back / size
-    assert after < 0.01 * size, after / size
+    assert after < 0.05 * size, after / size
 
 
 def test_a_slice_reaches_scipy_in_the_buffers_that_rust_filled(tmp_path):
