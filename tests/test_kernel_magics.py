@@ -126,9 +126,9 @@ def test_windows_live_between_cells(private_ipython, screen):
         kernel.run("%gui tk")
         kernel.run(
             "import tkinter\nroot = tkinter.Tk()\nticks = []\n"
-            # An interrupt may strike it, and the next one comes all the same.
-            "def tick():\n    root.after(5, tick)\n    ticks.append(1)\n"
-            "root.after(5, tick)"
+            # An interrupt may strike one before it has asked for its next turn.
+            "def tick(n):\n    root.after(5, tick, n)\n    ticks.append(n)\n"
+            "for n in range(2): root.after(5, tick, n)"
         )
 
         def ticks() -> int:

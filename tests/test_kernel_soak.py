@@ -36,7 +36,8 @@ class Sizes:
         """That all is as it was, but for some descriptors that were `lost`."""
         # The first rounds fill caches.
         assert self.memory[-1] - self.memory[5] < 8 << 20, self.memory
-        assert max(self.descriptors[5:]) - min(self.descriptors[5:]) <= 4 + lost, self.descriptors
+        # On a busy machine, connections are made anew.
+        assert max(self.descriptors[5:]) - min(self.descriptors[5:]) <= 12 + lost, self.descriptors
         assert max(self.threads[5:]) - min(self.threads[5:]) <= 2, self.threads
 
 
