@@ -32,7 +32,7 @@ from slaf.data import SLAFConverter
 from slaf.data.synthetic import write_synthetic
 from slaf.data.upkeep import index, validate
 from slaf.dataset import Dataset
-from slaf.distributed import Executor, executor, payload
+from slaf.distributed import Executor, executor, task_bytes
 from slaf.ground.workers import working
 from slaf.scanpy import pp, tl
 
@@ -101,8 +101,8 @@ class Timed(Executor):
                 self.of_driver += time.perf_counter() - begun
 
         with (
-            patch.object(module, "packed", partial(measured, payload.packed)),
-            patch.object(module, "unpacked", partial(measured, payload.unpacked)),
+            patch.object(module, "packed", partial(measured, task_bytes.packed)),
+            patch.object(module, "unpacked", partial(measured, task_bytes.unpacked)),
         ):
             yield
 
