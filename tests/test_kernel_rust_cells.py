@@ -26,7 +26,7 @@ def test_output_streams_while_a_cell_runs_and_the_kernel_interrupts_it(kernel, t
     assert only(outputs, "execute_result")["data"]["text/plain"] == "2"
     said = [m["content"]["data"]["text/plain"] for m in outputs if m["msg_type"] == "display_data"]
     start = "Rust starts: the first time, it compiles what cells share data by"
-    assert all(text.startswith(start) for text in said)
+    assert len(said) <= 1 and all(text.startswith(start) for text in said)
     go_on = tmp_path / "go on"
     request = kernel.send(
         f'%%rust\nprint!("first");\nuse std::io::Write;\nstd::io::stdout().flush()?;\n'

@@ -29,15 +29,22 @@ class Sizes:
 
     def look(self) -> None:
         self.memory.append(self.process.memory_info().rss)
-        self.descriptors.append(len(os.listdir(f"/proc/{self.process.pid}/fd")))
+        self.descriptors.append(self._open())
         self.threads.append(self.process.num_threads())
+
+    def _open(self) -> int:
+        """Descriptors that stay open: on a busy machine, some are just being closed."""
+        found = []
+        for _ in range(5):
+            found.append(len(os.listdir(f"/proc/{self.process.pid}/fd")))
+            time.sleep(0.05)
+        return min(found)
 
     def check(self, lost: int = 0) -> None:
         """That all is as it was, but for some descriptors that were `lost`."""
         # The first rounds fill caches.
         assert self.memory[-1] - self.memory[5] < 8 << 20, self.memory
-        # On a busy machine, connections are made anew.
-        assert max(self.descriptors[5:]) - min(self.descriptors[5:]) <= 12 + lost, self.descriptors
+        assert max(self.descriptors[5:]) - min(self.descriptors[5:]) <= 4 + lost, self.descriptors
         assert max(self.threads[5:]) - min(self.threads[5:]) <= 2, self.threads
 
 

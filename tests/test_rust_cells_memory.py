@@ -6,6 +6,8 @@ import mmap
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import anndata as ad
@@ -100,6 +102,15 @@ def family(shell) -> list[int]:
     return [os.getpid(), *(p.pid for p in psutil.Process().children(recursive=True))]
 
 
+def least_of_a_second(size: Callable[[], int]) -> int:
+    """What stays: on a busy machine, memory is given back a little later."""
+    found = []
+    for _ in range(10):
+        found.append(size())
+        time.sleep(0.1)
+    return min(found)
+
+
 def test_a_gigabyte_reaches_rust_and_is_there_once(rust, shell):
     columns = 10
 
@@ -123,7 +134,7 @@ def test_a_gigabyte_reaches_rust_and_is_there_once(rust, shell):
         back = proportional(*family(shell)) - before
         del shell.user_ns["big"], shell.user_ns["back"]
         shell.run_line_magic("rust", "--reset")
-        return [there, back, proportional(*family(shell)) - before]
+        return [there, back, least_of_a_second(lambda: proportional(*family(shell)) - before)]
 
     # The code of these cells has its place from here on.
     for _ in range(2):
@@ -132,7 +143,7 @@ def test_a_gigabyte_reaches_rust_and_is_there_once(rust, shell):
     there, back, after = there_and_back(12_500_000)
     assert 0.95 * size < there < 1.01 * size, there / size
     assert back < 1.01 * size, back / size
-    assert after < 0.05 * size, after / size
+    assert after < 0.01 * size, after / size
 
 
 def test_a_slice_reaches_scipy_in_the_buffers_that_rust_filled(tmp_path):
@@ -147,6 +158,8 @@ def test_a_slice_reaches_scipy_in_the_buffers_that_rust_filled(tmp_path):
 
 _SLICE = """
 import sys
+import time
+from collections.abc import Callable
 from slaf.integrations import read_slaf
 handle = read_slaf(sys.argv[1])
 
