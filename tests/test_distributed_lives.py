@@ -235,6 +235,14 @@ def test_an_interrupt_of_a_kernel_reaches_its_workers(engine, written, tmp_path)
     assert len(list(notes.iterdir())) < 30
 
 
+def test_what_is_left_early_may_be_closed_late():
+    """A loop that is broken off keeps its iterator for as long as somebody refers to it."""
+    with executor("dask", n_workers=1) as workers:
+        left = workers.map(abs, range(-30, 0))
+        assert next(left) == 30
+    left.close()
+
+
 # Pickles ------------------------------------------------------------------
 
 OPTIONS = {"aws_region": "us-east-1", "aws_secret_access_key": "hush-hush", "note": "kept"}

@@ -44,6 +44,8 @@ class Executor:
 
     def __init__(self, engine: Engine):
         self._engine = engine
+        #: Runs once, also if the interpreter exits before.
+        self.close = weakref.finalize(self, engine.close)
         self.tally = Tally()
 
     @property
@@ -69,7 +71,9 @@ class Executor:
                     running(done)
                     yield found
         finally:
-            pass_.cancel()
+            # An iterator that was left early may be closed after the executor.
+            if self.close.alive:
+                pass_.cancel()
 
 
 class _Pass:
@@ -167,15 +171,12 @@ def executor(
     """
     if engine == "auto":
         engine = _active()
-    opened = _open(engine, address, n_workers)
-    workers = Executor(opened)
-    # Runs once, also if the interpreter exits inside the `with`.
-    close = weakref.finalize(workers, opened.close)
+    workers = Executor(_open(engine, address, n_workers))
     try:
         with working(workers):
             yield workers
     finally:
-        close()
+        workers.close()
 
 
 def _active() -> str:

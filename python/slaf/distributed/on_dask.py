@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from slaf._slaf import SlafError
 from slaf.distributed.engine import PATIENCE, UNGUARDED, Lost, Patience, without_interrupts
@@ -21,6 +22,8 @@ except ImportError:
         "The engine 'dask' needs dask.distributed: `pip install slaf-jupyter[dask]`."
     ) from None
 
+T = TypeVar("T")
+
 #: Seconds to wait for the answer of a scheduler.
 _PATIENCE = 20
 #: Seconds between two looks at whether there are workers.
@@ -33,6 +36,7 @@ class Dask:
     def __init__(self, client: distributed.Client, *owned: Any):
         self._client, self._owned = client, owned
         self._patience = Patience()
+        self._threads = ThreadPoolExecutor(thread_name_prefix="slaf-dask")
 
     @classmethod
     def active(cls) -> Dask:
@@ -61,7 +65,12 @@ class Dask:
 
     @property
     def n_workers(self) -> int:
-        return sum(self._client.nthreads().values())
+        return sum(self._asked(self._client.nthreads).values())
+
+    def _asked(self, question: Callable[[], T]) -> T:
+        """The answer to `question`, which another thread waits for: Dask's own wait fails
+        when an interrupt comes before it has begun."""
+        return self._threads.submit(question).result()
 
     def submit(self, payload: bytes) -> distributed.Future:
         with warnings.catch_warnings():
@@ -70,12 +79,14 @@ class Dask:
             return self._client.submit(run, payload, pure=False)
 
     def wait(self, running: Sequence[distributed.Future]) -> Sequence[distributed.Future]:
+        def first() -> Sequence[distributed.Future]:
+            # `wait` uses the current client, which may be another one.
+            with self._client.as_current(), _scheduler():
+                return list(distributed.wait(running, _TICK, return_when="FIRST_COMPLETED").done)
+
         while True:
             try:
-                # `wait` uses the current client, which may be another one.
-                with self._client.as_current(), _scheduler():
-                    done = distributed.wait(running, _TICK, return_when="FIRST_COMPLETED").done
-                return list(done)
+                return self._asked(first)
             except distributed.TimeoutError:
                 self._patience.check(self.n_workers, self._lonely(), _patience())
 
@@ -86,7 +97,7 @@ class Dask:
     def result(self, done: distributed.Future) -> bytes:
         try:
             with _scheduler():
-                return done.result()
+                return self._asked(done.result)
         except distributed.KilledWorker:
             raise Lost from None
         except ModuleNotFoundError as error:
@@ -96,9 +107,10 @@ class Dask:
             ) from None
 
     def cancel(self, running: Sequence[distributed.Future]) -> None:
-        self._client.cancel(running)
+        self._asked(lambda: self._client.cancel(running))
 
     def close(self) -> None:
+        self._threads.shutdown(wait=False)
         for each in self._owned:
             each.close()
 
