@@ -11,6 +11,35 @@ use std::sync::Arc;
 
 use super::aggregate_functions::{Kind, Measure};
 
+/// The groups of some rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GroupedRows<'a> {
+    /// The group of each row.
+    pub(crate) groups: &'a [u32],
+    /// How many equal rows each stands for; none: one.
+    pub(crate) times: Option<&'a [u64]>,
+}
+
+impl GroupedRows<'_> {
+    /// Calls `take` with the group of each row that is not NULL, its position, and how
+    /// many rows it stands for.
+    #[inline(always)]
+    pub(crate) fn each(self, nulls: Option<&NullBuffer>, mut take: impl FnMut(usize, usize, u64)) {
+        let rows = self.groups.iter().enumerate();
+        match (nulls, self.times) {
+            (None, None) => rows.for_each(|(row, group)| take(*group as usize, row, 1)),
+            (Some(nulls), None) => {
+                let rows = nulls.valid_indices();
+                rows.for_each(|row| take(self.groups[row] as usize, row, 1));
+            }
+            (nulls, Some(times)) => {
+                let rows = rows.filter(|(row, _)| nulls.is_none_or(|nulls| nulls.is_valid(*row)));
+                rows.for_each(|(row, group)| take(*group as usize, row, times[row]));
+            }
+        }
+    }
+}
+
 /// The stored sums of some values.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sum {
@@ -47,9 +76,16 @@ struct Moments {
 }
 
 impl Moments {
-    /// Welford 1962.
+    /// Adds a value as often as `times` says. Once: Welford 1962.
     #[inline(always)]
-    fn add(&mut self, value: f64) {
+    fn add(&mut self, value: f64, times: u64) {
+        if times != 1 {
+            return self.join(Self {
+                n: times,
+                mean: value,
+                spread: 0.0,
+            });
+        }
         self.n += 1;
         let from_mean = value - self.mean;
         self.mean += from_mean / self.n as f64;
@@ -99,21 +135,22 @@ impl Accumulator {
     }
 
     /// Adds `values` to the groups of their rows, or counts rows if there are no
-    /// values. Only the rows in `kept` count. `rows` is the number of earlier rows of
+    /// values. Only the rows in `kept` count. `earlier` is the number of earlier rows of
     /// each group.
     pub(crate) fn update(
         &mut self,
-        groups: &[u32],
+        rows: GroupedRows<'_>,
         values: Option<&ArrayRef>,
         kept: Option<&BooleanArray>,
-        rows: &[u64],
+        earlier: &[u64],
     ) -> Result<()> {
         let nulls = left_out(values, kept).filter(|nulls| nulls.null_count() > 0);
         if nulls.is_some() && self.n.is_none() {
-            self.n = Some(rows.to_vec());
+            self.n = Some(earlier.to_vec());
         }
+        let nulls = nulls.as_ref();
         if let Some(n) = &mut self.n {
-            each(groups, nulls.as_ref(), |g, _| n[g] += 1);
+            rows.each(nulls, |g, _, times| n[g] += times);
         }
         let Some(values) = values else { return Ok(()) };
         let kind = self.kind;
@@ -123,14 +160,15 @@ impl Accumulator {
                 let values = numbers::<Int64Type>(values, &DataType::Int64)?;
                 let values = values.values();
                 match kind {
-                    Kind::Min => each(groups, nulls.as_ref(), |g, row| {
-                        slots[g] = slots[g].min(values[row])
+                    Kind::Min => rows.each(nulls, |g, row, _| {
+                        slots[g] = slots[g].min(values[row]);
                     }),
-                    Kind::Max => each(groups, nulls.as_ref(), |g, row| {
-                        slots[g] = slots[g].max(values[row])
+                    Kind::Max => rows.each(nulls, |g, row, _| {
+                        slots[g] = slots[g].max(values[row]);
                     }),
-                    _ => each(groups, nulls.as_ref(), |g, row| {
-                        slots[g] = slots[g].wrapping_add(values[row])
+                    _ => rows.each(nulls, |g, row, times| {
+                        let value = values[row].wrapping_mul(times as i64);
+                        slots[g] = slots[g].wrapping_add(value);
                     }),
                 }
             }
@@ -138,19 +176,21 @@ impl Accumulator {
                 let values = numbers::<Float64Type>(values, &DataType::Float64)?;
                 let values = values.values();
                 match kind {
-                    Kind::Min => each(groups, nulls.as_ref(), |g, row| {
-                        slots[g] = least(slots[g], values[row])
+                    Kind::Min => rows.each(nulls, |g, row, _| {
+                        slots[g] = least(slots[g], values[row]);
                     }),
-                    Kind::Max => each(groups, nulls.as_ref(), |g, row| {
-                        slots[g] = greatest(slots[g], values[row])
+                    Kind::Max => rows.each(nulls, |g, row, _| {
+                        slots[g] = greatest(slots[g], values[row]);
                     }),
-                    _ => each(groups, nulls.as_ref(), |g, row| slots[g] += values[row]),
+                    _ => rows.each(nulls, |g, row, times| {
+                        slots[g] += values[row] * times as f64;
+                    }),
                 }
             }
             Slots::Moments(slots) => {
                 let values = numbers::<Float64Type>(values, &DataType::Float64)?;
                 let values = values.values();
-                each(groups, nulls.as_ref(), |g, row| slots[g].add(values[row]));
+                rows.each(nulls, |g, row, times| slots[g].add(values[row], times));
             }
         }
         Ok(())
@@ -346,23 +386,6 @@ fn numbers<T: ArrowPrimitiveType>(
     dtype: &DataType,
 ) -> Result<PrimitiveArray<T>> {
     Ok(cast(values, dtype)?.as_primitive::<T>().clone())
-}
-
-/// Calls `take` with the group and position of each row that is not NULL.
-#[inline(always)]
-fn each(groups: &[u32], nulls: Option<&NullBuffer>, mut take: impl FnMut(usize, usize)) {
-    match nulls.filter(|nulls| nulls.null_count() > 0) {
-        None => {
-            for (row, group) in groups.iter().enumerate() {
-                take(*group as usize, row);
-            }
-        }
-        Some(nulls) => {
-            for row in nulls.valid_indices() {
-                take(groups[row] as usize, row);
-            }
-        }
-    }
 }
 
 /// The minimum; a NaN is greater than all numbers, as in DuckDB.

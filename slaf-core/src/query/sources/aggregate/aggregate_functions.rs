@@ -9,6 +9,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -53,6 +54,15 @@ pub(crate) struct Measure {
     pub(crate) filter: Option<Arc<dyn PhysicalExpr>>,
     /// Whether the argument is an integer.
     pub(crate) integer: bool,
+}
+
+impl Measure {
+    /// Whether it takes longer to compute for a row than to look for equal rows.
+    pub(super) fn is_costly(&self) -> bool {
+        let is_computed = |expr: &Arc<dyn PhysicalExpr>| !expr.is::<Column>();
+        matches!(self.kind, Kind::Spread { .. })
+            || self.argument.iter().chain(&self.filter).any(is_computed)
+    }
 }
 
 /// A call of an aggregate function, whose columns have been resolved.

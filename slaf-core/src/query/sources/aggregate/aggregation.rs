@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, SchemaRef, UInt32Type};
 use datafusion::common::runtime::SpawnedTask;
@@ -15,6 +15,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::{StreamExt, stream};
 
 use super::aggregate_functions::Measure;
+use super::equal_rows::count_equal;
 use super::group_of_id::Axis;
 use super::group_states::{GroupStates, MORSEL};
 use super::star_join::Side;
@@ -33,6 +34,8 @@ pub(super) struct Aggregation {
     /// The schema of the columns that arguments and filters use.
     pub(super) arguments: SchemaRef,
     pub(super) schema: SchemaRef,
+    /// Whether rows that are equal may be computed once.
+    pub(super) count_equal: bool,
     /// The axis whose stored sums are used instead of values.
     pub(super) sums: Option<Side>,
     pub(super) scan: ExpressionScan,
@@ -77,9 +80,16 @@ impl Aggregation {
     /// The state of the groups after the rows of a part.
     async fn part(&self, part: usize) -> Result<GroupStates> {
         let mut groups = self.states();
+        let mut counting = self.count_equal;
         let mut batches = self.scan.read(part);
         while let Some(batch) = batches.next().await {
-            self.add(&batch?, &mut groups)?;
+            let batch = batch?;
+            let mut at = 0;
+            while at < batch.num_rows() {
+                let rows = MORSEL.min(batch.num_rows() - at);
+                self.add(&batch.slice(at, rows), &mut groups, &mut counting)?;
+                at += rows;
+            }
             tokio::task::yield_now().await;
         }
         Ok(groups)
@@ -130,20 +140,25 @@ impl Aggregation {
         Ok(())
     }
 
-    fn add(&self, batch: &RecordBatch, groups: &mut GroupStates) -> Result<()> {
-        let mut at = 0;
-        while at < batch.num_rows() {
-            let rows = MORSEL.min(batch.num_rows() - at);
-            self.add_morsel(&batch.slice(at, rows), groups)?;
-            at += rows;
-        }
-        Ok(())
-    }
-
-    fn add_morsel(&self, batch: &RecordBatch, groups: &mut GroupStates) -> Result<()> {
-        let rows = batch.num_rows();
+    /// Adds a morsel. `counting` is whether equal rows are computed once; it is given up
+    /// where few are equal.
+    fn add(
+        &self,
+        morsel: &RecordBatch,
+        groups: &mut GroupStates,
+        counting: &mut bool,
+    ) -> Result<()> {
+        let counted = match *counting {
+            true => count_equal(morsel)?,
+            false => None,
+        };
+        *counting = counted.is_some();
+        let (rows, times) = match &counted {
+            Some((rows, times)) => (rows, Some(times.as_slice())),
+            None => (morsel, None),
+        };
         let ids = |name: &str| {
-            let column = batch.column_by_name(name);
+            let column = rows.column_by_name(name);
             column.map(|c| {
                 Ok::<_, DataFusionError>(
                     cast(c, &DataType::UInt32)?
@@ -153,11 +168,32 @@ impl Aggregation {
             })
         };
         let (cells, genes) = (ids(CELL).transpose()?, ids(GENE).transpose()?);
-        let mut slots = std::mem::take(&mut groups.slots);
-        self.place(cells.as_ref(), genes.as_ref(), rows, &mut slots);
-        let arguments = self.arguments(batch, cells.as_ref(), genes.as_ref())?;
-        groups.slots = slots;
-        groups.add(&arguments, &self.filters, &self.measures)
+        self.place(
+            cells.as_ref(),
+            genes.as_ref(),
+            rows.num_rows(),
+            &mut groups.slots,
+        );
+        let arguments = self.arguments(rows, cells.as_ref(), genes.as_ref())?;
+        self.filter(&arguments, &mut groups.slots)?;
+        groups.add(&arguments, times, &self.measures)
+    }
+
+    /// Moves the rows that a filter removes to the extra slot.
+    fn filter(&self, arguments: &RecordBatch, slots: &mut [u32]) -> Result<()> {
+        let no_group = self.groups() as u32;
+        for filter in &self.filters {
+            let kept = filter
+                .evaluate(arguments)?
+                .into_array(arguments.num_rows())?;
+            let kept = kept.as_boolean();
+            for (row, slot) in slots.iter_mut().enumerate() {
+                if !(kept.is_valid(row) && kept.value(row)) {
+                    *slot = no_group;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Finds the group of each row. Rows without a group get an extra slot.

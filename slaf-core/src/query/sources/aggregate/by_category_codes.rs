@@ -156,7 +156,7 @@ impl Grouping {
         while at < end {
             let morsel = MORSEL.min(end - at);
             self.place(at, morsel, &mut states.slots);
-            states.add(&self.rows.slice(at, morsel), &[], &self.measures)?;
+            states.add(&self.rows.slice(at, morsel), None, &self.measures)?;
             at += morsel;
             tokio::task::yield_now().await;
         }

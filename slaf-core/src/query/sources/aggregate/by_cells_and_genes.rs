@@ -70,6 +70,8 @@ async fn dense(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Den
     let filters = found.star.filters.iter();
     let filters = filters.map(|filter| state.create_physical_expr(filter.clone(), &names));
     let filters = filters.collect::<Result<Vec<_>>>()?;
+    let costly = measures.iter().any(Measure::is_costly) || !filters.is_empty();
+    let count_equal = costly && !found.parts().any(Expr::is_volatile);
     let wanted = found.star.fact.wanted.and(&Wanted {
         cells: cells.alive(),
         genes: genes.alive(),
@@ -93,6 +95,7 @@ async fn dense(aggregate: &Aggregate, state: &SessionState) -> Result<Option<Den
         filters,
         arguments,
         schema: numbered(&LogicalPlan::Aggregate(aggregate.clone())),
+        count_equal,
         sums,
         scan,
         at_once: state.config().target_partitions().min(room),

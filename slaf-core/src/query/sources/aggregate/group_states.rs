@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, UInt64Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, UInt64Array};
 use arrow::datatypes::{Field, UInt32Type, UInt64Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::accumulator::Accumulator;
+use super::accumulator::{Accumulator, GroupedRows};
 use super::aggregate_functions::Measure;
 
 /// Rows that are added together, so that they and their groups stay in the cache of a
@@ -36,36 +36,29 @@ impl GroupStates {
         }
     }
 
-    /// Adds the rows of a morsel, whose groups are in `slots`, except those that a
-    /// filter removes.
+    /// Adds the rows of a morsel, whose groups are in `slots`. `times` is how many equal
+    /// rows each stands for; none: one.
     pub(super) fn add(
         &mut self,
         morsel: &RecordBatch,
-        filters: &[Arc<dyn PhysicalExpr>],
+        times: Option<&[u64]>,
         measures: &[Measure],
     ) -> Result<()> {
+        let rows = GroupedRows {
+            groups: &self.slots,
+            times,
+        };
         let of_rows = |expr: &Arc<dyn PhysicalExpr>| -> Result<ArrayRef> {
             expr.evaluate(morsel)?.into_array(morsel.num_rows())
         };
-        let no_group = self.rows.len() as u32 - 1;
-        for filter in filters {
-            let kept = of_rows(filter)?;
-            let kept = kept.as_boolean();
-            for (row, slot) in self.slots.iter_mut().enumerate() {
-                if !(kept.is_valid(row) && kept.value(row)) {
-                    *slot = no_group;
-                }
-            }
-        }
         for (measure, accumulator) in measures.iter().zip(&mut self.measures) {
             let values = measure.argument.as_ref().map(of_rows).transpose()?;
             let kept = measure.filter.as_ref().map(of_rows).transpose()?;
             let kept: Option<&BooleanArray> = kept.as_ref().map(|kept| kept.as_boolean());
-            accumulator.update(&self.slots, values.as_ref(), kept, &self.rows)?;
+            accumulator.update(rows, values.as_ref(), kept, &self.rows)?;
         }
-        for slot in &self.slots {
-            self.rows[*slot as usize] += 1;
-        }
+        let all = &mut self.rows;
+        rows.each(None, |group, _, times| all[group] += times);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ mod aggregate_functions;
 mod aggregation;
 mod by_category_codes;
 mod by_cells_and_genes;
+mod equal_rows;
 mod group_of_id;
 mod group_states;
 mod key_codes;
