@@ -15,7 +15,7 @@ use super::steps::Step;
 use crate::matrix::selection::OutputPlaces;
 use crate::matrix::values::{Value, column};
 use crate::read::gene_rows::GeneRows;
-use crate::runtime::spawn;
+use crate::runtime::{result_of, spawn};
 use crate::table::row_ranges::read_rows;
 use crate::{Dataset, Error, Result, Selection, Table, ValueType};
 
@@ -67,7 +67,7 @@ pub async fn sums_by_gene(
     let parts = stream::iter(parts(rows)).map(|part| {
         let work = work.clone();
         let summed = spawn(async move { work.sum(part).await });
-        async move { summed.await.map_err(|failure| stopped(&failure))? }
+        result_of(summed)
     });
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let parts: Vec<SumsOfGenes> = parts.buffered(threads).try_collect().await?;
@@ -77,12 +77,6 @@ pub async fn sums_by_gene(
 fn unfit(reason: &str) -> Error {
     Error::BadMatrix {
         reason: reason.into(),
-    }
-}
-
-fn stopped(failure: &tokio::task::JoinError) -> Error {
-    Error::Engine {
-        message: format!("The engine stopped unexpectedly: {failure}"),
     }
 }
 

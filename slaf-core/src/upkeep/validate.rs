@@ -9,6 +9,7 @@ use datafusion::common::runtime::SpawnedTask;
 use futures::{StreamExt, stream};
 
 use super::gene_totals::GeneTotals;
+use crate::runtime::task_error;
 use crate::write::expression_part::{ExpressionPart, parts_of};
 use crate::write::expression_stats::ExpressionStats;
 use crate::{Companions, Dataset, Error, Result, Table, ValueType};
@@ -32,7 +33,7 @@ pub async fn validate(dataset: &Dataset) -> Result<Vec<Check>> {
         })
         .buffered(threads);
     while let Some(part) = parts.next().await {
-        validation.add(part.map_err(|_| Error::Interrupted)??);
+        validation.add(part.map_err(task_error)??);
     }
     validation.checks().await
 }

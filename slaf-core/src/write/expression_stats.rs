@@ -16,6 +16,7 @@ use super::sum::{Sum, columns};
 use super::write_plan::WritePlan;
 use crate::matrix::transposer::Transposer;
 use crate::matrix::values::{Value as Number, column};
+use crate::runtime::panic_error;
 use crate::{Error, Place, Result, Table, ValueType};
 
 /// Rows of `expression` that a replay reads at a time.
@@ -344,7 +345,8 @@ impl StatsThread {
 
     pub(crate) fn finish(self) -> Result<ExpressionStats> {
         drop(self.blocks);
-        self.thread.join().unwrap_or(Err(Error::Interrupted))
+        let outcome = self.thread.join();
+        outcome.unwrap_or_else(|panic| Err(panic_error(panic)))
     }
 }
 

@@ -19,7 +19,9 @@ use super::group_of_id::Axis;
 use super::group_states::{GroupStates, MORSEL};
 use super::star_join::Side;
 use super::stored_sums::Sums;
+use crate::query::sources::errors::external;
 use crate::query::sources::expression::{CELL, Expression, ExpressionScan, GENE, VALUE};
+use crate::runtime::task_error;
 
 #[derive(Debug)]
 pub(super) struct Aggregation {
@@ -64,7 +66,7 @@ impl Aggregation {
             })
             .buffered(self.at_once);
         while let Some(part) = parts.next().await {
-            groups.merge(&part.map_err(|e| DataFusionError::External(Box::new(e)))??);
+            groups.merge(&part.map_err(|e| external(task_error(e)))??);
         }
         self.finish(&groups)
     }
