@@ -137,8 +137,8 @@ impl OutputPlaces {
         self.places.len()
     }
 
-    /// The output index of each position, -1 if it is not selected; none: one is
-    /// selected several times.
+    /// The output index of each position, -1 if it is not selected. `None` if a position
+    /// is selected several times.
     pub(crate) fn once(&self) -> Option<Vec<i32>> {
         let places = self.first.windows(2).map(|ends| match ends[1] - ends[0] {
             0 => Some(-1),

@@ -120,7 +120,8 @@ impl Tables<'_> {
         if let [bare] = asked.as_slice()
             && self.ctes.contains(*bare)
         {
-            // Inside its own definition the name may still be the table's.
+            // In the definition of a common table expression, its name can mean the table
+            // that it hides. So the columns of that table are known, too.
             if let Ok((_, found)) = self.catalog.resolve(&asked) {
                 self.known.extend(columns_of(&found));
             }
@@ -240,7 +241,8 @@ impl VisitorMut for Columns {
                 *expr = Expr::Value(text.into());
             }
             Expr::Identifier(ident) => self.fix_case(ident),
-            // A field of what is no column: its name is no column's either.
+            // The fields of a computed struct, as in `f(x).name`. Their names are not
+            // columns.
             Expr::CompoundFieldAccess { access_chain, .. } => {
                 for access in access_chain {
                     match access {

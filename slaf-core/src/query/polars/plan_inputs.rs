@@ -46,7 +46,7 @@ const MANY: usize = 200_000;
 const FEW: usize = 2_000;
 const PANICKED: &str = "a computation stopped unexpectedly";
 
-/// What DataFusion's optimizer has not done to the plan already.
+/// The optimizations that DataFusion has not made already.
 fn needed() -> OptFlags {
     OptFlags::TYPE_COERCION
         | OptFlags::TYPE_CHECK
@@ -137,7 +137,7 @@ impl Leaves {
                 None => Leaf::Read(physical(leaf, state).await?),
             });
         }
-        // An aggregate's rows are few; if not, the reading stops.
+        // An aggregate usually has few rows; if not, reading it fails.
         let rows = found.iter().zip(&leaves);
         let rows = rows.map(|(plan, leaf)| match plan {
             LogicalPlan::Aggregate(_) => 0,
@@ -184,7 +184,8 @@ impl Leaves {
             Ok(rows) => to_arrow(rows)?,
             Err(reason) => return Ok(Err(reason)),
         };
-        // What rules made of the types, under the names that were asked for.
+        // The types are those of the optimized plan, and the names those of the
+        // statement.
         let columns = rows.columns().iter().zip(planned.plan.schema().fields());
         let columns = columns.map(|(column, field)| as_planned(column, field.data_type()));
         let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
@@ -291,7 +292,7 @@ fn with_values(
     Ok(replaced.data)
 }
 
-/// The error for a subquery without a value.
+/// A placeholder for the value of a subquery: NULL.
 fn no_value(subquery: &Subquery) -> DfResult<ScalarValue> {
     let (_, field) = subquery.subquery.schema().qualified_field(0);
     ScalarValue::try_new_null(field.data_type())

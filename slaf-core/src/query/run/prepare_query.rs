@@ -81,7 +81,8 @@ impl Prepared {
         if let Some(leaves) = leaves {
             match leaves.run(&planned, options.memory).await? {
                 Ok(answered) => found = Some(answered),
-                // It says what is wrong, if something is.
+                // DataFusion runs the statement instead. If the statement is wrong, its
+                // error says why.
                 Err(failure) => reason = failure,
             }
         }

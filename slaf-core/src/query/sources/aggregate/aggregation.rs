@@ -1,7 +1,7 @@
 //! Computes an aggregate. The dataset and the query alone determine the parts in which
 //! values are read. Each has its own slots, and the slots are added up in order, so that
-//! the result is the same to the last bit on any number of cores and processes. Or the
-//! stored sums are added up.
+//! the result is the same to the last bit on any number of cores and processes. If the
+//! stored sums are enough, they are added up instead.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -92,7 +92,7 @@ impl Aggregation {
         self.part(part).await?.packed()
     }
 
-    /// From now on, the states are those that [`Self::take`] takes.
+    /// From now on, the states come from other processes, by [`Self::take`].
     pub(super) fn leave_to_others(&self) {
         self.taken.get_or_init(|| Mutex::new(self.states()));
     }

@@ -15,7 +15,8 @@ use crate::query::sources::expression::Expression;
 pub(crate) fn of_stored_sums(measure: &Measure) -> bool {
     let summed = match measure.kind {
         Kind::Count => measure.argument.is_none() || measure.of_value,
-        // Squares of floats cancel out what is sought.
+        // For floats, subtracting the squared mean from the mean of the squares is
+        // inexact.
         Kind::Spread { .. } => measure.of_value && measure.integer,
         _ => measure.of_value,
     };
