@@ -110,7 +110,7 @@ impl Buffer {
 
     fn tokens(&self, loader: &Loader, index: u64, places: &[Place]) -> Result<BatchContent> {
         let mut runs = vec![];
-        // Tokenizers differ from source to source, but their rows do not.
+        // Each source has its own tokenizer, but all make rows of the same layout.
         let mut at = 0;
         while at < places.len() {
             let source = places[at].source;

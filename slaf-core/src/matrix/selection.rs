@@ -82,13 +82,13 @@ impl Selection {
             };
             return ReadOrder { runs, order: None };
         }
-        let asked: Vec<u64> = self.iter().collect();
-        let mut read = asked.clone();
+        let requested: Vec<u64> = self.iter().collect();
+        let mut read = requested.clone();
         read.sort_unstable();
         read.dedup();
-        let order = (read != asked).then(|| {
+        let order = (read != requested).then(|| {
             let place = |index: &u64| read.partition_point(|r| r < index);
-            asked.iter().map(place).collect()
+            requested.iter().map(place).collect()
         });
         let mut runs: Vec<Range<u64>> = Vec::new();
         for index in read {

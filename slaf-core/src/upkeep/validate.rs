@@ -49,7 +49,7 @@ pub async fn validation_part(dataset: &Dataset, number: u64) -> Result<Vec<u8>> 
 
 enum Part {
     OfCells(ExpressionPart),
-    /// Of the gene-major copy.
+    /// Genes of the gene-major copy.
     OfGenes(GeneTotals),
 }
 

@@ -153,7 +153,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     async fn read(&mut self) -> Result<()> {
-        // The row before tells whether its cell goes on.
+        // Reading begins one row earlier, to know whether the first row continues a cell.
         let mut at = self.rows.start.saturating_sub(1);
         let mut to = self.rows.end;
         let mut goes_on = true;

@@ -93,8 +93,8 @@ pub(super) fn sources(sql: &str, catalog: &Catalog) -> Vec<Source> {
                 }
                 _ => None,
             };
-            let asked: Vec<&str> = parts.iter().map(String::as_str).collect();
-            if let Ok((resolved, named)) = catalog.resolve(&asked) {
+            let path: Vec<&str> = parts.iter().map(String::as_str).collect();
+            if let Ok((resolved, named)) = catalog.resolve(&path) {
                 found.push(Source {
                     name: alias.unwrap_or(last),
                     written: resolved

@@ -76,16 +76,16 @@ impl Tables<'_> {
         else {
             return Ok(());
         };
-        let asked = parts(name);
-        let Some(last) = asked.last().copied() else {
+        let path = parts(name);
+        let Some(last) = path.last().copied() else {
             return Ok(());
         };
-        let bare = asked.len() == 1;
+        let bare = path.len() == 1;
         if bare && self.ctes.contains(last) {
             return Ok(());
         }
         let named = self.catalog.view(last).filter(|_| bare).map(str::to_owned);
-        let Some(query) = named.or_else(|| self.catalog.vectors(&asked)) else {
+        let Some(query) = named.or_else(|| self.catalog.vectors(&path)) else {
             return Ok(());
         };
         self.depth += 1;
@@ -116,18 +116,18 @@ impl Tables<'_> {
     }
 
     fn table(&mut self, name: &mut ObjectName) -> Result<()> {
-        let asked = parts(name);
-        if let [bare] = asked.as_slice()
+        let path = parts(name);
+        if let [bare] = path.as_slice()
             && self.ctes.contains(*bare)
         {
             // In the definition of a common table expression, its name can mean the table
             // that it hides. So the columns of that table are known, too.
-            if let Ok((_, found)) = self.catalog.resolve(&asked) {
+            if let Ok((_, found)) = self.catalog.resolve(&path) {
                 self.known.extend(columns_of(&found));
             }
             return Ok(());
         }
-        let (resolved, found) = self.catalog.resolve(&asked)?;
+        let (resolved, found) = self.catalog.resolve(&path)?;
         self.known.extend(columns_of(&found));
         self.known.extend(resolved.iter().cloned());
         *name = object_name(resolved);

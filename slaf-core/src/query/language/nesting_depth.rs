@@ -55,7 +55,7 @@ pub(crate) fn with_room<T>(
             hint: Some("Put the values into a frame, and join it or use it after IN.".into()),
         });
     }
-    // Nothing else limits how deeply these nest.
+    // The parser does not limit how deeply these nest.
     let unlimited = words.windows(2).filter(|pair| nests(pair)).count();
     if unlimited > DEEPEST {
         return Err(too_deep());

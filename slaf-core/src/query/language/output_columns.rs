@@ -125,15 +125,15 @@ impl Scope<'_> {
                 args: None,
                 ..
             } => {
-                let asked = parts(name);
-                let cte = match asked.as_slice() {
+                let path = parts(name);
+                let cte = match path.as_slice() {
                     [bare] => self.ctes.iter().rev().find(|(name, _)| name == bare),
                     _ => None,
                 };
                 let columns = match cte {
                     Some((_, columns)) => columns.clone()?,
                     None => {
-                        let (_, found) = self.catalog.resolve(&asked).ok()?;
+                        let (_, found) = self.catalog.resolve(&path).ok()?;
                         let fields = found.schema().fields().iter();
                         fields.map(|field| field.name().clone()).collect()
                     }

@@ -150,14 +150,14 @@ fn table(
     kinds: &[&str],
     catalog: &Catalog,
 ) -> Result<(String, Vec<(String, bool)>)> {
-    let asked: Vec<&str> = name.iter().map(String::as_str).collect();
+    let table_path: Vec<&str> = name.iter().map(String::as_str).collect();
     let of_handle = kinds
         .iter()
-        .map(|kind| [&asked[..], &[*kind]].concat())
+        .map(|kind| [&table_path[..], &[*kind]].concat())
         .find_map(|full| catalog.resolve(&full).ok());
     let (resolved, found) = match of_handle {
-        Some(found) if asked.len() == 1 => found,
-        _ => catalog.resolve(&asked)?,
+        Some(found) if table_path.len() == 1 => found,
+        _ => catalog.resolve(&table_path)?,
     };
     let written: Vec<String> = resolved.iter().map(|part| quoted(part)).collect();
     Ok((written.join("."), columns(&found)))

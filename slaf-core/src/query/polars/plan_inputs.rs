@@ -115,9 +115,9 @@ impl Leaves {
     /// The inputs of `plan`, or the reason why Polars does not run it.
     pub(crate) async fn of(planned: &Planned) -> Lowered<Self> {
         let (plan, state) = (&planned.plan, &planned.state);
-        let mut asked = vec![];
+        let mut scalar_subqueries = vec![];
         let without = with_values(plan, &mut |subquery| {
-            asked.push(subquery.clone());
+            scalar_subqueries.push(subquery.clone());
             no_value(subquery)
         });
         let without = without.map_err(|e| e.to_string())?;
@@ -147,7 +147,7 @@ impl Leaves {
             return refuse(TOO_MANY);
         }
         let mut values = vec![];
-        for subquery in asked {
+        for subquery in scalar_subqueries {
             values.push(physical(&subquery.subquery, state).await?);
         }
         Ok(Self {
@@ -257,18 +257,18 @@ impl Leaves {
         let plan = lower(&plan, &mut |leaf| frame(leaf.schema().as_arrow(), &[]))?;
         let mut text = plan.explain(true).map_err(|e| e.to_string())?;
         for (number, leaf) in self.leaves.iter().enumerate() {
-            let told = match leaf {
+            let lines = match leaf {
                 Leaf::Cached(metadata, names) => {
                     format!("{}, kept: {}", metadata.table.name, names.join(", "))
                 }
                 Leaf::InMemory(_, about) => about.clone(),
                 Leaf::Read(physical) => displayable(&**physical).indent(false).to_string(),
             };
-            text += &format!("\nframe {}: {}", number + 1, told.trim_end());
+            text += &format!("\nframe {}: {}", number + 1, lines.trim_end());
         }
         for physical in &self.values {
-            let told = displayable(&**physical).indent(false).to_string();
-            text += &format!("\na value: {}", told.trim_end());
+            let lines = displayable(&**physical).indent(false).to_string();
+            text += &format!("\na value: {}", lines.trim_end());
         }
         Ok(text)
     }

@@ -44,7 +44,7 @@ pub(crate) async fn stored_sums(
     let extremes = measures
         .iter()
         .any(|m| matches!(m.kind, Kind::Min | Kind::Max));
-    if extremes && !Sums::of(fact, side).await?.told_extremes() {
+    if extremes && !Sums::of(fact, side).await?.are_extremes_complete() {
         return Ok(None);
     }
     Ok(Some(side))
@@ -121,7 +121,7 @@ impl Sums {
 
     /// Whether the stored minimum and maximum are those of all rows: they leave out
     /// stored zeros and NaN.
-    fn told_extremes(&self) -> bool {
+    fn are_extremes_complete(&self) -> bool {
         let rows = self.rows.iter().zip(&self.nnz);
         rows.fold(true, |all, (rows, nnz)| all & (*rows == *nnz as u64))
             && self.total.iter().all(|total| total.is_finite())
