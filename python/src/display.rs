@@ -87,7 +87,9 @@ pub(crate) fn draw_table(
         .as_ref()
         .is_some_and(|w| w.heads.len() != schema.fields().len())
     {
-        return Err(PyValueError::new_err("each column here needs a head"));
+        return Err(PyValueError::new_err(
+            "each column needs a type and a summary",
+        ));
     }
     let view = TableView {
         schema: &schema,

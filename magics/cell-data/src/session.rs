@@ -31,7 +31,7 @@ const FLAGS: &str = "SLAF_CELL_FLAGS";
 pub fn get(name: &str) -> Result<RecordBatch> {
     let (head, columns) = answer("get", name)?;
     let [rows] = head.as_slice() else {
-        return Err(Error("The session's answer is broken.".into()));
+        return Err(Error("The session's answer cannot be read.".into()));
     };
     batch(*rows, columns)
 }
@@ -45,7 +45,7 @@ pub fn get(name: &str) -> Result<RecordBatch> {
 pub fn csr(name: &str) -> Result<Csr> {
     let (head, columns) = answer("csr", name)?;
     let [rows, columns_of_x] = head.as_slice() else {
-        return Err(Error("The session's answer is broken.".into()));
+        return Err(Error("The session's answer cannot be read.".into()));
     };
     Csr::new((*rows, *columns_of_x), &columns)
 }

@@ -206,6 +206,6 @@ async fn rows_of(source: &Source, cells: &[u64]) -> Result<Csr> {
 
 fn mixed() -> Error {
     Error::Engine {
-        message: "The datasets of a loader are tokenized all alike, or none is.".into(),
+        message: "The datasets of a loader must all be tokenized in the same way, or all be read as rows.".into(),
     }
 }

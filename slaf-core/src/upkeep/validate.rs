@@ -153,7 +153,7 @@ impl Validation {
             "config.json counts the values",
             counted.filter(|n| *n != stats.rows).map(|n| {
                 let rows = stats.rows;
-                format!("it says {n}, and there are {rows} (`slaf repair` mends it)")
+                format!("it says {n}, and there are {rows} (`slaf repair` repairs it)")
             }),
         );
         let repeated = self.repeated;
@@ -166,7 +166,7 @@ impl Validation {
             let problem = match dataset.companions().await? {
                 None => Some(
                     "they were made of another version of `expression` (`slaf index` makes them \
-                     anew)"
+                     again)"
                         .to_owned(),
                 ),
                 Some(companions) => stale(companions, stats, &self.totals).await?,
@@ -215,7 +215,7 @@ async fn starts(dataset: &Dataset, stats: &ExpressionStats) -> Result<Option<Str
     let wrong = stored.iter().zip(&stats.starts).position(|(a, b)| a != b);
     Ok(wrong.map(|cell| {
         format!(
-            "cell {cell} begins at row {}, and it says {} (`slaf repair` mends it)",
+            "cell {cell} begins at row {}, and it says {} (`slaf repair` repairs it)",
             stats.starts[cell], stored[cell]
         )
     }))

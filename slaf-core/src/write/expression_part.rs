@@ -112,7 +112,7 @@ impl ExpressionPart {
         let batches = from_bytes(bytes)?;
         let [runs, cells, genes, blocks] = batches.as_slice() else {
             return Err(Error::Engine {
-                message: "A part of a pass over X is not whole.".into(),
+                message: "A part of a pass over X is incomplete.".into(),
             });
         };
         let ids = runs.column(0).as_primitive::<Int64Type>().values();

@@ -43,7 +43,7 @@ pub(crate) fn bind_names(statement: &mut Statement, catalog: &Catalog) -> Result
     Ok(match strings.as_slice() {
         [] => vec![],
         strings => vec![format!(
-            "In double quotes, but no column, and so taken as text: {}.",
+            "Not the name of a column, and so taken as text: {}.",
             strings.join(", ")
         )],
     })
@@ -92,7 +92,7 @@ impl Tables<'_> {
         if self.depth > DEPTH {
             return Err(Error::Sql {
                 message: format!("The view `{last}` is made of itself."),
-                hint: Some("Create it anew from tables.".into()),
+                hint: Some("Create it again, from tables.".into()),
             });
         }
         let Some(Statement::Query(subquery)) = parse(&query)?.query else {

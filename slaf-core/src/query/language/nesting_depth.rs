@@ -51,7 +51,7 @@ pub(crate) fn with_room<T>(
     let levels = words.iter().filter(nest).count();
     if levels > LONGEST {
         return Err(Error::Sql {
-            message: format!("The statement has {levels} words, and {LONGEST} are the most."),
+            message: format!("The statement has {levels} words; it may have at most {LONGEST}."),
             hint: Some("Put the values into a frame, and join it or use it after IN.".into()),
         });
     }

@@ -375,7 +375,8 @@ pub(crate) fn default_name(expr: &Expr) -> String {
 
 pub(crate) fn unknown() -> Error {
     Error::Sql {
-        message: "The keys of a RIGHT or FULL JOIN with USING or NATURAL cannot be told.".into(),
+        message: "The key columns of this RIGHT or FULL JOIN with USING or NATURAL are not known."
+            .into(),
         hint: Some("Name them with ON: `ON a.k = b.k`.".into()),
     }
 }

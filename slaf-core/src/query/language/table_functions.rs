@@ -114,8 +114,8 @@ fn argument(argument: &FunctionArg) -> Result<&Expr> {
     match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr),
         other => Err(Error::Sql {
-            message: format!("`{other}` is no argument of a table function."),
-            hint: Some("Arguments go by their places.".into()),
+            message: format!("`{other}` is not an argument of a table function."),
+            hint: Some("Arguments are given by position.".into()),
         }),
     }
 }

@@ -235,7 +235,7 @@ impl Scope<'_> {
         for item in list {
             match item {
                 Expr::Literal(value, _) if !value.is_null() => values.push(value.clone()),
-                _ => return refuse("a list with NULL or with what is computed"),
+                _ => return refuse("a list with NULL or with computed values"),
             }
             self.alike(expr, item)?;
         }

@@ -227,7 +227,7 @@ impl Leaves {
             values.pop_front().map_or_else(|| no_value(subquery), Ok)
         })?;
         let lowered = lower(&plan, &mut |_| {
-            let unknown = || refuse("a leaf of which nobody knew");
+            let unknown = || refuse("an unknown input");
             frames.pop_front().map_or_else(unknown, Ok)
         });
         let lowered = match lowered {

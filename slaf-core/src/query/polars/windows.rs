@@ -156,7 +156,7 @@ impl Scope<'_> {
         let of = self.dtype(argument)?;
         let constant = is_constant(argument);
         if constant && !matches!(argument, Expr::Literal(value, _) if !value.is_null()) {
-            return refuse("a running aggregate of what is computed of nothing");
+            return refuse("a running aggregate of a computed constant");
         }
         let (values, n) = match constant {
             true => (lit(NULL), row_number()),

@@ -47,7 +47,7 @@ pub(super) async fn prepare(
         (Err(reason), Some(Engine::Polars)) => {
             return Err(Error::Sql {
                 message: format!("Polars does not run this statement: {reason}."),
-                hint: Some("Leave the engine to be chosen.".into()),
+                hint: Some("Leave out the engine, so that one is chosen.".into()),
             });
         }
         (Err(reason), _) => (None, reason),
