@@ -61,7 +61,7 @@ def write(
         _note(parts, source)
         cells, genes, config = parts.of(_rest(source))
         parts.uns_json()
-        metadata.warn_of(parts.told)
+        metadata.warn_of(parts.notices)
         parts.finish(cells, genes, config, _stage("genes", progress))
     except BaseException as error:
         _stop(writer, error, target, source)
@@ -92,7 +92,7 @@ def append(
             parts.notes["raw_version"] = dataset.nested(notes["raw"], None).version
         _note(parts, source)
         cells, genes, config = parts.of(_rest(source))
-        metadata.warn_of(parts.told)
+        metadata.warn_of(parts.notices)
         # Graphs of genes stay as they are.
         if "varp" in notes:
             parts.notes["varp"] = notes["varp"]

@@ -138,14 +138,16 @@ def _schema(path: str, format_type: str) -> dict[str, set[str]]:
 
 
 def _differences(name: str, found: dict[str, set[str]], first: dict[str, set[str]]) -> list[str]:
-    said = []
+    differences = []
     for what, wanted in first.items():
         lacks, more = sorted(wanted - found[what]), sorted(found[what] - wanted)
         if lacks:
-            said.append(f"`{name}` lacks the {what} {_some(lacks)} of the first input.")
+            differences.append(f"`{name}` lacks the {what} {_some(lacks)} of the first input.")
         if more:
-            said.append(f"`{name}` has the {what} {_some(more)}, and the first input has not.")
-    return said
+            differences.append(
+                f"`{name}` has the {what} {_some(more)}, and the first input has not."
+            )
+    return differences
 
 
 def _some(names: list[str]) -> str:

@@ -34,18 +34,18 @@ HOW_TO_SUPPLY = (
 class SentOptions:
     """Settings of an object store as they are pickled."""
 
-    told: dict[str, str] | None
+    sent: dict[str, str] | None
     #: Whether secrets were left out.
     withheld: bool
 
     @classmethod
     def of(cls, uri: str, options: dict[str, str] | None) -> SentOptions:
-        told = without_secrets(options)
-        if options is not None and told != options:
+        sent = without_secrets(options)
+        if options is not None and sent != options:
             _HELD[uri] = options
-        return cls(told, told != options)
+        return cls(sent, sent != options)
 
     def here(self, uri: str) -> dict[str, str] | None:
         """The settings; with the secrets if they were pickled in this process."""
         held = _HELD.get(uri) if self.withheld else None
-        return held if held is not None and without_secrets(held) == self.told else self.told
+        return held if held is not None and without_secrets(held) == self.sent else self.sent

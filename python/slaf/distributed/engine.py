@@ -64,12 +64,12 @@ class Patience:
     def __init__(self) -> None:
         self._since: float | None = None
 
-    def check(self, n_workers: int, told: str, seconds: float) -> None:
-        """Raises a SlafError with `told` if there have been no workers for `seconds`."""
+    def check(self, n_workers: int, message: str, seconds: float) -> None:
+        """Raises a SlafError with `message` if there have been no workers for `seconds`."""
         if n_workers > 0:
             self._since = None
             return
         now = time.monotonic()
         self._since = now if self._since is None else self._since
         if now - self._since >= seconds:
-            raise SlafError(told)
+            raise SlafError(message)

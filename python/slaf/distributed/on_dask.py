@@ -65,9 +65,9 @@ class Dask:
 
     @property
     def n_workers(self) -> int:
-        return sum(self._asked(self._client.nthreads).values())
+        return sum(self._in_thread(self._client.nthreads).values())
 
-    def _asked(self, question: Callable[[], T]) -> T:
+    def _in_thread(self, question: Callable[[], T]) -> T:
         """The answer to `question`, which another thread waits for: Dask's own wait fails
         when an interrupt comes before it has begun."""
         return self._threads.submit(question).result()
@@ -86,7 +86,7 @@ class Dask:
 
         while True:
             try:
-                return self._asked(first)
+                return self._in_thread(first)
             except distributed.TimeoutError:
                 self._patience.check(self.n_workers, self._lonely(), _patience())
 
@@ -97,7 +97,7 @@ class Dask:
     def result(self, done: distributed.Future) -> bytes:
         try:
             with _scheduler():
-                return self._asked(done.result)
+                return self._in_thread(done.result)
         except distributed.KilledWorker:
             raise Lost from None
         except ModuleNotFoundError as error:
@@ -107,7 +107,7 @@ class Dask:
             ) from None
 
     def cancel(self, running: Sequence[distributed.Future]) -> None:
-        self._asked(lambda: self._client.cancel(running))
+        self._in_thread(lambda: self._client.cancel(running))
 
     def close(self) -> None:
         self._threads.shutdown(wait=False)
@@ -117,8 +117,8 @@ class Dask:
 
 def _patience() -> float:
     """Seconds to wait for workers, which a setting of Dask can tell."""
-    told = dask.config.get("distributed.scheduler.no-workers-timeout", None)
-    return PATIENCE if told is None else parse_timedelta(told)
+    setting = dask.config.get("distributed.scheduler.no-workers-timeout", None)
+    return PATIENCE if setting is None else parse_timedelta(setting)
 
 
 @contextmanager

@@ -83,12 +83,12 @@ def aggregate(
 
 
 def _functions(func: str | Iterable[str]) -> list[str]:
-    asked = [func] if isinstance(func, str) else list(func)
-    for name in asked:
+    wanted = [func] if isinstance(func, str) else list(func)
+    for name in wanted:
         if name not in _FUNCTIONS:
             near = did_you_mean(_slaf.nearest(str(name), _FUNCTIONS) or _FUNCTIONS)
             raise ValueError(f"There is no function {name!r} of groups.{near}")
-    return [name for name in _FUNCTIONS if name in asked]
+    return [name for name in _FUNCTIONS if name in wanted]
 
 
 def _is_var(axis: Any, varm: str | None) -> bool:

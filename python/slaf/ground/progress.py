@@ -54,7 +54,7 @@ def stages(progress: Progress | None) -> Iterator[Progress]:
     with contextlib.ExitStack() as running:
         stage, made = "", Job("")
 
-        def tell(what: str, done: int, total: int) -> None:
+        def report(what: str, done: int, total: int) -> None:
             nonlocal stage, made
             if what != stage or done < made.done:
                 running.close()
@@ -64,7 +64,7 @@ def stages(progress: Progress | None) -> Iterator[Progress]:
                 made.start = done
             made(done, total)
 
-        yield tell
+        yield report
 
 
 @contextlib.contextmanager

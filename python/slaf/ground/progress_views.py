@@ -196,7 +196,7 @@ class Stream:
     _PAUSE, _LONGEST = 5.0, 60.0
 
     def __init__(self):
-        self._said: dict[Job, float] = {}
+        self._printed_at: dict[Job, float] = {}
 
     def show(self, jobs: list[Job], ended: Job | None = None) -> None:
         stream = sys.stderr
@@ -205,16 +205,16 @@ class Stream:
         if stream.isatty():
             _draw(stream, jobs)
         elif ended is not None:
-            if self._said.pop(ended, None) is not None:
+            if self._printed_at.pop(ended, None) is not None:
                 print(ended.outcome(), file=stream, flush=True)
         elif jobs:
             self._say(stream, jobs)
 
     def _say(self, stream: TextIO, jobs: list[Job]) -> None:
         inner = jobs[-1]
-        pause = min(self._LONGEST, max(self._PAUSE, self._said.get(inner, 0.0)))
-        if inner.seconds >= self._said.get(inner, 0.0) + pause:
-            self._said[inner] = inner.seconds
+        pause = min(self._LONGEST, max(self._PAUSE, self._printed_at.get(inner, 0.0)))
+        if inner.seconds >= self._printed_at.get(inner, 0.0) + pause:
+            self._printed_at[inner] = inner.seconds
             path = "".join(f"{made.title} {made.amount()}, " for made in jobs[:-1])
             print(path + inner.words(), file=stream, flush=True)
 

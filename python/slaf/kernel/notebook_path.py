@@ -16,10 +16,10 @@ def notebook_path() -> Path:
     from IPython.core.getipython import get_ipython
 
     shell = get_ipython()
-    told = shell.user_ns.get("__vsc_ipynb_file__") if shell is not None else None
-    told = told or os.environ.get("JPY_SESSION_NAME")
-    path = Path(os.path.abspath(told or ""))
-    if not told or not (path.suffix or path.exists()):
+    stated = shell.user_ns.get("__vsc_ipynb_file__") if shell is not None else None
+    stated = stated or os.environ.get("JPY_SESSION_NAME")
+    path = Path(os.path.abspath(stated or ""))
+    if not stated or not (path.suffix or path.exists()):
         raise FileNotFoundError(
             "Who started this kernel has not said which notebook it is for: Jupyter's servers set "
             "JPY_SESSION_NAME, and VS Code the variable `__vsc_ipynb_file__`."

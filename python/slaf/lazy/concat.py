@@ -224,9 +224,9 @@ def _check_kinds(found: list[Mapping[str, Any]], join: str, keys: list[Any]) -> 
                 break
         else:
             if len(kinds) > 1:
-                told = " and ".join(f"{kind} in handle {key!r}" for kind, key in kinds.items())
+                listed = " and ".join(f"{kind} in handle {key!r}" for kind, key in kinds.items())
                 raise SlafError(
-                    f"`obsm/{name}` is {told}, and these cannot be joined. Bring it to one kind, "
+                    f"`obsm/{name}` is {listed}, and these cannot be joined. Bring it to one kind, "
                     "or delete it from one of them."
                 )
 

@@ -96,8 +96,8 @@ def _few(names: list[str]) -> str:
 
 
 def _warnings(state: HandleState) -> list[str]:
-    told = in_another_form(state).items()
-    return [f"An export has no place for {where} as it is: {how}." for where, how in told]
+    changed_forms = in_another_form(state).items()
+    return [f"An export has no place for {where} as it is: {how}." for where, how in changed_forms]
 
 
 # Sections -----------------------------------------------------------------------

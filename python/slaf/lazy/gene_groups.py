@@ -140,14 +140,14 @@ def _sums(task: _Task) -> tuple[np.ndarray, ...]:
     """The arrays of `GroupSums`, flat; those that are not wanted are empty."""
     part = task.matrix.at(range(task.matrix.shape[0]), task.genes)
     groups = np.ascontiguousarray(task.groups, dtype=np.int32)
-    asked = astuple(task.wanted)
+    outputs = astuple(task.wanted)
     if task.streamed and isinstance(part.source, StoredX):
         place = (axes.argument(part.in_source(axis)) for axis in (0, 1))
         steps = for_engine([step.take(*part.part) for step in part.steps])
         engine = part.source.dataset.engine
         return _slaf.group_sums_by_gene(
-            engine, *place, steps, part.dtype.name, groups, task.n, asked
+            engine, *place, steps, part.dtype.name, groups, task.n, outputs
         )
     columns = sparse.csc_matrix(part.compute("csc"))
     indices, data = columns.indices.astype(np.int32, copy=False), engine_values(columns.data)
-    return _slaf.group_sums((columns.indptr, indices, data), groups, task.n, asked)
+    return _slaf.group_sums((columns.indptr, indices, data), groups, task.n, outputs)

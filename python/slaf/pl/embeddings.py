@@ -101,8 +101,8 @@ def _arrays(handle: LazyHandle, basis: str, given: Given) -> list[str]:
 
 def _add_graph(handle: LazyHandle, part: Any, key: str) -> None:
     """Adds the neighbours between which edges are drawn."""
-    told = handle.uns.get(key, {})
+    entry = handle.uns.get(key, {})
     for what in ("connectivities", "distances"):
-        name = told.get(f"{what}_key", what)
+        name = entry.get(f"{what}_key", what)
         if name in handle.obsp:
             part.obsp[name] = handle.obsp[name]

@@ -57,8 +57,8 @@ def combat(
     sizes = np.bincount(batches.codes, minlength=len(batches.categories))
     small = np.flatnonzero(sizes < 2)
     if len(small):
-        told = ", ".join(f"{batches.categories[at]!r}" for at in small)
-        raise ValueError(f"A batch needs two cells, and {told} of obs[{key!r}] has fewer.")
+        listed = ", ".join(f"{batches.categories[at]!r}" for at in small)
+        raise ValueError(f"A batch needs two cells, and {listed} of obs[{key!r}] has fewer.")
     if not len(sizes):
         raise ValueError("The handle has no cells.")
     others = _columns(adata, names)

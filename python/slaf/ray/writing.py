@@ -58,5 +58,7 @@ class _Rows(Source):
                 n_rows -= frame.height
             yield (frame if predicate is None else frame.filter(predicate)).select(columns)
 
-    def told(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> list[str]:
+    def described(
+        self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None
+    ) -> list[str]:
         return [f"{', '.join(columns)} of all rows"]

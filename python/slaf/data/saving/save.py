@@ -38,7 +38,7 @@ def save(state: HandleState, sections: dict[str, Any]) -> int:
         )
     state.actualise()
     layer = _layer_of_x(state, sections)
-    found = {section: _change(state, section, wanted) for section, wanted in _asked(sections)}
+    found = {section: _change(state, section, wanted) for section, wanted in _wanted(sections)}
     content, layers = state.content, dict(state.content.layers)
     try:
         if layer is not None:
@@ -61,12 +61,12 @@ def save_one(state: HandleState, section: str, key: str | None) -> None:
     save(state, {section: True if key is None else [key]})
 
 
-def _asked(sections: dict[str, Any]) -> list[tuple[str, Any]]:
-    asked = {name: wanted for name, wanted in sections.items() if name != "X"}
-    left_out = [name for name, wanted in asked.items() if wanted is False or wanted is None]
-    if len(left_out) == len(asked):
-        asked = dict.fromkeys(_SECTIONS, True)
-    return [(name, wanted) for name, wanted in asked.items() if name not in left_out]
+def _wanted(sections: dict[str, Any]) -> list[tuple[str, Any]]:
+    chosen = {name: wanted for name, wanted in sections.items() if name != "X"}
+    left_out = [name for name, wanted in chosen.items() if wanted is False or wanted is None]
+    if len(left_out) == len(chosen):
+        chosen = dict.fromkeys(_SECTIONS, True)
+    return [(name, wanted) for name, wanted in chosen.items() if name not in left_out]
 
 
 def _layer_of_x(state: HandleState, sections: dict[str, Any]) -> str | None:

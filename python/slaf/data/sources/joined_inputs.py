@@ -59,13 +59,13 @@ def _source(together: _Together, raw: Source | None = None) -> Source:
             one()
 
     prints = [s.fingerprint for s in sources]
-    told = f"{together.join} {together.unique_cells} {prints} {together.names}"
+    identity = f"{together.join} {together.unique_cells} {prints} {together.names}"
     return Source(
         name=together.names[0] + (f" and {len(sources) - 1} more" if len(sources) > 1 else ""),
         x=together.stacked([s.x for s in sources]),
         metadata=lambda: in_memory(together.parts()),
         parts=together.parts,
-        fingerprint=None if None in prints else hashlib.sha256(told.encode()).hexdigest(),
+        fingerprint=None if None in prints else hashlib.sha256(identity.encode()).hexdigest(),
         counts=all(s.counts for s in sources),
         raw=raw,
         close=close,
@@ -158,9 +158,9 @@ class _Together:
                     table = isinstance(obsm[key], pd.DataFrame)
                     kinds.setdefault("a table" if table else "an array", name)
             if len(kinds) > 1 and (self.join != "inner" or all(key in obsm for obsm in found)):
-                told = " and ".join(f"{kind} in `{name}`" for kind, name in kinds.items())
+                listed = " and ".join(f"{kind} in `{name}`" for kind, name in kinds.items())
                 raise SlafError(
-                    f"`obsm/{key}` is {told}, and these cannot be joined. Bring it to one kind, or "
+                    f"`obsm/{key}` is {listed}, and these cannot be joined. Bring it to one kind, or "
                     "delete it from one of them."
                 )
 

@@ -98,14 +98,14 @@ def elsewhere(path: str | Path) -> SlafError | None:
 
 def by_name(name: str) -> SlafError | None:
     """The same, decided by the ending of a path or URL alone."""
-    endings = ((end, said) for ends, said in _KNOWN.items() for end in ends.split())
+    endings = ((end, known) for ends, known in _KNOWN.items() for end in ends.split())
     fitting = [found for found in endings if name.lower().endswith(found[0])]
     if not fitting:
         return None
-    end, said = max(fitting, key=lambda found: len(found[0]))
+    end, known = max(fitting, key=lambda found: len(found[0]))
     # For a remote file, the advice is to convert a copy.
     path = name.rsplit("/", 1)[-1] if "://" in name else name
-    return _sentence(path, *said, stem=path[: -len(end)].rstrip("/") or "unpacked")
+    return _sentence(path, *known, stem=path[: -len(end)].rstrip("/") or "unpacked")
 
 
 def _of_hdf5(path: Path) -> SlafError | None:
@@ -149,6 +149,6 @@ def _of_no_known_name(path: Path) -> SlafError | None:
 
 
 def _sentence(path: str, what: str, how: str, stem: str) -> SlafError:
-    told = Template(how).substitute(path=path, stem=stem)
-    turn = "Turn it into h5ad " if told.startswith("in ") else ""
-    return SlafError(f"`{path}` is {what}, which cannot be converted. {turn}{told}.")
+    advice = Template(how).substitute(path=path, stem=stem)
+    turn = "Turn it into h5ad " if advice.startswith("in ") else ""
+    return SlafError(f"`{path}` is {what}, which cannot be converted. {turn}{advice}.")
