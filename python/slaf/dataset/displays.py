@@ -49,7 +49,7 @@ def _facts(dataset: Dataset) -> dict[str, str | None]:
 
 
 def version_in_words(dataset: Dataset) -> str:
-    """The number of the version, the operation that made it, and the time."""
+    """The number of the version, the operation that made it, and its time."""
     manifest = dataset.notes.get("manifest")
     if dataset.version is None or manifest is None:
         return "none: another writer changed the dataset last"

@@ -18,7 +18,8 @@ from slaf.ground.workers import working
 
 #: Attempts at a task before its failure is reported.
 _TRIES = 3
-#: Tasks per worker that are running, or whose results wait for their turn.
+#: Maximum number of tasks per worker that are running or have results that are not yet
+#: returned. Results are returned in the order of the tasks.
 _AHEAD = 3
 
 
@@ -44,7 +45,7 @@ class Executor:
 
     def __init__(self, engine: Engine):
         self._engine = engine
-        #: Runs once, also if the interpreter exits before.
+        #: Closes the engine, once: on `close`, or when the interpreter exits.
         self.close = weakref.finalize(self, engine.close)
         self.tally = Tally()
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 #: Seconds to wait for the answer of a scheduler.
 _PATIENCE = 20
-#: Seconds between two looks at whether there are workers.
+#: Seconds between two checks for workers.
 _TICK = 5
 
 
@@ -46,7 +46,8 @@ class Dask:
     def at(cls, address: str | None, n_workers: int | None) -> Dask:
         if address is None:
             try:
-                # The thread that starts workers, also later, is begun here.
+                # Dask's thread that starts workers, also later ones, is started in this
+                # block.
                 with without_interrupts():
                     cluster = distributed.LocalCluster(
                         n_workers=n_workers or len(os.sched_getaffinity(0)),
@@ -68,8 +69,8 @@ class Dask:
         return sum(self._in_thread(self._client.nthreads).values())
 
     def _in_thread(self, question: Callable[[], T]) -> T:
-        """The answer to `question`, which another thread waits for: Dask's own wait fails
-        when an interrupt comes before it has begun."""
+        """The result of `question`, which runs in another thread. In this thread,
+        Dask's wait would fail if an interrupt came just before it."""
         return self._threads.submit(question).result()
 
     def submit(self, payload: bytes) -> distributed.Future:
@@ -116,7 +117,7 @@ class Dask:
 
 
 def _patience() -> float:
-    """Seconds to wait for workers, which a setting of Dask can tell."""
+    """Seconds to wait for workers; Dask has a setting for it."""
     setting = dask.config.get("distributed.scheduler.no-workers-timeout", None)
     return PATIENCE if setting is None else parse_timedelta(setting)
 

@@ -18,7 +18,7 @@ try:
 except ImportError:
     raise ImportError("The engine 'ray' needs Ray: `pip install slaf-jupyter[ray]`.") from None
 
-#: Seconds between two looks at whether there are processors.
+#: Seconds between two checks for processors.
 _TICK = 5
 
 _DEATHS = (

@@ -146,7 +146,7 @@ _KNOWN = (SlafError, MemoryError, OSError, ValueError, TypeError, KeyError, Inde
 
 
 def _known_error(error: Exception) -> Exception:
-    """The error in a class that the driver has."""
+    """The error as one of `_KNOWN`, because the driver may not have its class."""
     if type(error) in (*_KNOWN, FileNotFoundError, PermissionError):
         return error
     known = next((kind for kind in _KNOWN if isinstance(error, kind)), None)

@@ -1,4 +1,4 @@
-"""The file of the running notebook, if the front end tells it."""
+"""The file of the running notebook, if the front end provides it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 def notebook_path() -> Path:
     """The file of the notebook whose cell calls this.
 
-    Jupyter's servers tell it when they start a kernel, so a notebook that was
-    renamed since has its old name. VS Code tells it in a variable. Raises
-    FileNotFoundError if nothing tells it; consoles have only an id.
+    Jupyter's servers pass it when they start a kernel, so a notebook that was renamed
+    since has its old name. VS Code sets a variable. Raises FileNotFoundError if it is
+    not known; consoles have only an id.
     """
     from IPython.core.getipython import get_ipython
 

@@ -170,7 +170,7 @@ def _layers(state: HandleState) -> dict[str, Any] | None:
 
 def _raw(state: HandleState) -> dict[str, Any]:
     if callable(state.content.raw) and state.dataset is not None and "://" in state.dataset.path:
-        # To open it takes several requests.
+        # Opening raw takes several requests.
         return cards.section("raw", "stored; opened when it is asked for", [])
     try:
         raw = state.raw

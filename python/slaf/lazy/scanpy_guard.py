@@ -1,6 +1,6 @@
-"""What other packages can do with a handle. scanpy's functions on obs, obsm and graphs
-work without changes. A function that needs the matrix would read all of it or fail with
-an unclear error, so it gets an error that names our function."""
+"""Decides what other packages can do with a handle. scanpy's functions on obs, obsm and
+graphs work without changes. A function that needs the matrix would read all of it or
+fail with an unclear error, so it gets an error that names our function."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def advice(called: str) -> str:
 #: they look at single genes, which a handle gives them.
 _PARTS = {"preprocessing": "pp", "tools": "tl", "neighbors": "pp", "get": "get"}
 
-#: What reads no more than it is asked for.
+#: Functions that read only the part of the matrix that they request.
 _SMALL = ("get.obs_df", "get.var_df", "get.rank_genes_groups_df")
 
 

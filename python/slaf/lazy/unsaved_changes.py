@@ -98,8 +98,8 @@ def _alike(a: Any, b: Any) -> bool:
 
 
 def in_another_form(state: HandleState) -> dict[str, str]:
-    """Name → how an export changes the value, or that it cannot store it. Values that come
-    from the dataset can be stored as they are."""
+    """Name → how an export changes the form of the value, or "cannot be stored". Values
+    that come from the dataset can be stored as they are."""
     notices: dict[str, str] = {}
     if state.is_view:
         return notices

@@ -18,8 +18,8 @@ _TRIED = 64
 
 
 def h5_column(series: pd.Series, where: str, notices: dict[str, str]) -> pd.Series:
-    """`series` in a dtype that anndata can write. `notices` collects what changes its
-    form.
+    """`series` in a dtype that anndata can write. If its form changes, `notices` gets
+    an entry: name of the column → its new form.
 
     Raises
     ------

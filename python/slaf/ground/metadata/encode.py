@@ -77,7 +77,7 @@ class Encoded:
         return array if array.type == self.type else array.cast(self.type)
 
     def _known(self) -> dict[str, Any]:
-        """What :func:`tried` notes, of all rows."""
+        """The note that :func:`tried` makes, but of all rows."""
         counts, ends = np.zeros(len(self.note.get("categories", ())), dtype=np.int64), []
         for start in range(0, len(self), _COUNTED):
             part = self._column.rows(start, min(start + _COUNTED, len(self)))

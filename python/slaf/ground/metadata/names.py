@@ -25,8 +25,8 @@ _LANCE = {
     "_row_last_updated_at_version",
 }
 
-#: The coordinate table of each section of matrices, and what its first columns
-#: begin with.
+#: The coordinate table of each section of matrices, and the prefix of its first
+#: columns.
 PAIRS = {
     "layers": "layers.lance",
     "obsp": "cellsxcells.lance",
@@ -34,7 +34,7 @@ PAIRS = {
 }
 _COORDINATES = ("cell_integer_id", "gene_integer_id")
 
-#: What Lance and SQL take in no name.
+#: Characters that Lance and SQL allow in no name.
 _REFUSED = str.maketrans({".": "_", "`": "_", "\0": "_"})
 
 

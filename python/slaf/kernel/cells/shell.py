@@ -22,7 +22,7 @@ from slaf.kernel.cells.time_magic import Timer
 from slaf.kernel.messages.errors import text_of, traceback_of
 from slaf.kernel.output.streams import OutStream
 
-#: What draws figures and widgets inside the notebook: no windows are needed.
+#: Matplotlib's backends that draw inside the notebook, without windows.
 _INLINE = ("", "asyncio", "inline", "agg", "widget", "ipympl", "nbagg", "notebook")
 
 #: Exceptions that IPython prints instead of showing a traceback.
@@ -103,7 +103,8 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
 
     system = system_piped
 
-    # What `%notebook` keeps of a cell -------------------------------------------------
+    # Output that `%notebook` stores
+    # ----------------------------------------------------
 
     @contextlib.contextmanager
     def _tee(self, channel: str) -> Iterator[None]:
@@ -128,8 +129,8 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
 
     @contextlib.contextmanager
     def keeping_outputs(self, keep: bool) -> Iterator[None]:
-        """Unless `keep`, what a cell shows inside is not kept. IPython keeps it even
-        of cells that are not stored in the history."""
+        """With `keep=False`, the outputs of a cell inside the `with` are not stored.
+        IPython would store them even for cells that are not in the history."""
         outputs, count = getattr(self.history_manager, "outputs", {}), self.execution_count
         before = len(outputs.get(count, ()))
         try:

@@ -1,4 +1,4 @@
-"""Whether a process in a terminal waits for typed input. Linux tells it in `/proc`."""
+"""Whether a process in a terminal waits for typed input, according to `/proc`."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class TimeLimit:
 
     def __init__(self):
         self.seconds: float | None = None
-        #: In each thread, a list that tells whether its cell is late.
+        #: For each thread, a list whose item says whether its cell is late.
         self._cell = threading.local()
 
     @contextlib.contextmanager

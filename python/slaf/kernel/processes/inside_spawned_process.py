@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-#: Most bytes of a packet. The socket takes a packet as a whole.
+#: Maximum size of a packet in bytes. The socket sends a packet as a whole.
 PACKET = 48 << 10
 #: Before each packet: the child's process, the number of the message, and how many
 #: packets of the message follow.
@@ -105,7 +105,8 @@ class _Link:
         self._formatter: Any = None
 
     def definition(self, name: str) -> Any:
-        """What the notebook calls `name`. Unpickling looks for it in `__main__`."""
+        """The object with this name in the notebook. Unpickling looks for it in
+        `__main__`."""
         if name.startswith("__"):
             raise AttributeError(f"module '__main__' has no attribute {name!r}")
         import socket

@@ -1,4 +1,4 @@
-"""How every thread answers: it calls the handler of a request and sends the reply."""
+"""Calls the handler of a request and sends the reply, in every thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Handler = Callable[["Request", RequestMessage], Coroutine[Any, Any, "dict[str, A
 async def call(
     handler: Handler | None, request: Request, message: RequestMessage
 ) -> dict[str, Any] | None:
-    """What `handler` gives. Raises an error for a message that could not be read,
+    """The result of `handler`. Raises an error for a message that could not be read,
     and NotImplementedError without a handler."""
     if message.error is not None:
         raise message.error

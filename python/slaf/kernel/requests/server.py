@@ -138,7 +138,7 @@ class Server:
         return waiting
 
     async def _handle(self, request: Request, message: RequestMessage) -> dict[str, Any] | None:
-        """The content of the reply, also if the request or its handler is wrong."""
+        """The content of the reply, even if the request or its handler fails."""
         kind = request.msg_type
         handler = getattr(self, f"_on_{kind}", None) or self._introspection.handler(kind)
         try:

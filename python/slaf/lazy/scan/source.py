@@ -65,7 +65,8 @@ class Source:
 
 
 class Look:
-    """An inspection of a plan: its sources, and what they were asked for."""
+    """An inspection of a plan: its sources, and descriptions of what they would
+    read."""
 
     def __init__(self) -> None:
         self.sources: list[Source] = []
@@ -81,7 +82,8 @@ class Look:
 
 
 class _Inspected:
-    """Replaces a source: tells `look` what the source would read, and has no rows."""
+    """Replaces a source during an inspection: describes what the source would read, and
+    returns no rows."""
 
     def __init__(self, source: Source, look: Look):
         self._source, self._look = source, look
