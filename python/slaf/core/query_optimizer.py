@@ -120,7 +120,7 @@ class QueryOptimizer:
         consecutive_threshold: int = 50,
         batching_threshold: int = 100,
     ) -> str:
-        """ "empty", "single", "consecutive"; else "batched" for more ids than
+        """ "empty", "single" or "consecutive"; otherwise "batched" for more ids than
         `batching_threshold`, "cte" for more than `consecutive_threshold`, and
         "scattered" for few."""
         if len(entity_ids) < 2:

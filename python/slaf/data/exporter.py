@@ -129,7 +129,7 @@ def _export_away(
 def _write(state: HandleState, path: Path, compression: str | None, report: Progress) -> None:
     import h5py
 
-    # First everything that can fail, and X when nothing can.
+    # First everything that can be refused, and X last.
     notices: dict[str, str] = {}
     rest, raw = _rest(state, notices), state.raw
     raw_rest = {} if raw is None else _rest(raw, notices)

@@ -32,7 +32,7 @@ class PartsWriter:
         self._config: dict[str, Any] = {}
         self._extras: dict[str, Any] = {}
         self.notes: dict[str, Any] = {"writer": f"slaf-jupyter {_slaf.__version__}"}
-        #: What is stored in a different form.
+        #: The entries that are stored in a different form: name → form.
         self.notices: dict[str, str] = {}
 
     def of(self, parts: Parts | anndata.AnnData) -> tuple[Axis, Axis, dict[str, Any]]:

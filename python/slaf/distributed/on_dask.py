@@ -75,7 +75,7 @@ class Dask:
 
     def submit(self, payload: bytes) -> distributed.Future:
         with warnings.catch_warnings():
-            # A task carries its part of a matrix that is in memory.
+            # A task contains its part of a matrix in memory, which can be large.
             warnings.filterwarnings("ignore", "Sending large graph")
             return self._client.submit(run, payload, pure=False)
 

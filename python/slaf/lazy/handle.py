@@ -1,7 +1,8 @@
 """The lazy handle: an AnnData whose data stays in the dataset.
 
-A handle is a content and two sets of positions, of cells and of genes. Slicing combines
-positions and reads nothing; `to_adata()` reads exactly what is selected."""
+A handle consists of a content, the positions of its cells and the positions of its
+genes. Slicing combines positions and reads nothing; `to_adata()` reads exactly what is
+selected."""
 
 from __future__ import annotations
 

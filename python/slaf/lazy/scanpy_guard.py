@@ -75,8 +75,8 @@ def advice(called: str) -> str:
     )
 
 
-#: scanpy's packages, and what its users call them. Plots are not among them:
-#: they look at single genes, which a handle gives them.
+#: scanpy's packages, and their names for users. Plots are not listed, because they read
+#: single genes, which works with a handle.
 _PARTS = {"preprocessing": "pp", "tools": "tl", "neighbors": "pp", "get": "get"}
 
 #: Functions that read only the part of the matrix that they request.

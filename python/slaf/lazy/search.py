@@ -21,7 +21,7 @@ from slaf.sql.filters import rows_where
 #: With fewer vectors than this, an exact search is fast enough, and no index is used.
 EXACT_BELOW = 200_000
 
-#: Numbers of the vectors that a task looks at: 16 MB.
+#: Size of the vectors of a task, in numbers of 4 bytes: 16 MB.
 _VALUES_OF_A_TASK = 4 << 20
 
 

@@ -21,8 +21,7 @@ class Tasks(Protocol):
         """Pickles `value`, including functions that a notebook defines."""
 
     def share(self, content: bytes) -> Any:
-        """Sends `content` to the cluster once. Returns an argument for tasks that stands for
-        it."""
+        """Sends `content` to the cluster once. Returns a reference to pass to tasks."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Starts a task that calls `function`."""

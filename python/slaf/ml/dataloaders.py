@@ -317,7 +317,7 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
 
     def part(self, epoch: int, first: int, count: int) -> Iterator[dict[str, Any]]:
         """`count` batches of an epoch, from the batch `first` on; fewer if it ends before.
-        Where the iteration is stays as it is."""
+        This does not change the position of the iteration."""
         with closing(self._begin(epoch, first, 1)) as batches:
             for _, _, batch in islice(batches, count):
                 yield batch

@@ -1,5 +1,5 @@
-"""Makes the batches of a loader on the workers of a cluster: what is requested of them, and
-what they do."""
+"""Makes the batches of a loader on the workers of a cluster: the requests, and the code
+that runs in a worker."""
 
 from __future__ import annotations
 

@@ -118,7 +118,8 @@ def write_token_shards(
 def _begun(
     folder: str | os.PathLike[str], tokenizer: str, shard_cells: int, overwrite: bool
 ) -> Path:
-    """Checks the arguments and makes the folder. From now on it counts as incomplete."""
+    """Checks the arguments and makes the folder, which counts as incomplete until the
+    index is written."""
     if tokenizer not in TOKENIZERS:
         near = did_you_mean(nearest(tokenizer, list(TOKENIZERS)))
         raise ValueError(f"There is no tokenizer {tokenizer!r}.{near}")

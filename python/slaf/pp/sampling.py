@@ -77,8 +77,8 @@ def subsample(
 
 def legacy(random_state: int | np.random.RandomState | None) -> Any:
     """A generator with the draws that numpy's old functions give after
-    `np.random.seed(random_state)`; the global state does not change. For None, these
-    functions themselves."""
+    `np.random.seed(random_state)`; the global state does not change. For None, the old
+    functions themselves, with their global state."""
     if random_state is None:
         return np.random
     if isinstance(random_state, np.random.RandomState):

@@ -64,7 +64,7 @@ class Surroundings(NamedTuple):
 
 
 def _variables() -> dict[str, str]:
-    """This process's environment variables, with what the compiler needs."""
+    """This process's environment variables, and those that the compiler needs."""
     variables = dict(os.environ)
     cargo = Path(variables.get("CARGO_HOME", Path.home() / ".cargo")) / "bin"
     variables["PATH"] = os.pathsep.join([variables.get("PATH", ""), str(cargo)])

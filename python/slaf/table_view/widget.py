@@ -135,7 +135,7 @@ class Table(anywidget.AnyWidget):
     # With the browser -----------------------------------------------------------
 
     def _ask(self, answers: Mapping[str, Any] | None = None) -> None:
-        """Answers a browser's message, or tells all browsers what has changed."""
+        """Answers a browser's message, or sends a change to all browsers."""
         if self._is_seen:
             echoed = {key: (answers or {}).get(key) for key in ("view", "ask")}
             self._latest.ask((self._state, echoed))

@@ -314,7 +314,7 @@ class _Together:
                     parts[n].obsm[key] = frame
 
     def _labels(self, obs: list[pd.DataFrame]) -> pd.Categorical:
-        """The file of each cell: from the inputs, or else the inputs' names."""
+        """The file of each cell: as the inputs record it, or the name of its input."""
         pieces = []
         for source, name, frame in zip(self.sources, self.names, obs, strict=True):
             if source.source_column:

@@ -134,8 +134,8 @@ def slafdb_dtypes(notes: dict[str, Any]) -> dict[str, dict[str, str]]:
 def tried(
     series: pd.Series, where: str, notices: dict[str, str]
 ) -> tuple[pa.Array, dict[str, Any]]:
-    """:func:`encode_column` of what can be read back; the note has the ends of numbers,
-    too."""
+    """:func:`encode_column`, after which the column is read back as a check. The note
+    also has the ends of numbers."""
     array, note = encode_column(series, where, notices)
     if "categories" not in note and _is_number(array.type):
         note |= _noted([_ends(array)])

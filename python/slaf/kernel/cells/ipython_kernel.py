@@ -154,7 +154,7 @@ class CellKernel(IPythonKernel):
         cell_meta=None,
         cell_id=None,
     ):
-        """Runs a cell and gives the content of its reply."""
+        """Runs a cell and returns the content of its reply."""
         shell = self.shell
         options = {"silent": silent, "store_history": store_history and not silent}
         if _TAKES_METADATA:

@@ -44,7 +44,7 @@ def waiting_thread(master: int, terminal: str) -> WaitingThread | None:
     except OSError:
         return None
     for process in _processes(group):
-        # A process may end meanwhile, or belong to another user.
+        # A process may end at any time, or belong to another user.
         with contextlib.suppress(OSError, ValueError):
             for thread in map(int, os.listdir(f"/proc/{process}/task")):
                 try:

@@ -1,4 +1,5 @@
-"""JSON of what IPython and libraries send, readable by every front end."""
+"""Converts the messages of IPython and of libraries to JSON that every front end can
+read."""
 
 from __future__ import annotations
 

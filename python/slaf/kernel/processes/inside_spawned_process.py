@@ -1,5 +1,5 @@
-"""Runs inside a spawned process of multiprocessing or loky: what the process
-displays is seen in the notebook, lines that it prints stay whole, and names of the
+"""Runs inside a spawned process of multiprocessing or loky: objects that the process
+displays appear in the notebook, lines that it prints stay whole, and names of the
 notebook can be unpickled.
 
 The kernel sends the text of this file to the process, where slaf may not be
@@ -223,7 +223,7 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-# The kernel gives this name and the two variables (see `spawn_links`).
+# The kernel sets this name and the two variables (see `spawn_links`).
 if __name__ == "slaf.kernel.processes.inside_spawned_process of a process":
     # If it fails, the process goes on without the notebook.
     with contextlib.suppress(Exception):

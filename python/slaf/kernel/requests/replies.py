@@ -12,7 +12,7 @@ from slaf.kernel.messages.request_message import RequestMessage
 if TYPE_CHECKING:
     from slaf._slaf import Kernel, Request
 
-#: Takes a request and its message, and gives the content of the reply. Messages to
+#: Takes a request and its message, and returns the content of the reply. Messages to
 #: comms have no reply.
 Handler = Callable[["Request", RequestMessage], Coroutine[Any, Any, "dict[str, Any] | None"]]
 
