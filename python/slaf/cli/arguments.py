@@ -54,10 +54,13 @@ def worker_options(parser: argparse.ArgumentParser) -> None:
         "--workers", choices=["processes", "dask", "ray"], help="share the work among these"
     )
     parser.add_argument(
-        "--address", help="of a Dask scheduler or a Ray cluster; by default a local one"
+        "--address", help="address of a Dask scheduler or a Ray cluster; by default a local one"
     )
     parser.add_argument(
-        "--n-workers", type=int, metavar="N", help="of local ones (default: a worker a processor)"
+        "--n-workers",
+        type=int,
+        metavar="N",
+        help="number of local workers (default: one per processor)",
     )
 
 

@@ -95,7 +95,7 @@ class QueryOptimizer:
         if table_name not in ("expression", "layers"):
             raise SlafError(f"`table_name` is 'expression' or 'layers', not {table_name!r}.")
         if table_name == "layers" and layer_name is None:
-            raise SlafError("Which layer? Name it: `layer_name=`.")
+            raise SlafError("Name the layer: `layer_name=`.")
         cells = _selected(cell_selector, cell_count, "cell")
         genes = _selected(gene_selector, gene_count, "gene")
         columns = "*"

@@ -197,8 +197,8 @@ def _refusal(source: Source, cell: int, gene: int, value: str, no_count: bool) -
     place = f"`{source.name}`: cell {adata.obs_names[cell]!r}, gene {adata.var_names[gene]!r}"
     if no_count:
         return SlafError(
-            f"{place} holds {value}, which is no count, and counts are claimed. If these are no "
-            "counts, say `counts=False` (`--no-counts`)."
+            f"{place} holds {value}, which is no count, although X is said to hold counts. "
+            "If it does not, pass `counts=False` (`--no-counts`)."
         )
     return SlafError(f"{place} holds {value}, which cannot be stored exactly.")
 

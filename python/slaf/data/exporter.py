@@ -86,7 +86,9 @@ def _refuse(address: str, target: Path, overwrite: bool) -> None:
             "(`overwrite=True`, `--overwrite`)."
         )
     if target.exists() and not target.is_file():
-        raise FileExistsError(f"`{target}` is no file to be overwritten. Choose another name.")
+        raise FileExistsError(
+            f"`{target}` is not a file that can be overwritten. Choose another name."
+        )
     if not target.parent.is_dir():
         raise FileNotFoundError(
             f"`{target}` cannot be written: there is no folder `{target.parent}`. Make it first."

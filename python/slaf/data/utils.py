@@ -30,7 +30,7 @@ def detect_format(input_path: str) -> str:
     known = _ENDINGS.get(path.suffix)
     if "://" not in os.fspath(input_path) and not path.exists() and not folder_format(path):
         if known is None:
-            raise SlafError(f"`{input_path}` is in no format that is known.")
+            raise SlafError(f"`{input_path}` has an unknown format.")
         return known
     if path.is_file() and known and not _is_hdf5(path):
         return known
@@ -145,7 +145,7 @@ def _differences(name: str, found: dict[str, set[str]], first: dict[str, set[str
             differences.append(f"`{name}` lacks the {what} {_some(lacks)} of the first input.")
         if more:
             differences.append(
-                f"`{name}` has the {what} {_some(more)}, and the first input has not."
+                f"`{name}` has the {what} {_some(more)}, which the first input lacks."
             )
     return differences
 

@@ -117,8 +117,8 @@ class _Pass:
             except Lost as lost:
                 if self.tries[number] == _TRIES:
                     raise SlafError(
-                        f"Workers died {_TRIES} times of a task{_reason(lost)}. They may lack "
-                        "memory: give each more, or take fewer workers a machine."
+                        f"Workers died {_TRIES} times during a task{_reason(lost)}. They may lack "
+                        "memory: give each more, or use fewer workers per machine."
                     ) from None
                 self._again(number)
             except FileNotFoundError:
@@ -202,7 +202,7 @@ def _open(engine: str, address: str | None, n_workers: int | None) -> Engine:
         raise ValueError(f"`n_workers` is at least 1, not {n_workers}.")
     if engine == "processes":
         if address is not None:
-            raise ValueError("The engine 'processes' is of this machine and has no `address`.")
+            raise ValueError("The engine 'processes' runs on this machine and takes no `address`.")
         from slaf.distributed.on_processes import Processes
 
         return Processes(n_workers)

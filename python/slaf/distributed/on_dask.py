@@ -103,8 +103,8 @@ class Dask:
             raise Lost from None
         except ModuleNotFoundError as error:
             raise SlafError(
-                f"A Dask worker has no `{error.name}`: install slaf-jupyter there, of the version "
-                "that is here."
+                f"A Dask worker has no `{error.name}`: install slaf-jupyter there, in the same "
+                "version as here."
             ) from None
 
     def cancel(self, running: Sequence[distributed.Future]) -> None:
@@ -128,4 +128,4 @@ def _scheduler() -> Iterator[None]:
     try:
         yield
     except distributed.CancelledError:
-        raise SlafError("The Dask scheduler has gone, and the tasks with it.") from None
+        raise SlafError("The Dask scheduler has ended, and its tasks are lost.") from None

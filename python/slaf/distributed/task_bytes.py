@@ -127,8 +127,8 @@ def _compare(versions: dict[str, str]) -> None:
     for name, theirs in versions.items():
         if VERSIONS.get(name) != theirs:
             raise SlafError(
-                f"{_here()} has {name} {VERSIONS.get(name)}, and what sends it tasks has {name} "
-                f"{theirs}: install the same on both."
+                f"{_here()} has {name} {VERSIONS.get(name)}, and the process that sends its tasks "
+                f"has {name} {theirs}: install the same on both."
             )
 
 

@@ -202,7 +202,8 @@ class State:
     def _legend(self) -> list[str]:
         if not self.colouring.categories:
             raise SlafError(
-                "The colours are no categories, so none can be hidden. Colour by a column of them."
+                "The colours are not categories, so none can be hidden. Colour by a column of "
+                "categories."
             )
         return [*self.colouring.categories, filters.MISSING]
 

@@ -105,7 +105,7 @@ def _data(
     """The values to aggregate, with one row per cell (or gene) to be grouped, and a frame
     that describes their columns."""
     if sum(name is not None for name in (layer, obsm, varm)) > 1:
-        raise TypeError("Sums are of one of `layer`, `obsm` and `varm`.")
+        raise TypeError("Give only one of `layer`, `obsm` and `varm`.")
     if obsm is None and varm is None:
         matrix = matrix_of(adata, layer)
         return (matrix.turned(), whole(adata.obs)) if genes else (matrix, whole(adata.var))

@@ -11,7 +11,7 @@ def bytes_of(text: str) -> int:
     try:
         return int(float(number) * units[unit])
     except (ValueError, KeyError):
-        raise ValueError(f"`{text}` is no amount of memory. Write it as `2 GB`.") from None
+        raise ValueError(f"`{text}` is not an amount of memory. Write it as `2 GB`.") from None
 
 
 def size(number: float) -> str:

@@ -21,7 +21,7 @@ def notebook_path() -> Path:
     path = Path(os.path.abspath(stated or ""))
     if not stated or not (path.suffix or path.exists()):
         raise FileNotFoundError(
-            "Who started this kernel has not said which notebook it is for: Jupyter's servers set "
+            "This kernel was not told which notebook it runs: Jupyter's servers set "
             "JPY_SESSION_NAME, and VS Code the variable `__vsc_ipynb_file__`."
         )
     return path

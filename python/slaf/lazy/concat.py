@@ -111,7 +111,9 @@ def _check(states: list[HandleState], join: str, keys: list[Any]) -> None:
     if join not in ("inner", "outer"):
         raise SlafError(f"`join` is 'inner' or 'outer', not {join!r}.")
     if len(keys) < len(states) or len(set(keys)) < len(keys):
-        raise SlafError(f"`keys` needs a name for each of the {len(states)} handles, none twice.")
+        raise SlafError(
+            f"`keys` needs a name for each of the {len(states)} handles, without repeats."
+        )
     for key, state in zip(keys, states, strict=False):
         if not state.names(1).is_unique:
             twice = state.names(1)[state.names(1).duplicated()][0]

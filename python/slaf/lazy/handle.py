@@ -49,7 +49,7 @@ class LazyHandle(Exports):
     def __contains__(self, key: Any) -> bool:
         """Whether a reference from `anndata.acc` exists in this handle."""
         if (reference := referenced(key)) is None:
-            raise TypeError(f"{key!r} is no reference of `anndata.acc`. Ask `in handle.obs`.")
+            raise TypeError(f"{key!r} is not a reference of `anndata.acc`. Use `in handle.obs`.")
         accessor, place = reference
         return accessor.isin(self, *place)
 

@@ -115,7 +115,7 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise SlafError(
-            "A lazy matrix is not written to in place. Read it, change it, and set it again: "
+            "A lazy matrix cannot be changed in place. Read it, change it, and set it again: "
             "`x = handle.X.compute(); x[...] = ...; handle.X = x`."
         )
 

@@ -170,7 +170,7 @@ def _client(distributed: Any) -> Any:
 
 def _died(error: Exception) -> SlafError:
     return SlafError(
-        f"Workers that were to make batches died again and again ({type(error).__name__}). The "
+        f"Workers died in every attempt to make batches ({type(error).__name__}). The "
         "cluster's logs say why; too little memory is a common reason."
     )
 

@@ -214,7 +214,9 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
     def _read_labels(self, names: Sequence[str]) -> None:
         """Reads the columns of obs that are added to each batch."""
         if taken := {*names} & {*self._content.keys, "cell_ids", "epoch", "dataset"}:
-            raise ValueError(f"A batch has `{min(taken)}` already, so no label can be called so.")
+            raise ValueError(
+                f"A batch has `{min(taken)}` already, so a label cannot have this name."
+            )
         self.categories: dict[str, list[Any]] = {}
         self._labels: dict[str, np.ndarray] = {}
         for name in names:

@@ -109,7 +109,7 @@ def grouping_columns(obs: pd.DataFrame, groupby: list[str]) -> pd.DataFrame:
         text = getattr(getattr(column, "cat", None), "categories", pd.Index([0]))
         if len(groupby) > 1 and not pd.api.types.is_string_dtype(text.dtype):
             raise TypeError(
-                f"Groups by several columns join text, and {name!r} is {column.dtype}. "
+                f"Grouping by several columns joins texts, but {name!r} is {column.dtype}. "
                 f"`handle.obs[{name!r}].astype(str)` is text."
             )
         columns[name] = column

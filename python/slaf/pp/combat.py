@@ -127,8 +127,8 @@ def _effects(matrix: MatrixPlan, codes: np.ndarray, n: int, others: np.ndarray) 
     within = others - (sums / np.bincount(codes, minlength=n)[:, None])[codes]
     if np.linalg.matrix_rank(within) < within.shape[1]:
         raise ValueError(
-            "Batches and covariates tell the same of the cells, so their effects cannot be told "
-            "apart. Leave out a covariate."
+            "Batches and covariates are linearly dependent, so their effects cannot be separated. "
+            "Leave out a covariate."
         )
     moments = np.asarray(reduce.times_from_left(within.T, matrix), dtype=np.float64)
     return np.linalg.solve(within.T @ within, moments)

@@ -89,7 +89,9 @@ class ExactNeighbors:
 
     def __init__(self, n_neighbors: int, metric: str = "euclidean"):
         if metric not in _METRICS:
-            raise ValueError(f"Exact neighbours are by 'euclidean' or 'cosine', not {metric!r}.")
+            raise ValueError(
+                f"The metric of exact neighbours is 'euclidean' or 'cosine', not {metric!r}."
+            )
         self.n_neighbors, self.metric = n_neighbors, metric
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:

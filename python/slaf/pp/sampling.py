@@ -88,7 +88,7 @@ def legacy(random_state: int | np.random.RandomState | None) -> Any:
 
 def _size(fraction: float | None, n: int | None, possible: int, total: int, replace: bool) -> int:
     if (fraction is None) == (n is None):
-        raise TypeError("Say how many to draw: `fraction`, or else a number.")
+        raise TypeError("Give either `fraction` or a number.")
     if n is None:
         if fraction < 0 or (fraction > 1 and not replace):
             raise ValueError(f"A fraction without replacement is from 0 to 1, not {fraction}.")

@@ -182,7 +182,7 @@ def _line(cells: RustCells, line: str) -> Any:
     if line == "--reset":
         return cells.reset()
     if not line or line.startswith("--"):
-        raise SlafError("`%rust --reset` begins anew; `%rust EXPRESSION` runs one line.")
+        raise SlafError("`%rust --reset` starts again; `%rust EXPRESSION` runs one line.")
     return cells.run(line)
 
 

@@ -185,7 +185,7 @@ class CellProcess:
             raise RustError(
                 "The process that compiles Rust cells stopped"
                 + (f": {last}. " if last else ". ")
-                + "The next cell starts it anew."
+                + "The next cell starts it again."
             )
         *lines, self._unfinished = (self._unfinished + data).split(b"\n")
         # Late answers to earlier requests are dropped.

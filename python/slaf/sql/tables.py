@@ -143,8 +143,7 @@ def scan_file(path: str) -> pl.LazyFrame:
             frame = pl.scan_ipc(path)
         else:
             raise SlafError(
-                f"`{path}` is in no format that is read: .parquet, .csv, .tsv, .arrow, .feather "
-                "and .lance are."
+                f"`{path}` cannot be read: .parquet, .csv, .tsv, .arrow, .feather and .lance can."
             )
         frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:

@@ -122,7 +122,7 @@ def _genes(names: pd.Index, wanted: str | Sequence[str]) -> pd.Index:
     if not len(found):
         raise ValueError(f"None of the genes to score is there, such as {missing[0]!r}.{near}")
     listed = ", ".join(map(repr, missing[:5])) + (" ..." if len(missing) > 5 else "")
-    warn(f"Genes that are not there are left out: {listed}.{near}", UserWarning, stacklevel=3)
+    warn(f"Genes that do not exist are left out: {listed}.{near}", UserWarning, stacklevel=3)
     return found
 
 

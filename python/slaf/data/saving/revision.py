@@ -272,8 +272,8 @@ class Revision:
         for key in matrices:
             if not metadata.fits_pairs(key):
                 raise ValueError(
-                    f"{section}/{key}: a dataset takes no name with dots, nor that of its own "
-                    "columns. Choose another."
+                    f"{section}/{key}: a name in a dataset cannot have dots, or be that of a "
+                    "column of the format. Choose another."
                 )
         self._writes.append(lambda: self._write_pairs(section, matrices, width, replace=replace))
 

@@ -27,8 +27,7 @@ def save(state: HandleState, sections: dict[str, Any]) -> int:
     """See :meth:`slaf.integrations.LazyAnnData.save`."""
     if unknown := sections.keys() - {*_SECTIONS, "X"}:
         raise TypeError(
-            f"save() stores {', '.join(_SECTIONS)} and X, and knows no "
-            f"{', '.join(sorted(unknown))}."
+            f"save() stores {', '.join(_SECTIONS)} and X, and not {', '.join(sorted(unknown))}."
         )
     if not state.is_whole:
         raise ValueError(
@@ -112,7 +111,7 @@ def _change(state: HandleState, section: str, wanted: bool | Iterable[str]) -> C
             raise ValueError(f"{section} has no {name!r} to save.{near}")
     if section == "uns" and LOG in names and tells_of_another_x(state):
         raise _slaf.SlafError(
-            f'`uns["{LOG}"]` tells that X is log-transformed, and X of the dataset is not that of '
+            f'`uns["{LOG}"]` says that X is log-transformed, but X of the dataset is not that of '
             'this handle. Save X, too: `handle.write_slaf("new.slaf")`.'
         )
     return change.only(names)

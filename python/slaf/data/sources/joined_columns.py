@@ -43,7 +43,9 @@ def alike(frames: list[pd.DataFrame], names: list[str], section: str) -> list[pd
             problems.append(f"`{section}/{column}` holds {held}")
         elif (exact := _exact(parts)) == "text":
             changed[column] = _as_text(parts)
-            problems.append(f"`{section}/{column}` holds integers that no type has beside the rest")
+            problems.append(
+                f"`{section}/{column}` holds integers that fit no common type with the other values"
+            )
         elif kinds:
             changed[column] = _of_one_type(parts, exact)
     if problems:

@@ -124,7 +124,7 @@ class _Together:
                 everywhere &= union.isin(key)
             if len(union) and not everywhere.any():
                 raise SlafError(
-                    "No gene is in every file, so that `inner` leaves nothing. See whether some "
+                    "No gene is in every file, so `inner` leaves nothing. Check whether some "
                     "files name genes by id and others by symbol, or join by `outer`."
                 )
             union = union[everywhere]
@@ -160,8 +160,8 @@ class _Together:
             if len(kinds) > 1 and (self.join != "inner" or all(key in obsm for obsm in found)):
                 listed = " and ".join(f"{kind} in `{name}`" for kind, name in kinds.items())
                 raise SlafError(
-                    f"`obsm/{key}` is {listed}, and these cannot be joined. Bring it to one kind, or "
-                    "delete it from one of them."
+                    f"`obsm/{key}` is {listed}, and these cannot be joined. Bring it to one kind, "
+                    "or delete it from one of them."
                 )
 
     def _free(self, columns: list[list[str]]) -> str:
@@ -195,7 +195,7 @@ class _Together:
             if not var.index.is_unique:
                 raise SlafError(
                     f"`{name}` has the gene `{var.index[var.index.duplicated()][0]}` twice, so "
-                    "that its genes cannot be told from those of the other files. Make the names "
+                    "its genes cannot be matched with those of the other files. Make the names "
                     "unique (`adata.var_names_make_unique()`), or give every file a column "
                     "`gene_ids` in var."
                 )

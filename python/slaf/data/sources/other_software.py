@@ -91,7 +91,7 @@ def elsewhere(path: str | Path) -> SlafError | None:
     path = Path(path)
     if path.is_file() and path.stat().st_size == 0:
         return SlafError(
-            f"`{path}` is empty, so that it is not an h5ad file or any other input. Copy it anew."
+            f"`{path}` is empty, so it is not an h5ad file or any other input. Copy it again."
         )
     return _of_hdf5(path) or by_name(str(path)) or _of_no_known_name(path)
 
@@ -143,7 +143,7 @@ def _of_no_known_name(path: Path) -> SlafError | None:
     if h5py.is_hdf5(path):
         return None
     return SlafError(
-        f"`{path}` is in no format that is known. Convert h5ad, h5mu, zarr, a matrix of 10x, "
+        f"`{path}` has an unknown format. Convert h5ad, h5mu, zarr, a matrix of 10x, "
         "STARsolo, kb, alevin or Parse, TileDB-SOMA or SLAF."
     )
 

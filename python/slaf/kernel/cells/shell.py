@@ -92,7 +92,7 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
         """`!cmd`. The front end is asked for the command's input."""
         if cmd.rstrip().endswith("&"):
             raise OSError(
-                "A command of `!` cannot go on in the background; `subprocess.Popen` starts one "
+                "A `!` command cannot run in the background; `subprocess.Popen` starts one "
                 "that can."
             )
         command = self.var_expand(cmd, depth=1)

@@ -84,7 +84,7 @@ class TimeLimit:
                 self.seconds = _seconds(argument)
         except ValueError:
             raise UsageError(
-                f"`{argument}` is no time limit: `%slaf timeout 60` gives each later cell 60 "
+                f"`{argument}` is not a time limit: `%slaf timeout 60` gives each later cell 60 "
                 "seconds, `%slaf timeout off` as long as it takes."
             ) from None
         allowed = "as long as they take" if self.seconds is None else f"{self.seconds:g} s"

@@ -72,4 +72,4 @@ class Subshells:
                 return name
         if thread_id == threading.main_thread().ident:
             return None
-        raise RuntimeError(f"Thread {thread_id} is no subshell's.")
+        raise RuntimeError(f"Thread {thread_id} does not belong to a subshell.")

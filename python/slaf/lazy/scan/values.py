@@ -123,13 +123,13 @@ def _check(names: list[str]) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise SlafError(
-            f"Both obs and var have the column {twice!r}. Ask for that of one of them, and join the "
-            "other's table, `cells` or `genes`, under another name."
+            f"Both obs and var have the column {twice!r}. Request that of one of them, and join "
+            "the other's table, `cells` or `genes`, under another name."
         )
     if VALUE in names:
         raise SlafError(
             f"A column {VALUE!r} of obs or var has the name of the values. Rename it in a handle, "
-            "and ask that for its table."
+            "and scan the handle."
         )
 
 
