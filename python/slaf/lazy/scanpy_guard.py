@@ -89,11 +89,11 @@ def _scanpy_function(frame: Any) -> str | None:
     found = None
     while frame is not None:
         package, _, rest = frame.f_globals.get("__name__", "").partition(".")
-        room = rest.partition(".")[0]
-        if package == "scanpy" and room == "plotting":
+        subpackage = rest.partition(".")[0]
+        if package == "scanpy" and subpackage == "plotting":
             return None
-        if package == "scanpy" and room in _PARTS:
-            found = f"{_PARTS[room]}.{frame.f_code.co_name}"
+        if package == "scanpy" and subpackage in _PARTS:
+            found = f"{_PARTS[subpackage]}.{frame.f_code.co_name}"
         elif package not in _BETWEEN:
             break
         frame = frame.f_back
