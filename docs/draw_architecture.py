@@ -105,7 +105,7 @@ def picture(floors: list[list[str]], arrows: Arrows) -> str:
 
 
 def direct(arrows: Arrows) -> Arrows:
-    """Those of which no two others lead the same way."""
+    """The arrows that do not follow from other arrows."""
     below: dict[str, set[str]] = {}
     for here, there in arrows:
         below.setdefault(here, set()).add(there)
