@@ -21,7 +21,7 @@ pub(crate) struct Refusals {
 
 impl Refusals {
     pub(crate) fn tell(&self, refused: &WireError) {
-        let mut counts = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let new = (Instant::now(), 0);
         let (since, count) = counts.entry(discriminant(refused)).or_insert(new);
         if since.elapsed() > SPAN {
