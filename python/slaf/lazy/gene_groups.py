@@ -32,7 +32,7 @@ _STREAMED = 4
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is computed besides totals."""
+    """The sums to compute besides totals."""
 
     nonzero: bool = False
     squares: bool = False

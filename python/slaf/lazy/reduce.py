@@ -217,8 +217,8 @@ def _of_all(rows: Moments, shape: tuple[int, int]) -> Moments:
 
 
 def kept(matrix: MatrixPlan, axis: int, *, squares: bool) -> Moments | None:
-    """From the dataset's stored sums, if the matrix consists of whole rows or columns
-    without steps."""
+    """Moments from the dataset's stored sums, if the matrix consists of whole rows or
+    columns without steps."""
     source = matrix.source
     if matrix.steps or not isinstance(source, StoredX):
         return None

@@ -165,7 +165,8 @@ def _by_tasks(
     ]
     found = [np.concatenate(parts, axis=1) for parts in zip(*each(_nearest, tasks), strict=True)]
     rows, distances = found
-    # As the engine orders them: -0.0 before 0.0, and the first of equals.
+    # In the engine's order: -0.0 comes before 0.0, and of equal distances the first
+    # row.
     order = np.lexsort((rows, ~np.signbit(distances), distances), axis=1)[:, :k]
     return np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1)
 

@@ -366,7 +366,7 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
         return batch
 
     def _repr_html_(self) -> str:
-        """What an epoch of this process is. Nothing is read for it."""
+        """A description of an epoch in this process. Nothing is read for it."""
         order, tokenizer = self._fingerprint, self.tokenizer
         return loader_html(
             f"{self._loader.batches:,} batches of {self.batch_size:,} an epoch",

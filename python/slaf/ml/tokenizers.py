@@ -184,8 +184,8 @@ class SLAFTokenizer:
         }
 
     def tokens_of(self, cell: str | int) -> CellTokens:
-        """What a model is given of a cell, by its name or number, to look at. KeyError or
-        IndexError if there is none."""
+        """The tokens that a model gets for a cell, given by its name or number, as a
+        table. Raises KeyError or IndexError if there is no such cell."""
         dataset = dataset_of(self.slaf_array)
         return cell_tokens(dataset, cell, self.encode, self.tokens, self.special_tokens)
 

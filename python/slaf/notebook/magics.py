@@ -232,7 +232,8 @@ def sql_of(code: str) -> tuple[int, str] | None:
 
 
 def complete(sessions: Sessions, code: str, cursor: int) -> tuple[int, list[tuple[str, str]]]:
-    """Where the candidates begin in `code`, and each candidate with its kind."""
+    """The position in `code` at which the candidates begin, and each candidate with its
+    kind."""
     found = sql_of(code)
     if found is None or cursor < found[0]:
         return cursor, []

@@ -15,7 +15,7 @@ from slaf.pl import genes_by_group
 from slaf.pl.plot_data import bare, cells, flat
 from slaf.pl.with_scanpy import Given, drawn, lent, scanpy
 
-#: What can be shown instead of means.
+#: Values that can be shown instead of means.
 _VALUES = ("scores", "logfoldchanges", "pvals", "pvals_adj", "log10_pvals", "log10_pvals_adj")
 
 

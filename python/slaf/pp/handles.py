@@ -1,4 +1,4 @@
-"""What every function does with its handle before and after its work."""
+"""Steps that all functions take with a handle before and after their work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is on screen: filters by column, a sort order, and a page of the rows."""
+"""The state of the view: filters by column, a sort order, and a page of the rows."""
 
 from __future__ import annotations
 

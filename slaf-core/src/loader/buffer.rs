@@ -18,7 +18,7 @@ pub(super) struct Buffer {
     positions: Vec<u64>,
     /// For each source that has cells here, its rows.
     read: HashMap<usize, Read>,
-    /// Where each position is.
+    /// The place of each position among the rows that were read.
     places: Vec<Place>,
 }
 

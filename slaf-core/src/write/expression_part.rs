@@ -1,5 +1,5 @@
-//! What a pass over X collects of a part of it. Several processes can collect parts,
-//! and [`super::expression_stats::ExpressionStats`] adds them up.
+//! Statistics of one part of X, collected in a pass over it. Several processes can
+//! collect parts, and [`super::expression_stats::ExpressionStats`] adds them up.
 
 use std::collections::HashMap;
 use std::ops::Range;

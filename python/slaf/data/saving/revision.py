@@ -42,7 +42,7 @@ class Revision:
         self._notices: dict[str, str] = {}
         #: The axes for which the notes of all columns are complete.
         self._complete: set[str] = set()
-        #: What to do once everything has been checked.
+        #: Functions that write, called once everything has been checked.
         self._writes: list[Callable[[], None]] = []
 
     def of(self, found: dict[str, Change]) -> int:

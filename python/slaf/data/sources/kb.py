@@ -23,7 +23,7 @@ from slaf.data.sources.mtx_names import (
 )
 from slaf.data.sources.tenx_mtx import source_of
 
-#: What to copy if a file is missing.
+#: The folder to copy if a file is missing, for the message.
 _WHOLE = "folder of `kb count`"
 
 _FOLDERS = ("counts_filtered", "counts_unfiltered")

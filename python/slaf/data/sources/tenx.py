@@ -1,4 +1,4 @@
-"""What the formats of 10x Genomics share."""
+"""Functions that the formats of 10x Genomics share."""
 
 from __future__ import annotations
 

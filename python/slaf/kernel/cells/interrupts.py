@@ -31,7 +31,7 @@ class SignalInterrupts:
         self._answering: set[asyncio.Task] = set()
         self._cell: asyncio.Task | None = None
         self._cancelled = False
-        #: What the next signal raises.
+        #: The exception that the next signal raises.
         self._error: type[BaseException] = KeyboardInterrupt
         self._listen()
 

@@ -94,7 +94,8 @@ class CellKernel(IPythonKernel):
             self.return_to((request, message))
 
     def origin(self) -> Origin:
-        """Where output of the calling context goes."""
+        """The request, and its message, to which output of the calling context
+        belongs."""
         return current(), self.get_parent("shell")
 
     def return_to(self, origin: Origin) -> None:

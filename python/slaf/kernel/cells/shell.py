@@ -47,7 +47,7 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
 
     @property
     def slaf_verbs(self) -> dict[str, Callable[[str], Any]]:
-        """What `%slaf` can do in this kernel only."""
+        """Subcommands of `%slaf` that exist only in this kernel."""
         return {"timeout": self.time_limit.magic}
 
     # Errors. The names with an underscore are IPython's, which calls them. ----------

@@ -78,7 +78,7 @@ def _waits(process: int, thread: int, terminal: str) -> bool:
     if number in _READ:
         fd = first
     elif number in _SELECT and (first, fifth) == (1, 0):
-        # Of descriptor 0 alone, without a timeout.
+        # Only descriptor 0 is watched, without a timeout.
         fd = 0
     elif number in _POLL and second == 1 and third & 0xFFFFFFFF == _POLL[number]:
         with open(f"/proc/{process}/mem", "rb", buffering=0) as memory:

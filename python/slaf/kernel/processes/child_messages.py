@@ -48,7 +48,7 @@ class ChildMessages:
 
     @property
     def descriptor(self) -> int:
-        """Where children send to."""
+        """The descriptor to which children send."""
         return self._theirs.fileno()
 
     def receive(self) -> None:

@@ -21,7 +21,7 @@ use crate::query::catalog::Catalog;
 static PLANS: LazyLock<Cache<Question, Arc<Known>>> = LazyLock::new(|| Cache::new(MOST));
 const MOST: usize = 256;
 
-/// What a plan is made for.
+/// The key of a kept plan: the statement, and the handles that it can name.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Question {
     /// The statement with all names resolved and all values inserted.

@@ -40,7 +40,7 @@ pub(super) struct Aggregation {
     pub(super) scan: ExpressionScan,
     /// Parts that are read at the same time, at most.
     pub(super) at_once: usize,
-    /// What other processes have computed, if they do.
+    /// The states that other processes have computed, if they compute the parts.
     pub(super) taken: OnceLock<Mutex<GroupStates>>,
 }
 
