@@ -2,9 +2,9 @@
 docs/draw_architecture.py` writes them; with `--check`, it fails if they are out of
 date.
 
-The rooms and floors are those that the tests enforce. A room is a folder, or a file beside
-the folders. The sentences are the first ones of each room's own documentation, and the
-arrows are the imports."""
+The modules and floors are those that the tests enforce. A module is a folder, or a file
+beside the folders. The sentences are the first ones of each module's own documentation, and
+the arrows are the imports."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ Arrows = set[tuple[str, str]]
 
 
 def python_picture() -> str:
-    """The rooms of `python/slaf`."""
+    """The modules of `python/slaf`."""
     arrows = {
-        (room(name), room(other))
+        (top_module(name), top_module(other))
         for name, others in python_floors.GRAPH.items()
         for other in others
-        if room(name) != room(other)
+        if top_module(name) != top_module(other)
     }
-    floors = [sorted(room or "slaf" for room in rooms) for rooms in python_floors.FLOORS]
+    floors = [sorted(name or "slaf" for name in floor) for floor in python_floors.FLOORS]
     names = [name for floor in floors[::-1] for name in floor]
     return picture(floors[::-1], arrows) + table(ROOT / "python/slaf", names, python_sentence)
 
 
-def room(module: str) -> str:
+def top_module(module: str) -> str:
     return (module.split(".") + ["slaf"])[1] if module != "slaf" else "slaf"
 
 
@@ -105,7 +105,7 @@ def picture(floors: list[list[str]], arrows: Arrows) -> str:
 
 
 def direct(arrows: Arrows) -> Arrows:
-    """Those of which no two others lead the same way."""
+    """The arrows that do not follow from other arrows."""
     below: dict[str, set[str]] = {}
     for here, there in arrows:
         below.setdefault(here, set()).add(there)
@@ -125,14 +125,14 @@ def direct(arrows: Arrows) -> Arrows:
 
 
 def table(root: Path, names: list[str], sentence: Callable[[Path], str | None]) -> str:
-    """The first sentences of rooms, and of the folders in them."""
+    """The first sentences of modules, and of the folders in them."""
     rows = []
     for name in names:
         inner = sorted(path for path in (root / name).glob("**/") if path != root / name)
         for path in [root / name, *inner]:
-            if told := sentence(path):
-                rows.append(f"| `{path.relative_to(root)}` | {told} |")
-    return "\n".join(["| room | what is in it |", "|---|---|", *rows])
+            if text := sentence(path):
+                rows.append(f"| `{path.relative_to(root)}` | {text} |")
+    return "\n".join(["| module | contents |", "|---|---|", *rows])
 
 
 REGIONS = {

@@ -19,7 +19,7 @@ def assert_same(got: ad.AnnData, want: ad.AnnData) -> None:
     pd.testing.assert_frame_equal(got.obs, want.obs)
     pd.testing.assert_frame_equal(got.var, want.var)
     for section in ("obsm", "varm", "obsp", "varp", "layers"):
-        # To anndata 0.13 X is the layer without a name.
+        # In anndata 0.13, X is the layer without a name.
         ours, theirs = (
             {k: v for k, v in getattr(a, section).items() if k is not None} for a in (got, want)
         )

@@ -13,7 +13,7 @@ from commands import here
 from s3 import S3
 from slaf.integrations import read_slaf
 
-#: What is asked of tables in a bucket and in a folder.
+#: The query that tables in a bucket and in a folder have to answer alike.
 QUESTIONS = [
     "SELECT louvain, COUNT(*) AS n FROM cells GROUP BY louvain ORDER BY louvain",
     "SELECT cell_integer_id, COUNT(*) AS n, MAX(value) AS top FROM expression "

@@ -14,7 +14,7 @@ import scanpy as sc
 from scipy import sparse
 from slaf.data import SLAFConverter
 
-# Ray would replace `print`, and numba compiles Python's own only.
+# Ray would replace `print`, but numba compiles only Python's own.
 os.environ["RAY_TQDM_PATCH_PRINT"] = "0"
 
 pytest.register_assert_rewrite(

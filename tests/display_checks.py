@@ -1,5 +1,5 @@
-"""What a display is checked for: that it is equal to what `snapshots` keeps, well-formed,
-short and without scripts. `SLAF_SNAPSHOTS=write` keeps anew what is drawn now."""
+"""Checks of a display: it must be equal to its file in `snapshots`, well-formed, short
+and without scripts. `SLAF_SNAPSHOTS=write` writes the files again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def info_of(array: SLAFArray) -> str:
 
 
 def unchanging(html: str, *paths: str) -> str:
-    """HTML without its style, and without what is another each time."""
+    """HTML without its style, and without the parts that change from run to run."""
     html = re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL)
     for path in paths:
         html = html.replace(path, "PATH")
@@ -42,7 +42,7 @@ def unchanging(html: str, *paths: str) -> str:
 
 def same_as_kept(name: str, html: str, text: str, *paths: str) -> None:
     checked(html)
-    # A tag a line: differences are seen.
+    # One tag per line, so that differences are easy to see.
     drawn = unchanging(html, *paths).replace("><", ">\n<")
     drawn = f"{drawn}\n\n{unchanging(text, *paths)}\n"
     kept = SNAPSHOTS / f"{name}.html"
@@ -52,7 +52,8 @@ def same_as_kept(name: str, html: str, text: str, *paths: str) -> None:
 
 
 class Markup(HTMLParser):
-    """Tags of a display, which close in order, and texts of its table cells."""
+    """Reads the tags of a display, which must be closed in order, and the texts of its
+    table cells."""
 
     KNOWN = frozenset(
         "div style b span table thead tbody tr th td br details summary svg path rect title code pre".split()
@@ -84,7 +85,8 @@ class Markup(HTMLParser):
 
 
 def checked(html: str) -> Markup:
-    """Well-formed, short, without scripts and without what is not seen."""
+    """Checks that HTML is well-formed, short, and without scripts and invisible
+    characters."""
     markup = Markup()
     markup.feed(html)
     markup.close()

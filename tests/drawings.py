@@ -1,4 +1,4 @@
-"""What matplotlib was told to draw, as numbers and texts that can be compared."""
+"""The content of matplotlib figures, as numbers and texts that can be compared."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def same(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], rtol: float =
         for kind in one.keys() - {"texts"}:
             assert len(one[kind]) == len(other[kind]), kind
             for a, b in zip(one[kind], other[kind], strict=True):
-                # A colour map has 256 colours, and next to a border it takes one or the other.
+                # A colour map has 256 colours. A value at the border of two may get
+                # either.
                 colour = a.ndim == 2 and a.shape[1] == 4
                 np.testing.assert_allclose(
                     a, b, rtol=rtol, atol=0.02 if colour else 1e-5, err_msg=kind

@@ -29,22 +29,22 @@ def dask_workers() -> Iterator[object]:
 
 @pytest.fixture
 def dask_client(dask_workers) -> Iterator[object]:
-    """The client as the one that counts."""
+    """The client as Dask's current client."""
     with dask_workers.as_current():
         yield dask_workers
 
 
 @pytest.fixture(scope="module")
 def ray_workers() -> Iterator[object]:
-    """Two worker processes of Ray, or the Ray that other tests have begun: a process has
-    one."""
+    """Two worker processes of Ray, or the Ray that other tests have started: a process
+    can have only one."""
     import ray
 
     if ray.is_initialized():
         yield ray
         return
 
-    # Workers find what the tests import.
+    # Workers can import the modules that the tests import.
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -55,8 +55,8 @@ def ray_workers() -> Iterator[object]:
 
 
 def _start(ray) -> None:
-    """It gives itself 30 seconds to start, which a busy machine may not have: so it is
-    tried thrice."""
+    """Starts Ray, in three attempts: it fails if it has not started after 30 seconds,
+    as can happen on a busy machine."""
     for last in (False, False, True):
         try:
             ray.init(
@@ -74,7 +74,7 @@ def _start(ray) -> None:
 
 
 def once(flag: Path) -> bool:
-    """Whether nobody has asked before, in whichever process."""
+    """Whether this is the first call, in any process."""
     try:
         flag.touch(exist_ok=False)
     except FileExistsError:

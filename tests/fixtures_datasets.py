@@ -54,7 +54,7 @@ def sql_duck(sql_array):
         frame = pl.DataFrame(
             engine_of(sql_array).read(name, list(dataset_of(sql_array).columns[name]))
         )
-        # DuckDB refuses arithmetic that leaves uint16.
+        # DuckDB raises an error if arithmetic overflows uint16.
         wide = frame.with_columns(pl.col(pl.UInt16, pl.UInt32).cast(pl.Int64))
         connection.register(name, wide.to_arrow())
     return connection
@@ -84,6 +84,6 @@ def loader_counts() -> ad.AnnData:
 @pytest.fixture(scope="session")
 def loader_array(loader_counts, tmp_path_factory) -> SLAFArray:
     target = tmp_path_factory.mktemp("loader") / "x.slaf"
-    # Fragments of a few rows, so that blocks straddle them.
+    # Fragments of a few rows, so that blocks cross their borders.
     SLAFConverter(max_rows_per_file=700).convert_anndata(loader_counts, target)
     return SLAFArray(target)

@@ -1,5 +1,5 @@
-"""Real cells in memory, and handles of them: whole, sliced and concatenated; and what
-compares the two."""
+"""Real cells in memory, handles of them (whole, sliced and concatenated), and functions
+that compare the two."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Twins:
     adata: ad.AnnData
 
     def both(self, call: Callable[[Any, Any], Any], ours: Any, theirs: Any) -> tuple[Any, Any]:
-        """What `call(module, data)` gives of each."""
+        """The results of `call(module, data)` for both."""
         return call(ours, self.handle), call(theirs, self.adata)
 
 
@@ -107,7 +107,7 @@ def logs(twins) -> Twins:
 
 @pytest.fixture
 def quiet() -> Iterator[None]:
-    """Without the warnings that scanpy, anndata and umap give of these cells."""
+    """Hides the warnings of scanpy, anndata and umap about these cells."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=RuntimeWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module="anndata|scanpy|umap")
@@ -125,6 +125,6 @@ def same_matrix(twins: Twins, *, rtol: float = 1e-4, atol: float = 1e-5) -> None
     ours, theirs = twins.handle.X, dense(twins.adata.X)
     assert ours.dtype == twins.adata.X.dtype
     np.testing.assert_allclose(dense(ours), theirs, rtol=rtol, atol=atol)
-    # A part of it is the same part, whenever it is taken.
+    # Selecting before or after reading gives the same part.
     part = dense(twins.handle[5:90:3, [30, 2, 9]].X)
     np.testing.assert_allclose(part, theirs[5:90:3][:, [30, 2, 9]], rtol=rtol, atol=atol)

@@ -21,12 +21,12 @@ from slaf.ground.workers import working
 
 HERE = str(Path(__file__).parent)
 
-#: Engines, and how many workers: each grows in this order.
+#: Engines and numbers of workers, in an order in which each cluster only grows.
 CROWDS = [(engine, n) for engine in ("processes", "dask", "ray") for n in (1, 2, 3)]
 
 _ENOUGH = pytest.mark.skip("two workers say it, and to start others takes long")
 
-#: For tests of `crowd` that kill workers.
+#: The engines for tests of `crowd` that kill workers.
 of_two = pytest.mark.parametrize(
     "crowd",
     [crowd if crowd[1] == 2 else pytest.param(crowd, marks=_ENOUGH) for crowd in CROWDS],
@@ -58,7 +58,7 @@ def dask_cluster(_importable) -> Iterator[LocalCluster]:
 
 @pytest.fixture(scope="session")
 def ray_cluster(_importable) -> Iterator[Cluster]:
-    """Ray on a node of one processor; more may join."""
+    """Ray on a node with one processor; more nodes can join."""
     head = {"num_cpus": 1, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
@@ -69,7 +69,7 @@ def ray_cluster(_importable) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session", params=CROWDS, ids=lambda crowd: f"{crowd[0]}-{crowd[1]}")
 def crowd(request) -> Iterator[Executor]:
-    """So many workers of an engine."""
+    """An executor with a number of workers."""
     engine, n = request.param
     made = {"processes": _processes, "dask": _dask, "ray": _ray}[engine](request, n)
     yield Executor(made)
@@ -96,6 +96,6 @@ def _ray(request, n: int) -> Engine:
 
 @pytest.fixture
 def workers(crowd) -> Iterator[Executor]:
-    """The same, for one test at work."""
+    """The same, active during one test."""
     with working(crowd):
         yield crowd

@@ -19,7 +19,7 @@ GENES = [
     ("ADT_CD3", "CD3", "Antibody Capture"),
 ]
 CELLS = ["AAAC-1", "AAAG-1", "AAAT-1", "AACC-1"]
-#: Gene, cell and count, of the format: from 1. The third cell is empty.
+#: Gene, cell and count, numbered from 1 as in the format. The third cell is empty.
 ENTRIES = [(5, 1, 9), (1, 1, 1), (2, 2, 3), (3, 2, 70_000), (4, 4, 2)]
 
 

@@ -13,7 +13,7 @@ from jupyter_client.manager import KernelManager
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
-#: Seconds after which nothing more is waited for: it hangs.
+#: Seconds after which a wait fails: then something hangs.
 PATIENCE = 120
 
 

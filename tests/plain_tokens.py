@@ -28,7 +28,7 @@ def geneformer(counts, ids, tokens, medians, *, version, width, mapping=None, to
 
 def scgpt_bins(values, n_bins):
     """Cui et al. 2024; `binning` with `_digitize`: the lowest and the highest bin for
-    each value, as floats before rounding up."""
+    each value, as floats that are not yet rounded up."""
     edges = np.quantile(values, np.linspace(0, 1, n_bins - 1))
     left, right = np.digitize(values, edges), np.digitize(values, edges, right=True)
     return right, left

@@ -39,7 +39,7 @@ class Module:
     path: tuple[str, ...]
     file: Path
     children: set[str] = field(default_factory=set)
-    #: What a name that this module imports stands for.
+    #: Imported name → the path that it means.
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     globs: list[tuple[str, ...]] = field(default_factory=list)
     #: Every path that it mentions.
@@ -141,7 +141,8 @@ class Crate:
                     module.mentions.add(target[:-1])
                     continue
                 module.mentions.add(target)
-                # What begins with its own name is another crate's, or a child.
+                # A path that begins with its own name belongs to another crate, or to a
+                # child module.
                 if target[0] != name:
                     module.names[name] = target
         rest = USE.sub("", source)

@@ -35,7 +35,7 @@ class Fault:
 
     @property
     def hits(self) -> int:
-        """Number of requests that it has disturbed. If there are none, the test tests
+        """Number of requests that it has disturbed. If this is 0, the test has tested
         nothing."""
         return self._s3._control("hits", self._number)
 
@@ -56,7 +56,8 @@ class S3:
             self.kill()
             raise RuntimeError("the S3 server has not started: are moto[s3] and flask there?")
         self._port = int(port)
-        # Its own name: who has met one server looks for its bucket there.
+        # Each server has its own bucket name, because clients remember at which server
+        # they found a bucket.
         self.bucket = f"slaf-tests-{self._port}"
         self._call("PUT", f"/{self.bucket}")
         return self
@@ -109,10 +110,10 @@ class S3:
         """Disturbs requests by one of `methods` for keys that hold `match`.
 
         `latency` is seconds before each. Every `error_every`-th (1: all), and the next
-        `error_next`, are refused with `error_status` before anything was done. Of every
-        `drop_every`-th, and of the next `drop_next`, the connection is closed in the
-        middle of the answer's body, or in place of an answer that has none, and what was
-        asked is done. Errors go before drops.
+        `error_next`, are refused with `error_status` before anything was done. For
+        every `drop_every`-th, and the next `drop_next`, the request is carried out, but
+        the connection is closed in the middle of the answer's body, or before the
+        answer if it has no body. Errors take precedence.
         """
         rule = Rule(
             latency=latency,

@@ -77,8 +77,8 @@ class _Server(ThreadingHTTPServer):
 
         super().__init__(("127.0.0.1", 0), _Handler)
         self.moto = create_backend_app("s3")
-        #: moto meets a condition and writes in two steps, and S3 in one. So one request
-        #: at a time; the interpreter would run no more of them anyway.
+        #: moto checks a condition and writes in two steps, S3 in one. So requests run
+        #: one at a time, which costs little because of the interpreter's lock.
         self.turn = threading.Lock()
         self.rules: list[Rule] = []
         self.active: set[int] = set()
@@ -179,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
         sent = len(content) // 2 if drop else len(content)
         said = 0 if drop and not content else status
         entry = Request(self.command, key, query, self.headers.get("Range"), said, sent)
-        # Before the answer, so that who has read it finds itself in the log.
+        # Before the answer, so that a client that has read the answer is in the log.
         with self.server.turn:
             self.server.log.append(entry)
         if drop:
@@ -190,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer
 
     def _is_gone(self) -> bool:
-        """Whether the client died while its request was under way; the request is then
+        """Whether the client died before its request was complete; the request is then
         lost."""
         try:
             return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)

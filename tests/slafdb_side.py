@@ -102,7 +102,7 @@ def read(source: str, target: str) -> None:
 
 def serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
-    # What slafdb prints is no answer.
+    # slafdb's own output must not be mixed with the answers.
     os.dup2(2, 1)
     for line in sys.stdin:
         command, source, target = json.loads(line)
@@ -113,7 +113,7 @@ def serve() -> None:
         except Exception:
             wrong = traceback.format_exc()
         print(json.dumps(wrong), file=answers, flush=True)
-    # What slafdb began to load in threads would abort the interpreter's end.
+    # slafdb's loading threads would abort the interpreter when it exits.
     os._exit(0)
 
 

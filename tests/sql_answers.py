@@ -13,7 +13,8 @@ def rows(frame: pl.DataFrame) -> list[tuple]:
             return value
         if isinstance(value, (int, float)) or type(value).__name__ == "Decimal":
             value = float(value)
-            # Halves such as 3.234375 are not where it is rounded.
+            # The digit is chosen so that values such as 3.234375 are not rounded at a
+            # half.
             return "nan" if math.isnan(value) else float(f"{value * (1 + 3e-8):.6g}")
         return str(value)
 
@@ -56,6 +57,6 @@ def compare(array, duck, sql: str, ordered: bool = False, engines=(None,)) -> No
             got, want = sorted(got, key=key), sorted(want, key=key)
         assert got == want, f"{engine}: {sql}"
         kinds = [kind(dtype) for dtype in frame.dtypes]
-        # A column of nothing but NULL may have any type.
+        # A column of only NULL may have any type.
         pairs = [pair for pair in zip(kinds, types, strict=True) if "NULL" not in pair]
         assert all(a == b for a, b in pairs), f"{engine}: {sql}: {pairs}"

@@ -3,7 +3,8 @@
 Answers are compared as sets, except if an ORDER BY determines the order of all rows;
 those are in `ORDERED`."""
 
-#: What single-cell people ask, and what polars-sql refuses or answers wrongly.
+#: Typical queries on single-cell data, and queries that polars-sql refuses or answers
+#: wrongly.
 SINGLE_CELL = [
     "SELECT cell_id FROM cells WHERE total_counts > (SELECT AVG(total_counts) FROM cells)",
     "SELECT cell_id FROM cells WHERE ABS(total_counts - (SELECT MEDIAN(total_counts) FROM cells)) > 2 * (SELECT STDDEV(total_counts) FROM cells)",
@@ -72,7 +73,7 @@ SINGLE_CELL = [
     "SELECT batch, SUM(s) FROM cells c JOIN (SELECT cell_integer_id, SUM(value) AS s FROM expression GROUP BY 1) t ON c.cell_integer_id = t.cell_integer_id GROUP BY batch",
 ]
 
-#: The shapes that polars-sql 0.55 answers wrongly without a word.
+#: Kinds of queries that polars-sql 0.55 answers wrongly, without an error.
 SILENT = [
     "WITH cells AS (SELECT * FROM cells WHERE n_genes > 50) SELECT COUNT(*) FROM cells",
     "SELECT COUNT(*) FROM (SELECT 1 AS x) AS cells",

@@ -129,7 +129,7 @@ class Grammar:
         r = self.random
         self.left -= 1
         if self.left < 0 or r.random() < 0.3:
-            # One of no table now and then.
+            # Sometimes the name of a table that does not exist.
             return (
                 r.choice(COLUMNS + LITERALS) if r.random() < 0.98 else r.choice(["nothing", "u.x"])
             )

@@ -53,7 +53,7 @@ class Browser:
 
     def __init__(self, table):
         self.table, self.heard, self.ask = table, queue.Queue(), 0
-        # Without a kernel nobody listens.
+        # Without a kernel, nothing receives messages.
         table.comm.send = lambda data, *_, **__: self.heard.put(
             json.loads(json.dumps(data["content"], allow_nan=False))
         )

@@ -213,6 +213,6 @@ def test_inputs_that_belong_together(tmp_path, counts):
     lines = str(error.value).splitlines()[1:]
     assert lines[0] == "`other.h5ad` lacks the gene `ENSG00000` of the first input."
     assert lines[1] == "`other.h5ad` lacks the obs column `batch` of the first input."
-    assert lines[2] == "`other.h5ad` has the obs column `extra`, and the first input has not."
+    assert lines[2] == "`other.h5ad` has the obs column `extra`, which the first input lacks."
     assert "`integers`" in lines[4] and "`fractions`" in lines[3]
     assert "damaged.h5ad" in lines[5] and "nowhere.h5ad" in lines[6] and len(lines) == 7

@@ -25,7 +25,7 @@ def test_convert_info_query(pbmc_h5ad, tmp_path):
         ).stdout
     )
     wrong = here("query", target, "SELECT 1", "--memory", "much")
-    assert wrong.returncode == 1 and "`much` is no amount of memory" in wrong.stderr
+    assert wrong.returncode == 1 and "`much` is not an amount of memory" in wrong.stderr
     written = here("query", target, "SELECT gene_id FROM genes", "-o", tmp_path / "genes.csv")
     assert written.returncode == 0
     assert len((tmp_path / "genes.csv").read_text().splitlines()) == 766

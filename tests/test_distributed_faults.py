@@ -258,7 +258,7 @@ def test_a_scheduler_that_goes_away(tmp_path):
 
     threading.Thread(target=close).start()
     wanted = [(tmp_path, number) for number in range(50)]
-    assert "scheduler has gone" in refusal(SlafError, lambda: list(workers.map(noted, wanted)))
+    assert "scheduler has ended" in refusal(SlafError, lambda: list(workers.map(noted, wanted)))
     engine.close()
 
 

@@ -122,7 +122,7 @@ def test_workers_that_always_die_are_told(cluster, dask_workers, loader_array, m
     # Once is enough.
     monkeypatch.setattr(cluster_tasks, "_RETRIES", 0)
     monkeypatch.setattr(dask_workers.cluster.scheduler, "allowed_failures", 0)
-    with pytest.raises(SlafError, match="died again and again") as error:
+    with pytest.raises(SlafError, match="died in every attempt") as error:
         next(iter(spread(loader_array, cluster, tokenizer=deadly, n_workers=1)))
     assert_plain(str(error.value), "memory")
 

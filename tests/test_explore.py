@@ -106,7 +106,7 @@ def test_filters_that_make_no_sense(explorer):
 
 def test_the_legend_hides_and_isolates(embedded, explorer):
     types = embedded.obs["cell_type"]
-    with pytest.raises(SlafError, match="The colours are no categories"):
+    with pytest.raises(SlafError, match="The colours are not categories"):
         explorer.hide("NK")
     explorer.color_by("cell_type")
     explorer.hide("B cells")

@@ -18,7 +18,7 @@ FLOORS = [
     {"notebook", "rust_cells", "kernel", "explorer", "table_view"},
     {"array", "handle", "datasets", "scanpy", "core", "integrations", "ray", "cli", ""},
 ]
-FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}
 
 #: Underscore attributes of other libraries' classes, without which it does not work.
 FOREIGN = {
@@ -97,9 +97,9 @@ def circles() -> list[list[str]]:
     return found
 
 
-def test_every_room_has_a_floor():
-    rooms = {(name.split(".") + [""])[1] for name in MODULES}
-    assert rooms <= FLOOR.keys(), "Say in FLOORS where the new ones are."
+def test_every_module_has_a_floor():
+    modules = {(name.split(".") + [""])[1] for name in MODULES}
+    assert modules <= FLOOR.keys(), "Say in FLOORS where the new ones are."
 
 
 def test_arrows_point_down():

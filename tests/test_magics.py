@@ -131,7 +131,7 @@ def test_memory_is_configured(shell):
     with pytest.raises(UsageError, match="needs more memory than the 1.0 KB"):
         cell(shell, "SELECT cell_id, MEDIAN(n_genes) FROM cells GROUP BY cell_id")
     shell.run_line_magic("config", "Slaf.memory = 'much'")
-    with pytest.raises(UsageError, match="`much` is no amount of memory"):
+    with pytest.raises(UsageError, match="`much` is not an amount of memory"):
         cell(shell, "SELECT 1")
 
 

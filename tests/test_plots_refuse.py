@@ -61,7 +61,7 @@ def handle(pbmc_slaf):
         ),
         ("rank_genes_groups", {"groups": ["CD34"]}, "Did you mean `CD34\\+`"),
         ("rank_genes_groups_dotplot", {"key": "ranks"}, "uns has no 'ranks'"),
-        ("rank_genes_groups_dotplot", {"n_genes": 2, "var_names": ["LYZ"]}, "give one of both"),
+        ("rank_genes_groups_dotplot", {"n_genes": 2, "var_names": ["LYZ"]}, "not both"),
         ("rank_genes_groups_dotplot", {"values_to_plot": "score"}, "Did you mean `scores`"),
         ("highly_variable_genes", {}, "pp.highly_variable_genes"),
         ("qc", {}, "calculate_qc_metrics"),

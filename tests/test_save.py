@@ -170,7 +170,7 @@ def test_what_cannot_be_saved_says_so(source):
     for wrong, word in (
         (lambda: handle[:5].save(), "convert_handle"),
         (lambda: handle.save(obs=["doublett"]), "Did you mean `doublet`"),
-        (lambda: handle.save(observations=True), "knows no observations"),
+        (lambda: handle.save(observations=True), "and not observations"),
     ):
         with pytest.raises((ValueError, TypeError), match=word):
             wrong()

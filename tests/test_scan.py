@@ -193,7 +193,7 @@ def test_refusals(made):
     assert "'twice'" in refusal(slaf.scan, path, "layers/twic")
     assert "'X_pca'" in refusal(slaf.scan, path, "obsm/X_pcaa")
     assert "'near'" in refusal(slaf.scan, path, "obsp/neer")
-    assert "not of 'cells'" in refusal(slaf.scan, path, "cells", obs="batch")
+    assert "not to 'cells'" in refusal(slaf.scan, path, "cells", obs="batch")
     assert "'raw'" in refusal(slaf.scan, path, "raw", layer="twice")
     handle = read_slaf(path)
     handle.raw, handle.X = None, None

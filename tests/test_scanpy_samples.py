@@ -55,8 +55,8 @@ def test_subsamples(twins, options):
 @pytest.mark.parametrize(
     ("options", "error", "told"),
     [
-        ({}, TypeError, "how many"),
-        ({"n": 3, "fraction": 0.1}, TypeError, "how many"),
+        ({}, TypeError, "Give either"),
+        ({"n": 3, "fraction": 0.1}, TypeError, "Give either"),
         ({"n": 701}, ValueError, "701 cannot be drawn of 700 without replacement"),
         ({"fraction": 1.5}, ValueError, "from 0 to 1, not 1.5"),
         ({"fraction": -1, "replace": True}, ValueError, "from 0 to 1"),

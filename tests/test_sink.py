@@ -60,10 +60,16 @@ def test_rows_in_any_order(tmp_path):
     ("change", "words"),
     [
         (lambda f: f.rename({"gene_id": "gen_id"}), "no column `gene_id`. Did you mean `gen_id`"),
-        (lambda f: f.with_columns(value=pl.lit("x")), "`value` is String, and values are numbers"),
+        (
+            lambda f: f.with_columns(value=pl.lit("x")),
+            "`value` is String, but values must be numbers",
+        ),
         (lambda f: f.with_columns(value=pl.lit(None, pl.Int64)), "missing in 2 rows"),
         (lambda f: f.with_columns(cell_id=pl.lit(None, pl.String)), "`cell_id` is missing"),
-        (lambda f: f.with_columns(gene_id=pl.lit("g"), cell_id=pl.lit("c")), "1 values are of a"),
+        (
+            lambda f: f.with_columns(gene_id=pl.lit("g"), cell_id=pl.lit("c")),
+            "1 values are repeated",
+        ),
         (lambda f: f.with_columns(cell_id=pl.lit("c")), "The cell `c` has 2 values of `kind`"),
     ],
 )

@@ -45,7 +45,7 @@ def test_values_go_into_a_statement_as_values(sql_array, sql_duck):
         ("SELECT 'a {{x}}'", {"x": 1}, "has a value inside of a text"),
         ("SELECT {{x", {"x": 1}, "is not closed"),
         ("SELECT $x", {"x": object()}, "`x` is a object"),
-        ("SELECT $x", {"x": 2**63}, "which no BIGINT holds"),
+        ("SELECT $x", {"x": 2**63}, "which does not fit a BIGINT"),
         ("SELECT $x", {"x": pl.DataFrame({"a": [1]})}, "is a frame, where a value is expected"),
         ("SELECT 1 IN $x", {"x": pl.DataFrame({"a": [1], "b": [1]})}, "has 2 columns"),
         ("SELECT * FROM read('nothing.parquet')", {}, "There is no file `nothing.parquet`"),

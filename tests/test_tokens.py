@@ -284,9 +284,9 @@ def test_vocabularies_that_do_not_fit_say_so(made, tmp_path):
     )
     refused(ValueError, "belong to a token_dictionary", make(medians=medians))
     refused(ValueError, "no column `n_cnt`", make(n_counts="n_cnt"))
-    refused(FileNotFoundError, "is not there", make(token_dictionary=tmp_path / "no.pkl"))
+    refused(FileNotFoundError, "does not exist", make(token_dictionary=tmp_path / "no.pkl"))
     refused(SlafError, "no room for a gene", make(max_genes=2))
-    refused(ValueError, "no 'v3'", make(version="v3"))
+    refused(ValueError, "not 'v3'", make(version="v3"))
     (tmp_path / "list.json").write_text("[1]")
     refused(ValueError, "holds a list", make(token_dictionary=tmp_path / "list.json"))
     few = {k: v for k, v in tokens.items() if k.startswith("<")} | {array.var["gene_id"][0]: 9}
@@ -305,7 +305,7 @@ def test_a_pickle_runs_nothing(made, tmp_path, monkeypatch):
     Path("bad.pkl").write_bytes(pickle.dumps({"<pad>": Malice()}))
     refused(
         ValueError,
-        "no JSON or pickled dictionary",
+        "not a JSON or pickled dictionary",
         lambda: GeneformerTokenizer(array, token_dictionary="bad.pkl"),
     )
     assert not Path("pwned").exists()

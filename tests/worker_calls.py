@@ -15,7 +15,8 @@ from slaf.lazy.plan import MatrixPlan, plan_of
 
 
 class Deadly:
-    """A source whose reader is killed: once, which `mark` notes, or always."""
+    """A source whose reader is killed: always, or once, which the file `mark`
+    records."""
 
     def __init__(self, source: Any, mark: Path, driver: int, always: bool = False):
         self.source, self.mark, self.driver, self.always = source, mark, driver, always
@@ -29,13 +30,13 @@ class Deadly:
 
 
 def deadly(matrix: LazyExpressionMatrix, mark: Path, *, always: bool = False) -> Any:
-    """A matrix as `matrix`, which a worker does not survive."""
+    """A copy of `matrix` that kills the worker that reads it."""
     source = Deadly(plan_of(matrix).source, mark, os.getpid(), always)
     return LazyExpressionMatrix.over(MatrixPlan.of(source))
 
 
 def noted(task: tuple[Path, int]) -> int:
-    """Takes a while, and leaves a file."""
+    """Takes a while, and writes a file."""
     folder, number = task
     time.sleep(0.2)
     (folder / f"{number}-{os.getpid()}").touch()
@@ -43,7 +44,7 @@ def noted(task: tuple[Path, int]) -> int:
 
 
 def failing(task: tuple[Path, int, str]) -> int:
-    """Raises an error of this class, and notes how often."""
+    """Raises an error of this class, and records how often."""
     folder, number, kind = task
     (folder / f"{number}-{time.monotonic_ns()}").touch()
     errors = {"OSError": OSError, "ValueError": ValueError, "Foreign": _Foreign}
@@ -61,4 +62,4 @@ def index_part_that_kills(task: tuple[Dataset, bool, int]) -> bytes:
 
 
 class _Foreign(Exception):
-    """Of a class that the driver may lack."""
+    """An error of a class that the driver may not have."""

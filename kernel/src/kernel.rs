@@ -85,7 +85,7 @@ impl Kernel {
     /// `parent`, and a crash is logged as one of `what`.
     pub fn begin_cell(&self, parent: &Parent, what: &str) {
         self.channels.iopub.begin_cell(&parent.header);
-        crashes::tell(what);
+        crashes::describe(what);
     }
 
     /// Cells and comm messages, for the main thread.

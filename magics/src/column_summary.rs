@@ -130,7 +130,7 @@ fn sample(batches: &[RecordBatch], column: usize) -> Option<ArrayRef> {
                 UInt64Array::from_iter_values((first..height).step_by(step).map(|p| p as u64));
             parts.push(take(array, &places, None).ok()?);
         }
-        // Where the next batch goes on.
+        // The first sampled row of the next batch.
         first = match first < height {
             true => (step - (height - first) % step) % step,
             false => first - height,
@@ -169,7 +169,7 @@ fn range(rows: &ArrayRef, numbers: &Result<ArrayRef, arrow::error::ArrowError>) 
     };
     let mut bins = vec![0; BINS];
     for (_, x) in finite() {
-        // Halves first: the width of all that a float holds is infinite.
+        // Halved first, because `high - low` can be infinite.
         let place = (x / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0).max(f64::MIN_POSITIVE);
         bins[((place * BINS as f64) as usize).min(BINS - 1)] += 1;
     }
@@ -198,7 +198,7 @@ fn values(rows: &ArrayRef) -> Spread {
     }
     let total: u64 = counts.values().sum();
     let distinct = counts.len();
-    // Names of rows have no common ones.
+    // If nearly all values differ, they are names, and have no most common values.
     let are_names = distinct as u64 == total || (distinct > 20 && distinct as u64 > total / 2);
     if are_names {
         return Spread::Unknown;

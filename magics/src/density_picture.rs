@@ -42,7 +42,7 @@ impl Grid {
                 density[row * columns + column] += 1.0;
             }
         }
-        // A grid cell covers so many rows and columns of the matrix.
+        // The number of rows or columns that a grid cell covers.
         let covered = |at: usize, bins: usize, of: usize| {
             ((at + 1) * of).div_ceil(bins) - (at * of).div_ceil(bins)
         };

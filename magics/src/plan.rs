@@ -49,8 +49,8 @@ impl PlanView<'_> {
 /// The name and value of a line that is a fact.
 fn fact(line: &str) -> Option<(&str, &str)> {
     let (name, what) = line.split_once(": ")?;
-    let said = ["engine", "reads"].contains(&name) || name.starts_with("frame ");
-    said.then_some((name, what))
+    let is_fact = ["engine", "reads"].contains(&name) || name.starts_with("frame ");
+    is_fact.then_some((name, what))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub(crate) fn histogram(bins: &[u64], label: &str) -> String {
     let most = bins.iter().copied().max().unwrap_or(0).max(1) as f64;
     let mut path = String::new();
     for (at, &count) in bins.iter().enumerate().filter(|(_, count)| **count > 0) {
-        // One row is a line that is seen.
+        // A bin with one row is still visible.
         let height = (HEIGHT * count as f64 / most).max(1.0);
         let _ = write!(
             path,

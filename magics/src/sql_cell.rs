@@ -104,7 +104,7 @@ impl Cell {
                 Ok(rows) => self.limit = Some(rows),
                 Err(_) => {
                     return Err(CellError(format!(
-                        "`--limit {value}` is no number of rows."
+                        "`--limit {value}` is not a number of rows."
                     )));
                 }
             },

@@ -237,7 +237,7 @@ pub(crate) fn coordinate_table(kind: &str) -> PyResult<CoordinateTable> {
         "obsp" => Ok(CoordinateTable::Obsp),
         "varp" => Ok(CoordinateTable::Varp),
         other => Err(PyValueError::new_err(format!(
-            "`{other}` is no kind of matrix"
+            "`{other}` is not a kind of matrix; use `layers`, `obsp` or `varp`."
         ))),
     }
 }

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3_arrow::PyTable;
 use slaf_magics::{Card, Compressed, PlanView, SparseView, TableView, Whole};
 
-/// Of a thing that is described as JSON: see `Card` of the crate `slaf-magics`.
+/// Draws an object that is described as JSON; see `Card` of the crate `slaf-magics`.
 #[pyfunction]
 pub(crate) fn draw_card(description: &str) -> PyResult<(String, String)> {
     let card: Card =
@@ -14,7 +14,7 @@ pub(crate) fn draw_card(description: &str) -> PyResult<(String, String)> {
     Ok((card.html(), card.text()))
 }
 
-/// Of the lines of EXPLAIN.
+/// Draws a plan from the lines of EXPLAIN.
 #[pyfunction]
 pub(crate) fn draw_plan(lines: Vec<String>) -> (String, String) {
     let view = PlanView { lines: &lines };
@@ -28,9 +28,9 @@ type PyCompressed<'py> = (
     PyReadonlyArray1<'py, f64>,
 );
 
-/// Of a CSR matrix, or (`turned`) a CSC one, of which `drawn` has some lines, evenly
-/// spread, and `corner` (of `corner_shape`) the first rows and columns. `names` are
-/// those of the corner.
+/// Draws a CSR matrix or, if `turned`, a CSC matrix. `drawn` has all of its rows
+/// (columns), or an evenly spread sample; `corner`, of shape `corner_shape`, has the
+/// first rows and columns, and `names` their names.
 #[pyfunction]
 #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
 #[pyo3(signature = (drawn, corner, *, turned, shape, corner_shape, nnz, dtype, bytes, names))]
@@ -67,8 +67,9 @@ fn compressed<'a>((indptr, indices, values): &'a PyCompressed<'_>) -> PyResult<C
     })
 }
 
-/// Of an Arrow table, or, of one of so many rows and columns, the first and last rows
-/// and the first columns, each with its type and what is known of it.
+/// Draws an Arrow table. If it holds only the first and last rows and the first columns
+/// of a larger one, `whole` has that table's numbers of rows and columns, and the type
+/// and a summary of each column shown.
 #[pyfunction]
 #[pyo3(signature = (table, note, *, whole=None))]
 pub(crate) fn draw_table(
@@ -86,7 +87,9 @@ pub(crate) fn draw_table(
         .as_ref()
         .is_some_and(|w| w.heads.len() != schema.fields().len())
     {
-        return Err(PyValueError::new_err("each column here needs a head"));
+        return Err(PyValueError::new_err(
+            "each column needs a type and a summary",
+        ));
     }
     let view = TableView {
         schema: &schema,
@@ -98,7 +101,7 @@ pub(crate) fn draw_table(
     Ok((view.html(), view.text()))
 }
 
-/// Names that a misspelt one may have meant.
+/// Known names that resemble a misspelt one.
 #[pyfunction]
 pub(crate) fn nearest(name: &str, known: Vec<String>) -> Vec<String> {
     slaf_core::nearest(name, known.iter().map(String::as_str))

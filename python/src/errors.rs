@@ -12,7 +12,7 @@ create_exception!(
     slaf,
     SlafError,
     PyValueError,
-    "Something is wrong with a dataset or a question to it; the message says what to do."
+    "A problem with a dataset or with a query; the message says what to do."
 );
 
 pub(crate) fn to_python(error: Error) -> PyErr {

@@ -230,7 +230,7 @@ impl Writer {
         text.len()
     }
 
-    /// What was written since the last call, up to the first MiB.
+    /// The text that was written since the last call, up to the first MiB.
     fn kept(&self) -> String {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let Kept { mut text, more } = std::mem::take(&mut *kept);

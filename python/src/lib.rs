@@ -46,7 +46,7 @@ const OPTIONS: [(libmimalloc_sys::mi_option_t, std::ffi::c_long); 2] = [
 #[pymodule]
 fn _slaf(m: &Bound<'_, PyModule>) -> PyResult<()> {
     for (option, value) in OPTIONS {
-        // SAFETY: it sets a number in a table of the allocator's.
+        // SAFETY: the call only sets a number in the allocator's table of options.
         unsafe { libmimalloc_sys::mi_option_set(option, value) };
     }
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;

@@ -134,7 +134,7 @@ pub(crate) fn top_sums<'py>(
     Ok(found.into_pyarray(py))
 }
 
-/// Of groups of cells, groups × genes: totals, numbers of nonzero values, squared
+/// Sums of groups of cells, groups × genes: totals, numbers of nonzero values, squared
 /// deviations, sums of ranks, and ties; empty if they are not wanted.
 type OfGroups<'py> = (
     Bound<'py, PyArray1<f64>>,
@@ -155,7 +155,7 @@ fn of_groups(py: Python<'_>, found: GroupSums) -> OfGroups<'_> {
 }
 
 /// `(nonzero, squares, ranks, reference)`: what is wanted besides totals, and the group
-/// with which each is ranked; -1: all are ranked together.
+/// with which each group is ranked, or -1 if all groups are ranked together.
 type Asked = (bool, bool, bool, i32);
 
 fn wanted((nonzero, squares, ranks, reference): Asked) -> Wanted {

@@ -57,8 +57,8 @@ where
     wait_watching(py, work, |_| Ok(()))
 }
 
-/// What the handler of a pending signal raises, or what another thread has
-/// raised in this one, because the thread of a subshell gets no signals.
+/// The exception that the handler of a pending signal raises, or that another thread has
+/// raised in this one (the thread of a subshell gets no signals).
 pub(crate) fn interrupted(py: Python<'_>) -> PyResult<()> {
     py.check_signals()?;
     // Pending exceptions are raised when bytecode runs.

@@ -133,7 +133,7 @@ def made(args: argparse.Namespace, cells: int) -> Path:
 
 
 def compare(file: Path, contenders: dict, args: argparse.Namespace) -> tuple[dict, dict]:
-    """The least of every measure, and all runs, of each contender."""
+    """For each contender, the minimum of every measure, and all runs."""
     read_through(file)
     runs: dict[str, list[dict]] = {name: [] for name in contenders}
     for turn in range(args.repeat):
@@ -220,7 +220,8 @@ ROWS = [
 
 
 def show(best: dict, file: Path) -> None:
-    """A line per measure, a column per contender, slafdb over ours at the end."""
+    """One line per measure, one column per contender, and slafdb's number divided by
+    ours at the end."""
     print(f"\n{file.name}, {file.stat().st_size / 2**20:,.1f} MiB; best of each")
     for name, run in best.items():
         print(f"{name}: {run['tool']}")

@@ -191,8 +191,8 @@ def main() -> None:
 
 
 def skipped(name: str, task: str) -> bool:
-    """What is no task of a contender: to slice an AnnData in memory costs
-    nothing but its reading, and only ours and scanpy preprocess."""
+    """Whether a contender does not run this task. Slicing an AnnData in memory takes
+    only the time of reading it, and only we and scanpy preprocess."""
     if task == "preprocess":
         return name not in ("ours", "memory")
     return name == "memory" and task not in ("open", "idle")

@@ -18,7 +18,8 @@ from jupyter_client.manager import KernelManager
 
 
 def parent(message: dict) -> str | None:
-    """The request that a message answers; xeus-python has messages of none."""
+    """The id of the request that a message answers; in xeus-python, some messages
+    answer none."""
     return (message["parent_header"] or {}).get("msg_id")
 
 
@@ -39,8 +40,9 @@ class Kernel:
                 return message
 
     def idle(self, request: str) -> tuple[float, int]:
-        """When the last message of a request came, and how much text came before.
-        A kernel may lose output, and its `idle` with it: ten silent seconds end too."""
+        """The time at which the last message of a request arrived, and how much text
+        arrived before it. A kernel may lose output, including `idle`, so ten seconds of
+        silence also end the wait."""
         text, last = 0, time.perf_counter()
         while True:
             try:
@@ -59,7 +61,7 @@ class Kernel:
         return self.flood(code)[0]
 
     def flood(self, code: str) -> tuple[float, int]:
-        """Seconds that a cell took, and the characters of text that came."""
+        """Seconds that a cell took, and the number of characters that arrived."""
         begun = time.perf_counter()
         request = self.client.execute(code)
         self.wait(request)
@@ -90,14 +92,15 @@ def launch(name: str) -> tuple[float, float]:
 
 
 def memory(kernel: Kernel) -> tuple[float, float]:
-    """MiB that are the process's alone, and its share of all."""
+    """Private memory of the process, and its proportional share of all memory, in
+    MiB."""
     rollup = Path(f"/proc/{kernel.manager.provisioner.pid}/smaps_rollup").read_text()
     sizes = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
     return (sizes["Private_Clean"] + sizes["Private_Dirty"]) / 1024, sizes["Pss"] / 1024
 
 
 def busy(kernel: Kernel, name: str, times: int) -> dict[str, list[float]]:
-    """Milliseconds that answers take while a cell computes."""
+    """Milliseconds until answers arrive while a cell computes."""
     kernel.run("a_long_name = 1")
     cell = kernel.client.execute("import time\nend = time.time() + 8\nwhile time.time() < end: 1")
     time.sleep(0.5)

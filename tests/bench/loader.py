@@ -158,7 +158,8 @@ def measured(name: str, python: str, path: str | Path, seconds: float) -> dict |
 
 
 def make(path: Path, cells: int, genes: int = 25_000) -> None:
-    """Counts as sequencing draws them: genes by a power law, depth log-normal."""
+    """Counts like those of sequencing: the genes follow a power law, and the depth is
+    log-normal."""
     import anndata as ad
     import numpy as np
     import pandas as pd

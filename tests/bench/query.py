@@ -118,7 +118,7 @@ def child(python: str, dataset: Path, side: str, *more: str) -> dict:
 
 
 def measure(opened, ask) -> dict:
-    """Times of all questions; `opened()` gives a session to `ask(session, sql)`."""
+    """Times of all queries; `opened()` returns a session for `ask(session, sql)`."""
     times = {}
     for name, sql in QUESTIONS.items():
         session = opened()
@@ -140,7 +140,7 @@ def clock(work) -> float:
 
 
 def forget(folder: Path) -> None:
-    """Drops the files below from the page cache."""
+    """Drops the files in a folder from the page cache."""
     os.sync()
     for path in folder.rglob("*"):
         if path.is_file():
@@ -301,7 +301,8 @@ def bounded_one(options: argparse.Namespace) -> dict:
     begun = time.perf_counter()
     answer = session.run(BOUNDED[options.side.partition(":")[2]], memory=options.memory)
     seconds = time.perf_counter() - begun
-    # Pages of the file that holds a large answer are the system's to take back.
+    # Pages of the file with a large answer do not count, because the system can reclaim
+    # them.
     with open("/proc/self/status") as status:
         fields = dict(line.split(":", 1) for line in status)
     anonymous = int(fields["RssAnon"].split()[0]) * 1024

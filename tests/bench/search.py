@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _floor(vectors: np.ndarray) -> int:
-    """Reads all of it: the maximum, which numpy finds with SIMD."""
+    """Reads all vectors once: numpy finds their maximum with SIMD."""
     return int(vectors.view(np.uint32).max())
 
 

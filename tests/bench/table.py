@@ -43,7 +43,7 @@ def make(path: Path, n: int) -> None:
 
 
 class Watched:
-    """A table, and when each message left it."""
+    """A table, and the time at which each message was sent."""
 
     def __init__(self, data):
         self.table = table(data)
@@ -61,7 +61,7 @@ class Watched:
             raise SystemExit(content["message"])
 
     def says(self, content: dict) -> tuple[float, float]:
-        """Milliseconds to the page, and to all."""
+        """Milliseconds to the page, and to the last message."""
         self.at.clear()
         begun = time.perf_counter()
         data = {"method": "custom", "content": {"view": "", "ask": 0, **content}}

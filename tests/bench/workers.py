@@ -1,8 +1,8 @@
-"""Measures verbs on two workers beside one process, in one run:
+"""Compares functions on two workers with the same functions in one process, in one run:
 
     python tests/bench/workers.py ATLAS.slaf --cells 500000
 
-makes the dataset if it does not exist, and prints for each verb
+makes the dataset if it does not exist, and prints for each function
 
 * the number of tasks, the processor time of one, and its bytes sent and received,
 * the time of the driver for a task: to pack it, to unpack its answer, and to merge it,

@@ -12,11 +12,12 @@ import zmq
 from jupyter_client.session import Session
 from kernels import GREETING, PATIENCE, Kernel, ready
 
-#: Messages between two looks at the kernel, and signed ones without their answer.
+#: Number of messages between two checks of the kernel, and maximum number of signed
+#: requests without an answer.
 ROUND, WINDOW = 500, 100
 
 CODES = ["1", "x = 1", "print('y')", "1 / 0", "def", "%nosuch", "await nothing", "[1] * 9", "'"]
-#: What real front ends ask, and which types its fields have.
+#: Requests of real front ends, and the types of their fields.
 SHELL = {
     "execute_request": {
         "code": CODES,
@@ -64,7 +65,7 @@ CONTROL = {
 }
 ODD = [None, True, 0, -1, 2**40, 2**90, 1.5, 1e300, "", "x", "größe 🙂", [], [[]], {}, {"": []}]
 STATUSES = {"ok", "error", "aborted", "complete", "incomplete", "invalid", "unknown"}
-#: Texts that are JSON, and that not every reader of JSON takes.
+#: Texts that are JSON, but that not every reader of JSON accepts.
 RAW = [
     b"[" * 5000 + b"]" * 5000,
     b'{"code":' * 3000 + b"1" + b"}" * 3000,
@@ -80,13 +81,13 @@ RAW = [
 
 
 class Attackers:
-    """Peers of one kernel, who say what a seed tells."""
+    """Peers of one kernel; a seed determines their messages."""
 
     def __init__(self, kernel: Kernel, seed: int):
         self.rng, self.of = random.Random(seed), kernel.connection
         self.session = Session(key=self.of["key"].encode())
         self.context = zmq.Context()
-        # Each answers its own requests' sender.
+        # Each socket sends replies to the sender of the request.
         self.friends = {c: self.dealer(c) for c in ("shell", "control")}
         self.strangers = {c: self.dealer(c) for c in ("shell", "control", "stdin", "hb", "iopub")}
         self.iopub = self.context.socket(zmq.SUB)
@@ -94,11 +95,11 @@ class Attackers:
         self.iopub.subscribe(b"")
         self.iopub.connect(self.address("iopub"))
         assert self.iopub.poll(1000 * PATIENCE)
-        #: Requests without their reply, and without idle.
+        #: Requests without a reply yet, and requests without an idle message yet.
         self.unanswered: dict[str, str] = {}
         self.busy: dict[str, str] = {}
         self.asked: dict[str, list[bytes]] = {}
-        #: One that has been answered: whoever says it again is refused.
+        #: A request that has been answered: sending it again must be rejected.
         self.last: list[bytes] = [b"<IDS|MSG>", b"x"]
         self.hanging: list[socket.socket] = []
         self.count = Counter()
@@ -112,7 +113,7 @@ class Attackers:
         return f"tcp://{self.of['ip']}:{self.of[f'{channel}_port']}"
 
     def dealer(self, channel: str) -> zmq.Socket:
-        # libzmq speaks only to fitting sockets.
+        # libzmq only connects matching socket types.
         sock = self.context.socket(zmq.XSUB if channel == "iopub" else zmq.DEALER)
         sock.sndhwm = sock.rcvhwm = 0
         sock.connect(self.address(channel))
@@ -169,7 +170,7 @@ class Attackers:
         return self.rng.choice([*ODD, {"x": self.rng.choice(ODD)}, [self.rng.choice(ODD)] * 3])
 
     def wait(self, left: int = 0) -> None:
-        """Takes answers until no more than that many requests wait for theirs."""
+        """Receives answers until at most this many requests are unanswered."""
         poller = zmq.Poller()
         for sock in (*self.friends.values(), self.iopub):
             poller.register(sock, zmq.POLLIN)
@@ -191,14 +192,14 @@ class Attackers:
         if sock is not self.iopub:
             asked = self.asked.get(name)
             assert header["msg_type"] == self.unanswered.pop(name, None), (parent, content, asked)
-            # The debugger's own have none.
+            # The debugger's own requests have no status messages.
             assert content.get("status", "ok") in STATUSES, (self.asked[name], content)
         elif content.get("execution_state") == "idle" and name in self.busy:
             del self.busy[name]
         if name not in self.busy and name not in self.unanswered:
             self.last = self.asked.pop(name, self.last)
 
-    # Who does not know the key ------------------------------------------------
+    # Peers without the key --------------------------------------------------------
 
     def forged(self) -> None:
         """Frames of a real message with something wrong."""
@@ -219,14 +220,14 @@ class Attackers:
             case 4:
                 frames = [rng.randbytes(rng.randrange(60)) for _ in range(rng.randrange(1, 12))]
             case 5:
-                pass  # Once more, word for word.
+                pass  # Sends the same message again.
         self.strangers[channel].send_multipart(frames)
         if channel in ("hb", "iopub"):
             while self.strangers[channel].poll(0):
                 self.strangers[channel].recv_multipart()
 
     def raw(self) -> None:
-        """Bytes that are no ZeroMQ, or nearly."""
+        """Bytes that are not ZeroMQ's protocol, or almost are."""
         rng = self.rng
         channel = rng.choice(["shell", "control", "stdin", "hb", "iopub"])
         said = rng.choice([b"", GREETING, GREETING + ready(b"DEALER"), GREETING + ready(b"SUB")])
@@ -247,7 +248,7 @@ class Attackers:
             sock.sendall(said)
         except OSError:
             pass
-        # Some stay, and say no more.
+        # Some stay connected, and send nothing more.
         self.hanging.append(sock)
         if len(self.hanging) > 30:
             self.hanging.pop(rng.randrange(30)).close()

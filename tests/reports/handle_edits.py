@@ -137,7 +137,7 @@ def deep(a):
 
 
 def index(a):
-    # AnnData is broken by the first when there are frames in obsm.
+    # The first edit breaks AnnData if there are frames in obsm.
     ours = not isinstance(a, ad.AnnData)
     setattr(*((a.obs, "index") if ours else (a, "obs_names")), [f"i{i}" for i in range(N)])
 

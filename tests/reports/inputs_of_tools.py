@@ -15,7 +15,7 @@ NAMES = ["A1BG", "TBCE", "TBCE", *[f"G{i}" for i in range(3, 12)]]
 
 
 def counts(seed: int = 0, cells: int = len(CELLS), genes: int = len(IDS)) -> sparse.csr_matrix:
-    """Cells × genes, the third cell empty."""
+    """Cells × genes; the third cell is empty."""
     x = np.random.default_rng(seed).poisson(0.7, (cells, genes))
     x[2] = 0
     return sparse.csr_matrix(x)

@@ -119,7 +119,7 @@ def test_a_handle_is_written_to_zarr(both, tmp_path):
 
 def test_a_cell_of_x_is_not_set_in_place(both):
     """scverse/anndata#206"""
-    with pytest.raises(SlafError, match="not written to in place"):
+    with pytest.raises(SlafError, match="cannot be changed in place"):
         both[0][3, 4] = 1
 
 

@@ -83,7 +83,7 @@ OFFSETS = {
     "begins at one": (changed("indptr", 0, 1), "indptr` begins at 1"),
     "wraps": (changed("indptr", 7, -(2**31)), "indptr` falls from"),
     "falls": (changed("indptr", 9, 2), "indptr` falls from"),
-    "half an offset": (changed("indptr", 5, 2.5), "indptr` holds 2.5, which is no whole"),
+    "half an offset": (changed("indptr", 5, 2.5), "indptr` holds 2.5, which is not a whole"),
     "one offset less": (lambda f, n: put(f, f"{n}/indptr", f[n]["indptr"][:-1]), "indptr` has"),
     "no offsets": (lambda f, n: put(f, f"{n}/indptr", np.zeros(0, int)), "indptr` has 0"),
     "values of two dimensions": (
@@ -96,7 +96,10 @@ OFFSETS = {
 INDICES = {
     "beyond": (changed("indices", 3, 99), "indices` holds 99"),
     "negative": (changed("indices", 3, -1), "indices` holds -1"),
-    "half an index": (changed("indices", 3, 3.5), "indices` holds 3.5, which is no whole number"),
+    "half an index": (
+        changed("indices", 3, 3.5),
+        "indices` holds 3.5, which is not a whole number",
+    ),
     "no number": (changed("indices", 3, np.nan), "indices` holds nan"),
 }
 

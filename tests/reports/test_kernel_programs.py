@@ -193,7 +193,7 @@ def test_a_time_limit_is_said_changed_and_refused(shared):
     for wrong in ("soon", "-1", "nan", "0"):
         reply, outputs = shared.run(f"%slaf timeout {wrong}")
         assert reply["ename"] == "UsageError"
-        assert f"`{wrong}` is no time limit" in stream(outputs, "stderr")
+        assert f"`{wrong}` is not a time limit" in stream(outputs, "stderr")
 
 
 # Which notebook this is ------------------------------------------------------------------

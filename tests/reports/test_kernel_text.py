@@ -53,7 +53,7 @@ def test_values_arrive_as_they_are():
     }
     held = []
     held.append(held)
-    with pytest.raises(ValueError, match="holds itself"):
+    with pytest.raises(ValueError, match="contains itself"):
         dumps(held)
 
 

@@ -128,9 +128,9 @@ def test_a_mudata_object(modalities, tmp_path):
 def test_a_modality_of_what_is_no_mudata(tmp_path):
     """scverse/muon#17"""
     make_counts().write_h5ad(tmp_path / "x.h5ad")
-    with pytest.raises(SlafError, match="no MuData"):
+    with pytest.raises(SlafError, match="not MuData"):
         SLAFConverter().convert(tmp_path / "x.h5ad", tmp_path / "x.slaf", modality="rna")
-    with pytest.raises(SlafError, match="no MuData"):
+    with pytest.raises(SlafError, match="not MuData"):
         SLAFConverter().convert_anndata(make_counts(), tmp_path / "x.slaf", modality="rna")
 
 

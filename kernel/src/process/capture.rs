@@ -33,10 +33,10 @@ struct Shared {
     running: Mutex<Option<Arc<str>>>,
     /// The pipes that are now at the descriptors.
     current: [AtomicI32; STREAMS.len()],
-    /// Tells whether one of the pipes holds something, in half the time of a
-    /// `poll`.
+    /// An epoll that watches the current pipes: asking whether one of them holds
+    /// something takes half as long as a `poll`.
     filled: OwnedFd,
-    bell: PipeWriter,
+    waker: PipeWriter,
 }
 
 /// The read end of a pipe.
@@ -54,19 +54,19 @@ impl Capture {
         say: impl Fn(&'static str, &str, &Arc<str>) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         log::keep();
-        let (ear, bell) = pipe()?;
+        let (wake, waker) = pipe()?;
         let shared = Arc::new(Shared {
             say: Box::new(say),
             sources: Mutex::default(),
             running: Mutex::default(),
             current: [const { AtomicI32::new(-1) }; STREAMS.len()],
             filled: watcher()?,
-            bell,
+            waker,
         });
         // SAFETY: C's stdout exists as long as the process.
         unsafe { libc::setvbuf(stdout, std::ptr::null_mut(), libc::_IOLBF, 0) };
         let reader = Arc::clone(&shared);
-        std::thread::spawn(move || reader.read(ear));
+        std::thread::spawn(move || reader.read(wake));
         Ok(Self { shared })
     }
 
@@ -91,7 +91,7 @@ impl Capture {
         }
         drop(sources);
         *self.shared.running() = Some(Arc::clone(owner));
-        let _ = (&self.shared.bell).write(b"!");
+        let _ = (&self.shared.waker).write(b"!");
     }
 
     /// Records that no cell is running.
@@ -144,18 +144,19 @@ fn replace(fd: RawFd) -> io::Result<PipeReader> {
 
 impl Shared {
     /// Reads all pipes until nobody can write to them.
-    fn read(&self, mut ear: PipeReader) {
+    fn read(&self, mut wake: PipeReader) {
         loop {
-            let mut polled = vec![readable(ear.as_raw_fd())];
+            let mut polled = vec![readable(wake.as_raw_fd())];
             polled.extend(self.sources().iter().map(|s| readable(s.pipe.as_raw_fd())));
-            // SAFETY: the array is as long as said. A descriptor that another
-            // thread has closed meanwhile is told as invalid and ignored.
+            // SAFETY: the array has this length. If another thread has closed a
+            // descriptor in the meantime, `poll` reports it as invalid, and it is
+            // ignored.
             let found = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as u64, -1) };
             if found < 0 {
                 continue;
             }
             if polled[0].revents != 0 {
-                let _ = ear.read(&mut [0; 64]);
+                let _ = wake.read(&mut [0; 64]);
             }
             let ready = |fd: RawFd| polled[1..].iter().any(|p| p.fd == fd && p.revents != 0);
             let mut sources = self.sources();
@@ -175,8 +176,8 @@ impl Shared {
             events: libc::EPOLLIN as u32,
             u64: 0,
         };
-        // SAFETY: the event is read, not kept. A pipe that is closed is watched
-        // no more, and to say so again does no harm.
+        // SAFETY: the call only reads the event. The previous pipe may be closed, and
+        // then is not watched any more; removing it again only returns an error.
         unsafe {
             libc::epoll_ctl(filled, libc::EPOLL_CTL_DEL, before, &mut event);
             libc::epoll_ctl(filled, libc::EPOLL_CTL_ADD, pipe, &mut event);
@@ -197,7 +198,7 @@ impl Shared {
 }
 
 fn watcher() -> io::Result<OwnedFd> {
-    // SAFETY: a descriptor that is returned is ours.
+    // SAFETY: nobody else owns the new descriptor.
     match unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) } {
         -1 => Err(io::Error::last_os_error()),
         fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),

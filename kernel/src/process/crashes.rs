@@ -18,7 +18,7 @@ const SIGNALS: [(libc::c_int, &str); 5] = [
 const LONGEST: usize = 200;
 
 /// Descriptions of what is running. A signal handler can read the newest.
-static TOLD: [AtomicPtr<u8>; 2] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
+static DESCRIPTIONS: [AtomicPtr<u8>; 2] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
 static LENGTHS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 static NEWEST: AtomicUsize = AtomicUsize::new(0);
 static STDERR_PIPE: AtomicI32 = AtomicI32::new(-1);
@@ -26,17 +26,17 @@ static BEFORE: [AtomicUsize; SIGNALS.len()] = [const { AtomicUsize::new(0) }; SI
 static WRITER: Mutex<()> = Mutex::new(());
 
 /// Sets the description of what is running from now on.
-pub(crate) fn tell(what: &str) {
+pub(crate) fn describe(what: &str) {
     let _one = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
     let next = 1 - NEWEST.load(Ordering::Acquire);
-    let mut buffer = TOLD[next].load(Ordering::Acquire);
+    let mut buffer = DESCRIPTIONS[next].load(Ordering::Acquire);
     if buffer.is_null() {
         // Lives as long as the process.
         buffer = Box::leak(Box::new([0u8; LONGEST])).as_mut_ptr();
-        TOLD[next].store(buffer, Ordering::Release);
+        DESCRIPTIONS[next].store(buffer, Ordering::Release);
     }
     let bytes = &what.as_bytes()[..what.len().min(LONGEST)];
-    // SAFETY: the buffer is that long, and handlers read the other one.
+    // SAFETY: the buffer has LONGEST bytes, and handlers read the other one.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer, bytes.len()) };
     LENGTHS[next].store(bytes.len(), Ordering::Release);
     NEWEST.store(next, Ordering::Release);
@@ -50,8 +50,8 @@ pub(crate) fn rescue(pipe: RawFd) {
 /// Installs handlers of fatal signals, which run before the existing ones.
 pub(crate) fn watch() {
     for (at, (signal, _)) in SIGNALS.iter().enumerate() {
-        // SAFETY: both structs are as the call wants them; the handler calls
-        // only what a handler may.
+        // SAFETY: both structs are valid; the handler calls only functions that are
+        // allowed in handlers.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             let mut before: libc::sigaction = std::mem::zeroed();
@@ -75,12 +75,12 @@ extern "C" fn dying(signal: libc::c_int) {
         say(SIGNALS[at].1.as_bytes());
         say(b" in ");
         let newest = NEWEST.load(Ordering::Acquire);
-        let told = TOLD[newest].load(Ordering::Acquire);
-        if told.is_null() {
+        let text = DESCRIPTIONS[newest].load(Ordering::Acquire);
+        if text.is_null() {
             say(b"no cell");
         } else {
             let length = LENGTHS[newest].load(Ordering::Acquire);
-            say(std::slice::from_raw_parts(told, length));
+            say(std::slice::from_raw_parts(text, length));
         }
         say(b"\n");
         let pipe = STDERR_PIPE.load(Ordering::Acquire);

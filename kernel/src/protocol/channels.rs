@@ -1,4 +1,4 @@
-//! What the channels of a kernel share, and how a request is answered.
+//! State that the channels of a kernel share, and how a request is answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -52,7 +52,7 @@ pub enum ConnectionError {
         path: String,
         source: serde_json::Error,
     },
-    #[error("The connection file asks for {what}, which this kernel does not speak.")]
+    #[error("The connection file asks for {what}, which this kernel does not support.")]
     Unsupported { what: String },
 }
 

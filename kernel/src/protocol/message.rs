@@ -34,8 +34,8 @@ pub struct Header {
 
 /// Reads an id; any JSON value that is not a string becomes its JSON text.
 fn name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    let told = Option::<Box<RawValue>>::deserialize(from)?;
-    Ok(told.map(|told| serde_json::from_str(told.get()).unwrap_or(told.get().to_owned())))
+    let json = Option::<Box<RawValue>>::deserialize(from)?;
+    Ok(json.map(|json| serde_json::from_str(json.get()).unwrap_or(json.get().to_owned())))
 }
 
 /// The channel of a message; its reply goes to the same one.

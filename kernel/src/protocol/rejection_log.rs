@@ -16,14 +16,14 @@ const MOST: usize = 20;
 #[derive(Default)]
 pub(crate) struct Refusals {
     /// For each kind: the start of the period, and the number of lines.
-    told: Mutex<HashMap<Discriminant<WireError>, (Instant, usize)>>,
+    counts: Mutex<HashMap<Discriminant<WireError>, (Instant, usize)>>,
 }
 
 impl Refusals {
     pub(crate) fn tell(&self, refused: &WireError) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let new = (Instant::now(), 0);
-        let (since, count) = told.entry(discriminant(refused)).or_insert(new);
+        let (since, count) = counts.entry(discriminant(refused)).or_insert(new);
         if since.elapsed() > SPAN {
             if *count > MOST {
                 log(&format!("refused {} more like this:", *count - MOST));

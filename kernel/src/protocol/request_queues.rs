@@ -99,8 +99,8 @@ impl Lane {
     }
 
     fn ring(&self) {
-        // SAFETY: an eventfd takes eight bytes. It is full only when nobody
-        // has read 2^64 rings.
+        // SAFETY: an eventfd takes eight bytes. It could be full only after 2^64 unread
+        // notifications.
         unsafe { libc::write(self.fd(), (&raw const ONE).cast(), 8) };
     }
 

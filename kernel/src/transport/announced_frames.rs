@@ -10,7 +10,7 @@ use super::router::Router;
 use super::zmtp::{COMMAND, LONG};
 
 const CLAIMED: usize = 1 << 30;
-/// What a reader may allocate before it knows what comes.
+/// Bytes that a reader may allocate before any data has arrived.
 const USUAL: usize = 1 << 17;
 
 /// Sends a greeting, announces a command of 1 GiB, and sends nothing more. Ends

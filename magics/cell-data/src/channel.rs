@@ -1,7 +1,7 @@
-//! Sends one request to the session and receives the answer. The cell's process
-//! inherits a socket, the door, and sends one end of a new connection through it;
-//! the answer arrives on the other end. So several threads can ask at once, and a
-//! cell that was killed leaves no partial answer to the next cell.
+//! Sends one request to the session and receives the answer. The cell's process inherits
+//! a socket (the "door"). For each request, it sends one end of a new connection through
+//! the door; the answer arrives on the other end. So several threads can ask at once, and
+//! a cell that was killed leaves no partial answer to the next cell.
 
 use std::fs::File;
 use std::io::{self, Write};

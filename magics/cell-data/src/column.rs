@@ -135,16 +135,16 @@ pub(crate) fn numbers<T: Value>(array: &ArrayRef, what: &str) -> Result<ScalarBu
         Some(array) => Ok(array.values().clone()),
         None => {
             let kind = array.data_type();
-            let asked = std::any::type_name::<T>();
+            let wanted = std::any::type_name::<T>();
             Err(Error(if kind.is_numeric() {
                 let name = kind.to_string().to_lowercase();
                 let name = name
                     .replace("uint", "u")
                     .replace("int", "i")
                     .replace("float", "f");
-                format!("{what} holds {name}, not {asked}. Ask for `values::<{name}>`.")
+                format!("{what} holds {name}, not {wanted}. Ask for `values::<{name}>`.")
             } else {
-                format!("{what} holds {kind}, not {asked}.")
+                format!("{what} holds {kind}, not {wanted}.")
             }))
         }
     }

@@ -23,7 +23,7 @@ pub struct Csr {
 
 impl Csr {
     pub(crate) fn new(shape: (usize, usize), columns: &[(String, ArrayRef)]) -> Result<Self> {
-        let broken = || Error("The session's matrix is broken.".into());
+        let broken = || Error("The session's matrix is not a valid CSR matrix.".into());
         let [(_, indptr), (_, indices), (_, data)] = columns else {
             return Err(broken());
         };

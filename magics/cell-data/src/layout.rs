@@ -203,7 +203,7 @@ fn array<'a>(
     lines: &mut impl Iterator<Item = &'a str>,
     files: &[Arc<Mapping>],
 ) -> Result<ArrayData> {
-    let broken = || Error("The session's answer is broken.".into());
+    let broken = || Error("The session's answer cannot be read.".into());
     let mut words = lines.next().ok_or_else(broken)?.split(' ');
     let mut number = || words.next().and_then(|word| word.parse::<usize>().ok());
     let (length, offset) = number().zip(number()).ok_or_else(broken)?;

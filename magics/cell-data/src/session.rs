@@ -31,7 +31,7 @@ const FLAGS: &str = "SLAF_CELL_FLAGS";
 pub fn get(name: &str) -> Result<RecordBatch> {
     let (head, columns) = answer("get", name)?;
     let [rows] = head.as_slice() else {
-        return Err(Error("The session's answer is broken.".into()));
+        return Err(Error("The session's answer cannot be read.".into()));
     };
     batch(*rows, columns)
 }
@@ -45,7 +45,7 @@ pub fn get(name: &str) -> Result<RecordBatch> {
 pub fn csr(name: &str) -> Result<Csr> {
     let (head, columns) = answer("csr", name)?;
     let [rows, columns_of_x] = head.as_slice() else {
-        return Err(Error("The session's answer is broken.".into()));
+        return Err(Error("The session's answer cannot be read.".into()));
     };
     Csr::new((*rows, *columns_of_x), &columns)
 }
@@ -65,7 +65,7 @@ pub fn put(name: &str, batch: RecordBatch) -> Result<()> {
     shared.add_all(names.zip(columns))?;
     let request = format!("put {name}\n{rows}\n{}", shared.text);
     let (text, _) = ask(&request, &shared.files)?;
-    said(&text).map(drop)
+    checked(&text).map(drop)
 }
 
 /// Whether the user asked the running cell to stop. A cell that checks this
@@ -107,7 +107,7 @@ type Answer = (Vec<usize>, Vec<(String, ArrayRef)>);
 /// The numbers in the first line of an answer, and its columns.
 fn answer(verb: &str, name: &str) -> Result<Answer> {
     let (text, files) = ask(&format!("{verb} {name}"), &[])?;
-    let text = said(&text)?;
+    let text = checked(&text)?;
     let (head, columns) = text.split_once('\n').unwrap_or((text, ""));
     let head = head
         .split(' ')
@@ -117,7 +117,7 @@ fn answer(verb: &str, name: &str) -> Result<Answer> {
 }
 
 /// The text after `ok `; any other answer is an error message.
-fn said(text: &str) -> Result<&str> {
+fn checked(text: &str) -> Result<&str> {
     match text.split_once(' ') {
         Some(("ok", rest)) => Ok(rest),
         Some(("error", message)) => Err(Error(message.to_owned())),

@@ -1,5 +1,5 @@
-//! A memory page that host, relay and cell share, for flags that one must see of
-//! another at once, without a message.
+//! A memory page that host, relay and cell share. It holds flags that the others see at
+//! once, without a message.
 
 use std::fs::File;
 use std::io;

@@ -62,9 +62,9 @@ fn serve(folder: &Path) -> io::Result<()> {
     let work = Work::new(Flags::new()?);
     let (sender, requests) = channel();
     watch_parent(folder)?;
-    let (heard, folder_of_listener) = (Arc::clone(&work), folder.to_owned());
+    let (work_of_listener, folder_of_listener) = (Arc::clone(&work), folder.to_owned());
     thread::spawn(move || {
-        listen(control, &heard, &sender);
+        listen(control, &work_of_listener, &sender);
         end(&folder_of_listener)
     });
 

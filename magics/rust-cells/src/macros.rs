@@ -111,7 +111,7 @@ fn inside(tree: &ast::TokenTree) -> String {
     inside.as_str().to_owned()
 }
 
-/// What a macro makes of statics, by name, type and value.
+/// The items that a macro makes from statics, by name, type and value.
 fn statics(code: &str, item: impl Fn(&str, &str, &str) -> String) -> Option<String> {
     let statics = statements(code).into_iter().map(|(_, node)| {
         let one = ast::Static::cast(node)?;

@@ -29,7 +29,7 @@ enum Stage {
     Ready,
 }
 
-/// What rust-analyzer has read.
+/// Which sources rust-analyzer has read.
 #[derive(Debug, Default)]
 pub(crate) struct Analysis {
     stage: Stage,

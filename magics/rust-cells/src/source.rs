@@ -92,7 +92,7 @@ pub(crate) fn command(code: &str, name: &str) -> Option<Range<usize>> {
 
 /// The statements of Rust code, and where each begins.
 pub(crate) fn statements(rust: &str) -> Vec<(usize, SyntaxNode)> {
-    // As evcxr parses it.
+    // evcxr parses the code inside a function, too.
     const HEAD: &str = "fn f(){";
     let file = SourceFile::parse(&format!("{HEAD}{rust}\n}}"), Edition::Edition2024);
     let function = file.tree().syntax().children().find_map(ast::Fn::cast);

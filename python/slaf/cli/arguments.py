@@ -49,20 +49,23 @@ def version_option(parser: argparse.ArgumentParser) -> None:
 
 
 def worker_options(parser: argparse.ArgumentParser) -> None:
-    """Who does the work."""
+    """Adds the options for workers."""
     parser.add_argument(
         "--workers", choices=["processes", "dask", "ray"], help="share the work among these"
     )
     parser.add_argument(
-        "--address", help="of a Dask scheduler or a Ray cluster; by default a local one"
+        "--address", help="address of a Dask scheduler or a Ray cluster; by default a local one"
     )
     parser.add_argument(
-        "--n-workers", type=int, metavar="N", help="of local ones (default: a worker a processor)"
+        "--n-workers",
+        type=int,
+        metavar="N",
+        help="number of local workers (default: one per processor)",
     )
 
 
 def workers(options: argparse.Namespace) -> AbstractContextManager[Any]:
-    """Those of :func:`worker_options`, for a `with`."""
+    """The workers that :func:`worker_options` describes, as a context manager."""
     if options.workers is None:
         if options.address is not None or options.n_workers is not None:
             raise ValueError("--address and --n-workers need --workers dask, ray or processes.")

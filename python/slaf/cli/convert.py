@@ -57,13 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-gene-index", action="store_true", help="do not write the copy of X sorted by gene"
     )
     parser.add_argument(
-        "--cells", metavar="SQL", help="of a dataset, only cells that meet this condition"
+        "--cells", metavar="SQL", help="of a SLAF input, only the cells that meet this condition"
     )
     parser.add_argument(
         "--shuffle",
         metavar="SEED",
         type=int,
-        help="of a dataset, cells in random order with this seed",
+        help="of a SLAF input, the cells in random order with this seed",
     )
     worker_options(parser)
 

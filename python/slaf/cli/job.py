@@ -6,7 +6,7 @@ import time
 
 
 class Job:
-    """A subcommand that runs from now on."""
+    """A subcommand whose time counts from now on."""
 
     def __init__(self):
         self._begun = time.perf_counter()

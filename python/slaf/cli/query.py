@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
 def _value(text: str) -> tuple[str, int | float | str]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise ValueError(f"`{text}` is no value. Write `--value name=value`.")
+        raise ValueError(f"`{text}` is not a value. Write `--value name=value`.")
     for kind in (int, float):
         try:
             return name, kind(value)

@@ -9,9 +9,9 @@ from slaf.cli.job import Job
 
 SUMMARY = "write the tokens of cells as Parquet files"
 EPILOG = """\
-A row a cell: `cell_id`, `cell_integer_id`, `input_ids` without padding, and for
-scGPT `values`. `tokens.json` says what the tokens are, and is written last; what
-was interrupted goes on when it is run again.
+One row per cell: `cell_id`, `cell_integer_id`, `input_ids` without padding, and for
+scGPT `values`. `tokens.json` describes the tokens, and is written last. If it is
+interrupted, run it again to continue.
 
 examples:
   slaf tokens atlas.slaf shards/ --tokenizer geneformer --dictionary tokens.pkl --medians medians.pkl
@@ -30,15 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--medians", metavar="FILE", help="Geneformer's medians of genes")
     parser.add_argument("--gene-mapping", metavar="FILE", help="Geneformer's mapping of gene ids")
-    parser.add_argument("--gene-key", metavar="COLUMN", help="of var, with the ids of genes")
+    parser.add_argument("--gene-key", metavar="COLUMN", help="column of var with the ids of genes")
     parser.add_argument("--max-genes", type=int, metavar="N", help="tokens of a cell, at most")
     parser.add_argument("--vocab-size", type=int, metavar="N", help="tokens that the model knows")
-    parser.add_argument("--cells", metavar="SQL", help="only the cells for which it holds")
+    parser.add_argument("--cells", metavar="SQL", help="only cells that meet this condition")
     parser.add_argument(
         "--shard-cells", type=int, default=10_000, metavar="N", help="of a file (default: 10,000)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of what is random (default: 0)")
-    parser.add_argument("--overwrite", action="store_true", help="replace tokens that are there")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of everything random (default: 0)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing tokens")
     version_option(parser)
     worker_options(parser)
 

@@ -95,7 +95,7 @@ class QueryOptimizer:
         if table_name not in ("expression", "layers"):
             raise SlafError(f"`table_name` is 'expression' or 'layers', not {table_name!r}.")
         if table_name == "layers" and layer_name is None:
-            raise SlafError("Which layer? Name it: `layer_name=`.")
+            raise SlafError("Name the layer: `layer_name=`.")
         cells = _selected(cell_selector, cell_count, "cell")
         genes = _selected(gene_selector, gene_count, "gene")
         columns = "*"
@@ -120,7 +120,7 @@ class QueryOptimizer:
         consecutive_threshold: int = 50,
         batching_threshold: int = 100,
     ) -> str:
-        """ "empty", "single", "consecutive"; else "batched" for more ids than
+        """ "empty", "single" or "consecutive"; otherwise "batched" for more ids than
         `batching_threshold`, "cte" for more than `consecutive_threshold`, and
         "scattered" for few."""
         if len(entity_ids) < 2:

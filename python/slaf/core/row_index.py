@@ -1,4 +1,5 @@
-"""slafdb's module of the same name."""
+"""slafdb's module of the same name: the rows of `expression` that belong to each
+cell."""
 
 from slaf.lazy.row_index import RowIndexMapper
 

@@ -237,14 +237,14 @@ class SLAFConverter:
         try:
             both = grown(old, new, join=join)
             gene_index, _ = dataset.engine.companions()
-            with stages(progress) as tell:
+            with stages(progress) as report:
                 dataset_writer.append(
                     both,
                     dataset.engine,
                     begin_at=dataset.shape[0],
                     notes=dataset.notes,
                     by_gene=gene_index,
-                    progress=tell,
+                    progress=report,
                 )
         finally:
             new.close()
@@ -308,7 +308,7 @@ class SLAFConverter:
     ) -> None:
         if not self._resumable:
             source.fingerprint = None
-        with stages(progress) as tell:
+        with stages(progress) as report:
             dataset_writer.write(
                 source,
                 target,
@@ -317,7 +317,7 @@ class SLAFConverter:
                 counts=counts,
                 fragment_rows=self._fragment_rows,
                 options=options,
-                progress=tell,
+                progress=report,
             )
 
 

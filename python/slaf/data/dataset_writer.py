@@ -61,7 +61,7 @@ def write(
         _note(parts, source)
         cells, genes, config = parts.of(_rest(source))
         parts.uns_json()
-        metadata.warn_of(parts.told)
+        metadata.warn_of(parts.notices)
         parts.finish(cells, genes, config, _stage("genes", progress))
     except BaseException as error:
         _stop(writer, error, target, source)
@@ -92,7 +92,7 @@ def append(
             parts.notes["raw_version"] = dataset.nested(notes["raw"], None).version
         _note(parts, source)
         cells, genes, config = parts.of(_rest(source))
-        metadata.warn_of(parts.told)
+        metadata.warn_of(parts.notices)
         # Graphs of genes stay as they are.
         if "varp" in notes:
             parts.notes["varp"] = notes["varp"]
@@ -197,8 +197,8 @@ def _refusal(source: Source, cell: int, gene: int, value: str, no_count: bool) -
     place = f"`{source.name}`: cell {adata.obs_names[cell]!r}, gene {adata.var_names[gene]!r}"
     if no_count:
         return SlafError(
-            f"{place} holds {value}, which is no count, and counts are claimed. If these are no "
-            "counts, say `counts=False` (`--no-counts`)."
+            f"{place} holds {value}, which is no count, although X is said to hold counts. "
+            "If it does not, pass `counts=False` (`--no-counts`)."
         )
     return SlafError(f"{place} holds {value}, which cannot be stored exactly.")
 

@@ -51,24 +51,24 @@ def export_h5ad(
     """
     address = os.path.expanduser(os.fspath(path))
     if "://" in address:
-        with stages(progress) as tell:
-            _export_away(state_of(handle), address, overwrite, compression, storage_options, tell)
+        with stages(progress) as report:
+            _export_away(state_of(handle), address, overwrite, compression, storage_options, report)
         return
     target = Path(address)
     try:
         _refuse(address, target, overwrite)
         partial = target.with_name(f".{target.name}.partial")
         try:
-            with stages(progress) as tell:
-                _write(state_of(handle), partial, compression, tell)
+            with stages(progress) as report:
+                _write(state_of(handle), partial, compression, report)
             partial.replace(target)
         finally:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
         # For an error on closing, HDF5 gives the number only in its message.
-        told = re.search(r"errno = (\d+)", str(error))
-        number = getattr(error, "errno", None) or (told and int(told[1]))
+        found = re.search(r"errno = (\d+)", str(error))
+        number = getattr(error, "errno", None) or (found and int(found[1]))
         if number is None:
             raise
         kind = type(error) if isinstance(error, OSError) else OSError
@@ -86,7 +86,9 @@ def _refuse(address: str, target: Path, overwrite: bool) -> None:
             "(`overwrite=True`, `--overwrite`)."
         )
     if target.exists() and not target.is_file():
-        raise FileExistsError(f"`{target}` is no file to be overwritten. Choose another name.")
+        raise FileExistsError(
+            f"`{target}` is not a file that can be overwritten. Choose another name."
+        )
     if not target.parent.is_dir():
         raise FileNotFoundError(
             f"`{target}` cannot be written: there is no folder `{target.parent}`. Make it first."
@@ -104,7 +106,7 @@ def _export_away(
     overwrite: bool,
     compression: str | None,
     options: dict[str, str] | None,
-    tell: Progress,
+    report: Progress,
 ) -> None:
     import tempfile
 
@@ -121,30 +123,30 @@ def _export_away(
                     f"`{address}` exists already. Choose another name, or overwrite it "
                     "(`overwrite=True`, `--overwrite`)."
                 )
-        _write(state, file, compression, tell)
+        _write(state, file, compression, report)
         with job("upload"):
             _slaf.upload(file, address, options)
 
 
-def _write(state: HandleState, path: Path, compression: str | None, tell: Progress) -> None:
+def _write(state: HandleState, path: Path, compression: str | None, report: Progress) -> None:
     import h5py
 
-    # First everything that can fail, and X when nothing can.
-    told: dict[str, str] = {}
-    rest, raw = _rest(state, told), state.raw
-    raw_rest = {} if raw is None else _rest(raw, told)
+    # First everything that can be refused, and X last.
+    notices: dict[str, str] = {}
+    rest, raw = _rest(state, notices), state.raw
+    raw_rest = {} if raw is None else _rest(raw, notices)
     layers: dict[str, Any] = {}
     for key, layer in state.held("layers").items():
         taken = layers.keys() | state.held("layers").keys() - {key}
-        layers[metadata.h5_name(key, taken, "layers", told)] = layer.at(*state.part)
-    metadata.warn_of(told, stacklevel=4)
+        layers[metadata.h5_name(key, taken, "layers", notices)] = layer.at(*state.part)
+    metadata.warn_of(notices, stacklevel=4)
     settings = {"compression": compression} if compression else {}
     with h5py.File(path, "w") as file:
         file.attrs["encoding-type"] = "anndata"
         file.attrs["encoding-version"] = "0.1.0"
         x = state.x
         if x is not None:
-            _matrix(file, "X", x, compression, lambda done, n: tell("cells", done, n))
+            _matrix(file, "X", x, compression, lambda done, n: report("cells", done, n))
         group = file.create_group("layers")
         _encoded_as(group, "dict")
         for key, layer in layers.items():
@@ -154,19 +156,21 @@ def _write(state: HandleState, path: Path, compression: str | None, tell: Progre
         if raw is not None:
             group = file.create_group("raw")
             _encoded_as(group, "raw")
-            _matrix(group, "X", raw.x, compression, lambda done, n: tell("raw", done, n))
+            _matrix(group, "X", raw.x, compression, lambda done, n: report("raw", done, n))
             for name in ("var", "varm"):
                 metadata.write(group, name, raw_rest[name], **settings)
 
 
-def _rest(state: HandleState, told: dict[str, str]) -> dict[str, Any]:
+def _rest(state: HandleState, notices: dict[str, str]) -> dict[str, Any]:
     """Everything except X and layers, in the form that anndata writes."""
     adata = to_adata(state, x=False, layers=False)
     # As anndata does before it writes: text with repeated values becomes categories.
     adata.strings_to_categoricals()
-    frames = {axis: metadata.h5_frame(getattr(adata, axis), axis, told) for axis in ("obs", "var")}
+    frames = {
+        axis: metadata.h5_frame(getattr(adata, axis), axis, notices) for axis in ("obs", "var")
+    }
     sections = ("obsm", "varm", "obsp", "varp", "uns")
-    return frames | metadata.h5_forms({n: dict(getattr(adata, n)) for n in sections}, told)
+    return frames | metadata.h5_forms({n: dict(getattr(adata, n)) for n in sections}, notices)
 
 
 def _encoded_as(group: h5py.Group, kind: str) -> None:
@@ -179,7 +183,7 @@ def _matrix(
     name: str,
     matrix: MatrixPlan,
     compression: str | None,
-    tell: Any,
+    report: Any,
 ) -> None:
     """Writes a lazy matrix in anndata's encoding, block by block."""
     height, width = matrix.shape
@@ -193,7 +197,7 @@ def _matrix(
             target[start : start + block.shape[0]] = (
                 block.toarray() if sparse.issparse(block) else block
             )
-            tell(start + block.shape[0], height)
+            report(start + block.shape[0], height)
         return
     group = parent.create_group(name)
     group.attrs["encoding-type"] = "csr_matrix"
@@ -210,7 +214,7 @@ def _matrix(
         for dataset, values in ((data, block.data), (indices, block.indices)):
             dataset.resize((end,))
             dataset[begin:end] = values
-        tell(start + rows, height)
+        report(start + rows, height)
     small = indptr[-1] <= np.iinfo(np.int32).max
     indptr = indptr.astype(np.int32) if small else indptr
     group.create_dataset("indptr", data=indptr, compression=compression)

@@ -123,7 +123,7 @@ class SlafNamespace:
         except (pl.exceptions.PolarsError, ImportError, TypeError, ValueError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise SlafError(
-                f"What this plan reads cannot be told, as it cannot be copied: {first.rstrip('.')}."
+                f"This plan cannot be explained, because it cannot be copied: {first.rstrip('.')}."
             ) from None
         # The in-memory engine asks every source for its rows, whatever the other sources
         # return.

@@ -89,7 +89,7 @@ def _matrix(
             near = _slaf.nearest(name, schema.names())
             raise SlafError(f"The frame has no column `{name}`.{did_you_mean(near)}")
     if not schema[value].is_numeric():
-        raise SlafError(f"`{value}` is {schema[value]}, and values are numbers.")
+        raise SlafError(f"`{value}` is {schema[value]}, but values must be numbers.")
     cells, genes = _axis(plan, cell, obs, "cell"), _axis(plan, gene, var, "gene")
     found = (
         plan.select(_name(cell).alias(_CELL), _name(gene).alias(_GENE), pl.col(value).alias(_VALUE))
@@ -105,14 +105,15 @@ def _matrix(
                 f'`.filter(pl.col("{value}").is_not_null())`.'
             )
         raise SlafError(
-            "The plan gives other rows each time. Collect it, and sink `.lazy()` of that."
+            "The plan returns different rows each time. Collect it, and write `.lazy()` "
+            "of the result."
         )
     at = [found[f"{name} at"].to_numpy().astype(np.int32) for name in (_CELL, _GENE)]
     x = sparse.csr_matrix((found[_VALUE].to_numpy(), at), shape=(cells.height, genes.height))
     if (twice := found.height - x.nnz) > 0:
         raise SlafError(
-            f"{twice:,} values are of a cell and a gene that have one already. Add them up: "
-            f'`.group_by("{cell}", "{gene}").agg(pl.col("{value}").sum())`.'
+            f"{twice:,} values are repeated, for a cell and a gene that already have one. Add them "
+            f'up: `.group_by("{cell}", "{gene}").agg(pl.col("{value}").sum())`.'
         )
     frames = [
         frame.drop(name).to_pandas().set_index(frame[name].to_pandas().astype(str))
@@ -132,14 +133,14 @@ def _axis(plan: pl.LazyFrame, name: str, columns: list[str], what: str) -> pl.Da
     columns = [column for column in columns if column != name]
     rows = plan.select(_name(name), *columns).unique(maintain_order=True).collect()
     if rows[name].null_count():
-        raise SlafError(f"`{name}` is missing in some rows, and every {what} has a name.")
+        raise SlafError(f"`{name}` is missing in some rows, but every {what} needs a name.")
     if rows[name].n_unique() < rows.height:
         twice = rows.filter(rows[name].is_duplicated())
         first = twice.filter(pl.col(name) == twice[name][0])
         column = next(c for c in columns if first[c].n_unique() > 1)
         raise SlafError(
             f"The {what} `{twice[name][0]}` has {first[column].n_unique()} values of `{column}`, "
-            "and may have one."
+            "but may have only one."
         )
     return rows
 

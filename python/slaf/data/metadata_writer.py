@@ -32,8 +32,8 @@ class PartsWriter:
         self._config: dict[str, Any] = {}
         self._extras: dict[str, Any] = {}
         self.notes: dict[str, Any] = {"writer": f"slaf-jupyter {_slaf.__version__}"}
-        #: What is stored in a different form.
-        self.told: dict[str, str] = {}
+        #: The entries that are stored in a different form: name → form.
+        self.notices: dict[str, str] = {}
 
     def of(self, parts: Parts | anndata.AnnData) -> tuple[Axis, Axis, dict[str, Any]]:
         """Writes everything but the two metadata tables. Returns cells, genes and the
@@ -46,7 +46,7 @@ class PartsWriter:
                 tables[folder.removesuffix(".lance")] = folder
         if len(parts.uns):
             self._extras["uns"] = dict(parts.uns)
-        self._extras = metadata.h5_forms(self._extras, self.told, self.notes)
+        self._extras = metadata.h5_forms(self._extras, self.notices, self.notes)
         if self._extras:
             self.notes["extras"] = f"extras{self._suffix}.h5"
             self._writer.write_file(self.notes["extras"], metadata.h5_bytes(self._extras))
@@ -83,7 +83,7 @@ class PartsWriter:
                 others[key] = loaded(value)
         if others:
             self._extras[section] = others
-        columns, self.notes[axis], stored = metadata.encode(frame, axis, vectors, self.told)
+        columns, self.notes[axis], stored = metadata.encode(frame, axis, vectors, self.notices)
         self._config[f"{axis}_dtypes"] = metadata.slafdb_dtypes(self.notes[axis])
         if stored:
             self.notes[section] = stored

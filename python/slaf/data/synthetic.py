@@ -163,9 +163,9 @@ class _Model:
 
     def __init__(self, n_obs: int, n_vars: int, seed: int, n_types: int, n_batches: int) -> None:
         if min(n_obs, n_types, n_batches) < 1:
-            raise ValueError("A data set needs a cell, a type and a batch at least.")
+            raise ValueError("A dataset needs at least one cell, one type and one batch.")
         if n_vars < 50:
-            raise ValueError(f"{n_vars} genes are too few: 33 have a name of their own, give 50.")
+            raise ValueError(f"{n_vars} genes are too few: give 50 or more.")
         self.shape, self.seed = (n_obs, n_vars), seed
         self.n_types, self.n_batches = n_types, n_batches
         rng = np.random.default_rng([seed, 0])

@@ -9,8 +9,8 @@ from slaf.ground.workers import current
 
 
 def validate(dataset: Dataset) -> list[tuple[str, str | None]]:
-    """Reads everything, and compares what is stored twice: the name of each check, and
-    the problem that it found (None: it found none)."""
+    """Reads everything, and compares data that is stored twice. Returns the name of
+    each check, and the problem that it found or None."""
     engine, workers = dataset.engine, current()
     if workers is None:
         return _slaf.validate(engine)
@@ -33,7 +33,7 @@ def index(dataset: Dataset, by_gene: bool = True) -> None:
     SlafError
         The rows of X are not in the order of the cells.
     OSError
-        Somebody else has changed the dataset meanwhile, or it cannot be written.
+        Somebody else has changed the dataset in the meantime, or it cannot be written.
     """
     engine, workers = dataset.engine, current()
     parts = None

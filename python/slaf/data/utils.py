@@ -30,7 +30,7 @@ def detect_format(input_path: str) -> str:
     known = _ENDINGS.get(path.suffix)
     if "://" not in os.fspath(input_path) and not path.exists() and not folder_format(path):
         if known is None:
-            raise SlafError(f"`{input_path}` is in no format that is known.")
+            raise SlafError(f"`{input_path}` has an unknown format.")
         return known
     if path.is_file() and known and not _is_hdf5(path):
         return known
@@ -138,14 +138,16 @@ def _schema(path: str, format_type: str) -> dict[str, set[str]]:
 
 
 def _differences(name: str, found: dict[str, set[str]], first: dict[str, set[str]]) -> list[str]:
-    said = []
+    differences = []
     for what, wanted in first.items():
         lacks, more = sorted(wanted - found[what]), sorted(found[what] - wanted)
         if lacks:
-            said.append(f"`{name}` lacks the {what} {_some(lacks)} of the first input.")
+            differences.append(f"`{name}` lacks the {what} {_some(lacks)} of the first input.")
         if more:
-            said.append(f"`{name}` has the {what} {_some(more)}, and the first input has not.")
-    return said
+            differences.append(
+                f"`{name}` has the {what} {_some(more)}, which the first input lacks."
+            )
+    return differences
 
 
 def _some(names: list[str]) -> str:

@@ -48,5 +48,5 @@ def _place(dataset: Dataset, key: str) -> tuple[str, str]:
         near = did_you_mean(_slaf.nearest(key, [*readers["obsm"], *readers["varm"]]))
         raise ValueError(f"There is no embedding `{key}` in obsm or varm.{near}")
     if not isinstance(found, VectorReader):
-        raise ValueError(f"`{key}` is no matrix of numbers, so it cannot be indexed.")
+        raise ValueError(f"`{key}` is not a matrix of numbers, so it cannot be indexed.")
     return found.table, found.column

@@ -303,7 +303,7 @@ def _opened(
     try:
         engine = _slaf.Dataset(uri, version, settings)
     except (OSError, _slaf.SlafError) as error:
-        if options.withheld and settings == options.told:
+        if options.withheld and settings == options.sent:
             raise type(error)(f"{error} {HOW_TO_SUPPLY}") from None
         raise
     dataset = Dataset(engine, path, settings, face)

@@ -49,7 +49,7 @@ def _facts(dataset: Dataset) -> dict[str, str | None]:
 
 
 def version_in_words(dataset: Dataset) -> str:
-    """The number of the version, the operation that made it, and the time."""
+    """The number of the version, the operation that made it, and its time."""
     manifest = dataset.notes.get("manifest")
     if dataset.version is None or manifest is None:
         return "none: another writer changed the dataset last"
@@ -101,14 +101,14 @@ def _column(
 ) -> dict[str, Any]:
     table = "cells" if axis == "obs" else "genes"
     dtype = note.get("dtype") or dataset.columns[table][note["stored"]].lower()
-    said: dict[str, Any] = {}
+    known: dict[str, Any] = {}
     if "categories" in note:
         counts = note.get("counts") if dataset.version is not None else None
         names = [str(name) for name in note["categories"]]
-        said = cards.categories(names, counts, colours.get(note["name"]))
+        known = cards.categories(names, counts, colours.get(note["name"]))
     elif "ends" in note and dataset.version is not None:
-        said = {"note": cards.ends(*note["ends"])}
-    return cards.entry(note["name"], dtype, cost=size(costs.get(note["stored"], 0)), **said)
+        known = {"note": cards.ends(*note["ends"])}
+    return cards.entry(note["name"], dtype, cost=size(costs.get(note["stored"], 0)), **known)
 
 
 def _matrix(dataset: Dataset, section: str, key: str) -> dict[str, Any]:

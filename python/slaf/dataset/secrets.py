@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Parts of the names of settings that are not sent: other processes have their own in
-#: their environment.
+#: Settings whose names contain one of these are not sent. Other processes take them
+#: from their own environment.
 _SECRET = ("key", "secret", "token", "password", "credential", "sas", "service_account")
 
 
@@ -20,8 +20,8 @@ def _is_secret(name: str, value: str) -> bool:
     return any(part in name.lower() for part in _SECRET) or "@" in str(value)
 
 
-#: Address → settings that were pickled without their secrets in this process, which opens
-#: its own copies with them.
+#: Address → the complete settings of datasets that this process has pickled without
+#: secrets. When this process unpickles them itself, it uses these settings.
 _HELD: dict[str, dict[str, str]] = {}
 
 HOW_TO_SUPPLY = (
@@ -34,18 +34,18 @@ HOW_TO_SUPPLY = (
 class SentOptions:
     """Settings of an object store as they are pickled."""
 
-    told: dict[str, str] | None
+    sent: dict[str, str] | None
     #: Whether secrets were left out.
     withheld: bool
 
     @classmethod
     def of(cls, uri: str, options: dict[str, str] | None) -> SentOptions:
-        told = without_secrets(options)
-        if options is not None and told != options:
+        sent = without_secrets(options)
+        if options is not None and sent != options:
             _HELD[uri] = options
-        return cls(told, told != options)
+        return cls(sent, sent != options)
 
     def here(self, uri: str) -> dict[str, str] | None:
-        """The settings; with the secrets if they were pickled in this process."""
+        """The settings, including the secrets if this process pickled them."""
         held = _HELD.get(uri) if self.withheld else None
-        return held if held is not None and without_secrets(held) == self.told else self.told
+        return held if held is not None and without_secrets(held) == self.sent else self.sent

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from slaf._slaf import SlafError
 
-#: Processes that are spawned run the script again, up to its end.
+#: A spawned process runs the user's script again. Without a guard, it would start
+#: workers, too.
 UNGUARDED = "in a script, the `with` has to be under `if __name__ == '__main__':`"
 
 
@@ -40,8 +41,7 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-#: Seconds after which a cluster without workers is given up: cloud machines take minutes to
-#: start.
+#: Seconds to wait for a cluster without workers: cloud machines take minutes to start.
 PATIENCE = 300.0
 
 
@@ -59,17 +59,17 @@ def without_interrupts() -> Iterator[None]:
 
 
 class Patience:
-    """Gives a cluster up that has no workers."""
+    """Stops waiting for a cluster that has no workers."""
 
     def __init__(self) -> None:
         self._since: float | None = None
 
-    def check(self, n_workers: int, told: str, seconds: float) -> None:
-        """Raises a SlafError with `told` if there have been no workers for `seconds`."""
+    def check(self, n_workers: int, message: str, seconds: float) -> None:
+        """Raises a SlafError with `message` if there have been no workers for `seconds`."""
         if n_workers > 0:
             self._since = None
             return
         now = time.monotonic()
         self._since = now if self._since is None else self._since
         if now - self._since >= seconds:
-            raise SlafError(told)
+            raise SlafError(message)

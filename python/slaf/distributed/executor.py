@@ -18,7 +18,8 @@ from slaf.ground.workers import working
 
 #: Attempts at a task before its failure is reported.
 _TRIES = 3
-#: Tasks per worker that are running, or whose results wait for their turn.
+#: Maximum number of tasks per worker that are running or have results that are not yet
+#: returned. Results are returned in the order of the tasks.
 _AHEAD = 3
 
 
@@ -44,7 +45,7 @@ class Executor:
 
     def __init__(self, engine: Engine):
         self._engine = engine
-        #: Runs once, also if the interpreter exits before.
+        #: Closes the engine, once: on `close`, or when the interpreter exits.
         self.close = weakref.finalize(self, engine.close)
         self.tally = Tally()
 
@@ -116,8 +117,8 @@ class _Pass:
             except Lost as lost:
                 if self.tries[number] == _TRIES:
                     raise SlafError(
-                        f"Workers died {_TRIES} times of a task{_reason(lost)}. They may lack "
-                        "memory: give each more, or take fewer workers a machine."
+                        f"Workers died {_TRIES} times during a task{_reason(lost)}. They may lack "
+                        "memory: give each more, or use fewer workers per machine."
                     ) from None
                 self._again(number)
             except FileNotFoundError:
@@ -201,7 +202,7 @@ def _open(engine: str, address: str | None, n_workers: int | None) -> Engine:
         raise ValueError(f"`n_workers` is at least 1, not {n_workers}.")
     if engine == "processes":
         if address is not None:
-            raise ValueError("The engine 'processes' is of this machine and has no `address`.")
+            raise ValueError("The engine 'processes' runs on this machine and takes no `address`.")
         from slaf.distributed.on_processes import Processes
 
         return Processes(n_workers)

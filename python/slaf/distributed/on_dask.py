@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 #: Seconds to wait for the answer of a scheduler.
 _PATIENCE = 20
-#: Seconds between two looks at whether there are workers.
+#: Seconds between two checks for workers.
 _TICK = 5
 
 
@@ -46,7 +46,8 @@ class Dask:
     def at(cls, address: str | None, n_workers: int | None) -> Dask:
         if address is None:
             try:
-                # The thread that starts workers, also later, is begun here.
+                # Dask's thread that starts workers, also later ones, is started in this
+                # block.
                 with without_interrupts():
                     cluster = distributed.LocalCluster(
                         n_workers=n_workers or len(os.sched_getaffinity(0)),
@@ -65,16 +66,16 @@ class Dask:
 
     @property
     def n_workers(self) -> int:
-        return sum(self._asked(self._client.nthreads).values())
+        return sum(self._in_thread(self._client.nthreads).values())
 
-    def _asked(self, question: Callable[[], T]) -> T:
-        """The answer to `question`, which another thread waits for: Dask's own wait fails
-        when an interrupt comes before it has begun."""
+    def _in_thread(self, question: Callable[[], T]) -> T:
+        """The result of `question`, which runs in another thread. In this thread,
+        Dask's wait would fail if an interrupt came just before it."""
         return self._threads.submit(question).result()
 
     def submit(self, payload: bytes) -> distributed.Future:
         with warnings.catch_warnings():
-            # A task carries its part of a matrix that is in memory.
+            # A task contains its part of a matrix in memory, which can be large.
             warnings.filterwarnings("ignore", "Sending large graph")
             return self._client.submit(run, payload, pure=False)
 
@@ -86,7 +87,7 @@ class Dask:
 
         while True:
             try:
-                return self._asked(first)
+                return self._in_thread(first)
             except distributed.TimeoutError:
                 self._patience.check(self.n_workers, self._lonely(), _patience())
 
@@ -97,17 +98,17 @@ class Dask:
     def result(self, done: distributed.Future) -> bytes:
         try:
             with _scheduler():
-                return self._asked(done.result)
+                return self._in_thread(done.result)
         except distributed.KilledWorker:
             raise Lost from None
         except ModuleNotFoundError as error:
             raise SlafError(
-                f"A Dask worker has no `{error.name}`: install slaf-jupyter there, of the version "
-                "that is here."
+                f"A Dask worker has no `{error.name}`: install slaf-jupyter there, in the same "
+                "version as here."
             ) from None
 
     def cancel(self, running: Sequence[distributed.Future]) -> None:
-        self._asked(lambda: self._client.cancel(running))
+        self._in_thread(lambda: self._client.cancel(running))
 
     def close(self) -> None:
         self._threads.shutdown(wait=False)
@@ -116,9 +117,9 @@ class Dask:
 
 
 def _patience() -> float:
-    """Seconds to wait for workers, which a setting of Dask can tell."""
-    told = dask.config.get("distributed.scheduler.no-workers-timeout", None)
-    return PATIENCE if told is None else parse_timedelta(told)
+    """Seconds to wait for workers; Dask has a setting for it."""
+    setting = dask.config.get("distributed.scheduler.no-workers-timeout", None)
+    return PATIENCE if setting is None else parse_timedelta(setting)
 
 
 @contextmanager
@@ -127,4 +128,4 @@ def _scheduler() -> Iterator[None]:
     try:
         yield
     except distributed.CancelledError:
-        raise SlafError("The Dask scheduler has gone, and the tasks with it.") from None
+        raise SlafError("The Dask scheduler has ended, and its tasks are lost.") from None

@@ -16,7 +16,7 @@ from slaf.distributed.task_bytes import run
 
 #: Limits each worker to one thread of BLAS.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-#: Several threads can use engines, and the environment is one.
+#: Several threads can start engines at the same time, and all change the environment.
 _LOCK = threading.Lock()
 
 

@@ -18,7 +18,7 @@ try:
 except ImportError:
     raise ImportError("The engine 'ray' needs Ray: `pip install slaf-jupyter[ray]`.") from None
 
-#: Seconds between two looks at whether there are processors.
+#: Seconds between two checks for processors.
 _TICK = 5
 
 _DEATHS = (
@@ -43,7 +43,7 @@ class Ray:
                 ray.init(address=address or "local", **options)
             except Exception as error:
                 reason = str(error).splitlines()[0].rstrip(".")
-                raise SlafError(f"Ray cannot begin at `{address or 'local'}`: {reason}.") from None
+                raise SlafError(f"Ray cannot start at `{address or 'local'}`: {reason}.") from None
         self._patience = Patience()
         # Ray itself starts a task again when its worker dies.
         self._run = ray.remote(num_cpus=1, max_retries=2)(run)
@@ -71,10 +71,10 @@ class Ray:
         except ray.exceptions.RayError as error:
             if "No module named" in str(error):
                 raise SlafError(
-                    "A Ray worker has no slaf: install slaf-jupyter there, of the version that is "
-                    "here."
+                    "A Ray worker has no slaf: install slaf-jupyter there, in the same version "
+                    "as here."
                 ) from None
-            raise SlafError(f"Ray has given a task up: {str(error).splitlines()[0]}.") from None
+            raise SlafError(f"Ray has given up a task: {str(error).splitlines()[0]}.") from None
 
     def cancel(self, running: Sequence[Any]) -> None:
         for each in running:

@@ -45,7 +45,7 @@ def run(payload: bytes) -> bytes:
             work, task = pickle.loads(body)
             answer = True, work(task)
     except Exception as error:
-        answer = False, _told(error)
+        answer = False, _known_error(error)
     return pickle.dumps(answer, protocol=5)
 
 
@@ -80,8 +80,8 @@ def _address(engine: _slaf.Dataset, options: dict[str, str] | None) -> _Address:
             "dataset to a folder or an object store that they reach."
         )
     sent = without_secrets(options)
-    told = None if sent is None else tuple(sorted(sent.items()))
-    return uri, engine.version, told, sent != options, _fingerprint(engine)
+    settings = None if sent is None else tuple(sorted(sent.items()))
+    return uri, engine.version, settings, sent != options, _fingerprint(engine)
 
 
 def _fingerprint(engine: _slaf.Dataset) -> str:
@@ -105,8 +105,8 @@ def _opened(
     try:
         dataset = Dataset.open(uri, version, None if options is None else dict(options))
     except (OSError, SlafError) as error:
-        told = f"{_here()} cannot open `{uri}`. {_sentence(error)}{_hint(uri, withheld)}"
-        raise type(error)(told) from None
+        message = f"{_here()} cannot open `{uri}`. {_sentence(error)}{_hint(uri, withheld)}"
+        raise type(error)(message) from None
     if _fingerprint(dataset.engine) != fingerprint:
         raise SlafError(
             f"{_here()} finds another dataset at `{uri}` than was opened: it was replaced "
@@ -127,8 +127,8 @@ def _compare(versions: dict[str, str]) -> None:
     for name, theirs in versions.items():
         if VERSIONS.get(name) != theirs:
             raise SlafError(
-                f"{_here()} has {name} {VERSIONS.get(name)}, and what sends it tasks has {name} "
-                f"{theirs}: install the same on both."
+                f"{_here()} has {name} {VERSIONS.get(name)}, and the process that sends its tasks "
+                f"has {name} {theirs}: install the same on both."
             )
 
 
@@ -145,8 +145,8 @@ def _one_thread() -> AbstractContextManager[Any]:
 _KNOWN = (SlafError, MemoryError, OSError, ValueError, TypeError, KeyError, IndexError, ImportError)
 
 
-def _told(error: Exception) -> Exception:
-    """The error in a class that the driver has."""
+def _known_error(error: Exception) -> Exception:
+    """The error as one of `_KNOWN`, because the driver may not have its class."""
     if type(error) in (*_KNOWN, FileNotFoundError, PermissionError):
         return error
     known = next((kind for kind in _KNOWN if isinstance(error, kind)), None)

@@ -26,9 +26,9 @@ def annotate(handle: Any, name: str, value: str, selected: np.ndarray) -> None:
     """
     name, value = name.strip(), value.strip()
     if not name or not value:
-        raise ValueError("An annotation has a column and a value, and one of them is empty.")
+        raise ValueError("An annotation needs a column and a value, but one of them is empty.")
     if not selected.any():
-        raise SlafError("Nothing is selected: select the cells that are to be annotated.")
+        raise SlafError("Nothing is selected: select the cells to annotate.")
     column = _labels(handle, name)
     categories = list(column.categories)
     if value not in categories:

@@ -70,7 +70,7 @@ class ColourPane:
         )
 
     def refresh(self) -> None:
-        """Shows the state, whoever changed it."""
+        """Shows the current state, which other code may have changed."""
         title, places = self._state.colouring.title, list(self._state.places)
         columns = [str(column) for column in self._state.handle.obs.columns]
         options = [("(a gene, or nothing)", ""), *((c, c) for c in columns)]
@@ -135,7 +135,7 @@ class FilterPane:
         self.list.children = tuple(self.rows.values())
 
     def refresh(self) -> None:
-        """Shows the present filters, whoever made them."""
+        """Shows the current filters, which other code may have changed."""
         present = self._state.filters
         for column, row in list(self.rows.items()):
             if row.condition is not None and column not in present:

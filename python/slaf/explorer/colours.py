@@ -83,7 +83,7 @@ def of_numbers(
     if high is None:
         high = float(values.max(where=finite, initial=-np.inf))
     if low > high:
-        raise ValueError(f"A scale goes up: from {low} to {high} it does not.")
+        raise ValueError(f"The ends of a scale must ascend: {low} is not below {high}.")
     width = high - low
     with np.errstate(invalid="ignore", over="ignore"):
         place = (values - low) / width if width > 0 else np.where(np.isnan(values), values, 0)
@@ -124,7 +124,7 @@ def coded(title: str, column: pd.Series) -> tuple[np.ndarray, list[str]]:
         try:
             column = column.astype("category")
         except TypeError:
-            raise SlafError(f"obs[{title!r}] holds values that are no categories.") from None
+            raise SlafError(f"obs[{title!r}] holds values that cannot be categories.") from None
     categories = [str(name) for name in column.cat.categories]
     if len(categories) > MOST_CATEGORIES:
         raise SlafError(

@@ -175,8 +175,8 @@ def ends_of(ends: tuple[float, float] | None) -> list[str]:
 def on_legend(legend: LegendWidget, state: State) -> Any:
     """A handler of the legend's messages, which are sent on a click."""
 
-    def told(_: Any, message: dict[str, Any], __: Any) -> None:
+    def on_message(_: Any, message: dict[str, Any], __: Any) -> None:
         name = legend.labels[message["at"]]
         {"hide": state.hide, "show": state.show, "only": state.isolate}[message["type"]](name)
 
-    return told
+    return on_message

@@ -24,7 +24,7 @@ class SelectionPane:
         self.column = widgets.Text(value="annotation", placeholder="column of obs", layout=_WIDE)
         self.value = widgets.Text(placeholder="what these cells are", layout=_WIDE)
         self.k = widgets.BoundedIntText(value=100, min=1, max=10**7, layout=_WIDE)
-        self.said = widgets.HTML()
+        self.message = widgets.HTML()
         self.widget = widgets.VBox(
             [
                 widgets.Label("Annotate the selected cells"),
@@ -37,7 +37,7 @@ class SelectionPane:
                         button("Clear selection", lambda: run(state.select)),
                     ]
                 ),
-                self.said,
+                self.message,
                 widgets.Label("How many cells like these to select"),
                 self.k,
                 button("Find similar", lambda: run(lambda: state.find_similar(self.k.value))),
@@ -48,12 +48,12 @@ class SelectionPane:
         column = self.column.value.strip()
         self._state.annotate(column, self.value.value)
         self._state.color_by(column)
-        self.said.value = f"obs[{escape(repr(column))}] is set, and not saved yet."
+        self.message.value = f"obs[{escape(repr(column))}] is set, and not saved yet."
 
     def _save(self) -> None:
         version = self._state.save()
-        said = "Nothing was annotated." if version is None else f"Saved as version {version}."
-        self.said.value = said
+        message = "Nothing was annotated." if version is None else f"Saved as version {version}."
+        self.message.value = message
 
 
 class ComparePane:
@@ -100,7 +100,7 @@ class ComparePane:
         )
         file = io.BytesIO()
         found.plot(10).savefig(file, format="png", dpi=70, bbox_inches="tight")
-        said = f"{found.a} against {found.b}, {found.values}"
-        table: Any = widgets.HTML(f"<b>{escape(said)}</b>{found._repr_html_()}")
+        message = f"{found.a} against {found.b}, {found.values}"
+        table: Any = widgets.HTML(f"<b>{escape(message)}</b>{found._repr_html_()}")
         table.layout = widgets.Layout(max_height="330px", overflow="auto", flex="0 0 auto")
         self.result.children = (table, widgets.Image(value=file.getvalue(), format="png"))

@@ -24,7 +24,7 @@ def similar(handle: Any, selected: np.ndarray, k: int, key: str) -> np.ndarray:
     """
     rows = np.flatnonzero(selected)
     if not len(rows):
-        raise SlafError("Nothing is selected: select the cells that others shall be like.")
+        raise SlafError("Nothing is selected: select the cells to which others should be similar.")
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_QUERIES)).astype(np.int64)]
     vectors = handle.obsm[key]
     vectors = np.asarray(vectors.iloc[rows] if hasattr(vectors, "iloc") else vectors[rows])

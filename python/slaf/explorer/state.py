@@ -94,7 +94,7 @@ class State:
         """Shows these keys of obsm side by side. Errors as for the class."""
         places = {key: self.places.get(key) or Embedding.of(self.handle, key) for key in keys}
         self.places = places
-        self._tell("places")
+        self._notify("places")
 
     # Colours ----------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class State:
             values = expression(self.handle, self.layer, at)
             note = said_of_values(self.handle, self.layer)
             self.colouring = colours.of_numbers(self.genes.labels[at], values, note, (vmin, vmax))
-        self._tell("colours")
+        self._notify("colours")
 
     def _of_column(self, key: str, ends: tuple[float | None, float | None]) -> Colouring:
         column = self.handle.obs[key]
@@ -202,7 +202,8 @@ class State:
     def _legend(self) -> list[str]:
         if not self.colouring.categories:
             raise SlafError(
-                "The colours are no categories, so none can be hidden. Colour by a column of them."
+                "The colours are not categories, so none can be hidden. Colour by a column of "
+                "categories."
             )
         return [*self.colouring.categories, filters.MISSING]
 
@@ -222,7 +223,7 @@ class State:
         self._visible = np.ones(len(obs), dtype=bool)
         for column, condition in self.filters.items():
             self._visible &= condition.mask(obs[column])
-        self._tell("visible")
+        self._notify("visible")
 
     # Selections -------------------------------------------------------------
 
@@ -242,7 +243,7 @@ class State:
         if cells is not None:
             selected[self._positions(cells)] = True
         self._selected = selected
-        self._tell("selection")
+        self._notify("selection")
 
     def _positions(self, cells: Any) -> np.ndarray:
         handle = self.handle
@@ -295,7 +296,7 @@ class State:
     def keep(self, name: str) -> None:
         """Stores the selection under a name, for :meth:`compare`."""
         self.kept[name] = self.mask
-        self._tell("kept")
+        self._notify("kept")
 
     def find_similar(self, k: int = 100, key: str | None = None) -> np.ndarray:
         """Selects the `k` cells that are most similar to any of the selected cells,
@@ -373,13 +374,13 @@ class State:
         "kept" or "places"."""
         self._watchers.append(told)
 
-    def _tell(self, what: str) -> None:
-        for told in self._watchers:
-            told(what)
+    def _notify(self, what: str) -> None:
+        for watcher in self._watchers:
+            watcher(what)
 
     def __repr__(self) -> str:
         n, shown, chosen = self.handle.n_obs, self._visible.sum(), self._selected.sum()
-        said = f"{n:,} cells on {', '.join(self.places)}"
-        said += f", coloured by {self.colouring.title}" if self.colouring.title else ""
-        said += f", {shown:,} shown" if shown < n else ""
-        return f"{said}{f', {chosen:,} selected' if chosen else ''}"
+        text = f"{n:,} cells on {', '.join(self.places)}"
+        text += f", coloured by {self.colouring.title}" if self.colouring.title else ""
+        text += f", {shown:,} shown" if shown < n else ""
+        return f"{text}{f', {chosen:,} selected' if chosen else ''}"

@@ -99,7 +99,7 @@ class View:
         self.plots.children = tuple(panel.widget for panel in self.panels)
 
     def _told_by(self, place: Any) -> Callable[..., None]:
-        def told(_: Any, message: dict[str, Any], __: Any) -> None:
+        def on_message(_: Any, message: dict[str, Any], __: Any) -> None:
             if message["type"] == "settled":
                 self._update_picture()
                 return
@@ -109,19 +109,19 @@ class View:
             ]
             self.run(lambda: self.state.lasso(corners, place.name))
 
-        return told
+        return on_message
 
     def _count(self) -> None:
         state = self.state
         n, shown, chosen = len(state.visible), int(state.visible.sum()), int(state.mask.sum())
         unplaced = {name: int((~p.placed).sum()) for name, p in state.places.items()}
-        said = [f"{n:,} cells", f"{shown:,} shown", f"{chosen:,} selected"]
-        said += [
+        parts = [f"{n:,} cells", f"{shown:,} shown", f"{chosen:,} selected"]
+        parts += [
             f"{cells:,} without a place in {name}" for name, cells in unplaced.items() if cells
         ]
         if state.filters:
-            said.append(f"filtered by {', '.join(state.filters)}")
-        self.status.value = escape(" · ".join(said))
+            parts.append(f"filtered by {', '.join(state.filters)}")
+        self.status.value = escape(" · ".join(parts))
 
     # The picture ------------------------------------------------------------------
 

@@ -83,12 +83,12 @@ def aggregate(
 
 
 def _functions(func: str | Iterable[str]) -> list[str]:
-    asked = [func] if isinstance(func, str) else list(func)
-    for name in asked:
+    wanted = [func] if isinstance(func, str) else list(func)
+    for name in wanted:
         if name not in _FUNCTIONS:
             near = did_you_mean(_slaf.nearest(str(name), _FUNCTIONS) or _FUNCTIONS)
             raise ValueError(f"There is no function {name!r} of groups.{near}")
-    return [name for name in _FUNCTIONS if name in asked]
+    return [name for name in _FUNCTIONS if name in wanted]
 
 
 def _is_var(axis: Any, varm: str | None) -> bool:
@@ -105,7 +105,7 @@ def _data(
     """The values to aggregate, with one row per cell (or gene) to be grouped, and a frame
     that describes their columns."""
     if sum(name is not None for name in (layer, obsm, varm)) > 1:
-        raise TypeError("Sums are of one of `layer`, `obsm` and `varm`.")
+        raise TypeError("Give only one of `layer`, `obsm` and `varm`.")
     if obsm is None and varm is None:
         matrix = matrix_of(adata, layer)
         return (matrix.turned(), whole(adata.obs)) if genes else (matrix, whole(adata.var))

@@ -52,7 +52,7 @@ def obs_df(
     source = adata.raw if use_raw else adata
     names = source.var_names if gene_symbols is None else pd.Index(source.var[gene_symbols])
     keys = [keys] if isinstance(keys, str) else list(keys)
-    columns, genes = _told_apart(keys, adata.obs, names, ("obs", "gene"))
+    columns, genes = _columns_and_places(keys, adata.obs, names, ("obs", "gene"))
     frame = pd.DataFrame(index=adata.obs_names)
     if genes:
         values = matrix_of(adata, layer, use_raw=use_raw)[:, list(genes.values())].compute()
@@ -71,7 +71,7 @@ def var_df(
     cells; everything else is as in :func:`obs_df`."""
     require(adata)
     keys = [keys] if isinstance(keys, str) else list(keys)
-    columns, cells = _told_apart(keys, adata.var, adata.obs_names, ("var", "cell"))
+    columns, cells = _columns_and_places(keys, adata.var, adata.obs_names, ("var", "cell"))
     frame = pd.DataFrame(index=adata.var_names)
     if cells:
         values = matrix_of(adata, layer)[list(cells.values())].compute()
@@ -79,7 +79,7 @@ def var_df(
     return _arranged(frame, adata.var, columns, keys, adata.varm, varm_keys)
 
 
-def _told_apart(
+def _columns_and_places(
     keys: list[str], frame: pd.DataFrame, names: pd.Index, what: tuple[str, str]
 ) -> tuple[list[str], dict[str, int]]:
     """Splits `keys` into columns of `frame` and positions in `names`, without

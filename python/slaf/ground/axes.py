@@ -200,7 +200,7 @@ def _without_gaps(key: np.ndarray) -> np.ndarray:
     missing = int(pd.isna(key).sum())
     if missing:
         raise IndexError(
-            f"The mask says nothing of {missing} of its {len(key)} entries, which are missing. "
-            "Say what they are, such as `mask.fillna(False)`."
+            f"{missing} of the {len(key)} entries of the mask are missing. Fill them, for example "
+            "with `mask.fillna(False)`."
         )
     return key.astype(bool)

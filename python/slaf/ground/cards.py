@@ -28,8 +28,8 @@ def drawn(
     hint: str = "",
 ) -> tuple[str, str]:
     """HTML and text of a display. Facts that are None or empty are left out."""
-    told = [(name, fact) for name, fact in (facts or {}).items() if fact]
-    card = {"kind": kind, "title": title, "place": place, "facts": told, "hint": hint}
+    shown = [(name, fact) for name, fact in (facts or {}).items() if fact]
+    card = {"kind": kind, "title": title, "place": place, "facts": shown, "hint": hint}
     card |= {"warnings": list(warnings), "sections": list(sections)}
     return _slaf.draw_card(json.dumps(card).encode("utf-8", "replace").decode())
 
@@ -44,8 +44,8 @@ def section(
 ) -> dict[str, Any]:
     """A section with described entries, and the names of others."""
     names = [str(other) for other in others[:DESCRIBED]]
-    told = {"name": name, "note": note, "entries": list(entries), "open": open}
-    return told | {"others": names, "more": len(others)}
+    described = {"name": name, "note": note, "entries": list(entries), "open": open}
+    return described | {"others": names, "more": len(others)}
 
 
 def entry(name: Any, kind: str = "", note: str = "", **more: Any) -> dict[str, Any]:

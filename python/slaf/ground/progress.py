@@ -15,31 +15,32 @@ from collections.abc import Callable, Iterator
 from slaf.ground import progress_views as views
 from slaf.ground.progress_views import Job
 
-#: Told what is going on, how much of it is done, and of how much.
+#: Called with the name of a stage, how much of it is done, and its total.
 Progress = Callable[[str, int, int], None]
 
-#: What is counted in each stage, and what the stage is called.
+#: Stage → its title, and the unit in which it is counted.
 _STAGES = {
     "cells": ("X", "cell"),
     "raw": ("raw", "cell"),
     "genes": ("X by gene", "value"),
     "tokens": ("tokens", "cell"),
 }
-#: Seconds before a job is shown, and between two looks at the jobs.
+#: Seconds before a job is shown, and between two drawings.
 _DELAY, _TICK = 0.5, 0.1
 
 
 @contextlib.contextmanager
 def job(title: str, total: int | None = None, unit: str = "") -> Iterator[Job]:
-    """Shows what goes on inside the `with`, if that takes long: call the job with what is
-    done. A job that counts the same as one around it is not shown."""
+    """Shows the progress of the code inside the `with`, if it takes long. Call the job
+    with the amount that is done. A job with the same unit as one around it is not
+    shown."""
     made = Job(title, total, unit)
     board = _board()
     board.begin(made)
     try:
         yield made
     except BaseException:
-        # Also a GeneratorExit: whoever iterates wants no more.
+        # Includes GeneratorExit, when an iteration is left early.
         board.end(made, failed=True)
         raise
     board.end(made)
@@ -47,14 +48,14 @@ def job(title: str, total: int | None = None, unit: str = "") -> Iterator[Job]:
 
 @contextlib.contextmanager
 def stages(progress: Progress | None) -> Iterator[Progress]:
-    """`progress` itself; if it is None, something that shows each stage as a job."""
+    """`progress` itself; if it is None, a function that shows each stage as a job."""
     if progress is not None:
         yield progress
         return
     with contextlib.ExitStack() as running:
         stage, made = "", Job("")
 
-        def tell(what: str, done: int, total: int) -> None:
+        def report(what: str, done: int, total: int) -> None:
             nonlocal stage, made
             if what != stage or done < made.done:
                 running.close()
@@ -64,7 +65,7 @@ def stages(progress: Progress | None) -> Iterator[Progress]:
                 made.start = done
             made(done, total)
 
-        yield tell
+        yield report
 
 
 @contextlib.contextmanager
@@ -80,7 +81,7 @@ def shown_by(show: Callable[[str], None]) -> Iterator[None]:
 
 
 def add_bytes(number: int) -> None:
-    """So many bytes were read or written by the job that runs now."""
+    """Adds bytes that were read or written to the running job."""
     for made in _board().jobs[-1:]:
         made.bytes += number
 
@@ -120,18 +121,20 @@ class _Board:
                 self._show()
 
     def _show(self, ended: Job | None = None) -> None:
-        # A job goes on, even if stderr is a closed pipe.
+        # The job continues even if its progress cannot be shown: stderr may be a closed
+        # pipe.
         with contextlib.suppress(Exception):
             self._context.run(self._view.show, [*self.jobs], ended)
 
     def close(self) -> None:
-        """Ends what is still there, such as jobs of generators that nobody has closed."""
+        """Ends the remaining jobs, such as those of generators that nobody has
+        closed."""
         for made in reversed([*self.jobs]):
             self.end(made, failed=True)
 
 
 class _Ticker:
-    """A thread that draws while there are jobs: they themselves are busy."""
+    """A thread that draws the boards while there are jobs."""
 
     def __init__(self):
         self._wanted = threading.Event()
@@ -145,7 +148,8 @@ class _Ticker:
         self._wanted.set()
 
     def stop(self) -> None:
-        """Before Python ends: a thread that then draws would abort the process."""
+        """Ends the thread before Python exits. Drawing during the exit would abort the
+        process."""
         with _LOCK:
             self._stops = True
             self._wanted.set()
@@ -182,7 +186,7 @@ def _board() -> _Board:
 
 def _close_after_cell(shell, cell: str | None, board: _Board) -> None:
     def close(*_: object) -> None:
-        # Cells of other threads may end meanwhile.
+        # A cell of another thread may be the one that has ended.
         if views.cell_of(shell) == cell:
             board.close()
             if cell is not None:
@@ -201,7 +205,8 @@ _OWN: contextvars.ContextVar[_Board | None] = contextvars.ContextVar("slaf_board
 
 
 def _begin_anew() -> None:
-    """In a forked process: the thread is not there, and somebody may have held the lock."""
+    """Runs in a forked process, which does not have the thread, and where the lock may
+    be held forever."""
     global _LOCK, _TICKER
     _LOCK, _TICKER = threading.RLock(), _Ticker()
     _ACTIVE.clear()

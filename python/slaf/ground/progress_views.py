@@ -20,25 +20,26 @@ from slaf.ground.sizes import share, size
 
 @dataclass(eq=False)
 class Job:
-    """Something that takes time."""
+    """A job whose progress is shown."""
 
     title: str
-    #: What there is to do; None or 0: unknown.
+    #: The total amount; None or 0 if it is unknown.
     total: int | None = None
-    #: What is counted, in the singular; "byte" for amounts of memory.
+    #: The unit, in the singular; "byte" for amounts of memory.
     unit: str = ""
     done: int = 0
-    #: What was done when it began.
+    #: The amount that was done before the job began.
     start: int = 0
     bytes: int = 0
-    #: What is being done, in a word.
+    #: The current step, in a word.
     note: str = ""
     failed: bool = False
     _begun: float = field(default_factory=time.monotonic)
     _ended: float | None = None
 
     def __call__(self, done: int, total: int | None = None, bytes: int | None = None) -> None:
-        """So much is done, of `total` if that is known, and so many bytes were read."""
+        """Sets the amount that is done, the total if it is known, and the number of
+        bytes read."""
         self.done = done
         self.total = self.total if total is None else total
         self.bytes = self.bytes if bytes is None else bytes
@@ -59,7 +60,7 @@ class Job:
         return _counted(self.done, self.unit) if self.done else ""
 
     def words(self) -> str:
-        """What is done, how fast, and the time left."""
+        """The amount that is done, the speed, and the time left."""
         rate = (self.done - self.start) / max(self.seconds, 1e-9)
         parts = [self.note, self.amount()]
         if self.total:
@@ -76,7 +77,7 @@ class Job:
         return f"{self.title}: {' · '.join(part for part in parts if part)}"
 
     def outcome(self) -> str:
-        """What was done, and how long it took."""
+        """The amount that was done, and the time it took."""
         took = _time(self.seconds)
         if self.failed:
             return f"{self.title}: stopped {f'at {n} ' if (n := self.amount()) else ''}after {took}"
@@ -86,7 +87,7 @@ class Job:
         return f"{self.title}: {what}{took}{read}"
 
     def add(self, later: Job) -> None:
-        """Another one of the same title."""
+        """Adds a later job with the same title."""
         self.done += later.done
         self.bytes += later.bytes
         self._ended = self._begun + self.seconds + later.seconds
@@ -107,7 +108,7 @@ _QUIET: ContextVar[bool] = ContextVar("slaf_quiet", default=False)
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside the `with`, as in a worker, no progress is shown."""
+    """Shows no progress inside the `with`; used in workers."""
     token = _QUIET.set(True)
     try:
         yield
@@ -116,7 +117,7 @@ def quiet() -> Iterator[None]:
 
 
 def are_wanted() -> bool:
-    """Whether progress is shown: not in workers, nor if the environment says so."""
+    """Whether progress is shown: not in workers, and not if `SLAF_PROGRESS` is off."""
     off = os.environ.get("SLAF_PROGRESS", "").lower() in ("0", "off", "no", "false")
     return not (off or _QUIET.get() or multiprocessing.parent_process() is not None)
 
@@ -156,7 +157,7 @@ class Notebook:
 
     def __init__(self, publish: Callable[[dict[str, str]], None]):
         self._publish = publish
-        #: Title → the job, or all jobs of that title, that have ended.
+        #: Title → the ended jobs with this title, added up.
         self._past: dict[str, Job] = {}
         self._drawn = 0.0
 
@@ -190,13 +191,13 @@ class Notebook:
 
 
 class Stream:
-    """Stderr: a line that is drawn again and again if it is a terminal, and else lines
-    that stay, at first every 5 seconds, later every minute."""
+    """Stderr. On a terminal, one line is redrawn; otherwise lines are printed, at first
+    every 5 seconds, later every minute."""
 
     _PAUSE, _LONGEST = 5.0, 60.0
 
     def __init__(self):
-        self._said: dict[Job, float] = {}
+        self._printed_at: dict[Job, float] = {}
 
     def show(self, jobs: list[Job], ended: Job | None = None) -> None:
         stream = sys.stderr
@@ -205,28 +206,29 @@ class Stream:
         if stream.isatty():
             _draw(stream, jobs)
         elif ended is not None:
-            if self._said.pop(ended, None) is not None:
+            if self._printed_at.pop(ended, None) is not None:
                 print(ended.outcome(), file=stream, flush=True)
         elif jobs:
             self._say(stream, jobs)
 
     def _say(self, stream: TextIO, jobs: list[Job]) -> None:
         inner = jobs[-1]
-        pause = min(self._LONGEST, max(self._PAUSE, self._said.get(inner, 0.0)))
-        if inner.seconds >= self._said.get(inner, 0.0) + pause:
-            self._said[inner] = inner.seconds
+        pause = min(self._LONGEST, max(self._PAUSE, self._printed_at.get(inner, 0.0)))
+        if inner.seconds >= self._printed_at.get(inner, 0.0) + pause:
+            self._printed_at[inner] = inner.seconds
             path = "".join(f"{made.title} {made.amount()}, " for made in jobs[:-1])
             print(path + inner.words(), file=stream, flush=True)
 
 
 def _others_draw() -> bool:
-    """Whether the user draws with tqdm, around what runs here."""
+    """Whether the user's own tqdm bar is running."""
     tqdm = sys.modules.get("tqdm")
     return tqdm is not None and bool(getattr(tqdm.tqdm, "_instances", None))
 
 
 def _draw(stream: TextIO, jobs: list[Job]) -> None:
-    """Draws the innermost job, after those around it, over the line before."""
+    """Draws the innermost job, after the titles of those around it, over the previous
+    line."""
     line, width = "", shutil.get_terminal_size().columns - 1
     if jobs:
         inner = jobs[-1]
@@ -236,7 +238,7 @@ def _draw(stream: TextIO, jobs: list[Job]) -> None:
             filled = round(_BAR * inner.done / inner.total)
             bar = f"{'█' * filled}{'░' * (_BAR - filled)} "
         line = f"{bar}{path}{inner.words()}"
-    # What is printed meanwhile begins in the first column.
+    # The cursor returns to the first column, where other output then begins.
     stream.write(f"\r{line[:width].ljust(width)}\r")
     stream.flush()
 

@@ -11,11 +11,11 @@ def bytes_of(text: str) -> int:
     try:
         return int(float(number) * units[unit])
     except (ValueError, KeyError):
-        raise ValueError(f"`{text}` is no amount of memory. Write it as `2 GB`.") from None
+        raise ValueError(f"`{text}` is not an amount of memory. Write it as `2 GB`.") from None
 
 
 def size(number: float) -> str:
-    """Bytes in the unit that fits, of thousands: `2.1 MB`."""
+    """A number of bytes in a suitable unit, in powers of 1000: `2.1 MB`."""
     units = ["TB", "GB", "MB", "kB", "bytes"]
     while number >= 999.5 and len(units) > 1:
         number /= 1000
@@ -25,7 +25,8 @@ def size(number: float) -> str:
 
 
 def share(part: float, of: float) -> str:
-    """What part is there: `12.3 %`; a little is not nothing, and nearly all not all."""
+    """A percentage such as `12.3 %`. Only nothing is shown as 0 %, and only everything
+    as 100 %."""
     if not of:
         return "0 %"
     percent = 100 * part / of

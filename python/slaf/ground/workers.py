@@ -38,7 +38,8 @@ def working(workers: Workers | None) -> Iterator[None]:
 
 
 def each(work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
-    """`work(task)` for each task, in order, on the current workers or in this process."""
+    """`work(task)` for each task, in order, on the current workers or in this
+    process."""
     workers = current()
     if workers is not None:
         yield from workers.map(work, tasks)

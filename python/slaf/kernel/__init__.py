@@ -6,7 +6,7 @@ libraries look for is there and behaves the same.
 From the bottom up:
 
 - `output`: stdout and stderr of cells, and which cell a write belongs to
-- `processes`: what processes that a cell starts display
+- `processes`: displays by processes that a cell starts
 - `messages`: messages from and to front ends, as JSON
 - `cells`: IPython's shell, interrupts, time limits, magics
 - `requests`: the threads that take requests and answer them

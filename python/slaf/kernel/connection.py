@@ -104,7 +104,7 @@ def _remove(path: str) -> None:
 
 
 def _language_info() -> dict:
-    """What kernel_info tells of this kernel."""
+    """The fields of kernel_info that describe this kernel."""
     version = platform.python_version()
     debugs = importlib.util.find_spec("debugpy") is not None
     manuals = {

@@ -25,9 +25,9 @@ def install(
     env: dict[str, str] | None = None,
     profile: str | None = None,
 ) -> str:
-    """Installs a kernelspec that starts this environment's Python, and gives its
-    folder: the user's with `user`, else one below `prefix`, by default this
-    environment. The kernel gets the environment variables `env`, and the `profile`
+    """Installs a kernelspec that starts this environment's Python, and returns its
+    folder: the user's with `user`, otherwise one below `prefix`, which is by default
+    this environment. The kernel gets the environment variables `env`, and the `profile`
     of IPython's configuration."""
     bundled = json.loads((_bundled() / "kernel.json").read_text())
     spec: dict[str, Any] = {
@@ -57,8 +57,8 @@ def _bundled() -> Path:
 
 
 def remove(name: str = NAME) -> str:
-    """Removes the kernelspec `name` and gives the folder that it was in. Raises
-    ValueError if it is not one of ours."""
+    """Removes the kernelspec `name` and returns its folder. Raises ValueError if it is
+    not one of ours."""
     folder_of(name)
     return KernelSpecManager().remove_kernel_spec(name)
 

@@ -359,7 +359,7 @@ def as_names(names: Any) -> pd.Index:
     given = isinstance(names, pd.Index)
     index = names.view() if given else pd.Index(names)
     if isinstance(index, pd.MultiIndex):
-        raise ValueError("Names of cells and genes are single texts, not an index of levels.")
+        raise ValueError("Names of cells and genes are texts, not a MultiIndex.")
     if index.name is not None and not isinstance(index.name, str):
         index.name = str(index.name) if given else None
     if isinstance(index.dtype, pd.CategoricalDtype):

@@ -111,7 +111,9 @@ def _check(states: list[HandleState], join: str, keys: list[Any]) -> None:
     if join not in ("inner", "outer"):
         raise SlafError(f"`join` is 'inner' or 'outer', not {join!r}.")
     if len(keys) < len(states) or len(set(keys)) < len(keys):
-        raise SlafError(f"`keys` needs a name for each of the {len(states)} handles, none twice.")
+        raise SlafError(
+            f"`keys` needs a name for each of the {len(states)} handles, without repeats."
+        )
     for key, state in zip(keys, states, strict=False):
         if not state.names(1).is_unique:
             twice = state.names(1)[state.names(1).duplicated()][0]
@@ -224,9 +226,9 @@ def _check_kinds(found: list[Mapping[str, Any]], join: str, keys: list[Any]) -> 
                 break
         else:
             if len(kinds) > 1:
-                told = " and ".join(f"{kind} in handle {key!r}" for kind, key in kinds.items())
+                listed = " and ".join(f"{kind} in handle {key!r}" for kind, key in kinds.items())
                 raise SlafError(
-                    f"`obsm/{name}` is {told}, and these cannot be joined. Bring it to one kind, "
+                    f"`obsm/{name}` is {listed}, and these cannot be joined. Bring it to one kind, "
                     "or delete it from one of them."
                 )
 

@@ -96,8 +96,8 @@ def _few(names: list[str]) -> str:
 
 
 def _warnings(state: HandleState) -> list[str]:
-    told = in_another_form(state).items()
-    return [f"An export has no place for {where} as it is: {how}." for where, how in told]
+    changed_forms = in_another_form(state).items()
+    return [f"An export has no place for {where} as it is: {how}." for where, how in changed_forms]
 
 
 # Sections -----------------------------------------------------------------------
@@ -170,7 +170,7 @@ def _layers(state: HandleState) -> dict[str, Any] | None:
 
 def _raw(state: HandleState) -> dict[str, Any]:
     if callable(state.content.raw) and state.dataset is not None and "://" in state.dataset.path:
-        # To open it takes several requests.
+        # Opening raw takes several requests.
         return cards.section("raw", "stored; opened when it is asked for", [])
     try:
         raw = state.raw

@@ -91,8 +91,9 @@ class Exports(Sections):
 def to_adata(
     state: HandleState, *, x: bool = True, layers: bool = True, dask: bool = False
 ) -> anndata.AnnData:
-    """An AnnData in memory of what a handle shows. `x` and `layers` say whether to read
-    X (and raw) and the layers; `dask`, whether these become dask arrays."""
+    """An AnnData in memory with the cells and genes of a handle. `x` and `layers` say
+    whether to read X (and raw) and the layers; `dask`, whether these become dask
+    arrays."""
     import anndata
 
     read = dask_array if dask else MatrixPlan.compute

@@ -1,8 +1,8 @@
-"""Sums of groups of cells, gene by gene: what tests of differences between groups need.
+"""Sums of groups of cells, gene by gene, for tests of differences between groups.
 
-They are read from the gene-major copy where there is one; each task is of some genes, and
-uses all cores. What is found of a gene depends on nothing but its values, so that it is
-the same to the last bit in tasks of any size."""
+They are read from the gene-major copy if there is one. Each task computes some genes, on
+all cores. The sums of a gene depend only on its values, so they are the same to the last
+bit in tasks of any size."""
 
 from __future__ import annotations
 
@@ -23,43 +23,44 @@ from slaf.lazy.sources import StoredX
 from slaf.lazy.steps import for_engine
 from slaf.lazy.stream import columns_of_a_block
 
-#: Groups × genes of a task at most.
+#: Maximum number of groups × genes per task.
 _OUTPUTS = 8 << 20
-#: Tasks in this process are so many times larger if their values are not held: each
-#: begins with the factors of all cells.
+#: Tasks in this process are this many times larger, because each of them first computes
+#: the factors of all cells.
 _STREAMED = 4
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is computed besides totals."""
+    """The sums to compute besides totals."""
 
     nonzero: bool = False
     squares: bool = False
     ranks: bool = False
-    #: The group with which each is ranked; -1: all cells that have one are ranked together.
+    #: The group with which each other group is ranked; -1 ranks all cells that have a
+    #: group together.
     reference: int = -1
 
 
 @dataclass(frozen=True)
 class GroupSums:
-    """Of groups × genes; None where it is not wanted."""
+    """Sums of groups × genes; None where they are not wanted."""
 
     totals: np.ndarray
     #: uint32
     nonzero: np.ndarray | None
-    #: Squared deviations from the mean of the group.
+    #: Squared deviations from the mean of the group, float64.
     squares: np.ndarray | None
-    #: Sums of ranks, from 1; of tied values their mean.
+    #: Sums of ranks, which count from 1; tied values have their mean rank.
     ranks: np.ndarray | None
     #: t³ - t, summed over the ties of t values: 1 × genes, or groups × genes with a reference.
     ties: np.ndarray | None
 
 
 def group_sums(matrix: MatrixPlan, groups: np.ndarray, n: int, wanted: Wanted) -> GroupSums:
-    """Of the cells of each of `n` groups; `groups` has each cell's, or -1."""
+    """The sums of each of `n` groups; `groups` has the group of each cell, or -1."""
     height, width = matrix.shape
-    # Each task is sent all of them.
+    # Each task gets the groups of all cells.
     groups = groups.astype(np.min_scalar_type(-n))
     streamed = _is_by_gene(matrix)
     if not (streamed or wanted.ranks) and n * width <= _OUTPUTS:
@@ -67,7 +68,7 @@ def group_sums(matrix: MatrixPlan, groups: np.ndarray, n: int, wanted: Wanted) -
         return GroupSums(found.total, found.nnz, found.squares, None, None)
     step, order = columns_of_a_block(matrix), np.arange(width)
     if streamed:
-        # The copy is read from its first gene to its last.
+        # The genes are read in the order of the copy.
         order = np.argsort(np.asarray(matrix.in_source(1)))
         matrix = matrix.at(range(height), order)
         step *= _STREAMED if current() is None else 1
@@ -88,8 +89,8 @@ def group_sums(matrix: MatrixPlan, groups: np.ndarray, n: int, wanted: Wanted) -
 
 
 def _is_by_gene(matrix: MatrixPlan) -> bool:
-    """Whether the gene-major copy has its values, and what is to be done to them is done to
-    each alone."""
+    """Whether the gene-major copy has its values, and its steps work on single
+    values."""
     source = matrix.source
     return (
         isinstance(source, StoredX)
@@ -131,7 +132,7 @@ class _Task:
     streamed: bool
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is sent is of these genes alone.
+        # Only the data of these genes is sent.
         part = self.matrix.sent(range(self.matrix.shape[0]), self.genes)
         return {**self.__dict__, "matrix": part, "genes": range(len(self.genes))}
 
@@ -140,14 +141,14 @@ def _sums(task: _Task) -> tuple[np.ndarray, ...]:
     """The arrays of `GroupSums`, flat; those that are not wanted are empty."""
     part = task.matrix.at(range(task.matrix.shape[0]), task.genes)
     groups = np.ascontiguousarray(task.groups, dtype=np.int32)
-    asked = astuple(task.wanted)
+    outputs = astuple(task.wanted)
     if task.streamed and isinstance(part.source, StoredX):
         place = (axes.argument(part.in_source(axis)) for axis in (0, 1))
         steps = for_engine([step.take(*part.part) for step in part.steps])
         engine = part.source.dataset.engine
         return _slaf.group_sums_by_gene(
-            engine, *place, steps, part.dtype.name, groups, task.n, asked
+            engine, *place, steps, part.dtype.name, groups, task.n, outputs
         )
     columns = sparse.csc_matrix(part.compute("csc"))
     indices, data = columns.indices.astype(np.int32, copy=False), engine_values(columns.data)
-    return _slaf.group_sums((columns.indptr, indices, data), groups, task.n, asked)
+    return _slaf.group_sums((columns.indptr, indices, data), groups, task.n, outputs)

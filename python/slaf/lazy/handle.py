@@ -1,7 +1,8 @@
 """The lazy handle: an AnnData whose data stays in the dataset.
 
-A handle is a content and two sets of positions, of cells and of genes. Slicing combines
-positions and reads nothing; `to_adata()` reads exactly what is selected."""
+A handle consists of a content, the positions of its cells and the positions of its
+genes. Slicing combines positions and reads nothing; `to_adata()` reads exactly what is
+selected."""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ class LazyHandle(Exports):
     def __contains__(self, key: Any) -> bool:
         """Whether a reference from `anndata.acc` exists in this handle."""
         if (reference := referenced(key)) is None:
-            raise TypeError(f"{key!r} is no reference of `anndata.acc`. Ask `in handle.obs`.")
+            raise TypeError(f"{key!r} is not a reference of `anndata.acc`. Use `in handle.obs`.")
         accessor, place = reference
         return accessor.isin(self, *place)
 

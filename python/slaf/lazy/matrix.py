@@ -115,7 +115,7 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise SlafError(
-            "A lazy matrix is not written to in place. Read it, change it, and set it again: "
+            "A lazy matrix cannot be changed in place. Read it, change it, and set it again: "
             "`x = handle.X.compute(); x[...] = ...; handle.X = x`."
         )
 
@@ -215,8 +215,8 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
 
     def to_dask(self, chunks: Any = None) -> Any:
         """A dask array of this matrix, whose blocks are scipy CSR matrices that the
-        workers read for themselves; nothing is read here. Slicing the dask array by
-        slices makes smaller reads; choose cells by names or masks before.
+        workers read for themselves; nothing is read here. Slices of the dask array read
+        less; to select cells by names or masks, slice this matrix first.
 
         Parameters
         ----------
@@ -320,7 +320,8 @@ class LazyExpressionMatrix(OverMatrix, np.lib.mixins.NDArrayOperatorsMixin):
         return f"LazyExpressionMatrix of {rows} × {columns}, {self.dtype}; compute() reads it"
 
     def _repr_html_(self) -> str:
-        """What it is and what it costs to read. Nothing is read for it."""
+        """The shape, dtype and steps of the matrix, and the cost of reading it. Nothing
+        is read for this display."""
         return matrix_html(self._plan)
 
 

@@ -184,7 +184,7 @@ class MatrixPlan:
         plain = replace(self, names=None)
         if self.names is None:
             return dict(plain.__dict__)
-        # Names are asked of a handle, which is not sent along.
+        # The function for names belongs to a handle, which is not pickled.
         names = self.axis_names(0), self.axis_names(1)
         if all(index is None for index in names):
             return dict(plain.__dict__)

@@ -62,7 +62,7 @@ class Moments:
         return self._given(self.nnz.astype(np.int64))
 
     def flat(self) -> Moments:
-        """Of one group of rows, without the axis of groups."""
+        """The moments of the only group of rows, without the axis of groups."""
         values = (self.nnz, self.total, self.squares, self.least, self.greatest)
         return Moments(np.asarray(self.count).item(), *(x[0] for x in values))
 
@@ -93,8 +93,8 @@ def moments(matrix: MatrixPlan, axis: int | None, *, squares: bool = False) -> M
 
 
 def grouped(matrix: MatrixPlan, groups: np.ndarray | None, n_groups: int) -> Moments:
-    """Of the columns, for each group of rows (-1: none): groups × columns, or
-    flat without groups."""
+    """Moments of the columns for each group of rows (-1 for none): groups × columns, or
+    one number per column without groups."""
     found = merged(states(matrix, _OfColumns(matrix.shape[1], groups, n_groups)))
     return found.flat() if groups is None else found
 
@@ -123,18 +123,18 @@ class _OfColumns:
 
 
 def finished(sums: Any, width: int) -> Moments:
-    """What the engine has summed of columns: groups × columns."""
+    """The moments from the engine's sums of columns: groups × columns."""
     counts = np.asarray(sums.rows(), dtype=np.int64)
     return Moments(counts[:, None], *(x.reshape(len(counts), width) for x in sums.finish()))
 
 
 def merged(parts: Iterable[Moments]) -> Moments:
-    """Moments of columns of consecutive rows as those of all, first to last."""
+    """Combines moments of the columns of consecutive rows, in order."""
     return functools.reduce(_joined, parts)
 
 
 def _joined(a: Moments, b: Moments) -> Moments:
-    """Of the rows of both, after Chan, Golub and LeVeque (1979)."""
+    """The moments of the rows of both, as in Chan, Golub and LeVeque (1979)."""
     n, m = np.asarray(a.count), np.asarray(b.count)
     with np.errstate(invalid="ignore", divide="ignore"):
         apart = b.total / m - a.total / n
@@ -217,8 +217,8 @@ def _of_all(rows: Moments, shape: tuple[int, int]) -> Moments:
 
 
 def kept(matrix: MatrixPlan, axis: int, *, squares: bool) -> Moments | None:
-    """From the dataset's stored sums, if the matrix consists of whole rows or columns
-    without steps."""
+    """Moments from the dataset's stored sums, if the matrix consists of whole rows or
+    columns without steps."""
     source = matrix.source
     if matrix.steps or not isinstance(source, StoredX):
         return None

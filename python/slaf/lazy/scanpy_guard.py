@@ -1,6 +1,6 @@
-"""What other packages can do with a handle. scanpy's functions on obs, obsm and graphs
-work without changes. A function that needs the matrix would read all of it or fail with
-an unclear error, so it gets an error that names our function."""
+"""Decides what other packages can do with a handle. scanpy's functions on obs, obsm and
+graphs work without changes. A function that needs the matrix would read all of it or
+fail with an unclear error, so it gets an error that names our function."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ def advice(called: str) -> str:
     )
 
 
-#: scanpy's packages, and what its users call them. Plots are not among them:
-#: they look at single genes, which a handle gives them.
+#: scanpy's packages, and their names for users. Plots are not listed, because they read
+#: single genes, which works with a handle.
 _PARTS = {"preprocessing": "pp", "tools": "tl", "neighbors": "pp", "get": "get"}
 
-#: What reads no more than it is asked for.
+#: Functions that read only the part of the matrix that they request.
 _SMALL = ("get.obs_df", "get.var_df", "get.rank_genes_groups_df")
 
 
@@ -89,11 +89,11 @@ def _scanpy_function(frame: Any) -> str | None:
     found = None
     while frame is not None:
         package, _, rest = frame.f_globals.get("__name__", "").partition(".")
-        room = rest.partition(".")[0]
-        if package == "scanpy" and room == "plotting":
+        subpackage = rest.partition(".")[0]
+        if package == "scanpy" and subpackage == "plotting":
             return None
-        if package == "scanpy" and room in _PARTS:
-            found = f"{_PARTS[room]}.{frame.f_code.co_name}"
+        if package == "scanpy" and subpackage in _PARTS:
+            found = f"{_PARTS[subpackage]}.{frame.f_code.co_name}"
         elif package not in _BETWEEN:
             break
         frame = frame.f_back

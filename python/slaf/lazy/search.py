@@ -21,7 +21,7 @@ from slaf.sql.filters import rows_where
 #: With fewer vectors than this, an exact search is fast enough, and no index is used.
 EXACT_BELOW = 200_000
 
-#: Numbers of the vectors that a task looks at: 16 MB.
+#: Size of the vectors of a task, in numbers of 4 bytes: 16 MB.
 _VALUES_OF_A_TASK = 4 << 20
 
 
@@ -165,7 +165,8 @@ def _by_tasks(
     ]
     found = [np.concatenate(parts, axis=1) for parts in zip(*each(_nearest, tasks), strict=True)]
     rows, distances = found
-    # As the engine orders them: -0.0 before 0.0, and the first of equals.
+    # In the engine's order: -0.0 comes before 0.0, and of equal distances the first
+    # row.
     order = np.lexsort((rows, ~np.signbit(distances), distances), axis=1)[:, :k]
     return np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1)
 

@@ -145,7 +145,9 @@ class Sections(OverState):
     @raw.setter
     def raw(self, value: Any) -> None:
         if value is not None and not isinstance(value, OverState):
-            raise TypeError("raw of a lazy handle is a lazy handle, such as the handle itself.")
+            raise TypeError(
+                "raw of a lazy handle must be a lazy handle, such as the handle itself."
+            )
         self._state.set_raw(None if value is None else state_of(value))
 
     @raw.deleter
@@ -256,7 +258,7 @@ class Sections(OverState):
             raise ValueError(f"{key!r} is neither a column of obs nor of var.")
         column = frame[key]
         if not isinstance(column.dtype, pd.CategoricalDtype):
-            raise ValueError(f"{key!r} is no categorical; its type is {column.dtype}.")
+            raise ValueError(f"{key!r} is not categorical; its type is {column.dtype}.")
         old = list(column.cat.categories)
         frame[key] = column.cat.rename_categories(names)
         for section, found in self.uns.items():

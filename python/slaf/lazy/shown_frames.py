@@ -25,7 +25,7 @@ def frame_html(columns: Columns, index_column: str) -> str:
     for name in names:
         known = columns.known(name)
         arrays[_free(str(name), arrays)] = _shown(columns.read(name, rows))
-        heads.append((known.dtype, _said(known)))
+        heads.append((known.dtype, _summary(known)))
     whole = len(columns), len(columns.names) + 1, heads
     return _slaf.draw_table(pa.table(arrays), "", whole=whole)[0]
 
@@ -45,12 +45,12 @@ def _free(name: str, taken: dict[str, Any]) -> str:
 def _shown(series: pd.Series) -> pa.Array:
     """Values as Arrow has them, or their types as text if Arrow cannot hold them."""
     try:
-        return metadata.encode_column(series, told={})[0]
+        return metadata.encode_column(series, notices={})[0]
     except _slaf.SlafError:
         return pa.array([f"<{type(value).__name__}>" for value in series], pa.string())
 
 
-def _said(known: Known) -> str:
+def _summary(known: Known) -> str:
     if known.categories is not None:
         return f"{len(known.categories):,} categories"
     return "" if known.ends is None else cards.ends(*known.ends)

@@ -78,8 +78,8 @@ def _listed(values: Any) -> str:
     ]
     if not shown:
         return "empty"
-    said = ", ".join(shown) + (", …" if len(values) > len(shown) else "")
-    return f"{counted(len(values), 'value')}: {said}"
+    listed = ", ".join(shown) + (", …" if len(values) > len(shown) else "")
+    return f"{counted(len(values), 'value')}: {listed}"
 
 
 # Along an axis ------------------------------------------------------------------

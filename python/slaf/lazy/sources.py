@@ -17,7 +17,7 @@ from slaf.lazy.steps import Arrays
 
 
 class Source(Protocol):
-    """A matrix of which any part can be read."""
+    """A matrix any part of which can be read."""
 
     shape: tuple[int, int]
     #: The dtype in which its values are returned.

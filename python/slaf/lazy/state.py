@@ -57,8 +57,8 @@ class HandleState:
         return cls(content)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickles the place of the data, and what the handle holds in memory; a view is
-        pickled as a content of its own."""
+        """Pickles where the data is stored, and the data that the handle has in memory.
+        A view is pickled with its own content."""
         content = self._copied() if self.is_view else self.content
         return {"content": content, "saver": self.saver}
 

@@ -52,12 +52,12 @@ def arrays_of(dataset: Dataset) -> dict[str, dict[str, Reader]]:
 
 
 def uns_of(dataset: Dataset) -> dict[str, Any]:
-    """uns of a dataset, anew."""
+    """uns of a dataset, as a new object."""
     return deepcopy(stored_uns(dataset))
 
 
 def stored_uns(dataset: Dataset) -> dict[str, Any]:
-    """uns of a dataset, to look at only: it is shared."""
+    """uns of a dataset, for reading only: the object is shared."""
     if "uns" in dataset.extras:
         return dict(dataset.extras["uns"])
     content = dataset.engine.file("uns.json")

@@ -17,11 +17,11 @@ from slaf.lazy.plan import MatrixPlan
 
 #: Approximate number of values per block.
 BLOCK_VALUES = 2 << 20
-#: Values of columns that are looked at together, about.
+#: Approximate number of values in a block of columns.
 COLUMN_VALUES = 32 << 20
 #: Blocks that are read while one is processed.
 _AHEAD = min(4, os.cpu_count() or 1)
-#: What a row counts for at least: its place in the row offsets.
+#: The minimum size of a row, for its entry in the row offsets.
 _ROW = 8
 
 
@@ -38,7 +38,7 @@ def rows_of_a_block(matrix: MatrixPlan, values: int = BLOCK_VALUES) -> int:
 
 
 def columns_of_a_block(matrix: MatrixPlan, values: int = COLUMN_VALUES) -> int:
-    """So many columns that all rows of them hold about `values` values."""
+    """The number of columns that together hold about `values` values."""
     rows, width = matrix.shape
     a_row = values / max(1, rows_of_a_block(matrix, values))
     return max(1, int(width * values / max(1.0, rows * a_row)))

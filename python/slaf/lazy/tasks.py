@@ -49,7 +49,8 @@ def states(matrix: MatrixPlan, operator: Operator) -> Iterator[Any]:
     if workers is not None:
         yield from workers.map(_work, [_Task(matrix, rows, step, operator) for rows in tasks])
         return
-    # An error would otherwise keep what is read ahead, and its progress.
+    # After an error, `closing` also frees the blocks that were read ahead, and ends the
+    # progress.
     with closing(blocks_of(matrix, step)) as blocks:
         for rows in tasks:
             here = ((start - rows.start, block) for start, block in islice(blocks, _BLOCKS))

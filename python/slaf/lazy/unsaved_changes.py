@@ -98,28 +98,28 @@ def _alike(a: Any, b: Any) -> bool:
 
 
 def in_another_form(state: HandleState) -> dict[str, str]:
-    """Name → how an export changes the value, or that it cannot store it. Values that come
-    from the dataset can be stored as they are."""
-    told: dict[str, str] = {}
+    """Name → how an export changes the form of the value, or "cannot be stored". Values
+    that come from the dataset can be stored as they are."""
+    notices: dict[str, str] = {}
     if state.is_view:
-        return told
+        return notices
     for axis in ("obs", "var"):
         columns = state.columns(axis)
         for name in columns.names:
             known = columns.known(name)
             if known.held and known.series.dtype == object:
                 part = pd.DataFrame({name: known.series.iloc[:_TRIED]})
-                _try(lambda part=part, axis=axis: metadata.h5_frame(part, axis, told), told)
+                _try(lambda part=part, axis=axis: metadata.h5_frame(part, axis, notices), notices)
     raw = state.content.raw
     if isinstance(raw, HandleState):
-        told |= {f"raw.{where}": how for where, how in in_another_form(raw).items()}
+        notices |= {f"raw.{where}": how for where, how in in_another_form(raw).items()}
     if callable(state.content.lazy_uns):
-        return told
+        return notices
     stored = {} if state.dataset is None else stored_uns(state.dataset)
     for key, value in state.content.lazy_uns.items():
         if key not in stored and _is_small(value):
-            _try(lambda one={"uns": {key: value}}: metadata.h5_forms(one, told), told)
-    return told
+            _try(lambda one={"uns": {key: value}}: metadata.h5_forms(one, notices), notices)
+    return notices
 
 
 def _is_small(value: Any) -> bool:
@@ -127,8 +127,8 @@ def _is_small(value: Any) -> bool:
     return not isinstance(size, int) or size <= _COMPARED
 
 
-def _try(form: Any, told: dict[str, str]) -> None:
+def _try(form: Any, notices: dict[str, str]) -> None:
     try:
         form()
     except SlafError as error:
-        told[str(error).split("`")[1]] = "cannot be stored"
+        notices[str(error).split("`")[1]] = "cannot be stored"

@@ -44,7 +44,7 @@ def matrix_of(dataset: Dataset, table_name: str, layer_name: str | None) -> Sour
     if table_name != "layers":
         raise SlafError(f"`table_name` is 'expression' or 'layers', not {table_name!r}.")
     if layer_name is None:
-        raise SlafError("Which layer? Name it: `layer_name=`.")
+        raise SlafError("Name the layer: `layer_name=`.")
     known = dataset.keys("layers")
     if layer_name not in known:
         near = did_you_mean(nearest(layer_name, known))

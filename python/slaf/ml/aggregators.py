@@ -22,7 +22,7 @@ class WindowType(str, Enum):
 
 
 class Window(ABC):
-    """Which values of a group are kept, and what is computed from them."""
+    """Decides which values of a group are kept, and computes lists from them."""
 
     @abstractmethod
     def apply(

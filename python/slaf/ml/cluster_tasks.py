@@ -21,8 +21,7 @@ class Tasks(Protocol):
         """Pickles `value`, including functions that a notebook defines."""
 
     def share(self, content: bytes) -> Any:
-        """Sends `content` to the cluster once. Returns an argument for tasks that stands for
-        it."""
+        """Sends `content` to the cluster once. Returns a reference to pass to tasks."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Starts a task that calls `function`."""
@@ -171,7 +170,7 @@ def _client(distributed: Any) -> Any:
 
 def _died(error: Exception) -> SlafError:
     return SlafError(
-        f"Workers that were to make batches died again and again ({type(error).__name__}). The "
+        f"Workers died in every attempt to make batches ({type(error).__name__}). The "
         "cluster's logs say why; too little memory is a common reason."
     )
 

@@ -214,7 +214,9 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
     def _read_labels(self, names: Sequence[str]) -> None:
         """Reads the columns of obs that are added to each batch."""
         if taken := {*names} & {*self._content.keys, "cell_ids", "epoch", "dataset"}:
-            raise ValueError(f"A batch has `{min(taken)}` already, so no label can be called so.")
+            raise ValueError(
+                f"A batch has `{min(taken)}` already, so a label cannot have this name."
+            )
         self.categories: dict[str, list[Any]] = {}
         self._labels: dict[str, np.ndarray] = {}
         for name in names:
@@ -317,7 +319,7 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
 
     def part(self, epoch: int, first: int, count: int) -> Iterator[dict[str, Any]]:
         """`count` batches of an epoch, from the batch `first` on; fewer if it ends before.
-        Where the iteration is stays as it is."""
+        This does not change the position of the iteration."""
         with closing(self._begin(epoch, first, 1)) as batches:
             for _, _, batch in islice(batches, count):
                 yield batch
@@ -364,7 +366,7 @@ max_queue_size, parallelize_fragment_reads, prefetcher_ready_timeout
         return batch
 
     def _repr_html_(self) -> str:
-        """What an epoch of this process is. Nothing is read for it."""
+        """A description of an epoch in this process. Nothing is read for it."""
         order, tokenizer = self._fingerprint, self.tokenizer
         return loader_html(
             f"{self._loader.batches:,} batches of {self.batch_size:,} an epoch",

@@ -1,5 +1,5 @@
-"""Makes the batches of a loader on the workers of a cluster: what is requested of them, and
-what they do."""
+"""Makes the batches of a loader on the workers of a cluster: the requests, and the code
+that runs in a worker."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Prefetch:
     def fill(self) -> None:
         """Starts as many tasks as the limits allow."""
         if self._stopped:
-            raise SlafError("The workers of this iteration were stopped. Iterate anew to go on.")
+            raise SlafError("The workers of this iteration were stopped. Start a new iteration.")
         while self._next is not None and self._has_room(self._next):
             of = self._recipe
             task = self._tasks.submit(make, of.key, of.version, of.content, self._next)

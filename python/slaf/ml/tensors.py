@@ -34,6 +34,6 @@ def sparse_tensor(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, sha
         torch is not installed.
     """
     if torch() is None:
-        raise ImportError("torch is not installed, and tensors were asked for.")
+        raise ImportError("torch is not installed, but tensors were requested.")
     parts = (torch().from_numpy(part) for part in (indptr, indices, data))
     return torch().sparse_csr_tensor(*parts, size=shape)

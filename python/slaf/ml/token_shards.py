@@ -95,15 +95,15 @@ def write_token_shards(
     missing = [at for at, name in enumerate(names) if not _is_of(place / name, plan)]
     tasks = [_Shard(dataset, axes.compose(rows, parts[at]), recipe, seed, plan) for at in missing]
     done = len(rows) - sum(len(parts[at]) for at in missing)
-    with stages(progress) as tell:
-        tell("tokens", done, len(rows))
+    with stages(progress) as report:
+        report("tokens", done, len(rows))
         for at, content in zip(missing, each(_shard, tasks), strict=True):
             _put(place / names[at], content)
             done += len(parts[at])
-            tell("tokens", done, len(rows))
+            report("tokens", done, len(rows))
     for stale in set(place.glob("part-*.parquet")) - {place / name for name in names}:
         stale.unlink()
-    told = {
+    description = {
         "dataset": dataset.path,
         "version": dataset.version,
         "tokenizer": tokenizer,
@@ -111,14 +111,15 @@ def write_token_shards(
         "shards": names,
         **_made(dataset, recipe).get_vocab_info(),
     }
-    _put(place / _INDEX, json.dumps(told, indent=1).encode())
+    _put(place / _INDEX, json.dumps(description, indent=1).encode())
     return len(names)
 
 
 def _begun(
     folder: str | os.PathLike[str], tokenizer: str, shard_cells: int, overwrite: bool
 ) -> Path:
-    """Checks the arguments and makes the folder. From now on it counts as incomplete."""
+    """Checks the arguments and makes the folder, which counts as incomplete until the
+    index is written."""
     if tokenizer not in TOKENIZERS:
         near = did_you_mean(nearest(tokenizer, list(TOKENIZERS)))
         raise ValueError(f"There is no tokenizer {tokenizer!r}.{near}")
@@ -156,8 +157,8 @@ def _plan(dataset: Dataset, rows: axes.Positions, recipe: bytes, cells: int, see
     """A digest that differs between calls with different shards."""
     digest = hashlib.sha256(dataset.engine.config.encode())
     digest.update(recipe)
-    told = [str(rows).encode() if isinstance(rows, range) else rows.tobytes(), dataset.engine.uri]
-    digest.update(repr([*told, dataset.version, cells, seed]).encode())
+    parts = [str(rows).encode() if isinstance(rows, range) else rows.tobytes(), dataset.engine.uri]
+    digest.update(repr([*parts, dataset.version, cells, seed]).encode())
     return digest.hexdigest()
 
 

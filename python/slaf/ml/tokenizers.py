@@ -184,8 +184,8 @@ class SLAFTokenizer:
         }
 
     def tokens_of(self, cell: str | int) -> CellTokens:
-        """What a model is given of a cell, by its name or number, to look at. KeyError or
-        IndexError if there is none."""
+        """The tokens that a model gets for a cell, given by its name or number, as a
+        table. Raises KeyError or IndexError if there is no such cell."""
         dataset = dataset_of(self.slaf_array)
         return cell_tokens(dataset, cell, self.encode, self.tokens, self.special_tokens)
 
@@ -261,7 +261,7 @@ class GeneformerTokenizer(SLAFTokenizer):
     ):
         super().__init__(slaf_array, vocab_size, max_genes)
         if version not in ("v1", "v2"):
-            raise ValueError(f"There is Geneformer v1 and v2, and no {version!r}.")
+            raise ValueError(f"There are versions v1 and v2 of Geneformer, not {version!r}.")
         names = ["<pad>", "<mask>"] + (["<cls>", "<eos>"] if version == "v2" else [])
         factors = None if medians is None else dictionary(medians, "dictionary of medians")
         self.medians_from = "dictionary"

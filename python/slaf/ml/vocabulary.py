@@ -74,7 +74,7 @@ def dictionary(given: Dictionary, what: str) -> dict[str, Any]:
         return dict(given)
     path = Path(given)
     if not path.is_file():
-        raise FileNotFoundError(f"The {what} `{path}` is not there.")
+        raise FileNotFoundError(f"The {what} `{path}` does not exist.")
     try:
         if path.suffix == ".json":
             found = json.loads(path.read_text())
@@ -83,10 +83,10 @@ def dictionary(given: Dictionary, what: str) -> dict[str, Any]:
                 found = _Plain(file).load()
     except (pickle.UnpicklingError, ValueError, EOFError, AttributeError) as error:
         raise ValueError(
-            f"The {what} `{path}` is no JSON or pickled dictionary: {error}."
+            f"The {what} `{path}` is not a JSON or pickled dictionary: {error}."
         ) from None
     if not isinstance(found, dict):
-        raise ValueError(f"The {what} `{path}` holds a {type(found).__name__}, no dictionary.")
+        raise ValueError(f"The {what} `{path}` holds a {type(found).__name__}, not a dictionary.")
     return found
 
 

@@ -34,7 +34,7 @@ def load(shell) -> None:
     """Registers the magics, their completion and the displays."""
     sessions = Sessions(shell)
     shell.register_magic_function(_sql_cell(sessions), "line_cell", "sql")
-    completion.register(shell, "slaf.sql", lambda text, cursor: _asked(sessions, text, cursor))
+    completion.register(shell, "slaf.sql", lambda text, cursor: _completed(sessions, text, cursor))
     cleanup = shell.input_transformers_cleanup
     cleanup[:] = [t for t in cleanup if getattr(t, "__name__", "") != "_without_comments"]
     cleanup.append(_without_comments)
@@ -232,7 +232,8 @@ def sql_of(code: str) -> tuple[int, str] | None:
 
 
 def complete(sessions: Sessions, code: str, cursor: int) -> tuple[int, list[tuple[str, str]]]:
-    """Where the candidates begin in `code`, and each candidate with its kind."""
+    """The position in `code` at which the candidates begin, and each candidate with its
+    kind."""
     found = sql_of(code)
     if found is None or cursor < found[0]:
         return cursor, []
@@ -252,7 +253,7 @@ def inspect(sessions: Sessions, code: str, cursor: int) -> str | None:
     return _slaf.inspect_sql(sql, place, sessions.session.catalog())
 
 
-def _asked(sessions: Sessions, code: str, cursor: int) -> completion.Candidates | None:
+def _completed(sessions: Sessions, code: str, cursor: int) -> completion.Candidates | None:
     if sql_of(code) is None:
         return None
     try:

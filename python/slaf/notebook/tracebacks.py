@@ -12,8 +12,8 @@ _RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 def load(shell: Any) -> None:
-    """Leaves our frames out of what the shell shows of our errors, except in
-    `%xmode Verbose`. `%debug` still has them."""
+    """Leaves our frames out of the tracebacks of our errors, except in `%xmode
+    Verbose`. `%debug` still has them."""
     formatter = shell.InteractiveTB
     whole = type(formatter).structured_traceback
 
@@ -26,8 +26,8 @@ def load(shell: Any) -> None:
 
 
 def shortened(error: BaseException, trace: TracebackType | None) -> TracebackType | None:
-    """The traceback without our frames at its end, if it was us who raised the error: its
-    message says what to do. Mistakes of ours keep all their frames."""
+    """The traceback without our frames at its end, if the error is a message for the
+    user. Errors caused by our own mistakes keep all frames."""
     parts = []
     while trace is not None:
         parts.append(trace)

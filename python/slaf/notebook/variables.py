@@ -91,22 +91,22 @@ def _magic(verbs: dict[str, Callable[[str], Any]]):
     def slaf(line: str):
         from IPython.core.error import UsageError
 
-        verb, _, said = line.strip().partition(" ")
+        verb, _, arguments = line.strip().partition(" ")
         if verb not in verbs:
             known = " and ".join(f"`%slaf {name}`" for name in verbs)
             raise UsageError(f"%slaf knows {known}.")
-        return verbs[verb](said.strip())
+        return verbs[verb](arguments.strip())
 
     slaf.__doc__ = "\n\n".join(filter(None, map(inspect.getdoc, verbs.values())))
     return slaf
 
 
 def _vars(look: Callable[[], Variables]) -> Callable[[str], Variables]:
-    def verb(said: str) -> Variables:
+    def verb(arguments: str) -> Variables:
         """`%slaf vars`: lists variables of Python, SQL and Rust, and which are shared."""
         from IPython.core.error import UsageError
 
-        if said:
+        if arguments:
             raise UsageError("`%slaf vars` takes nothing.")
         return look()
 

@@ -1,4 +1,5 @@
-"""scanpy's plots of lazy handles: we read what a plot shows, and scanpy draws it."""
+"""scanpy's plots of lazy handles: we read the data that a plot shows, and scanpy draws
+it."""
 
 from slaf.pl.embeddings import diffmap, draw_graph, embedding, pca, tsne, umap
 from slaf.pl.genes import (

@@ -62,7 +62,7 @@ def _embedding(function: Any, basis: str, handle: LazyHandle, given: Given) -> A
     given = dict(given)
     shade = is_shaded(given.pop("shade"), handle.n_obs)
     if shade and (given.get("projection") == "3d" or given.get("add_outline")):
-        raise ValueError("What is 3d or has outlines is not shaded: `shade=False` draws points.")
+        raise ValueError("Plots in 3d or with outlines are not shaded: `shade=False` draws points.")
     part = cells(
         handle,
         _named(given),
@@ -101,8 +101,8 @@ def _arrays(handle: LazyHandle, basis: str, given: Given) -> list[str]:
 
 def _add_graph(handle: LazyHandle, part: Any, key: str) -> None:
     """Adds the neighbours between which edges are drawn."""
-    told = handle.uns.get(key, {})
+    entry = handle.uns.get(key, {})
     for what in ("connectivities", "distances"):
-        name = told.get(f"{what}_key", what)
+        name = entry.get(f"{what}_key", what)
         if name in handle.obsp:
             part.obsp[name] = handle.obsp[name]

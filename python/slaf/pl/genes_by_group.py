@@ -43,8 +43,8 @@ def _dots(plot: Any, found: Grouped) -> None:
 
 
 def _of_means(function: Any, handle: LazyHandle, given: Given, then: Any) -> Any:
-    """Calls `function` on an AnnData with one row per group, which is its own mean;
-    `then` adds what is not a mean."""
+    """Calls `function` on an AnnData with one row of means per group; `then` adds
+    values that are not means."""
     with_dendrogram(handle, given)
     found = grouped(handle, given)
     left = {k: v for k, v in given.items() if k not in _DONE}

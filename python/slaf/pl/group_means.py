@@ -109,7 +109,7 @@ def grouping_columns(obs: pd.DataFrame, groupby: list[str]) -> pd.DataFrame:
         text = getattr(getattr(column, "cat", None), "categories", pd.Index([0]))
         if len(groupby) > 1 and not pd.api.types.is_string_dtype(text.dtype):
             raise TypeError(
-                f"Groups by several columns join text, and {name!r} is {column.dtype}. "
+                f"Grouping by several columns joins texts, but {name!r} is {column.dtype}. "
                 f"`handle.obs[{name!r}].astype(str)` is text."
             )
         columns[name] = column
@@ -123,9 +123,9 @@ def groups_of(obs: pd.DataFrame, groupby: list[str], num_categories: int) -> pd.
     kind = obs.groupby(keys, observed=True, sort=False).ngroup().fillna(-1).to_numpy(np.int64)
     first = np.unique(kind, return_index=True)[1][int((kind < 0).any()) :]
     # For scanpy's grouping, one cell of each kind is enough.
-    told = AnnData(obs=obs.iloc[first])
+    example = AnnData(obs=obs.iloc[first])
     categories = scanpy.pl.MatrixPlot(
-        told, [], groupby, num_categories=num_categories, values_df=pd.DataFrame()
+        example, [], groupby, num_categories=num_categories, values_df=pd.DataFrame()
     ).obs_tidy.index
     codes = np.append(categories.codes, -1)[kind]
     groups = pd.Categorical.from_codes(codes, categories.categories)

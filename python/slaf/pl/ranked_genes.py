@@ -15,7 +15,7 @@ from slaf.pl import genes_by_group
 from slaf.pl.plot_data import bare, cells, flat
 from slaf.pl.with_scanpy import Given, drawn, lent, scanpy
 
-#: What can be shown instead of means.
+#: Values that can be shown instead of means.
 _VALUES = ("scores", "logfoldchanges", "pvals", "pvals_adj", "log10_pvals", "log10_pvals_adj")
 
 
@@ -103,7 +103,7 @@ class _Ranked:
         if given.get("var_names") is None:
             given["var_names"] = self._first(10 if n_genes is None else n_genes, least)
         elif n_genes is not None:
-            raise ValueError("Genes are `var_names`, or the first `n_genes`: give one of both.")
+            raise ValueError("Give `var_names` or `n_genes`, not both.")
         given["groupby"] = given.get("groupby") or self.groupby
         given.setdefault("dendrogram", True)
         return given

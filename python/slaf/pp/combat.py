@@ -57,8 +57,8 @@ def combat(
     sizes = np.bincount(batches.codes, minlength=len(batches.categories))
     small = np.flatnonzero(sizes < 2)
     if len(small):
-        told = ", ".join(f"{batches.categories[at]!r}" for at in small)
-        raise ValueError(f"A batch needs two cells, and {told} of obs[{key!r}] has fewer.")
+        listed = ", ".join(f"{batches.categories[at]!r}" for at in small)
+        raise ValueError(f"A batch needs two cells, and {listed} of obs[{key!r}] has fewer.")
     if not len(sizes):
         raise ValueError("The handle has no cells.")
     others = _columns(adata, names)
@@ -127,8 +127,8 @@ def _effects(matrix: MatrixPlan, codes: np.ndarray, n: int, others: np.ndarray) 
     within = others - (sums / np.bincount(codes, minlength=n)[:, None])[codes]
     if np.linalg.matrix_rank(within) < within.shape[1]:
         raise ValueError(
-            "Batches and covariates tell the same of the cells, so their effects cannot be told "
-            "apart. Leave out a covariate."
+            "Batches and covariates are linearly dependent, so their effects cannot be separated. "
+            "Leave out a covariate."
         )
     moments = np.asarray(reduce.times_from_left(within.T, matrix), dtype=np.float64)
     return np.linalg.solve(within.T @ within, moments)

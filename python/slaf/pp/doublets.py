@@ -83,15 +83,15 @@ def scrublet(
         scanpy.pp.scrublet(*both, **options)
         parts[batch] = both[0]
     own(adata)
-    _tell(adata, pd.concat([part.obs for part in parts.values()]))
-    told = {batch: part.uns["scrublet"] for batch, part in parts.items()}
+    _set_columns(adata, pd.concat([part.obs for part in parts.values()]))
+    results = {batch: part.uns["scrublet"] for batch, part in parts.items()}
     adata.uns["scrublet"] = (
-        told[None] if batch_key is None else {"batches": told, "batched_by": batch_key}
+        results[None] if batch_key is None else {"batches": results, "batched_by": batch_key}
     )
     return adata if copy else None
 
 
-def _tell(adata: LazyHandle, obs: pd.DataFrame) -> None:
+def _set_columns(adata: LazyHandle, obs: pd.DataFrame) -> None:
     """Sets the columns of obs; cells that Scrublet left out get missing values."""
     found = obs.set_index("row").reindex(range(adata.n_obs))
     adata.obs["doublet_score"] = found["doublet_score"].to_numpy(np.float64)

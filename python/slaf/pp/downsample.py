@@ -129,6 +129,6 @@ def _require_counts(matrix: MatrixPlan) -> None:
         if values.dtype.kind == "f" and ((values % 1 != 0).any() or (values < 0).any()):
             raise ValueError(
                 "X holds no counts, which are whole and not negative. Downsample before "
-                "`normalize_total`, or take that back: `clear_transformations(handle)`."
+                "`normalize_total`, or undo that: `clear_transformations(handle)`."
             )
         return

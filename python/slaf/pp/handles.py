@@ -1,4 +1,4 @@
-"""What every function does with its handle before and after its work."""
+"""Steps that all functions take with a handle before and after their work."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def warn_of_skipped(what: str, reasons: Mapping[str, str]) -> None:
     """Warns the caller of a public function once that some of `what` were skipped: name →
     reason."""
     if reasons:
-        told = ", ".join(f"{name!r} ({why})" for name, why in reasons.items())
-        warn(f"Skipped {what}: {told}.", UserWarning, stacklevel=4)
+        listed = ", ".join(f"{name!r} ({why})" for name, why in reasons.items())
+        warn(f"Skipped {what}: {listed}.", UserWarning, stacklevel=4)
 
 
 def mask_of(frame: Any, mask: Any, what: str) -> np.ndarray:

@@ -21,10 +21,10 @@ from slaf.pp.handles import cells_of, mask_of, matrix_of, own, warn_of_skipped
 
 _METHODS = ("t-test", "t-test_overestim_var", "wilcoxon")
 _CORRECTIONS = ("benjamini-hochberg", "bonferroni")
-#: If the squared deviations of the rest are a smaller fraction of all, what is left of them
-#: by subtraction is too inexact.
+#: If the squared deviations outside a group are a smaller fraction of those of all
+#: cells than this, the subtraction that computes them is too inexact.
 _LOST = 1e-6
-#: Genes of which all groups are looked at together.
+#: Number of genes that are processed together.
 _GENES = 512
 
 
@@ -133,7 +133,8 @@ def _tables(groups: list[str], columns: list[dict[str, np.ndarray]]) -> dict[str
 
 
 def _shares(found: _Statistics, names: pd.Index) -> dict[str, pd.DataFrame]:
-    """The shares of cells that have each gene: genes × groups, and of all other cells."""
+    """The fractions of cells that express each gene, in each group and in all other
+    cells: genes × groups."""
     labels = [str(name) for name in found.groups.order]
     shares = {"pts": pd.DataFrame(found.shares().T, index=names, columns=labels)}
     if found.groups.reference is None:
@@ -191,7 +192,7 @@ class _Groups:
         place = {name: at for at, name in enumerate(self.order)}
         self.n = len(self.order)
         self.reference = None if reference == "rest" else place[reference]
-        #: If it counts, the rest of the cells is one more group.
+        #: Without a reference, all other cells are one more group.
         rest = self.n if self.reference is None else -1
         codes = np.array([place.get(c, rest) for c in categories] + [rest], dtype=np.int32)
         self.codes = codes[labels.cat.codes.to_numpy()]
@@ -212,7 +213,7 @@ def _is_all(groups: str | Iterable[str]) -> bool:
 
 
 class _Statistics:
-    """What tests need of each group, and of the cells with which it is compared."""
+    """Statistics of each group, and of the cells with which it is compared."""
 
     def __init__(self, matrix: MatrixPlan, groups: _Groups, ranks: bool, pts: bool):
         self.groups = groups
@@ -220,7 +221,7 @@ class _Statistics:
         wanted = Wanted(pts, not ranks, ranks, -1 if reference is None else reference)
         self._sums = group_sums(matrix, groups.codes, len(groups.sizes), wanted)
         self._sizes = groups.sizes.astype(np.float64)
-        # The cells outside a group are all without it.
+        # Sums of all cells, from which those of a group are subtracted.
         if reference is None:
             self._totals = self._sums.totals.sum(axis=0)
             self._squares = None if ranks else self._squares_of_all()
@@ -229,11 +230,11 @@ class _Statistics:
         return self._sums.totals[group] / self._sizes[group]
 
     def variance(self, group: int) -> np.ndarray:
-        """With n - 1."""
+        """The variance with n - 1 degrees of freedom."""
         return self._sums.squares[group] / (self._sizes[group] - 1)
 
     def size_of_other(self, group: int) -> float:
-        """How many cells there are in what the group is compared with."""
+        """The number of cells with which the group is compared."""
         if self.groups.reference is not None:
             return self._sizes[self.groups.reference]
         return self._sizes.sum() - self._sizes[group]
@@ -251,7 +252,7 @@ class _Statistics:
         with np.errstate(invalid="ignore"):
             between = apart * apart * n * rest / (n + rest)
             squares = self._squares - self._sums.squares[group] - between
-            # The rest of a gene that varies in this group only is lost by subtraction.
+            # If a gene varies only in this group, the subtraction loses all digits.
             lost = ~(squares >= _LOST * self._squares)
         if lost.any():
             totals = self._totals_outside(group)[lost]
@@ -287,7 +288,7 @@ class _Statistics:
         return (self._sums.squares[groups, genes] + between).sum(axis=0)
 
     def fold_changes(self, group: int, base: float | None) -> np.ndarray:
-        """log2 of the ratio of the means, logarithms undone."""
+        """log2 of the ratio of the means of the values before the logarithm."""
         scale = 1.0 if base is None else np.log(base)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             means = (self.mean(group), self.mean_of_other(group))
@@ -295,7 +296,7 @@ class _Statistics:
             return np.log2(undone[0] / undone[1])
 
     def shares(self) -> np.ndarray:
-        """Of the cells of each group, those that have each gene."""
+        """The fraction of the cells of each group that express each gene."""
         n = self.groups.n
         return self._sums.nonzero[:n] / self._sizes[:n, None]
 

@@ -89,7 +89,9 @@ class ExactNeighbors:
 
     def __init__(self, n_neighbors: int, metric: str = "euclidean"):
         if metric not in _METRICS:
-            raise ValueError(f"Exact neighbours are by 'euclidean' or 'cosine', not {metric!r}.")
+            raise ValueError(
+                f"The metric of exact neighbours is 'euclidean' or 'cosine', not {metric!r}."
+            )
         self.n_neighbors, self.metric = n_neighbors, metric
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -107,7 +109,7 @@ class ExactNeighbors:
             if (found < 0).any():
                 raise ValueError("A vector of zeros has no cosine: name metric='euclidean'.")
             cell = found == np.arange(start, start + len(found))[:, None]
-            # Of many equal vectors, the cell itself may not be among the first.
+            # If many vectors are equal, the cell itself may not be among the first.
             cell[~cell.any(axis=1), -1] = True
             indices[part] = found[~cell].reshape(-1, others)
             distances[part] = apart[~cell].reshape(-1, others)

@@ -75,8 +75,8 @@ def pca(
     matrix = matrix_of(adata, layer)
     if copy:
         adata = adata.copy()
-    told = "highly_variable" if mask_var is None and "highly_variable" in adata.var else None
-    mask = told if mask_var is None else mask_var
+    by_default = "highly_variable" if mask_var is None and "highly_variable" in adata.var else None
+    mask = by_default if mask_var is None else mask_var
     genes = np.arange(adata.n_vars)
     if mask is not None and mask is not False:
         genes = np.flatnonzero(mask_of(adata.var, mask, "var"))
@@ -148,12 +148,12 @@ class _Components:
         )
 
 
-def _number(asked: int | None, shape: tuple[int, int], zero_center: bool) -> int:
+def _number(wanted: int | None, shape: tuple[int, int], zero_center: bool) -> int:
     """The number of components."""
     most = min(shape) - (1 if zero_center else 0)
     if most < 1:
         raise SlafError(f"{shape[0]} cells × {shape[1]} genes have no principal components.")
-    n_comps = min(50, min(shape) - 1) if asked is None else asked
+    n_comps = min(50, min(shape) - 1) if wanted is None else wanted
     if not 1 <= n_comps <= most:
         raise ValueError(f"`n_comps` is between 1 and {most} here, not {n_comps}.")
     return n_comps

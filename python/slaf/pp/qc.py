@@ -224,7 +224,7 @@ def filter_genes(
 def _filter(adata: LazyHandle, axis: int, limits: tuple, inplace: bool) -> LazyHandle | None:
     matrix = matrix_of(adata)
     if all(low is None and high is None for _, low, high in limits):
-        raise ValueError("Say at least one limit: a least or a greatest number.")
+        raise ValueError("Give at least one limit, a minimum or a maximum.")
     found = _expressed(matrix, axis)
     keep = np.ones(matrix.shape[1 - axis], dtype=bool)
     noted = {}

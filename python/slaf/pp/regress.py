@@ -56,7 +56,7 @@ def regress_out(
     categorical = [n for n, column in columns.items() if isinstance(column, pd.Categorical)]
     if categorical and len(names) > 1:
         raise ValueError(
-            f"A column of categories is regressed out alone, and {categorical[0]!r} is one."
+            f"A column of categories must be the only key, and {categorical[0]!r} is one."
         )
     wide = matrix.dtype.kind != "f" and matrix.dtype.itemsize > 4
     dtype = np.dtype("float64" if wide or matrix.dtype == np.float64 else "float32")

@@ -77,8 +77,8 @@ def subsample(
 
 def legacy(random_state: int | np.random.RandomState | None) -> Any:
     """A generator with the draws that numpy's old functions give after
-    `np.random.seed(random_state)`; the global state does not change. For None, these
-    functions themselves."""
+    `np.random.seed(random_state)`; the global state does not change. For None, the old
+    functions themselves, with their global state."""
     if random_state is None:
         return np.random
     if isinstance(random_state, np.random.RandomState):
@@ -88,7 +88,7 @@ def legacy(random_state: int | np.random.RandomState | None) -> Any:
 
 def _size(fraction: float | None, n: int | None, possible: int, total: int, replace: bool) -> int:
     if (fraction is None) == (n is None):
-        raise TypeError("Say how many to draw: `fraction`, or else a number.")
+        raise TypeError("Give either `fraction` or a number.")
     if n is None:
         if fraction < 0 or (fraction > 1 and not replace):
             raise ValueError(f"A fraction without replacement is from 0 to 1, not {fraction}.")

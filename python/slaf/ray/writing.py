@@ -22,9 +22,9 @@ def write_slaf(rows: ray.data.Dataset, path: str | os.PathLike[str], **options: 
     process writes, so a repeated task has no effect, and if writing fails, no dataset is
     left.
 
-    `rows` is executed once, in its order, and Ray holds the result meanwhile. `options`
-    and errors are those of :func:`slaf.sink`: `cell`, `gene`, `value`, `obs`, `var`,
-    `overwrite`, `storage_options`.
+    `rows` is executed once, in its order, and Ray holds the result until it is written.
+    `options` and errors are those of :func:`slaf.sink`: `cell`, `gene`, `value`, `obs`,
+    `var`, `overwrite`, `storage_options`.
     """
     overwrite = options.get("overwrite", False)
     refuse_existing(os.fspath(path), overwrite, options.get("storage_options"))
@@ -58,5 +58,7 @@ class _Rows(Source):
                 n_rows -= frame.height
             yield (frame if predicate is None else frame.filter(predicate)).select(columns)
 
-    def told(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> list[str]:
+    def described(
+        self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None
+    ) -> list[str]:
         return [f"{', '.join(columns)} of all rows"]

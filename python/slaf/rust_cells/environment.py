@@ -1,4 +1,5 @@
-"""What the process of the Rust cells runs with: its binary, folder, variables, memory."""
+"""The environment of the process of Rust cells: its binary, folder, variables and
+memory."""
 
 from __future__ import annotations
 
@@ -39,15 +40,16 @@ class Surroundings(NamedTuple):
 
     @classmethod
     def now(cls) -> Surroundings:
-        """Those of this process. Raises RustError without a Rust toolchain."""
+        """The current surroundings of this process. Raises RustError without a Rust
+        toolchain."""
         folder = None
         with contextlib.suppress(OSError):
             folder = os.getcwd()
         return cls(folder, _variables())
 
     def changes_since(self, before: Surroundings) -> dict[str, Any] | None:
-        """What the process must change, if anything. A byte is sent as a character,
-        since file names and values need not be UTF-8."""
+        """The changes that the process must make; None if there are none. A byte is
+        sent as a character, because file names and values need not be UTF-8."""
 
         def text(value: str) -> str:
             return os.fsencode(value).decode("latin-1")
@@ -64,7 +66,7 @@ class Surroundings(NamedTuple):
 
 
 def _variables() -> dict[str, str]:
-    """This process's environment variables, with what the compiler needs."""
+    """This process's environment variables, and those that the compiler needs."""
     variables = dict(os.environ)
     cargo = Path(variables.get("CARGO_HOME", Path.home() / ".cargo")) / "bin"
     variables["PATH"] = os.pathsep.join([variables.get("PATH", ""), str(cargo)])

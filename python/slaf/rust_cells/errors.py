@@ -99,7 +99,7 @@ def _one_message(text: str) -> str:
     unreachable = ("failed to download", "Could not resolve host", "failed to query replaced")
     if any(word in text for word in (*unreachable, "spurious network error", "index.crates.io")):
         return (
-            "crates.io cannot be reached, so `:dep` cannot be had. Check the network; "
+            "crates.io cannot be reached, so `:dep` cannot be downloaded. Check the network; "
             "`:offline 1` uses what was downloaded before."
         )
     return text.removeprefix("error: ")

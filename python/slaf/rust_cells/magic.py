@@ -38,7 +38,7 @@ class RustCells:
         self._variables: Variables | None = None
 
     def run(self, code: str, needs: list[str] = (), makes: list[str] = ()) -> Any:
-        """Runs a cell and gives its value, if it has one.
+        """Runs a cell and returns its value, if it has one.
 
         `needs` are variables that must exist, `makes` those that the cell must set.
         """
@@ -80,8 +80,8 @@ class RustCells:
             raise_if_failed(answer, answer["stderr"])
 
     def complete(self, code: str, cursor: int) -> tuple[int, int, list[tuple[str, str]]]:
-        """Where the candidates begin and end in `code`, and each with its kind. There are
-        none until Rust has started; the first call starts it."""
+        """The start and end of the completed text in `code`, and each candidate with
+        its kind. There are none until Rust has started; the first call starts it."""
         if self._process is None or not self._process.is_alive:
             self._start()
         if not self._process.is_ready:
@@ -182,7 +182,7 @@ def _line(cells: RustCells, line: str) -> Any:
     if line == "--reset":
         return cells.reset()
     if not line or line.startswith("--"):
-        raise SlafError("`%rust --reset` begins anew; `%rust EXPRESSION` runs one line.")
+        raise SlafError("`%rust --reset` starts again; `%rust EXPRESSION` runs one line.")
     return cells.run(line)
 
 

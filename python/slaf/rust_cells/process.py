@@ -1,5 +1,5 @@
-"""The process that compiles and runs Rust cells: requests to it, their answers, and
-what it asks and prints meanwhile."""
+"""The process that compiles and runs Rust cells: requests to it, their answers, its
+output, and the questions of cells."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from slaf.rust_cells.errors import RustError
 from slaf.rust_cells.held_interrupts import HeldInterrupts
 from slaf.rust_cells.output import CompileProgress, PrintedText
 
-#: Takes a question of a cell and the descriptors with it. Gives the answer, its
-#: descriptors, and an object that must live until these are sent.
+#: Takes a question of a cell and its descriptors. Returns the answer, its descriptors,
+#: and an object that must live until these are sent.
 AnswerCell = Callable[[str, list[int]], tuple[str, list[int], Any]]
 
-#: Milliseconds between two looks for an interrupt.
+#: Milliseconds between two checks for an interrupt.
 _TICK = 100
 #: Seconds that the process has to end by itself.
 _GRACE = 3.0
@@ -38,14 +38,14 @@ class CellProcess:
 
     def __init__(self, answer_cell: AnswerCell):
         self._answer_cell = answer_cell
-        #: What the process was told of its surroundings.
+        #: The folder and variables that the process knows.
         self._surroundings = Surroundings.now()
         #: The number of the latest request.
         self._number = 0
         self._ready = False
         #: The end of what the process itself has printed.
         self._log = ""
-        #: The beginning of an answer whose rest has not come.
+        #: The beginning of an answer that has not yet arrived completely.
         self._unfinished = b""
         #: Requests and answers go through `control`. Cells ask through `door`.
         self._control, control = socket.socketpair()
@@ -88,7 +88,7 @@ class CellProcess:
         return self._ready
 
     def start(self) -> dict[str, Any]:
-        """Waits until cells can run. Gives `{"status": "ok"}`, or why they cannot."""
+        """Waits until cells can run. Returns `{"status": "ok"}`, or why they cannot."""
         with job("Rust starts") as starting, CompileProgress() as progress:
             starting.note = "the first time, it compiles what cells share data by"
             answer = self._wait(0, PrintedText(), progress)
@@ -96,7 +96,7 @@ class CellProcess:
         return answer
 
     def run(self, code: str) -> dict[str, Any]:
-        """Runs a cell, in this process's folder and environment. Gives its answer."""
+        """Runs a cell, in this process's folder and environment. Returns the answer."""
         before, self._surroundings = self._surroundings, Surroundings.now()
         return self.request("run", code=code, change=self._surroundings.changes_since(before))
 
@@ -111,7 +111,7 @@ class CellProcess:
 
     def kill(self) -> None:
         """Ends the process and all that it started."""
-        # The process takes this for the end, and removes its files.
+        # The process ends when the socket closes, and removes its files.
         self._control.close()
         try:
             self._process.wait(_GRACE)
@@ -155,8 +155,8 @@ class CellProcess:
         timeout: int,
         interrupts: HeldInterrupts | None = None,
     ) -> dict[str, Any] | None:
-        """Handles what comes within `timeout` milliseconds. Gives the answer to
-        request `number` if that has come."""
+        """Handles input that arrives within `timeout` milliseconds. Returns the answer
+        to request `number` if it has arrived."""
         poll = select.poll()
         sources = {self._control.fileno(): "control", self._door.fileno(): "door"}
         sources |= {fd: name for name, fd in self._pipes.items()}
@@ -185,7 +185,7 @@ class CellProcess:
             raise RustError(
                 "The process that compiles Rust cells stopped"
                 + (f": {last}. " if last else ". ")
-                + "The next cell starts it anew."
+                + "The next cell starts it again."
             )
         *lines, self._unfinished = (self._unfinished + data).split(b"\n")
         # Late answers to earlier requests are dropped.
@@ -193,7 +193,8 @@ class CellProcess:
         return answers[0] if answers else None
 
     def _read_pipe(self, name: str, printed: PrintedText, progress: CompileProgress | None) -> bool:
-        """Shows what has come through a pipe. Gives whether there was anything."""
+        """Shows the text that has arrived through a pipe. Returns whether there was
+        any."""
         try:
             data = os.read(self._pipes[name], 1 << 16)
         except BlockingIOError:

@@ -56,7 +56,7 @@ def _scalar(name: str, value: Any) -> Any:
     if isinstance(value, datetime.date):
         return ("date", value.isoformat())
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise SlafError(f"`{name}` is {value}, which no BIGINT holds.")
+        raise SlafError(f"`{name}` is {value}, which does not fit a BIGINT.")
     if isinstance(value, (bool, int, float, str)):
         return value
     raise SlafError(

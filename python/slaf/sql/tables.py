@@ -31,12 +31,14 @@ def table_of(value: Any, *, schema_only: bool = False) -> Any:
         value = _of_polars(value)
     if isinstance(value, pl.LazyFrame):
         schema = pl.DataFrame(schema=value.collect_schema()).to_arrow().schema
-        return schema, lambda columns, told: _stream(value, schema, columns, told)
+        return schema, lambda columns, conditions: _stream(value, schema, columns, conditions)
     if isinstance(value, pd.DataFrame):
         frame = value.rename(columns=str)
         if schema_only:
             schema = _of_pandas(frame.head(100), preserve_index=False).schema
-            return schema, lambda columns, told: _of_pandas(frame[columns], preserve_index=False)
+            return schema, lambda columns, conditions: _of_pandas(
+                frame[columns], preserve_index=False
+            )
         return _of_pandas(frame, preserve_index=_names_rows(value))
     return value
 
@@ -85,7 +87,7 @@ def _names_rows(frame: pd.DataFrame) -> bool | None:
 
 
 #: A condition on a column: its name, an operator, and values.
-_Told = tuple[str, str, list[Any]]
+_Condition = tuple[str, str, list[Any]]
 
 _SIGNS: dict[str, Callable[[pl.Expr, list[Any]], pl.Expr]] = {
     "=": lambda column, values: column == values[0],
@@ -99,11 +101,11 @@ _SIGNS: dict[str, Callable[[pl.Expr, list[Any]], pl.Expr]] = {
 }
 
 
-def _filtered(frame: pl.LazyFrame, told: list[_Told]) -> pl.LazyFrame:
+def _filtered(frame: pl.LazyFrame, conditions: list[_Condition]) -> pl.LazyFrame:
     """The rows that the statement may need. It filters them again, so comparisons that
     Polars might evaluate differently (codes for text, -0.0) are left to it."""
     schema = frame.collect_schema()
-    for name, sign, values in told:
+    for name, sign, values in conditions:
         kinds, dtype = {type(value) for value in values}, schema[name]
         same = (kinds <= {int} and dtype.is_integer()) or (kinds <= {str} and dtype == pl.String)
         floats = kinds == {float} and dtype == pl.Float64 and 0.0 not in values
@@ -113,9 +115,9 @@ def _filtered(frame: pl.LazyFrame, told: list[_Told]) -> pl.LazyFrame:
 
 
 def _stream(
-    frame: pl.LazyFrame, schema: pa.Schema, columns: list[str], told: list[_Told]
+    frame: pl.LazyFrame, schema: pa.Schema, columns: list[str], conditions: list[_Condition]
 ) -> pa.RecordBatchReader:
-    frame = _filtered(frame, told)
+    frame = _filtered(frame, conditions)
     schema = pa.schema([schema.field(name) for name in columns])
     batches = (
         batch
@@ -141,8 +143,7 @@ def scan_file(path: str) -> pl.LazyFrame:
             frame = pl.scan_ipc(path)
         else:
             raise SlafError(
-                f"`{path}` is in no format that is read: .parquet, .csv, .tsv, .arrow, .feather "
-                "and .lance are."
+                f"`{path}` cannot be read: .parquet, .csv, .tsv, .arrow, .feather and .lance can."
             )
         frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:

@@ -144,7 +144,7 @@ def literal(value: Value) -> str:
     return f"CAST('{value}' AS DOUBLE)" if infinite else repr(value)
 
 
-def said(value: Value) -> str:
+def as_typed(value: Value) -> str:
     """A value as one would type it."""
     if isinstance(value, datetime.datetime):
         return value.isoformat(sep=" ")

@@ -9,7 +9,7 @@ from typing import Any
 
 from slaf._slaf import SlafError
 from slaf.sql.names import quoted
-from slaf.table_view.columns import Column, Value, literal, said
+from slaf.table_view.columns import Column, Value, as_typed, literal
 
 
 @dataclass(frozen=True)
@@ -116,29 +116,31 @@ class Filter:
     def typed(self) -> str:
         """The filter as one would type it; empty for several values."""
         if self.values is not None:
-            return f"= {said(self.values[0])}" if len(self.values) == 1 and not self.null else ""
+            return (
+                f"= {as_typed(self.values[0])}" if len(self.values) == 1 and not self.null else ""
+            )
         if self.pattern is not None:
             return f"/{self.pattern}/"
         if self.text is not None:
             return self.text
         ends = [
-            f"{sign} {said(end)}"
+            f"{sign} {as_typed(end)}"
             for sign, key in _SIGNS.items()
             if (end := getattr(self, key)) is not None
         ]
-        ends += [f"!= {said(value)}" for value in self.but or ()]
+        ends += [f"!= {as_typed(value)}" for value in self.but or ()]
         return " ".join(ends) or {True: "null", False: "not null"}.get(self.null, "")
 
-    def told(self) -> dict[str, Any]:
+    def to_browser(self) -> dict[str, Any]:
         """The filter for the browser: values as text, and the filter as typed."""
         ends = {f.name: getattr(self, f.name) for f in fields(self)}
-        told = {name: value for name, value in ends.items() if value is not None}
-        for name, value in told.items():
+        found = {name: value for name, value in ends.items() if value is not None}
+        for name, value in found.items():
             if isinstance(value, tuple):
-                told[name] = [said(v) for v in value]
+                found[name] = [as_typed(v) for v in value]
             elif name != "null":
-                told[name] = said(value)
-        return told | {"said": self.typed()}
+                found[name] = as_typed(value)
+        return found | {"said": self.typed()}
 
     def condition(self, column: Column, bind: Callable[[Value], str]) -> str:
         """The SQL condition; `bind` returns the SQL text for a value."""

@@ -45,7 +45,7 @@ class Latest:
             return self._change.wait_for(lambda: not self._runs, timeout)
 
     def end(self) -> None:
-        """Drops what waits, and tells what runs to stop."""
+        """Drops the waiting request, and tells the running one to stop."""
         self._ends, self._next = True, []
 
     def _run(self) -> None:

@@ -53,13 +53,13 @@ class Source:
             The engine refuses it.
         """
         params = {name: _param(value) for name, value in (values or {}).items()}
-        asked = replace(
+        bound = replace(
             self.prepared,
             text=text,
             statement=_slaf.parse_sql(text),
             params={**self.prepared.params, **params},
         )
-        return asked.run(watch=watch, engine=engine)
+        return bound.run(watch=watch, engine=engine)
 
     def frame(
         self, text: str, values: dict[str, Value] | None = None, **options: Any
@@ -143,8 +143,8 @@ def _source(
     prepared = session.prepared(f"SELECT * FROM {relation} LIMIT 0")
     source = Source(prepared, relation, shown, row, first, everything, {})
     if names:
-        asked = ", ".join(map(quoted, names))
-        schema = source.frame(f"SELECT {asked} FROM {relation} LIMIT 0").schema
+        listed = ", ".join(map(quoted, names))
+        schema = source.frame(f"SELECT {listed} FROM {relation} LIMIT 0").schema
         source.columns = {name: Column(name, dtype) for name, dtype in schema.items()}
     return source
 

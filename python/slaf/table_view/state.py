@@ -1,4 +1,4 @@
-"""What is on screen: filters by column, a sort order, and a page of the rows."""
+"""The state of the view: filters by column, a sort order, and a page of the rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class State:
     shown: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, told: Mapping[str, Any], columns: Mapping[str, Column]) -> State:
+    def of(cls, message: Mapping[str, Any], columns: Mapping[str, Column]) -> State:
         """A state from the browser's message.
 
         Raises
@@ -37,12 +37,12 @@ class State:
         """
         filters = {
             name: wanted
-            for name, given in told["filters"].items()
+            for name, given in message["filters"].items()
             if (wanted := Filter.of(known(columns, name), given)) is not None
         }
-        order = tuple((known(columns, name).name, bool(down)) for name, down in told["order"])
-        shown = tuple(known(columns, name).name for name in told["shown"])
-        return cls(filters, order).at(int(told["page"]), int(told["size"])).showing(shown)
+        order = tuple((known(columns, name).name, bool(down)) for name, down in message["order"])
+        shown = tuple(known(columns, name).name for name in message["shown"])
+        return cls(filters, order).at(int(message["page"]), int(message["size"])).showing(shown)
 
     def at(self, page: int, size: int | None = None) -> State:
         size = min(max(size or self.size, 1), MOST_ROWS)
@@ -53,10 +53,10 @@ class State:
             raise SlafError(f"{2 * MOST_COLUMNS} columns are shown at most, not {len(names)}.")
         return replace(self, shown=tuple(names))
 
-    def told(self) -> dict[str, Any]:
+    def to_browser(self) -> dict[str, Any]:
         """The state for the browser."""
         return {
-            "filters": {name: wanted.told() for name, wanted in self.filters.items()},
+            "filters": {name: wanted.to_browser() for name, wanted in self.filters.items()},
             "order": [list(key) for key in self.order],
             "page": self.page,
             "size": self.size,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slaf.sql.names import quoted
-from slaf.table_view.columns import Column, said
+from slaf.table_view.columns import Column, as_typed
 from slaf.table_view.rows import Rows, Watch
 from slaf.table_view.source import Source
 from slaf.table_view.state import State
@@ -59,16 +59,16 @@ class Summaries:
             self._spreads[name] = spread
         left = self._counts(spread, state, watch) if state.filters else spread.whole
         pair = lambda key: [spread.whole.get(key, 0), left.get(key, 0)]  # noqa: E731
-        told: dict[str, Any] = {"null": pair(None)}
+        summary: dict[str, Any] = {"null": pair(None)}
         if spread.edges:
-            told["edges"] = [said(edge) for edge in spread.edges]
-            told["bins"] = [pair(at) for at in range(len(spread.edges) - 1)]
-            told["other"] = pair("other")
+            summary["edges"] = [as_typed(edge) for edge in spread.edges]
+            summary["bins"] = [pair(at) for at in range(len(spread.edges) - 1)]
+            summary["other"] = pair("other")
         elif spread.bars:
-            told["bars"] = [[cell(value), *pair(value)] for value in spread.bars]
-            told["values"] = [said(value) for value in spread.bars]
-            told["other"] = pair("other")
-        return told
+            summary["bars"] = [[cell(value), *pair(value)] for value in spread.bars]
+            summary["values"] = [as_typed(value) for value in spread.bars]
+            summary["other"] = pair("other")
+        return summary
 
     def _spread(self, column: Column, watch: Watch | None) -> Spread:
         if column.is_range:
@@ -101,8 +101,8 @@ class Summaries:
         row, name = quoted(self._source.row), quoted(column.name)
         n = self._rows.count(State(), watch)
         some = f"{row} % {max(n // _LOOKED_AT, 1)} = 0"
-        asked = f"COUNT(DISTINCT {name}), COUNT({name})"
-        distinct, there = self._ask(asked, State(), also=some, watch=watch).row(0)
+        select = f"COUNT(DISTINCT {name}), COUNT({name})"
+        distinct, there = self._ask(select, State(), also=some, watch=watch).row(0)
         return distinct > min(_MANY, max(_FEW, there // 2))
 
     def _counts(self, spread: Spread, state: State, watch: Watch | None) -> dict[Any, int]:

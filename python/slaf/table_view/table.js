@@ -1,5 +1,5 @@
-// A view of a table: draws the page that the kernel sends, and says what is asked for.
-// Whatever comes from data becomes text of nodes, never HTML.
+// A view of a table: draws the page that the kernel sends, and sends it the user's changes.
+// Text from the data becomes text nodes, never HTML.
 
 const PAUSE = 300; // ms after the last key before a filter is sent
 
@@ -17,7 +17,7 @@ function button(text, label, onclick) {
 }
 
 const grouped = (n) => n.toLocaleString("en");
-// JSON has no -0, NaN or big integers: values are texts, and a special number a list.
+// JSON has no -0, NaN or big integers: values are texts, and special numbers are lists.
 const said = (cell) => (cell === null ? "NULL" : Array.isArray(cell) ? cell[0] : cell);
 
 class View {
@@ -40,7 +40,7 @@ class View {
     this.model.off("msg:custom", this.heard);
   }
 
-  // What is always there -------------------------------------------------------
+  // The parts that never change ------------------------------------------------
 
   build(el) {
     this.rows = make("span", { className: "slaf-rows", attributes: { "aria-live": "polite" } }, "…");
@@ -68,7 +68,7 @@ class View {
     const bar = make("div", { className: "slaf-bar" }, this.rows, this.ticked, this.all, ...this.menus);
     const foot = make("div", { className: "slaf-bar" }, ...this.back, this.place, ...this.forth, this.size);
     el.classList.add("slaf-table");
-    // Keys are the table's while it has the focus, not shortcuts of JupyterLab.
+    // While the table has the focus, keys are not shortcuts of JupyterLab.
     el.dataset.lmSuppressShortcuts = "true";
     el.append(bar, this.error, this.scroll, foot);
     this.choose();
@@ -109,7 +109,7 @@ class View {
     if (found.length > 200) list.append(make("div", { textContent: `… and ${grouped(found.length - 200)} more` }));
   }
 
-  // What is said and heard ------------------------------------------------------
+  // Messages --------------------------------------------------------------------
 
   change(change) {
     if (!this.state) return;
@@ -127,7 +127,7 @@ class View {
   }
 
   hear(message) {
-    // What was asked before the last change is out of date.
+    // Answers to requests before the last change are out of date.
     if (message.view === this.id && message.ask < this.ask) return;
     if (message.type === "page") this.draw(message);
     else if (message.type === "summary") this.summarize(message.name, message.summary);
@@ -235,7 +235,7 @@ class View {
   sort(name, more) {
     const order = this.state.order;
     const at = order.findIndex(([n]) => n === name);
-    // Up, down, as it is.
+    // Ascending, descending, unsorted.
     const next = at < 0 ? [[name, false]] : order[at][1] ? [] : [[name, true]];
     const others = more ? order : order.filter(([n]) => n === name);
     const place = others.findIndex(([n]) => n === name);
@@ -263,7 +263,7 @@ class View {
 
   drawSummary(name) {
     const head = this.heads.get(name);
-    // What is being brushed stays until the pointer is up.
+    // A column that is being brushed is redrawn only once the pointer is up.
     if (head.brushed) return;
     const { picture } = head;
     const summary = this.summaries.get(name);
@@ -276,7 +276,7 @@ class View {
     this.drawState(name, head);
   }
 
-  // A picture of numbers or dates: all rows behind, those that are left in front; a range
+  // A histogram of numbers or dates: all rows behind, the remaining ones in front; a range
   // is drawn with the pointer, and typed below.
   histogram(name, { bins, edges }) {
     const most = Math.max(1, ...bins.map(([all]) => all));

@@ -52,7 +52,7 @@ class Table(anywidget.AnyWidget):
         self._is_seen = False
         #: The filters of the summaries that the browser has, and their columns.
         self._sent: tuple[Mapping[str, Filter], set[str]] = {}, set()
-        self._latest = Latest(self._tell)
+        self._latest = Latest(self._answer)
         self.on_msg(self._heard)
 
     # In Python ------------------------------------------------------------------
@@ -135,10 +135,10 @@ class Table(anywidget.AnyWidget):
     # With the browser -----------------------------------------------------------
 
     def _ask(self, answers: Mapping[str, Any] | None = None) -> None:
-        """Answers a browser's message, or tells all browsers what has changed."""
+        """Answers a browser's message, or sends a change to all browsers."""
         if self._is_seen:
-            said = {key: (answers or {}).get(key) for key in ("view", "ask")}
-            self._latest.ask((self._state, said))
+            echoed = {key: (answers or {}).get(key) for key in ("view", "ask")}
+            self._latest.ask((self._state, echoed))
 
     def _heard(self, _: Any, message: dict[str, Any], buffers: list[Any]) -> None:
         kind = message.get("type")
@@ -156,20 +156,20 @@ class Table(anywidget.AnyWidget):
         except SlafError as error:
             self._refuse(error, message)
 
-    def _tell(self, asked: tuple[State, dict[str, Any]], go_on: Watch) -> None:
-        state, said = asked
+    def _answer(self, request: tuple[State, dict[str, Any]], go_on: Watch) -> None:
+        state, echoed = request
         try:
-            state = self._page(state, said, go_on)
+            state = self._page(state, echoed, go_on)
             self._send_summaries(state, go_on)
         except Superseded:
             raise
         except Exception as error:
             # Any error of the engine, or of a frame that it reads.
-            if self._state is asked[0]:
+            if self._state is request[0]:
                 self._state = self._good
-            self._refuse(error, said)
+            self._refuse(error, echoed)
 
-    def _page(self, state: State, said: dict[str, Any], go_on: Watch) -> State:
+    def _page(self, state: State, echoed: dict[str, Any], go_on: Watch) -> State:
         count = self._rows.count(state, go_on)
         last = max((count - 1) // state.size, 0)
         shown = state.at(min(state.page, last))
@@ -182,8 +182,8 @@ class Table(anywidget.AnyWidget):
         self.send(
             {
                 "type": "page",
-                **said,
-                "state": shown.told(),
+                **echoed,
+                "state": shown.to_browser(),
                 "keys": keys,
                 "ticks": [key in self._ticked for key in keys],
                 "ticked": len(self._ticked),
@@ -205,8 +205,8 @@ class Table(anywidget.AnyWidget):
                 self.send({"type": "summary", "name": name, "summary": summary})
                 sent.add(name)
 
-    def _refuse(self, error: Exception, said: Mapping[str, Any]) -> None:
-        answers = {key: said.get(key) for key in ("view", "ask")}
+    def _refuse(self, error: Exception, echoed: Mapping[str, Any]) -> None:
+        answers = {key: echoed.get(key) for key in ("view", "ask")}
         self.send({"type": "error", **answers, "message": _sentence(error)})
 
     # Without a browser ----------------------------------------------------------

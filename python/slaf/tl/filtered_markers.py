@@ -57,7 +57,7 @@ def filter_rank_genes_groups(
     )
     names = pd.DataFrame(result["names"])
     has_changes, has_shares = (same and key in result for key in ("logfoldchanges", "pts_rest"))
-    told = None if has_changes and has_shares else _Pass(adata, names, groupby, use_raw)
+    computed = None if has_changes and has_shares else _Pass(adata, names, groupby, use_raw)
     inside, outside = names.copy(), names.copy()
     change = pd.DataFrame(result["logfoldchanges"]) if has_changes else names.copy()
     for group in names.columns:
@@ -67,9 +67,9 @@ def filter_rank_genes_groups(
                 result[table][group].reindex(genes).to_numpy() for table in ("pts", "pts_rest")
             )
         else:
-            inside[group], outside[group] = told.shares(group, genes)
+            inside[group], outside[group] = computed.shares(group, genes)
         if not has_changes:
-            change[group] = told.changes(group, genes)
+            change[group] = computed.changes(group, genes)
     if compare_abs:
         change = change.abs()
     kept = names[

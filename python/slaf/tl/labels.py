@@ -54,7 +54,7 @@ def transfer_labels(
         No cell of the reference has a label.
     """
     if metric == "dot":
-        raise ValueError("A product is no distance; transfer labels by l2 or cosine.")
+        raise ValueError("A dot product is not a distance: transfer labels by l2 or cosine.")
     if obs not in reference.obs.columns:
         raise KeyError(f"The reference's obs has no column `{obs}`.")
     labels = reference.obs[obs]

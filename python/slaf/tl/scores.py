@@ -107,29 +107,29 @@ def score_genes_cell_cycle(
     return adata if copy else None
 
 
-def _genes(names: pd.Index, asked: str | Sequence[str]) -> pd.Index:
+def _genes(names: pd.Index, wanted: str | Sequence[str]) -> pd.Index:
     if not names.is_unique:
         twice = names[names.duplicated()][0]
         raise ValueError(
             f"{twice!r} is the name of {(names == twice).sum()} genes. "
             "`handle.var_names_make_unique()` tells them apart."
         )
-    genes = pd.Index([asked] if isinstance(asked, str) else asked)
+    genes = pd.Index([wanted] if isinstance(wanted, str) else wanted)
     found, missing = genes.intersection(names), genes.difference(names, sort=False)
     if not len(missing):
         return found
     near = did_you_mean(_slaf.nearest(str(missing[0]), list(map(str, names))))
     if not len(found):
         raise ValueError(f"None of the genes to score is there, such as {missing[0]!r}.{near}")
-    told = ", ".join(map(repr, missing[:5])) + (" ..." if len(missing) > 5 else "")
-    warn(f"Genes that are not there are left out: {told}.{near}", UserWarning, stacklevel=3)
+    listed = ", ".join(map(repr, missing[:5])) + (" ..." if len(missing) > 5 else "")
+    warn(f"Genes that do not exist are left out: {listed}.{near}", UserWarning, stacklevel=3)
     return found
 
 
-def _pool(names: pd.Index, asked: Sequence[str] | None) -> pd.Index:
-    if asked is None:
+def _pool(names: pd.Index, wanted: Sequence[str] | None) -> pd.Index:
+    if wanted is None:
         return names.astype("string")
-    pool = pd.Index(asked, dtype="string").intersection(names)
+    pool = pd.Index(wanted, dtype="string").intersection(names)
     if not len(pool):
         raise ValueError("None of the genes of `gene_pool` is there.")
     return pool

@@ -36,7 +36,7 @@ pub(crate) struct CellOffsets {
     /// Whether we wrote the stored index.
     trusted: bool,
     whole: OnceCell<Offsets>,
-    asked: AtomicU32,
+    few_reads: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl CellOffsets {
             expression: expression.clone(),
             trusted,
             whole: OnceCell::new(),
-            asked: AtomicU32::new(0),
+            few_reads: AtomicU32::new(0),
         }
     }
 
@@ -73,7 +73,7 @@ impl CellOffsets {
         let few = runs.len() <= FEW_RUNS && cells <= FEW_CELLS && self.trusted;
         if few
             && !self.whole.initialized()
-            && self.asked.fetch_add(1, Relaxed) < FEW_TIMES
+            && self.few_reads.fetch_add(1, Relaxed) < FEW_TIMES
             && let Some(found) = stored_of(&self.cells, &self.expression, runs).await?
         {
             return Ok(found.into_iter().map(Cow::Owned).collect());

@@ -27,7 +27,7 @@ pub enum Error {
         near: Vec<String>,
     },
 
-    #[error("The statement needs more memory than the {} it may take, also when it spills to disk.", amount(*bytes))]
+    #[error("The statement needs more memory than the {} that it may use, although it spills to disk.", amount(*bytes))]
     Memory { bytes: usize },
 
     #[error("{message}{place}")]
@@ -49,10 +49,10 @@ pub enum Error {
     #[error("`{path}` exists already.")]
     Exists { path: String },
 
-    #[error("`{path}` is a folder with other files in it and no dataset, and is not overwritten.")]
+    #[error("`{path}` is a folder with other files and not a dataset, so it is not overwritten.")]
     NotOurs { path: String },
 
-    #[error("`{uri}` was changed by somebody else meanwhile.")]
+    #[error("`{uri}` was changed by somebody else in the meantime.")]
     Conflict { uri: String },
 
     #[error("`{uri}` has no version {version}.")]

@@ -17,7 +17,7 @@ pub(crate) fn to_bytes(batches: &[RecordBatch]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What [`to_bytes`] has packed.
+/// The batches that [`to_bytes`] has packed.
 pub(crate) fn from_bytes(mut bytes: &[u8]) -> Result<Vec<RecordBatch>> {
     let mut batches = vec![];
     while !bytes.is_empty() {

@@ -1,6 +1,7 @@
 //! The thread pool for all I/O and decoding, and a way for synchronous callers to
 //! wait for it that an interrupt can stop.
 
+use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
 use crate::{Error, Result};
@@ -25,7 +26,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         // These threads walk the plans of the deepest statements. Stack memory is used only
         // as needed.
         .thread_stack_size(STACK)
-        .on_thread_start(|| ASIDE.with(|_| ()))
+        .on_thread_start(|| SIGNAL_STACK.with(|_| ()))
         // These threads read files, hundreds of scattered ranges at once. With as many
         // threads as tokio allows, each would keep the memory that its allocator has freed.
         .max_blocking_threads(16)
@@ -37,14 +38,14 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 const STACK: usize = 64 << 20;
 
 thread_local! {
-    static ASIDE: Aside = Aside::set();
+    static SIGNAL_STACK: SignalStack = SignalStack::set();
 }
 
 /// A stack for handlers of fatal signals. They run on it if the thread's own
 /// stack is full, so that the log can still say why the process died.
-struct Aside(Box<[u8]>);
+struct SignalStack(Box<[u8]>);
 
-impl Aside {
+impl SignalStack {
     fn set() -> Self {
         let mut memory = vec![0; 64 << 10].into_boxed_slice();
         let stack = libc::stack_t {
@@ -52,20 +53,20 @@ impl Aside {
             ss_flags: 0,
             ss_size: memory.len(),
         };
-        // SAFETY: the memory is that large, and freed after it is taken away.
+        // SAFETY: the memory has this size, and `drop` removes the stack before it is freed.
         unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) };
         Self(memory)
     }
 }
 
-impl Drop for Aside {
+impl Drop for SignalStack {
     fn drop(&mut self) {
         let none = libc::stack_t {
             ss_sp: std::ptr::null_mut(),
             ss_flags: libc::SS_DISABLE,
             ss_size: self.0.len(),
         };
-        // SAFETY: a valid struct.
+        // SAFETY: the struct is valid for the call.
         unsafe { libc::sigaltstack(&raw const none, std::ptr::null_mut()) };
     }
 }
@@ -84,13 +85,7 @@ where
     let (done, answer) = sync_channel(1);
     let task = RUNTIME.spawn(async move {
         let outcome = AssertUnwindSafe(work).catch_unwind().await;
-        let outcome = outcome.unwrap_or_else(|panic| {
-            let said = panic.downcast_ref::<String>().map(String::as_str);
-            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(Error::Engine {
-                message: format!("The engine stopped unexpectedly: {}", said.unwrap_or("?")),
-            })
-        });
+        let outcome = outcome.unwrap_or_else(|panic| Err(panic_error(panic)));
         // After an interrupt, nobody receives the result.
         let _ = done.send(outcome);
     });
@@ -128,7 +123,30 @@ pub(crate) fn spawn<T: Send + 'static>(
     RUNTIME.spawn(work)
 }
 
-/// Runs `work`, which computes, on the threads for computations.
+/// Waits for a task of the pool. Errors as for [`task_error`].
+pub(crate) async fn result_of<T>(task: JoinHandle<Result<T>>) -> Result<T> {
+    task.await
+        .unwrap_or_else(|failure| Err(task_error(failure)))
+}
+
+/// The error for a task that panicked, or was aborted ([`Error::Interrupted`]).
+pub(crate) fn task_error(failure: JoinError) -> Error {
+    match failure.try_into_panic() {
+        Ok(panic) => panic_error(panic),
+        Err(_) => Error::Interrupted,
+    }
+}
+
+/// The error for code that panicked.
+pub(crate) fn panic_error(panic: Box<dyn Any + Send>) -> Error {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    Error::Engine {
+        message: format!("The engine stopped unexpectedly: {}", text.unwrap_or("?")),
+    }
+}
+
+/// Runs `work`, a computation without I/O, on the threads for computations.
 pub(crate) async fn compute<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -138,9 +156,7 @@ pub(crate) async fn compute<T: Send + 'static>(
         let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
     });
     match outcome.await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) | Err(_) => Err(Error::Engine {
-            message: "A thread that computes has died.".into(),
-        }),
+        Ok(outcome) => outcome.unwrap_or_else(|panic| Err(panic_error(panic))),
+        Err(_) => Err(Error::Interrupted),
     }
 }

@@ -1,6 +1,6 @@
-//! Reads one-dimensional arrays of an HDF5 file without the HDF5 library. The
-//! caller, who has opened the file, tells where the chunks are and how they are
-//! encoded. We read and decode them on all cores, without HDF5's global lock.
+//! Reads one-dimensional arrays of an HDF5 file without the HDF5 library. The caller has
+//! opened the file, and passes the positions of the chunks and their encoding. We read
+//! and decode them on all cores, without HDF5's global lock.
 
 use std::fs::File;
 use std::ops::Range;
@@ -298,7 +298,7 @@ fn unshuffle(planes: &[u8], out: &mut [u8], width: usize) {
 /// The memory of numbers as bytes, to be overwritten.
 fn bytes_of<T: arrow::datatypes::ArrowNativeType>(numbers: &mut [T]) -> &mut [u8] {
     let len = size_of_val(numbers);
-    // SAFETY: native numbers have no padding, any bytes are such a number, and
-    // the slice is borrowed as long as its memory.
+    // SAFETY: native numbers have no padding, all bytes are valid numbers, and the slice
+    // borrows `numbers`.
     unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), len) }
 }

@@ -58,7 +58,9 @@ impl Loader {
                     });
                 }
                 if cells.windows(2).any(|pair| pair[0] >= pair[1]) {
-                    return Err(wrong("The cells of a loader do not ascend.".into()));
+                    return Err(wrong(
+                        "The cells of a loader must ascend, without repeats.".into(),
+                    ));
                 }
             }
             let len = source.cells.as_ref().map_or(n, |cells| cells.len() as u64);

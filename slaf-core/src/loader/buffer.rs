@@ -18,7 +18,7 @@ pub(super) struct Buffer {
     positions: Vec<u64>,
     /// For each source that has cells here, its rows.
     read: HashMap<usize, Read>,
-    /// Where each position is.
+    /// The place of each position among the rows that were read.
     places: Vec<Place>,
 }
 
@@ -110,7 +110,7 @@ impl Buffer {
 
     fn tokens(&self, loader: &Loader, index: u64, places: &[Place]) -> Result<BatchContent> {
         let mut runs = vec![];
-        // Tokenizers differ from source to source, but their rows do not.
+        // Each source has its own tokenizer, but all make rows of the same layout.
         let mut at = 0;
         while at < places.len() {
             let source = places[at].source;
@@ -206,6 +206,6 @@ async fn rows_of(source: &Source, cells: &[u64]) -> Result<Csr> {
 
 fn mixed() -> Error {
     Error::Engine {
-        message: "The datasets of a loader are tokenized all alike, or none is.".into(),
+        message: "The datasets of a loader must all be tokenized in the same way, or all be read as rows.".into(),
     }
 }

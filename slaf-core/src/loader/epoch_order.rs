@@ -37,7 +37,7 @@ impl Order {
                 .map(|weight| {
                     if !(0.0..f64::INFINITY).contains(&weight) {
                         return Err(wrong(format!(
-                            "A weight is {weight}, and no positive number."
+                            "A weight is {weight}, which is not a positive number."
                         )));
                     }
                     sum += weight;

@@ -16,7 +16,7 @@ pub struct Source {
     pub content: Content,
 }
 
-/// What batches contain of a source's cells.
+/// The content of batches, for the cells of a source.
 #[derive(Clone)]
 pub enum Content {
     Tokens(Arc<dyn Tokenizer>),

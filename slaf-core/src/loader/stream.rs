@@ -60,11 +60,7 @@ struct Working<T>(JoinHandle<Result<T>>);
 impl<T> Working<T> {
     async fn result(mut self) -> Result<T> {
         let done = (&mut self.0).await;
-        done.unwrap_or_else(|failure| {
-            Err(Error::Engine {
-                message: format!("A thread of the loader died: {failure}."),
-            })
-        })
+        done.unwrap_or_else(|failure| Err(runtime::task_error(failure)))
     }
 }
 

@@ -82,13 +82,13 @@ impl Selection {
             };
             return ReadOrder { runs, order: None };
         }
-        let asked: Vec<u64> = self.iter().collect();
-        let mut read = asked.clone();
+        let requested: Vec<u64> = self.iter().collect();
+        let mut read = requested.clone();
         read.sort_unstable();
         read.dedup();
-        let order = (read != asked).then(|| {
+        let order = (read != requested).then(|| {
             let place = |index: &u64| read.partition_point(|r| r < index);
-            asked.iter().map(place).collect()
+            requested.iter().map(place).collect()
         });
         let mut runs: Vec<Range<u64>> = Vec::new();
         for index in read {
@@ -137,8 +137,8 @@ impl OutputPlaces {
         self.places.len()
     }
 
-    /// The output index of each position, -1 if it is not selected; none: one is
-    /// selected several times.
+    /// The output index of each position, -1 if it is not selected. `None` if a position
+    /// is selected several times.
     pub(crate) fn once(&self) -> Option<Vec<i32>> {
         let places = self.first.windows(2).map(|ends| match ends[1] - ends[0] {
             0 => Some(-1),

@@ -20,7 +20,7 @@ pub(super) struct CsrAssembly<T> {
 
 /// The selected columns.
 enum Columns {
-    /// The place of each gene; -1: it is not selected.
+    /// The output column of each gene, -1 if it is not selected.
     Once(Vec<i32>),
     /// Some genes are selected several times.
     Repeated(OutputPlaces),
@@ -29,8 +29,8 @@ enum Columns {
 impl<T: Value> CsrAssembly<T> {
     pub(super) fn new(lengths: Vec<usize>, columns: Option<OutputPlaces>) -> Self {
         let values: usize = lengths.iter().sum();
-        // Genes that are selected have more values than others, as a rule. Room that
-        // is not used takes no memory.
+        // Selected genes usually have more values than others, here up to four times as
+        // many. Capacity that is not used takes no memory.
         let capacity = columns.as_ref().map_or(values, |columns| {
             values.min(values.saturating_mul(4 * columns.selected()) / columns.len().max(1))
         });
@@ -72,8 +72,9 @@ impl<T: Value> CsrAssembly<T> {
         };
         match columns {
             Columns::Once(places) => {
-                // Every value is written, and the next one over it if its gene is not
-                // selected: a branch for each would be mispredicted.
+                // Every value is written. If its gene is not selected, the next value
+                // overwrites it. This avoids a branch per value, which would often be
+                // mispredicted.
                 let mut end = self.indices.len();
                 self.indices.resize(end + genes.len(), 0);
                 self.data.resize(end + genes.len(), T::default());

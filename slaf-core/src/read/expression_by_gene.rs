@@ -37,7 +37,7 @@ impl Dataset {
         if wanted.iter().map(|gene| cost(rows_of(*gene))).sum::<u64>() >= limit {
             return Ok(None);
         }
-        // If all cells are selected, each keeps its position.
+        // If all cells are selected in order, no position has to be looked up.
         let places = (!cells.is_all(n_cells)).then(|| OutputPlaces::new(cells, n_cells as usize));
         let columns = OutputPlaces::new(genes, n_genes as usize);
         let next = wanted.iter().map(|gene| (*gene as usize, rows_of(*gene)));

@@ -28,7 +28,7 @@ impl<N: Iterator<Item = (usize, Range<u64>)>> GeneRows<N> {
     }
 
     /// Calls `take` with a gene, its cells, and their rows in the batch: once for
-    /// each gene of the batch. An error is what is wrong with the table.
+    /// each gene of the batch. The error describes what is wrong with the table.
     pub(crate) fn split(
         &mut self,
         gaps: &[u32],
@@ -49,7 +49,7 @@ impl<N: Iterator<Item = (usize, Range<u64>)>> GeneRows<N> {
                 cell += u64::from(*gap);
                 cell as u32
             }));
-            // Cells ascend, so that the last one tells.
+            // Cells ascend, so only the last one has to be checked.
             if cell >= self.n_cells {
                 return Err(format!("it holds cell {cell} of {}", self.n_cells));
             }

@@ -39,18 +39,18 @@ impl Question {
             ));
         }
         if self.k == 0 {
-            return wrong("At least one neighbour is looked for (k=1).".into());
+            return wrong("`k` is 0, but at least one neighbour has to be found.".into());
         }
         if let Some(at) = self.queries.iter().position(|number| !number.is_finite()) {
             return wrong(format!(
-                "Query {} holds {}, and has no neighbours.",
+                "Query {} contains {}, so it has no neighbours.",
                 at / width.max(1),
                 self.queries[at]
             ));
         }
         match &self.among {
             Some(among) if among.len() != rows => wrong(format!(
-                "A filter of {} rows does not fit {rows}.",
+                "The filter has {} rows, and the vectors have {rows}.",
                 among.len()
             )),
             _ => Ok(()),

@@ -114,8 +114,8 @@ pub(crate) async fn ask(
             Ok(concat_batches(&schema, &batches)?)
         }
     };
-    let asked: Vec<_> = question.queries().map(of_one).collect();
-    let answers: Vec<RecordBatch> = stream::iter(asked)
+    let searches: Vec<_> = question.queries().map(of_one).collect();
+    let answers: Vec<RecordBatch> = stream::iter(searches)
         .buffered(AT_ONCE)
         .try_collect()
         .await

@@ -85,6 +85,6 @@ pub(super) fn visit<V: Visit>(block: &Block<'_>, work: V) -> V::Output {
 /// needed.
 pub(super) fn wrong_length(what: &str, found: usize, expected: usize) -> Error {
     Error::BadMatrix {
-        reason: format!("{found} {what} where {expected} belong"),
+        reason: format!("it has {found} {what} where {expected} are needed"),
     }
 }

@@ -1,5 +1,5 @@
-//! Sums of groups of cells from the gene-major copy, of which parts are decoded and
-//! summed on all threads.
+//! Sums of groups of cells from the gene-major copy. Parts of it are decoded and summed
+//! on all threads.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use super::steps::Step;
 use crate::matrix::selection::OutputPlaces;
 use crate::matrix::values::{Value, column};
 use crate::read::gene_rows::GeneRows;
-use crate::runtime::spawn;
+use crate::runtime::{result_of, spawn};
 use crate::table::row_ranges::read_rows;
 use crate::{Dataset, Error, Result, Selection, Table, ValueType};
 
-/// Rows of a part, about.
+/// Approximate number of rows of a part.
 const PART: u64 = 1 << 20;
 
-/// Sums over `cells`, which do not repeat, of `genes`, which ascend. `groups` and
-/// `steps` are in the order of `cells`, and the steps give float32 or float64.
-/// `None`: there is no gene-major copy.
+/// The sums of `genes`, which must ascend, over `cells`, which must not repeat. `groups`
+/// and `steps` are in the order of `cells`; the results of the steps have type `dtype`,
+/// float32 or float64. Returns `None` if there is no gene-major copy.
 pub async fn sums_by_gene(
     dataset: Dataset,
     cells: Selection,
@@ -67,7 +67,7 @@ pub async fn sums_by_gene(
     let parts = stream::iter(parts(rows)).map(|part| {
         let work = work.clone();
         let summed = spawn(async move { work.sum(part).await });
-        async move { summed.await.map_err(|failure| stopped(&failure))? }
+        result_of(summed)
     });
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let parts: Vec<SumsOfGenes> = parts.buffered(threads).try_collect().await?;
@@ -77,12 +77,6 @@ pub async fn sums_by_gene(
 fn unfit(reason: &str) -> Error {
     Error::BadMatrix {
         reason: reason.into(),
-    }
-}
-
-fn stopped(failure: &tokio::task::JoinError) -> Error {
-    Error::Engine {
-        message: format!("The engine stopped unexpectedly: {failure}"),
     }
 }
 
@@ -112,7 +106,7 @@ fn parts(rows: Vec<Range<u64>>) -> Vec<Part> {
     parts
 }
 
-/// What all parts share.
+/// The input that all parts share.
 struct Work {
     table: Table,
     stored: ValueType,
@@ -169,7 +163,7 @@ impl Work {
     }
 }
 
-/// Ranges of which none follows directly on another.
+/// Joins ranges that follow directly on each other.
 fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
     let mut joined: Vec<Range<u64>> = vec![];
     for range in ranges {

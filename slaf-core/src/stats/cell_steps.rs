@@ -1,31 +1,32 @@
-//! Pending steps for single values that come gene by gene.
+//! Applies pending steps to single values, which arrive gene by gene.
 
 use std::collections::HashMap;
 
 use super::steps::Step;
 use crate::{Result, ValueType};
 
-/// Cells with the same factors share what is computed of counts below this.
+/// The results of counts below this are computed once for all cells with the same
+/// factors.
 const KNOWN: usize = 16;
-/// Bytes of these at most.
+/// Maximum size of these results in bytes.
 const KNOWN_BYTES: usize = 64 << 20;
 
-/// Steps of a matrix. Results are the same as those of [`super::apply`].
+/// The steps of a matrix. The results are the same as those of [`super::apply`].
 #[derive(Debug)]
 pub(super) struct CellSteps {
     steps: Vec<Step>,
     /// Whether results are float64, not float32.
     wide: bool,
-    /// Cells of the same kind have the same factors.
+    /// The number of each cell's kind. Cells of the same kind have the same factors.
     kind: Vec<u32>,
-    /// The results of counts below `counts`, for each kind.
+    /// The results of counts below `counts`: kinds × counts.
     known: Vec<f64>,
     counts: usize,
 }
 
 impl CellSteps {
-    /// Steps of a matrix with so many genes and with those cells that have a place, each
-    /// cell's row of the matrix; -1: it has none.
+    /// The steps of a matrix with `genes` columns. `places` has the row of each cell in
+    /// it, or -1 if the cell is not in the matrix.
     pub(super) fn new(
         steps: Vec<Step>,
         dtype: ValueType,

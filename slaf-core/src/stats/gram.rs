@@ -1,5 +1,5 @@
-//! XᵀX of a sparse matrix that arrives in blocks; a covariance matrix is made from
-//! it.
+//! XᵀX of a sparse matrix that arrives in blocks, from which a covariance matrix can be
+//! computed.
 
 use std::thread;
 
@@ -7,7 +7,7 @@ use super::block::{Block, Visit, visit, wrong_length};
 use crate::Result;
 use crate::matrix::values::Value;
 
-/// Values that are added at once, if they are of more than one row.
+/// Maximum number of values that are added at once; a longer row is added alone.
 const VALUES: usize = 1 << 18;
 
 /// XᵀX. The upper triangle is summed; [`Gram::finish`] mirrors it.
@@ -75,13 +75,13 @@ impl Visit for Add<'_> {
 struct Rows<'a> {
     indices: &'a [i32],
     values: Vec<f64>,
-    /// Where each row ends.
+    /// The end of each row among the values.
     ends: Vec<usize>,
 }
 
 impl Rows<'_> {
-    /// Adds their products column by column: a row of the sums stays in the cache
-    /// while the values are added that belong there.
+    /// Adds the products column by column, so that the row of sums to which they are
+    /// added stays in the cache.
     fn add(&self, gram: &mut Gram) {
         let width = gram.width;
         let (starts, places) = self.by_column(width);
@@ -117,7 +117,7 @@ impl Rows<'_> {
         });
     }
 
-    /// Adds the products of a column's values with those after them in their rows.
+    /// For each value of a column, adds its products with the values after it in its row.
     fn add_column(&self, places: &[(u32, u32)], sums: &mut [f64]) {
         for &(at, end) in places {
             let rest = at as usize..end as usize;
@@ -128,7 +128,8 @@ impl Rows<'_> {
         }
     }
 
-    /// Where each column has values, and where the rows of these end.
+    /// Sorts the values by column: the start of each column in the list, and for each
+    /// value its position and the end of its row.
     fn by_column(&self, width: usize) -> (Vec<usize>, Vec<(u32, u32)>) {
         let mut starts = vec![0; width + 1];
         for &column in self.indices {

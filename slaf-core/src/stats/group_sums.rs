@@ -13,9 +13,9 @@ use crate::matrix::values::Value;
 /// The group of each cell.
 #[derive(Debug, Clone)]
 pub struct Groups {
-    /// -1: none.
+    /// The group of each cell, -1 for none.
     of: Vec<i32>,
-    /// Cells of each group.
+    /// The number of cells of each group.
     sizes: Vec<u64>,
 }
 
@@ -30,9 +30,9 @@ pub struct Wanted {
 /// Which cells are ranked together.
 #[derive(Debug, Clone, Copy)]
 pub enum Ranking {
-    /// All that have a group.
+    /// All cells that have a group.
     All,
-    /// Those of each group with those of this one.
+    /// The cells of each group together with those of this group.
     With(usize),
 }
 
@@ -43,14 +43,14 @@ pub struct GroupSums {
     pub nonzero: Vec<u32>,
     /// Squared deviations from the group's mean.
     pub squares: Vec<f64>,
-    /// Ranks from 1, of ties their mean.
+    /// Sums of ranks, which count from 1. Tied values have their mean rank.
     pub ranks: Vec<f64>,
-    /// t³ − t, summed over the ties of t values: of each gene, or groups × genes if
-    /// each group is ranked for itself.
+    /// t³ − t, summed over the ties of t values: one number per gene with
+    /// [`Ranking::All`], groups × genes with [`Ranking::With`].
     pub ties: Vec<f64>,
 }
 
-/// The same of consecutive genes, genes × groups.
+/// The same sums for consecutive genes, as genes × groups.
 #[derive(Debug, Default)]
 pub(super) struct SumsOfGenes {
     totals: Vec<f64>,
@@ -84,7 +84,8 @@ impl Groups {
         self.of.len()
     }
 
-    /// The same for cells of which each has a place among these, or -1.
+    /// The groups of other cells. `places` has the place of each of them among these
+    /// cells, or -1.
     pub(super) fn placed(&self, places: &[i32]) -> Result<Self> {
         let chosen = places.iter().filter(|place| **place >= 0).count();
         if chosen != self.of.len() {
@@ -130,7 +131,8 @@ impl GroupSums {
     }
 }
 
-/// Turns genes × groups: a line of the cache of each gene is read at once.
+/// Transposes parts of genes × groups to groups × genes. As many groups are copied
+/// together as fit into a line of the cache.
 fn beside<T: Copy + Default + Send + Sync>(
     parts: &[SumsOfGenes],
     groups: usize,
@@ -176,13 +178,13 @@ pub(super) struct GeneByGene<'a> {
     groups: &'a Groups,
     wanted: Wanted,
     found: SumsOfGenes,
-    /// How many genes have ended.
+    /// The number of finished genes.
     ended: usize,
-    /// The values of the current gene other than zero in the order of the cells, and
-    /// their groups.
+    /// The nonzero values of the current gene, in the order of the cells, and their
+    /// groups.
     values: Vec<f64>,
     of: Vec<u32>,
-    /// Of each group, for the current gene.
+    /// The sums of each group for the current gene.
     totals: Vec<f64>,
     nonzero: Vec<u64>,
     squares: Vec<f64>,
@@ -208,8 +210,8 @@ impl<'a> GeneByGene<'a> {
 
     /// Adds cells and values to the current gene.
     pub(super) fn add(&mut self, of_cells: impl ExactSizeIterator<Item = (usize, f64)>) {
-        // Every value is written, and the next one over it if it does not count: a branch
-        // for each would be mispredicted.
+        // Every value is written. If it does not count, the next value overwrites it.
+        // This avoids a branch per value, which would often be mispredicted.
         let mut end = self.values.len();
         self.values.resize(end + of_cells.len(), 0.0);
         self.of.resize(end + of_cells.len(), 0);
@@ -223,7 +225,7 @@ impl<'a> GeneByGene<'a> {
         self.of.truncate(end);
     }
 
-    /// Ends genes until `gene` is the current one.
+    /// Finishes genes until `gene` is the current one.
     pub(super) fn end_until(&mut self, gene: usize) {
         while self.ended < gene {
             self.end_gene();

@@ -16,8 +16,9 @@ pub struct Moments {
     width: usize,
     /// Rows of each group so far.
     rows: Vec<u64>,
-    /// Of each group and column, group-major. What is known of one column lies
-    /// together: columns come in any order, and each is one line of the cache.
+    /// The moments of each group and column, group-major. The numbers of one column are
+    /// stored together, because columns come in any order, and one of them fits into a
+    /// line of the cache.
     columns: Vec<OfColumn>,
     /// The sums of one block, zero between blocks.
     block: Vec<OfBlock>,

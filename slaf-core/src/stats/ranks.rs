@@ -1,30 +1,33 @@
-//! Ranks of the values of one gene, summed over groups of cells. Small counts are
-//! counted, other values are sorted. Zeros are tied, and never listed.
+//! Ranks of the values of one gene, summed over groups of cells. Small counts are ranked
+//! by a histogram, other values are sorted. Zeros are one tie; only their number is
+//! passed.
 //!
-//! Ranks are doubled, and all sums are of integers: they are exact, in any order.
+//! Ranks are multiplied by two, so that they are integers, and their sums are exact in
+//! any order.
 
 use std::mem::{replace, swap, take};
 
-/// Counts are counted if the greatest is at most so many times the number of values.
+/// Counts are ranked by a histogram if the greatest is at most this many times the number
+/// of values.
 const COUNTED_EACH: usize = 16;
-/// Fewer values are sorted by comparing them.
+/// Fewer values than this are sorted by comparisons.
 const FEW: usize = 256;
-/// Bits of a digit at most.
+/// Maximum number of bits of a digit in the radix sort.
 const DIGIT: u32 = 11;
 
-/// Sums ranks. It keeps its memory from gene to gene.
+/// Sums ranks. The buffers are reused from gene to gene.
 pub(super) struct Ranks {
     doubled: Vec<u64>,
     ties: Vec<u128>,
-    /// Values of each group before the current tie, and in it.
+    /// The number of values of each group before the current tie, and in it.
     before: Vec<u64>,
     here: Vec<u64>,
     /// The groups that have values in the current tie.
     present: Vec<u32>,
-    /// How often each count occurs, and then twice its rank.
+    /// First the number of values with each count, then twice the rank of that count.
     counts: Vec<u64>,
-    /// The values in ascending order: what orders a value in the upper half, its group in
-    /// the lower half.
+    /// The values in ascending order: a key with the order of the value in the upper 32
+    /// bits, its group in the lower 32 bits.
     sorted: Vec<u64>,
     spare: Vec<u64>,
 }
@@ -49,7 +52,7 @@ impl Ranks {
     }
 
     /// Ranks all values together, and returns t³ − t, summed over the ties of t values.
-    /// `of` has the group of each value, `zeros` the cells of each group without one.
+    /// `of` has the group of each value, and `zeros` the number of zeros of each group.
     pub(super) fn of_all(&mut self, values: &[f64], of: &[u32], zeros: &[u64]) -> u128 {
         let all_zeros: u64 = zeros.iter().sum();
         let most = greatest_count(values);
@@ -66,7 +69,8 @@ impl Ranks {
         ties + cube(all_zeros)
     }
 
-    /// Ranks counts up to `most`, without the zeros.
+    /// Ranks nonzero counts up to `most` with a histogram. Returns the sum of t³ − t over
+    /// their ties.
     fn count(&mut self, values: &[f64], of: &[u32], zeros: u64, most: usize) -> u128 {
         self.counts.clear();
         self.counts.resize(most + 1, 0);
@@ -86,7 +90,8 @@ impl Ranks {
         ties
     }
 
-    /// Ranks values without the zeros; returns also how many are below these.
+    /// Ranks nonzero values by sorting them. Returns the sum of t³ − t over their ties,
+    /// and the number of negative values.
     fn walk(&mut self, values: &[f64], of: &[u32], zeros: u64) -> (u128, u64) {
         let negative = self.sort(values, of);
         let (below, above) = self.sorted.split_at(negative);
@@ -146,8 +151,8 @@ impl Ranks {
         }
     }
 
-    /// Adds the ranks of the current tie. Until the end, the ties of a group are those
-    /// that the reference does not have alone.
+    /// Adds the ranks of the current tie. The ties of a group leave out the part that the
+    /// reference has on its own; [`Self::with`] adds that at the end.
     fn end_tie(&mut self, reference: usize) {
         let (r, r_before) = (self.here[reference], self.before[reference]);
         for group in self.present.drain(..).map(|group| group as usize) {
@@ -172,7 +177,7 @@ impl Ranks {
         values.iter().filter(|value| **value < 0.0).count()
     }
 
-    /// Sorts values that are counts or fit float32; returns whether they are.
+    /// Sorts the values if they are counts or fit float32; returns whether they are.
     fn sort_short(&mut self, values: &[f64], of: &[u32]) -> bool {
         let pairs = values.iter().zip(of);
         let joined = |order: u32, group: u32| u64::from(order) << 32 | u64::from(group);
@@ -182,7 +187,7 @@ impl Ranks {
         } else if values.iter().all(|v| f64::from(*v as f32) == *v) {
             self.sorted
                 .extend(pairs.map(|(v, group)| joined(order_of(*v as f32), *group)));
-            // Orders that are near each other are sorted by fewer of their bytes.
+            // Keys that are close to each other are sorted by fewer digits.
             let least = self
                 .sorted
                 .iter()
@@ -202,8 +207,8 @@ impl Ranks {
         true
     }
 
-    /// A radix sort by the upper halves, with digits as long as they need be: logarithms
-    /// take three rounds, and counts one, where bytes would take four and two.
+    /// A radix sort by the keys, with digits as long as the keys need: logarithms take
+    /// three rounds and counts one, where digits of 8 bits would take four and two.
     fn sort_by_digits(&mut self) {
         let most = self.sorted.iter().max().map_or(0, |most| most >> 32);
         let bits = u64::BITS - most.leading_zeros();
@@ -230,7 +235,8 @@ impl Ranks {
         }
     }
 
-    /// Sorts float64, and numbers them. NaN is the greatest, and is tied with nothing.
+    /// Sorts float64 values; their keys are the numbers of the distinct values. NaN is
+    /// the greatest, and is not tied with anything.
     fn sort_long(&mut self, values: &[f64], of: &[u32]) {
         let mut pairs: Vec<(f64, u32)> = values.iter().copied().zip(of.iter().copied()).collect();
         let key = |value: f64| if value.is_nan() { f64::NAN } else { value };
@@ -245,7 +251,7 @@ impl Ranks {
     }
 }
 
-/// The greatest value, if all are small counts.
+/// The greatest value, if all are counts below 65,536.
 fn greatest_count(values: &[f64]) -> Option<usize> {
     let is_count = |value: &f64| f64::from(*value as u16) == *value;
     let all = values.iter().all(is_count);
@@ -256,7 +262,7 @@ fn greatest_count(values: &[f64]) -> Option<usize> {
     })
 }
 
-/// An integer with the order of a number that is not NaN.
+/// An integer key with the same order as the numbers, which must not be NaN.
 fn order_of(value: f32) -> u32 {
     let bits = value.to_bits();
     if value < 0.0 { !bits } else { bits | 1 << 31 }

@@ -222,7 +222,9 @@ mod tests {
         let block = Block::new(Indices::I32(&[0, 1]), &[0], ValuesRef::F32(&[1.0]), 1).unwrap();
         let error = apply(&block, &[Step::Rows(vec![])], ValueType::F32).unwrap_err();
         assert!(
-            error.to_string().contains("0 row factors where 1 belong"),
+            error
+                .to_string()
+                .contains("0 row factors where 1 are needed"),
             "{error}"
         );
     }

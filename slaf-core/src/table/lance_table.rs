@@ -38,7 +38,8 @@ pub struct Table {
     pub(crate) stretches: Arc<OnceCell<Stretches>>,
 }
 
-/// The schema without what the writer told Lance's encoder: operators compare metadata.
+/// The schema without the settings of Lance's encoder. DataFusion's operators compare the
+/// metadata of fields.
 fn without_encodings(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| {
         let mut metadata = field.metadata().clone();
@@ -81,7 +82,7 @@ impl Table {
             Ok::<_, lance::Error>((Arc::new(lance), rows))
         };
         let opened = match load(pin).await {
-            // Another tool has removed the version that belongs here.
+            // Another tool has removed this version, so the newest one is used.
             Err(e) if pin.is_some() && !is_storage_failure(&e.to_string()) => load(None).await,
             opened => opened,
         };
@@ -219,9 +220,9 @@ impl Table {
 
     /// The size of each column on disk, in bytes.
     pub async fn column_bytes(&self) -> Result<Vec<(String, u64)>> {
-        let told = self.lance.calculate_data_stats().await;
-        let told = told.map_err(|e| self.unreadable(&e))?;
-        let fields = told.fields.into_iter().filter_map(|field| {
+        let stats = self.lance.calculate_data_stats().await;
+        let stats = stats.map_err(|e| self.unreadable(&e))?;
+        let fields = stats.fields.into_iter().filter_map(|field| {
             let name = &self.lance.schema().field_by_id(field.id as i32)?.name;
             Some((name.clone(), field.bytes_on_disk))
         });

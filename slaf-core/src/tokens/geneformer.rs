@@ -65,7 +65,7 @@ impl Geneformer {
             if !(*median > 0.0 && median.is_finite()) {
                 return Err(Error::Engine {
                     message: format!(
-                        "The median of gene {gene} is {median}, and no positive number."
+                        "The median of gene {gene} is {median}, which is not a positive number."
                     ),
                 });
             }
@@ -137,7 +137,7 @@ impl Geneformer {
             Some(total) if *total > 0.0 && total.is_finite() => Ok(*total),
             found => Err(Error::Engine {
                 message: format!(
-                    "The total of cell {} is {}, and no positive number.",
+                    "The total of cell {} is {}, which is not a positive number.",
                     cell.id,
                     found.map_or("missing".to_owned(), f64::to_string)
                 ),

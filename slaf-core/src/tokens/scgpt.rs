@@ -47,7 +47,10 @@ impl Scgpt {
     pub fn check(self) -> Result<Self> {
         let wrong = |message: String| Err(Error::Engine { message });
         if self.bins < 3 {
-            return wrong(format!("{} bins are too few: one is of zeros.", self.bins));
+            return wrong(format!(
+                "{} bins are too few: there must be at least 3.",
+                self.bins
+            ));
         }
         if self.width < 2 {
             return wrong(format!(
@@ -57,7 +60,7 @@ impl Scgpt {
         }
         match self.mask {
             Some(mask) if !(0.0..=1.0).contains(&mask.ratio) => wrong(format!(
-                "The part that is masked is from 0 to 1, not {}.",
+                "The fraction of masked values must be from 0 to 1, not {}.",
                 mask.ratio
             )),
             _ => Ok(self),

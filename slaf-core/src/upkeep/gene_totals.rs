@@ -77,7 +77,7 @@ impl GeneTotals {
         let batches = from_bytes(bytes)?;
         let [batch] = batches.as_slice() else {
             return Err(Error::Engine {
-                message: "A part of the gene-major copy is not whole.".into(),
+                message: "A part of the gene-major copy is incomplete.".into(),
             });
         };
         let totals = batch.column(0).as_primitive::<Float64Type>().values();

@@ -29,7 +29,7 @@ async fn kept(place: &Place, version: u64) -> Result<Option<Manifest>> {
     Ok(value.as_object().and_then(Manifest::of))
 }
 
-/// What [`vacuum`] did.
+/// The result of [`vacuum`].
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Vacuumed {
     pub versions: Vec<u64>,

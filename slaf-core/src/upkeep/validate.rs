@@ -9,6 +9,7 @@ use datafusion::common::runtime::SpawnedTask;
 use futures::{StreamExt, stream};
 
 use super::gene_totals::GeneTotals;
+use crate::runtime::task_error;
 use crate::write::expression_part::{ExpressionPart, parts_of};
 use crate::write::expression_stats::ExpressionStats;
 use crate::{Companions, Dataset, Error, Result, Table, ValueType};
@@ -32,7 +33,7 @@ pub async fn validate(dataset: &Dataset) -> Result<Vec<Check>> {
         })
         .buffered(threads);
     while let Some(part) = parts.next().await {
-        validation.add(part.map_err(|_| Error::Interrupted)??);
+        validation.add(part.map_err(task_error)??);
     }
     validation.checks().await
 }
@@ -48,7 +49,7 @@ pub async fn validation_part(dataset: &Dataset, number: u64) -> Result<Vec<u8>> 
 
 enum Part {
     OfCells(ExpressionPart),
-    /// Of the gene-major copy.
+    /// Genes of the gene-major copy.
     OfGenes(GeneTotals),
 }
 
@@ -152,7 +153,7 @@ impl Validation {
             "config.json counts the values",
             counted.filter(|n| *n != stats.rows).map(|n| {
                 let rows = stats.rows;
-                format!("it says {n}, and there are {rows} (`slaf repair` mends it)")
+                format!("it says {n}, and there are {rows} (`slaf repair` repairs it)")
             }),
         );
         let repeated = self.repeated;
@@ -165,7 +166,7 @@ impl Validation {
             let problem = match dataset.companions().await? {
                 None => Some(
                     "they were made of another version of `expression` (`slaf index` makes them \
-                     anew)"
+                     again)"
                         .to_owned(),
                 ),
                 Some(companions) => stale(companions, stats, &self.totals).await?,
@@ -214,7 +215,7 @@ async fn starts(dataset: &Dataset, stats: &ExpressionStats) -> Result<Option<Str
     let wrong = stored.iter().zip(&stats.starts).position(|(a, b)| a != b);
     Ok(wrong.map(|cell| {
         format!(
-            "cell {cell} begins at row {}, and it says {} (`slaf repair` mends it)",
+            "cell {cell} begins at row {}, and it says {} (`slaf repair` repairs it)",
             stats.starts[cell], stored[cell]
         )
     }))

@@ -16,7 +16,7 @@ use super::lance_rows::{packed, write_stream};
 use super::progress::Progress;
 use crate::dataset::companions::{BY_GENE, CELL_SUMS, GENE_SUMS};
 use crate::matrix::transposer::{Columns, Transposer};
-use crate::{Error, Place, Result, runtime};
+use crate::{Place, Result, runtime};
 
 /// The companion tables that were just written: folder → Lance version.
 pub(crate) struct CompanionTables {
@@ -86,7 +86,7 @@ async fn write_by_gene<T: ArrowPrimitiveType>(
         progress.done.store(done, Relaxed);
     }
     drop(batches);
-    writing.await.unwrap_or(Err(Error::Interrupted))
+    runtime::result_of(writing).await
 }
 
 fn deltas<T: ArrowPrimitiveType>(

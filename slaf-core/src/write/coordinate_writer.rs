@@ -93,7 +93,7 @@ impl CoordinateWriter {
             return Ok(None);
         }
         match self.written.take() {
-            Some(written) => Err(runtime::wait(outcome(written), || false)
+            Some(written) => Err(runtime::wait(runtime::result_of(written), || false)
                 .err()
                 .unwrap_or_else(|| {
                     Error::bad_matrix("the encoder stopped before the last row".into())
@@ -105,18 +105,10 @@ impl CoordinateWriter {
     pub(super) async fn finish(mut self) -> Result<u64> {
         self.batches = None;
         match self.written.take() {
-            Some(written) => outcome(written).await,
+            Some(written) => runtime::result_of(written).await,
             None => Err(Error::bad_matrix("the writer has failed before".into())),
         }
     }
-}
-
-async fn outcome(written: JoinHandle<Result<u64>>) -> Result<u64> {
-    written.await.unwrap_or_else(|failure| {
-        Err(Error::Engine {
-            message: format!("The encoder stopped unexpectedly: {failure}."),
-        })
-    })
 }
 
 impl Drop for CoordinateWriter {

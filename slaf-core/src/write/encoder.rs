@@ -63,7 +63,7 @@ impl Encoder {
     /// The fragments, not yet committed.
     pub(crate) async fn finish(self) -> Result<Vec<Fragment>> {
         drop(self.steps);
-        self.task.await.unwrap_or(Err(Error::Interrupted))
+        runtime::result_of(self.task).await
     }
 
     pub(crate) fn abort(&self) {

@@ -1,5 +1,5 @@
-//! What a pass over X collects of a part of it. Several processes can collect parts,
-//! and [`super::expression_stats::ExpressionStats`] adds them up.
+//! Statistics of one part of X, collected in a pass over it. Several processes can
+//! collect parts, and [`super::expression_stats::ExpressionStats`] adds them up.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -112,7 +112,7 @@ impl ExpressionPart {
         let batches = from_bytes(bytes)?;
         let [runs, cells, genes, blocks] = batches.as_slice() else {
             return Err(Error::Engine {
-                message: "A part of a pass over X is not whole.".into(),
+                message: "A part of a pass over X is incomplete.".into(),
             });
         };
         let ids = runs.column(0).as_primitive::<Int64Type>().values();
@@ -153,7 +153,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     async fn read(&mut self) -> Result<()> {
-        // The row before tells whether its cell goes on.
+        // Reading begins one row earlier, to know whether the first row continues a cell.
         let mut at = self.rows.start.saturating_sub(1);
         let mut to = self.rows.end;
         let mut goes_on = true;

@@ -1,5 +1,5 @@
-//! What the one pass that writes X collects: the row offsets of cells, the sums of
-//! cells and genes, and the order by gene.
+//! Statistics that are collected in one pass while X is written: the row offsets of
+//! cells, the sums of cells and genes, and the order by gene.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::sum::{Sum, columns};
 use super::write_plan::WritePlan;
 use crate::matrix::transposer::Transposer;
 use crate::matrix::values::{Value as Number, column};
+use crate::runtime::panic_error;
 use crate::{Error, Place, Result, Table, ValueType};
 
 /// Rows of `expression` that a replay reads at a time.
@@ -34,8 +35,8 @@ pub(crate) struct ExpressionStats {
     pub(crate) rows: u64,
     pub(crate) by_gene: Option<ByGene>,
     cells: Vec<Sum>,
-    /// Of the parts before `part`, which are added up in order. So the result is the
-    /// same to the last bit if other processes collect the parts.
+    /// The sums of genes in the parts before `part`, which are added up in order. So the
+    /// result is the same to the last bit if other processes collect the parts.
     genes: Vec<Sum>,
     /// The part that is collected, and its sums.
     part: u64,
@@ -344,7 +345,8 @@ impl StatsThread {
 
     pub(crate) fn finish(self) -> Result<ExpressionStats> {
         drop(self.blocks);
-        self.thread.join().unwrap_or(Err(Error::Interrupted))
+        let outcome = self.thread.join();
+        outcome.unwrap_or_else(|panic| Err(panic_error(panic)))
     }
 }
 

@@ -14,9 +14,9 @@ use lance_file::writer::FileWriterOptions;
 use crate::ground::error::{first_line, is_storage_failure};
 use crate::{Error, Place, Result};
 
-/// Rows per fragment: so many that opening one costs little compared with
-/// reading it, and so few that slafdb's loader, which reads fragments in
-/// parallel, has several.
+/// Rows per fragment. Opening a fragment of this size takes little time compared with
+/// reading it, and most datasets have several of them, which slafdb's loader reads in
+/// parallel.
 pub(crate) const FRAGMENT_ROWS: usize = 16 << 20;
 /// Bytes of all columns that are collected before they are encoded: half of
 /// Lance's default for three columns. A conversion of 60 million values used 30
@@ -24,8 +24,8 @@ pub(crate) const FRAGMENT_ROWS: usize = 16 << 20;
 const BUFFERED: u64 = 12 << 20;
 
 /// A column of numbers that is run-length encoded only if its runs have four values or
-/// more on average. Shorter runs take less room bit-packed, but Lance would find that out
-/// anew for each page: it took a fifth of a conversion.
+/// more on average. Shorter runs are smaller when bit-packed. By default, Lance compares
+/// both for each page, which took a fifth of a conversion.
 pub(super) fn packed(name: &str, dtype: DataType, nullable: bool) -> Field {
     let metadata = [("lance-encoding:rle-threshold".to_owned(), "0.25".to_owned())];
     Field::new(name, dtype, nullable).with_metadata(metadata.into())

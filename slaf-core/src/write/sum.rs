@@ -80,7 +80,7 @@ pub(crate) fn packed(sums: &[Sum]) -> Result<RecordBatch> {
     Ok(RecordBatch::try_from_iter(columns)?)
 }
 
-/// What [`packed`] has packed.
+/// The sums that [`packed`] has packed.
 pub(crate) fn unpacked(batch: &RecordBatch) -> Vec<Sum> {
     let nnz = batch.column(0).as_primitive::<Int64Type>().values();
     let float = |column: usize| batch.column(column).as_primitive::<Float64Type>().values();

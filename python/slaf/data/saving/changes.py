@@ -96,7 +96,7 @@ def _of_arrays(state: HandleState, section: str) -> Change:
         if isinstance(reader, InMemory) and reader.value.shape[0] != n:
             raise SlafError(
                 f"`{section}/{key}` has {reader.value.shape[0]} rows, and the dataset {n} "
-                f"{('cells', 'genes')[AXES[section]]}. Set it anew, with a row for each."
+                f"{('cells', 'genes')[AXES[section]]}. Set it again, with one row for each."
             )
     put = [
         key

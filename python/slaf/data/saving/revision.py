@@ -39,10 +39,10 @@ class Revision:
         self._notes = self._config.setdefault("slaf", {})
         self._extras = dict(self._dataset.extras)
         self._extras_changed = False
-        self._told: dict[str, str] = {}
+        self._notices: dict[str, str] = {}
         #: The axes for which the notes of all columns are complete.
         self._complete: set[str] = set()
-        #: What to do once everything has been checked.
+        #: Functions that write, called once everything has been checked.
         self._writes: list[Callable[[], None]] = []
 
     def of(self, found: dict[str, Change]) -> int:
@@ -68,7 +68,7 @@ class Revision:
             self._notes["extras"] = name
         for write in self._writes:
             write()
-        metadata.warn_of(self._told, stacklevel=5)
+        metadata.warn_of(self._notices, stacklevel=5)
         return self._inner.publish(json.dumps(self._config), "save")
 
     def _settle(self, found: dict[str, Change]) -> None:
@@ -158,18 +158,18 @@ class Revision:
         columns = self._state.columns(axis)
         for name in names:
             series = columns.read(name)
-            (name,) = metadata.text_names([name], axis, self._told)
+            (name,) = metadata.text_names([name], axis, self._notices)
             known = next((n for n in notes["columns"] if n["name"] == name), None)
             stored = known["stored"] if known else self._free(axis, name, new)
-            new[stored], note = metadata.tried(series, f"{axis}/{name}", self._told)
+            new[stored], note = metadata.tried(series, f"{axis}/{name}", self._notices)
             note = {"name": name, "stored": stored} | note
             if known:
                 notes["columns"][notes["columns"].index(known)] = note
             else:
                 notes["columns"].append(note)
             self._available(axis, stored)
-        told = self._config.setdefault(f"{axis}_dtypes", {})
-        told.update(
+        entries = self._config.setdefault(f"{axis}_dtypes", {})
+        entries.update(
             metadata.slafdb_dtypes(
                 {"columns": [n for n in notes["columns"] if n["stored"] in new and "dtype" in n]}
             )
@@ -185,7 +185,7 @@ class Revision:
             value = self._state.value(section, key)
             if not metadata.is_vector(value):
                 beside = {section: {*extra, *stored, *keys} - {key}}
-                extra |= metadata.h5_forms({section: {key: value}}, self._told, beside)[section]
+                extra |= metadata.h5_forms({section: {key: value}}, self._notices, beside)[section]
                 self._extras_changed = True
                 if key in stored:
                     self._unavailable(section, stored.pop(key))
@@ -227,10 +227,10 @@ class Revision:
 
     def _renamed(self, section: str, old: str, new: str) -> None:
         """Renames columns in slafdb's part of the configuration."""
-        told = self._config.get(section, {})
-        for names in (told.get(kind, []) for kind in ("available", "immutable", "mutable")):
+        entries = self._config.get(section, {})
+        for names in (entries.get(kind, []) for kind in ("available", "immutable", "mutable")):
             names[:] = [new if name == old else name for name in names]
-        for by_name in (told.get("dimensions", {}), self._config.get(f"{section}_dtypes", {})):
+        for by_name in (entries.get("dimensions", {}), self._config.get(f"{section}_dtypes", {})):
             if old in by_name:
                 by_name[new] = by_name.pop(old)
 
@@ -272,8 +272,8 @@ class Revision:
         for key in matrices:
             if not metadata.fits_pairs(key):
                 raise ValueError(
-                    f"{section}/{key}: a dataset takes no name with dots, nor that of its own "
-                    "columns. Choose another."
+                    f"{section}/{key}: a name in a dataset cannot have dots, or be that of a "
+                    "column of the format. Choose another."
                 )
         self._writes.append(lambda: self._write_pairs(section, matrices, width, replace=replace))
 
@@ -309,7 +309,7 @@ class Revision:
         if not change:
             return
         uns = {k: v for k, v in uns_of(self._dataset).items() if k not in change.gone}
-        found = metadata.h5_forms({"uns": self._state.content.uns}, self._told)["uns"]
+        found = metadata.h5_forms({"uns": self._state.content.uns}, self._notices)["uns"]
         self._extras["uns"] = uns | {key: found[key] for key in change.put}
         self._extras_changed = True
         content = metadata.uns_json(self._extras["uns"])
@@ -330,20 +330,22 @@ class Revision:
 
     def _unavailable(self, section: str, name: str) -> None:
         """Removes `name` from the lists in slafdb's part of the configuration."""
-        told = self._config.get(section, {})
-        for names in (told.get(kind, []) for kind in ("available", "immutable", "mutable")):
+        entries = self._config.get(section, {})
+        for names in (entries.get(kind, []) for kind in ("available", "immutable", "mutable")):
             names[:] = [other for other in names if other != name]
-        for by_name in (told.get("dimensions", {}), self._config.get(f"{section}_dtypes", {})):
+        for by_name in (entries.get("dimensions", {}), self._config.get(f"{section}_dtypes", {})):
             by_name.pop(name, None)
 
     def _available(self, section: str, name: str) -> None:
         """Adds `name` to the lists in slafdb's part of the configuration."""
         if section in _IDS and section not in self._config:
             return
-        told = self._config.setdefault(section, {"available": [], "immutable": [], "mutable": []})
+        entries = self._config.setdefault(
+            section, {"available": [], "immutable": [], "mutable": []}
+        )
         for list_name in ("available", "mutable"):
-            names = told.setdefault(list_name, [])
+            names = entries.setdefault(list_name, [])
             if name not in names and not (
-                list_name == "mutable" and name in told.get("immutable", [])
+                list_name == "mutable" and name in entries.get("immutable", [])
             ):
                 names.append(name)

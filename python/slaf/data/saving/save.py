@@ -27,8 +27,7 @@ def save(state: HandleState, sections: dict[str, Any]) -> int:
     """See :meth:`slaf.integrations.LazyAnnData.save`."""
     if unknown := sections.keys() - {*_SECTIONS, "X"}:
         raise TypeError(
-            f"save() stores {', '.join(_SECTIONS)} and X, and knows no "
-            f"{', '.join(sorted(unknown))}."
+            f"save() stores {', '.join(_SECTIONS)} and X, and not {', '.join(sorted(unknown))}."
         )
     if not state.is_whole:
         raise ValueError(
@@ -38,7 +37,7 @@ def save(state: HandleState, sections: dict[str, Any]) -> int:
         )
     state.actualise()
     layer = _layer_of_x(state, sections)
-    found = {section: _change(state, section, wanted) for section, wanted in _asked(sections)}
+    found = {section: _change(state, section, wanted) for section, wanted in _wanted(sections)}
     content, layers = state.content, dict(state.content.layers)
     try:
         if layer is not None:
@@ -61,12 +60,12 @@ def save_one(state: HandleState, section: str, key: str | None) -> None:
     save(state, {section: True if key is None else [key]})
 
 
-def _asked(sections: dict[str, Any]) -> list[tuple[str, Any]]:
-    asked = {name: wanted for name, wanted in sections.items() if name != "X"}
-    left_out = [name for name, wanted in asked.items() if wanted is False or wanted is None]
-    if len(left_out) == len(asked):
-        asked = dict.fromkeys(_SECTIONS, True)
-    return [(name, wanted) for name, wanted in asked.items() if name not in left_out]
+def _wanted(sections: dict[str, Any]) -> list[tuple[str, Any]]:
+    chosen = {name: wanted for name, wanted in sections.items() if name != "X"}
+    left_out = [name for name, wanted in chosen.items() if wanted is False or wanted is None]
+    if len(left_out) == len(chosen):
+        chosen = dict.fromkeys(_SECTIONS, True)
+    return [(name, wanted) for name, wanted in chosen.items() if name not in left_out]
 
 
 def _layer_of_x(state: HandleState, sections: dict[str, Any]) -> str | None:
@@ -112,7 +111,7 @@ def _change(state: HandleState, section: str, wanted: bool | Iterable[str]) -> C
             raise ValueError(f"{section} has no {name!r} to save.{near}")
     if section == "uns" and LOG in names and tells_of_another_x(state):
         raise _slaf.SlafError(
-            f'`uns["{LOG}"]` tells that X is log-transformed, and X of the dataset is not that of '
+            f'`uns["{LOG}"]` says that X is log-transformed, but X of the dataset is not that of '
             'this handle. Save X, too: `handle.write_slaf("new.slaf")`.'
         )
     return change.only(names)

@@ -44,7 +44,9 @@ def open_source(
     name = os.path.expanduser(os.fspath(path))
     kind = _ALIASES.get(input_format, input_format)
     if kind not in FORMATS:
-        raise SlafError(f"There is no format `{input_format}`. Known are {', '.join(FORMATS)}.")
+        raise SlafError(
+            f"There is no format `{input_format}`. Known formats are {', '.join(FORMATS)}."
+        )
     if kind == "auto":
         kind = detect(name)
     if modality is not None and kind not in ("h5ad", "zarr"):
@@ -110,7 +112,7 @@ def detect(name: str) -> str:
         if is_zarr(path):
             return "zarr"
         raise SlafError(
-            f"`{name}` is no dataset that can be converted: no SLAF dataset, no 10x folder with "
+            f"`{name}` is not a dataset that can be converted: no SLAF dataset, no 10x folder with "
             "matrix.mtx, barcodes.tsv and features.tsv, no folder of STARsolo, kb, alevin or "
             "Parse, no AnnData of zarr, and no TileDB-SOMA experiment."
         )

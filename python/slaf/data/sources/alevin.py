@@ -30,7 +30,7 @@ from slaf.data.sources.mtx_names import (
 )
 from slaf.data.sources.tenx_mtx import source_of
 
-#: What to copy if a file is missing.
+#: The folder to copy if a file is missing, for the message.
 _WHOLE = "folder `alevin`"
 
 _NAME = "quants_mat"

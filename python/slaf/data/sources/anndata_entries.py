@@ -66,16 +66,16 @@ def check(root: Any, skip: Collection[str]) -> None:
 
 def unknown(root: Any, names: list[str], *, needed: bool = False) -> SlafError:
     """The error for entries that cannot be read."""
-    told = []
+    problems = []
     for name in names:
-        told.append(f"`{name}` is {_what(name, root.get(name))}")
+        problems.append(f"`{name}` is {_what(name, root.get(name))}")
     listed = ", ".join(f'"{name}"' for name in names)
     advice = "It is needed: write the file again with an anndata that knows it"
     if not needed:
         options = " ".join(f"--skip {name}" for name in names)
         advice = f"To convert the rest, leave it out (`skip=[{listed}]`, `{options}`)"
     return SlafError(
-        f"`{place_of(root)}`: {' and '.join(told)}, which cannot be read or stored. {advice}."
+        f"`{place_of(root)}`: {' and '.join(problems)}, which cannot be read or stored. {advice}."
     )
 
 

@@ -14,15 +14,15 @@ from slaf.data.sources import open_source
 from slaf.data.sources.base import Block, Matrix, Source
 from slaf.ground.workers import each
 
-#: Blocks of a task, where a matrix says where its blocks end: 4M values.
+#: Number of blocks per task, for matrices with `block_ends`: about 4M values.
 _BLOCKS = 8
-#: Values up to which a matrix that does not say it is one task.
+#: Maximum number of values of other matrices, which are read as one task.
 _WHOLE = 32 << 20
 
 
 @dataclass(frozen=True)
 class Opening:
-    """How :func:`open_source` opens an input."""
+    """The arguments with which :func:`open_source` opens an input."""
 
     path: str
     format: str
@@ -30,8 +30,9 @@ class Opening:
 
 
 def read_by_workers(source: Source, opening: Opening) -> Source:
-    """`source` with X and raw read by the workers, which open the input again. What is
-    downloaded, or can neither be cut nor be sent whole, is read here."""
+    """`source` with X and raw read by the workers, which open the input again. Inputs
+    that are downloaded, and large matrices that cannot be divided into tasks, are read
+    here."""
     if "://" in opening.path:
         return source
     x = _by_tasks(source.x, opening, source.fingerprint, False)
@@ -57,7 +58,7 @@ def _by_tasks(x: Matrix, opening: Opening, fingerprint: str | None, raw: bool) -
 
 @dataclass(frozen=True)
 class _Task:
-    """Rows of an input: from `start` on, before `end`."""
+    """The rows `start` to `end` of an input."""
 
     opening: Opening
     fingerprint: str | None
@@ -67,7 +68,7 @@ class _Task:
 
 
 class _Elsewhere:
-    """A matrix that tasks read."""
+    """A matrix that is read by tasks."""
 
     def __init__(self, x: Matrix, tasks: list[_Task]):
         self.shape, self.note, self.nnz = x.shape, x.note, x.nnz
@@ -100,5 +101,5 @@ def _read(task: _Task) -> list[Block]:
 
 @lru_cache(maxsize=1)
 def _opened(opening: Opening) -> Source:
-    """Kept, as a worker does many tasks of one input."""
+    """The opened input. It is cached, because a worker runs many tasks of one input."""
     return open_source(opening.path, opening.format, **dict(opening.options))

@@ -54,10 +54,10 @@ class H5Rows:
         if not hasattr(array, "dtype"):
             raise self._damaged(name, "is missing" if array is None else "is a group")
         if array.ndim != 1:
-            raise self._damaged(name, f"has {array.ndim} dimensions where 1 is right")
+            raise self._damaged(name, f"has {array.ndim} dimensions, and must have 1")
         kinds = "biuf" if name == "data" else "iuf"
         if array.dtype.kind not in kinds:
-            raise self._damaged(name, f"holds {array.dtype}, which are no numbers")
+            raise self._damaged(name, f"holds {array.dtype}, which are not numbers")
 
     def _check_offsets(self) -> None:
         indptr = self._indptr
@@ -76,19 +76,19 @@ class H5Rows:
             return values
         wrong = ~(np.isfinite(values) & (values == np.floor(values)))
         if wrong.any():
-            raise self._damaged(name, f"holds {values[wrong][0]}, which is no whole number")
+            raise self._damaged(name, f"holds {values[wrong][0]}, which is not a whole number")
         return values.astype(np.int64)
 
     def _within(self, start: int, end: int) -> np.ndarray:
         indices, width = self._whole("indices", self._indices(start, end)), self.shape[1]
         if len(indices) and (indices.min() < 0 or indices.max() >= width):
             wrong = indices[(indices < 0) | (indices >= width)][0]
-            raise self._damaged("indices", f"holds {wrong}, which is none of 0 to {width - 1}")
+            raise self._damaged("indices", f"holds {wrong}, which is not from 0 to {width - 1}")
         return indices
 
     def _damaged(self, name: str, how: str) -> SlafError:
         return SlafError(
-            f"`{self._place}` is damaged: `{self._name}/{name}` {how}. Copy the file anew, or "
+            f"`{self._place}` is damaged: `{self._name}/{name}` {how}. Copy the file again, or "
             "write it again."
         )
 
@@ -139,7 +139,7 @@ def matrix(root: Any, name: str, shape: tuple[int, int] | None = None) -> Matrix
     values = node.get("data") if is_group(node) else node
     if not hasattr(values, "dtype"):
         raise SlafError(
-            f"`{place_of(root)}`: `{name}` is no matrix that anndata writes. {_without(name)}"
+            f"`{place_of(root)}`: `{name}` is not a matrix in anndata's format. {_without(name)}"
         )
     if values.dtype.kind not in "biuf":
         raise SlafError(

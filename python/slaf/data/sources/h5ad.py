@@ -69,7 +69,7 @@ def group_source(
 ) -> Source:
     """A source for the AnnData in an open HDF5 file or zarr group; `close` closes it."""
     try:
-        with _told(file):
+        with _as_one_sentence(file):
             root = chosen(file, modality)
             for group in ("obs", "var"):
                 if root.get(group) is None:
@@ -80,7 +80,7 @@ def group_source(
         raise
 
     def checked() -> None:
-        with _told(file):
+        with _as_one_sentence(file):
             check(root, skip)
 
     return Source(
@@ -96,7 +96,7 @@ def group_source(
 
 
 @contextmanager
-def _told(root: Any) -> Iterator[None]:
+def _as_one_sentence(root: Any) -> Iterator[None]:
     """Turns errors of libraries into one sentence."""
     place = place_of(root)
     try:
@@ -155,7 +155,7 @@ def _raw(root: Any, name: str, skip: Collection[str]) -> Source | None:
     def rest() -> Parts | anndata.AnnData:
         if _is_old(root):
             return metadata()
-        with _told(root):
+        with _as_one_sentence(root):
             return Parts(
                 obs=pd.DataFrame(index=index_of(_frame(root, "obs", ()))),
                 var=_frame(root, "raw/var", skip),
@@ -169,7 +169,7 @@ def parts(root: Any, skip: Collection[str]) -> Parts | anndata.AnnData:
     """Everything except X and raw; large entries stay in the file."""
     if _is_old(root):
         return _metadata(root, skip)
-    with _told(root):
+    with _as_one_sentence(root):
         cells, genes = rows_of(root["obs"]), rows_of(root["var"])
         return Parts(
             obs=_frame(root, "obs", skip),
@@ -274,7 +274,7 @@ def _backed(root: Any) -> anndata.AnnData:
             f"`{place_of(root)}` was written by a very old anndata. Convert a copy of it on a "
             "local disk that `anndata.read_h5ad(...).write_h5ad(...)` has written again."
         )
-    with warnings.catch_warnings(), _told(root):
+    with warnings.catch_warnings(), _as_one_sentence(root):
         # Files of anndata 0.6 and before can be read, with a warning that they are old.
         warnings.simplefilter("ignore")
         return anndata.read_h5ad(place_of(root), backed="r")

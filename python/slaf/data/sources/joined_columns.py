@@ -30,7 +30,7 @@ def alike(frames: list[pd.DataFrame], names: list[str], section: str) -> list[pd
     become text, with a warning. Integers stay exact, and columns without values are
     ignored."""
     changed: dict[str, list[pd.Series | None]] = {}
-    told = []
+    problems = []
     for column in dict.fromkeys(name for frame in frames for name in frame.columns):
         parts = [frame[column] if column in frame else None for frame in frames]
         kinds = {}
@@ -40,14 +40,18 @@ def alike(frames: list[pd.DataFrame], names: list[str], section: str) -> list[pd
         if len(kinds) > 1:
             changed[column] = _as_text(parts)
             held = " and ".join(f"{kind} in `{name}`" for kind, name in kinds.items())
-            told.append(f"`{section}/{column}` holds {held}")
+            problems.append(f"`{section}/{column}` holds {held}")
         elif (exact := _exact(parts)) == "text":
             changed[column] = _as_text(parts)
-            told.append(f"`{section}/{column}` holds integers that no type has beside the rest")
+            problems.append(
+                f"`{section}/{column}` holds integers that fit no common type with the other values"
+            )
         elif kinds:
             changed[column] = _of_one_type(parts, exact)
-    if told:
-        warnings.warn(f"{'; '.join(told)}. All of it is stored as text.", UserWarning, stacklevel=2)
+    if problems:
+        warnings.warn(
+            f"{'; '.join(problems)}. All of it is stored as text.", UserWarning, stacklevel=2
+        )
     if not changed:
         return frames
     frames = [frame.copy(deep=False) for frame in frames]

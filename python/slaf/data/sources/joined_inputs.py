@@ -59,13 +59,13 @@ def _source(together: _Together, raw: Source | None = None) -> Source:
             one()
 
     prints = [s.fingerprint for s in sources]
-    told = f"{together.join} {together.unique_cells} {prints} {together.names}"
+    identity = f"{together.join} {together.unique_cells} {prints} {together.names}"
     return Source(
         name=together.names[0] + (f" and {len(sources) - 1} more" if len(sources) > 1 else ""),
         x=together.stacked([s.x for s in sources]),
         metadata=lambda: in_memory(together.parts()),
         parts=together.parts,
-        fingerprint=None if None in prints else hashlib.sha256(told.encode()).hexdigest(),
+        fingerprint=None if None in prints else hashlib.sha256(identity.encode()).hexdigest(),
         counts=all(s.counts for s in sources),
         raw=raw,
         close=close,
@@ -124,7 +124,7 @@ class _Together:
                 everywhere &= union.isin(key)
             if len(union) and not everywhere.any():
                 raise SlafError(
-                    "No gene is in every file, so that `inner` leaves nothing. See whether some "
+                    "No gene is in every file, so `inner` leaves nothing. Check whether some "
                     "files name genes by id and others by symbol, or join by `outer`."
                 )
             union = union[everywhere]
@@ -158,10 +158,10 @@ class _Together:
                     table = isinstance(obsm[key], pd.DataFrame)
                     kinds.setdefault("a table" if table else "an array", name)
             if len(kinds) > 1 and (self.join != "inner" or all(key in obsm for obsm in found)):
-                told = " and ".join(f"{kind} in `{name}`" for kind, name in kinds.items())
+                listed = " and ".join(f"{kind} in `{name}`" for kind, name in kinds.items())
                 raise SlafError(
-                    f"`obsm/{key}` is {told}, and these cannot be joined. Bring it to one kind, or "
-                    "delete it from one of them."
+                    f"`obsm/{key}` is {listed}, and these cannot be joined. Bring it to one kind, "
+                    "or delete it from one of them."
                 )
 
     def _free(self, columns: list[list[str]]) -> str:
@@ -195,7 +195,7 @@ class _Together:
             if not var.index.is_unique:
                 raise SlafError(
                     f"`{name}` has the gene `{var.index[var.index.duplicated()][0]}` twice, so "
-                    "that its genes cannot be told from those of the other files. Make the names "
+                    "its genes cannot be matched with those of the other files. Make the names "
                     "unique (`adata.var_names_make_unique()`), or give every file a column "
                     "`gene_ids` in var."
                 )
@@ -314,7 +314,7 @@ class _Together:
                     parts[n].obsm[key] = frame
 
     def _labels(self, obs: list[pd.DataFrame]) -> pd.Categorical:
-        """The file of each cell: from the inputs, or else the inputs' names."""
+        """The file of each cell: as the inputs record it, or the name of its input."""
         pieces = []
         for source, name, frame in zip(self.sources, self.names, obs, strict=True):
             if source.source_column:

@@ -32,8 +32,8 @@ class Aligned:
         bound = len(self.positions)
         if len(indices) and (indices.min() < 0 or indices.max() >= bound):
             raise SlafError(
-                f"`{self.name}` is damaged: a value of X is of no gene, of the {bound} that there "
-                "are. Copy the file anew."
+                f"`{self.name}` is damaged: a value of X belongs to none of the {bound} genes. "
+                "Copy the file again."
             )
         indptr, genes = indptr - indptr[0], self.positions[indices]
         if not self._all:

@@ -23,7 +23,7 @@ from slaf.data.sources.mtx_names import (
 )
 from slaf.data.sources.tenx_mtx import source_of
 
-#: What to copy if a file is missing.
+#: The folder to copy if a file is missing, for the message.
 _WHOLE = "folder of `kb count`"
 
 _FOLDERS = ("counts_filtered", "counts_unfiltered")
@@ -48,8 +48,8 @@ def kb_source(folder: str | Path) -> Source:
     stem = _stem(place)
     if stem is None:
         raise SlafError(
-            f"`{folder}` is no output of kb: it has no `cells_x_genes.mtx` and no folder "
-            "`counts_unfiltered`. Name the folder that was given as `-o`."
+            f"`{folder}` is not an output folder of kb: it has no `cells_x_genes.mtx` and no "
+            "folder `counts_unfiltered`. Name the folder that was given as `-o`."
         )
     matrix = next(path for end in _X if (path := file_in(place, f"{stem}{end}.mtx")))
     cells, genes = (
@@ -67,7 +67,7 @@ def kb_source(folder: str | Path) -> Source:
         if len(names) != len(ids):
             raise SlafError(
                 f"`{names_file}` has {len(names)} lines, and `{genes.name}` beside it has "
-                f"{len(ids)}. Copy the whole folder anew."
+                f"{len(ids)}. Copy the whole folder again."
             )
         var = named_genes(ids[0], names[0])
     found = {layer: file_in(place, f"{stem}.{layer}.mtx") for layer in _LAYERS}

@@ -81,7 +81,7 @@ def read_header(path: Path) -> Header:
     if len(dims) != 3 or dims != numbers or min(dims) < 0:
         raise SlafError(
             f"Line {skip} of `{path}` should say the numbers of rows, columns and entries, and "
-            "does not. Copy the file anew."
+            "does not. Copy the file again."
         )
     first = tuple(entry.decode(errors="replace").split())
     rows, columns, entries = dims
@@ -153,13 +153,13 @@ class MtxRows:
                 raise
             raise SlafError(
                 f"`{self.path}` has a line that is not a gene, a cell and a number, after its "
-                f"first {seen} entries ({brief(error)}). Copy the file anew."
+                f"first {seen} entries ({brief(error)}). Copy the file again."
             ) from None
         if seen != self.nnz:
             fewer = "fewer: it is cut short" if seen < self.nnz else "more"
             raise SlafError(
                 f"`{self.path}` has {self.nnz} entries by its header, and {seen} lines of them, "
-                f"{fewer}. Copy the file anew."
+                f"{fewer}. Copy the file again."
             )
 
     @property
@@ -230,7 +230,7 @@ class MtxRows:
                 raise SlafError(
                     f"Entry {seen + entry + 1} of `{self.path}` is of {what} "
                     f"{index[entry] + 1}, and there are {what}s 1 to {bound}. "
-                    "Copy the folder anew."
+                    "Copy the folder again."
                 )
         if self._values > 1:  # an entry exists if any of its values does
             kept = value != 0
@@ -291,7 +291,7 @@ class MtxRows:
         rows.sum_duplicates()
         if rows.indptr[given] != read:
             raise SlafError(
-                f"The entries of `{self.path}` go from cell to cell at first and later do not. "
+                f"The entries of `{self.path}` are sorted by cell at first, but not later. "
                 "Sort them by cell."
             )
         rows.data = _narrow(rows.data)
@@ -309,7 +309,7 @@ def _check_sizes(path: Path, header: Header, cells: Names, genes: Names, cells_f
             raise SlafError(
                 f"`{path}` is a matrix of {count} {what} by its header, and "
                 f"`{names.path.name}` beside it has {names.count}: the files are of different "
-                "runs or cut short. Copy the whole folder anew."
+                "runs or cut short. Copy the whole folder again."
             )
 
 

@@ -52,7 +52,7 @@ def one_of(known: Iterable[str], modality: str | None, place: str) -> str:
 
 def no_modalities(place: str, modality: str) -> SlafError:
     return SlafError(
-        f"{_quoted(place)} is no MuData, and has no modality `{modality}`. Leave the modality out."
+        f"{_quoted(place)} is not MuData, and has no modality `{modality}`. Leave the modality out."
     )
 
 

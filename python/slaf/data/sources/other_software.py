@@ -91,21 +91,21 @@ def elsewhere(path: str | Path) -> SlafError | None:
     path = Path(path)
     if path.is_file() and path.stat().st_size == 0:
         return SlafError(
-            f"`{path}` is empty, so that it is not an h5ad file or any other input. Copy it anew."
+            f"`{path}` is empty, so it is not an h5ad file or any other input. Copy it again."
         )
     return _of_hdf5(path) or by_name(str(path)) or _of_no_known_name(path)
 
 
 def by_name(name: str) -> SlafError | None:
     """The same, decided by the ending of a path or URL alone."""
-    endings = ((end, said) for ends, said in _KNOWN.items() for end in ends.split())
+    endings = ((end, known) for ends, known in _KNOWN.items() for end in ends.split())
     fitting = [found for found in endings if name.lower().endswith(found[0])]
     if not fitting:
         return None
-    end, said = max(fitting, key=lambda found: len(found[0]))
+    end, known = max(fitting, key=lambda found: len(found[0]))
     # For a remote file, the advice is to convert a copy.
     path = name.rsplit("/", 1)[-1] if "://" in name else name
-    return _sentence(path, *said, stem=path[: -len(end)].rstrip("/") or "unpacked")
+    return _sentence(path, *known, stem=path[: -len(end)].rstrip("/") or "unpacked")
 
 
 def _of_hdf5(path: Path) -> SlafError | None:
@@ -143,12 +143,12 @@ def _of_no_known_name(path: Path) -> SlafError | None:
     if h5py.is_hdf5(path):
         return None
     return SlafError(
-        f"`{path}` is in no format that is known. Convert h5ad, h5mu, zarr, a matrix of 10x, "
+        f"`{path}` has an unknown format. Convert h5ad, h5mu, zarr, a matrix of 10x, "
         "STARsolo, kb, alevin or Parse, TileDB-SOMA or SLAF."
     )
 
 
 def _sentence(path: str, what: str, how: str, stem: str) -> SlafError:
-    told = Template(how).substitute(path=path, stem=stem)
-    turn = "Turn it into h5ad " if told.startswith("in ") else ""
-    return SlafError(f"`{path}` is {what}, which cannot be converted. {turn}{told}.")
+    advice = Template(how).substitute(path=path, stem=stem)
+    turn = "Turn it into h5ad " if advice.startswith("in ") else ""
+    return SlafError(f"`{path}` is {what}, which cannot be converted. {turn}{advice}.")

@@ -39,7 +39,7 @@ def parse_source(folder: str | Path) -> Source:
     features, obs = _table(genes), _table(cells)
     if not {"gene_id", "gene_name"} <= set(features.columns):
         raise SlafError(
-            f"`{genes}` lacks the column `gene_id` or `gene_name`. Copy the folder anew."
+            f"`{genes}` lacks the column `gene_id` or `gene_name`. Copy the folder again."
         )
     obs = obs.set_index("bc_wells" if "bc_wells" in obs else obs.columns[0]).rename_axis(None)
     obs.index = obs.index.astype(str)

@@ -155,13 +155,13 @@ def _all_of(answer: HTTPResponse, length: int) -> bytes:
 
 def _web_size(uri: str) -> int:
     with _ask(uri, "bytes=0-0") as answer:
-        told = answer.headers.get("Content-Range", "").rpartition("/")[2]
-    if answer.status != 206 or not told.isdigit():
+        size = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    if answer.status != 206 or not size.isdigit():
         raise SlafError(
             f"The server of `{uri}` does not send parts of files. Download the file, and convert "
             "that."
         )
-    return int(told)
+    return int(size)
 
 
 def _ask(uri: str, span: str) -> HTTPResponse:

@@ -103,7 +103,7 @@ def _opened(uri: str) -> tuple[Any, Any]:
     except Exception as error:  # its class depends on the version of tiledbsoma
         raise SlafError(
             f"`{uri}` cannot be opened as a TileDB-SOMA experiment ({_brief(error)}). "
-            "See whether the address is right and the copy is complete."
+            "Check that the address is right and the copy is complete."
         ) from None
 
 
@@ -251,7 +251,7 @@ class _SomaRows:
 
 def _damaged(uri: str, error: BaseException) -> SlafError:
     return SlafError(
-        f"`{uri}` cannot be read ({_brief(error)}): it is damaged or not complete. Copy it anew."
+        f"`{uri}` cannot be read ({_brief(error)}): it is damaged or not complete. Copy it again."
     )
 
 

@@ -38,8 +38,8 @@ def starsolo_source(folder: str | Path) -> Source:
     called = folder if _is_velocyto(folder) else _called(folder)
     if called is None:
         raise SlafError(
-            f"`{folder}` is no output of STARsolo: neither it nor `filtered` or `raw` in it has "
-            "a matrix. Name `Solo.out` or a folder in it, such as `Solo.out/Gene`."
+            f"`{folder}` is not an output folder of STARsolo: neither it nor `filtered` or `raw` "
+            "in it has a matrix. Name `Solo.out` or a folder in it, such as `Solo.out/Gene`."
         )
     name = _name(folder)
     if _is_velocyto(called):

@@ -1,4 +1,4 @@
-"""What the formats of 10x Genomics share."""
+"""Functions that the formats of 10x Genomics share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def damaged(path: Path, error: BaseException) -> SlafError:
     """The error for a file that cannot be read."""
     return SlafError(
         f"`{path}` cannot be read ({brief(error)}): it is damaged, cut short or of another "
-        "format. Copy the file anew."
+        "format. Copy the file again."
     )
 
 

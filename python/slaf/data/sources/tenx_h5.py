@@ -179,7 +179,7 @@ def _need(path: Path, group: Any, name: str) -> Any:
     if name not in group:
         raise SlafError(
             f"`{path}` lacks `{group.name.strip('/')}/{name}`, which matrices of 10x have. "
-            "Copy the file anew, or write it again."
+            "Copy the file again, or write it again."
         )
     return group[name]
 
@@ -210,7 +210,7 @@ def _text(dataset: Any) -> np.ndarray:
 def _mismatch(path: Path, what: str, has: int, wanted: int, of: str = "entries") -> SlafError:
     return SlafError(
         f"`{path}` is damaged: `{what}` has {has} {of}, and {wanted} were expected. "
-        "Copy the file anew."
+        "Copy the file again."
     )
 
 

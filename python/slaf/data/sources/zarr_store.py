@@ -53,7 +53,7 @@ def zarr_source(path: Path, *, modality: str | None = None, skip: Collection[str
         group = zarr.open_group(store, mode="r")
     except Exception as error:  # zarr has no class for it
         close()
-        raise SlafError(f"`{path}` is no group of zarr, or is damaged: {error}.") from None
+        raise SlafError(f"`{path}` is not a zarr group, or is damaged: {error}.") from None
     _check(path, group)
     return group_source(group, path.name, close, modality=modality, skip=skip)
 

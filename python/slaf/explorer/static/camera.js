@@ -1,4 +1,4 @@
-// Which part of the unit square is seen, and how large.
+// The visible part of the unit square, and its size on the screen.
 
 const MAX_ZOOM = 100;
 
@@ -16,7 +16,7 @@ class Camera {
     Object.assign(this, { width, height });
   }
 
-  /** Pixels that the side of the unit square takes. */
+  /** Length of the unit square's side in pixels. */
   get scale() {
     return Math.min(this.width, this.height) * this.zoom;
   }
@@ -36,7 +36,7 @@ class Camera {
     this.y += top / this.scale;
   }
 
-  /** Zooms by a factor, and what is at (left, top) stays there. */
+  /** Zooms by a factor around the point (left, top). */
   zoomAt(left, top, factor) {
     const [x, y] = this.toUnit(left, top);
     this.zoom = Math.min(MAX_ZOOM, Math.max(0.5, this.zoom * factor));
@@ -45,7 +45,7 @@ class Camera {
     this.y += y - afterY;
   }
 
-  /** Left, bottom, right and top of what is seen. */
+  /** Left, bottom, right and top of the visible part. */
   get window() {
     const [left, bottom] = this.toUnit(0, this.height);
     const [right, top] = this.toUnit(this.width, 0);

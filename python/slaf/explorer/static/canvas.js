@@ -1,4 +1,4 @@
-// Points drawn by the processor. Where WebGL is computed by the processor, too, this is
+// Points drawn by the processor. If WebGL would run on the processor, too, this is
 // some 20 times quicker: a million points in 15 ms.
 
 /** Colours of cells outside of a selection. */
@@ -38,7 +38,7 @@ class CanvasPoints {
     this.context.putImageData(this.image, 0, 0);
   }
 
-  /** Selected cells lie above the others, and with `high` great numbers above small. */
+  /** Selected cells are drawn above the others, and with `high` large numbers above small ones. */
   paint(camera, offsets, margin) {
     const { xy, codes, flags, high, selected } = this.cells;
     const { pixels, ranks, colours } = this;
@@ -75,7 +75,7 @@ class CanvasPoints {
 
 const abgr = (r, g, b) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
 
-/** Where the pixels of a disc lie in an image so wide, from its middle. */
+/** The offsets of a disc's pixels from its middle, in an image of this width. */
 function disc(size, width) {
   const offsets = [];
   const middle = Math.floor(size / 2);

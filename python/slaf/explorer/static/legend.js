@@ -1,4 +1,4 @@
-// What the colours mean: categories that hide and show, or the scale of numbers.
+// The legend of the colours: categories that can be hidden and shown, or a scale of numbers.
 
 function render({ model, el }) {
   const root = document.createElement("div");

@@ -1,6 +1,6 @@
-// One embedding: draws what the kernel sends, moves, zooms, and says what was encircled.
+// One embedding: draws the cells that the kernel sends, moves, zooms, and sends lassos.
 
-/** What was changed is told the kernel after so many milliseconds without another change. */
+/** A change is sent to the kernel after this many milliseconds without another one. */
 const MOVED_AFTER = 150;
 const SETTLED_AFTER = 1500;
 
@@ -58,7 +58,7 @@ class Scatter {
         return new WebglPoints(this.canvas);
       } catch (error) {
         console.warn("No WebGL, so the processor draws:", error);
-        // A canvas that WebGL has touched draws nothing else.
+        // A canvas that was used with WebGL has no 2D context.
         const another = this.canvas.cloneNode();
         this.canvas.replaceWith(another);
         this.canvas = another;
@@ -96,7 +96,7 @@ class Scatter {
     const flags = values(model.get("flags"), Uint8Array);
     const palette = values(model.get("palette"), Uint8Array);
     const codes = values(model.get("codes"), palette.length > 768 ? Uint16Array : Uint8Array);
-    // One message may change them one after the other.
+    // One message may change several traits, one after the other.
     if (xy.length !== 2 * codes.length || flags.length !== codes.length) return;
     if (flags.buffer !== this.flags?.buffer) {
       this.flags = flags;

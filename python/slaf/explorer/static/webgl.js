@@ -11,7 +11,7 @@ uniform sampler2D palette;
 flat out vec3 colour;
 void main() {
   bool shown = mod(flag, 2.0) > 0.5, chosen = flag > 1.5;
-  // Selected cells lie above the others, and with "high" great numbers above small.
+  // Selected cells are drawn above the others, and with "high" large numbers above small ones.
   float rank = (chosen ? 512.0 : 1.0) + (high && code != missing ? code : 0.0);
   gl_Position = shown ? vec4(place * transform.xy + transform.zw, 1.0 - rank / 512.0, 1.0)
                       : vec4(2.0, 2.0, 2.0, 1.0);
@@ -77,7 +77,7 @@ class WebglPoints {
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB, 256, rows, 0, gl.RGB, gl.UNSIGNED_BYTE, texels);
   }
 
-  /** Uploads what is not on the card yet. */
+  /** Uploads the data that is not yet on the graphics card. */
   fill(name, values, width, type, normalized) {
     if (this.held[name] === values) return;
     const { gl } = this;
@@ -110,7 +110,7 @@ class WebglPoints {
   }
 }
 
-/** Whether there is WebGL 2, and a card that computes it. */
+/** Whether there is WebGL 2 on a graphics card. */
 function hasCard() {
   const gl = document.createElement("canvas").getContext("webgl2");
   if (!gl) return false;

@@ -17,9 +17,9 @@ from slaf.ground.metadata.encode import as_texts, refusal
 _TRIED = 64
 
 
-def h5_column(series: pd.Series, where: str, told: dict[str, str]) -> pd.Series:
-    """`series` in a dtype that anndata can write. `told` collects what changes its
-    form.
+def h5_column(series: pd.Series, where: str, notices: dict[str, str]) -> pd.Series:
+    """`series` in a dtype that anndata can write. If its form changes, `notices` gets
+    an entry: name of the column → its new form.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def h5_column(series: pd.Series, where: str, told: dict[str, str]) -> pd.Series:
         It cannot be converted.
     """
     try:
-        plain = _column(series, where, told)
+        plain = _column(series, where, notices)
     except SlafError:
         raise
     except Exception as error:
@@ -63,25 +63,25 @@ def _dates_are_written() -> bool:
     return takes(pd.Series(pd.to_datetime(["2024-01-01"])).array)
 
 
-def _column(series: pd.Series, where: str, told: dict[str, str]) -> pd.Series:
+def _column(series: pd.Series, where: str, notices: dict[str, str]) -> pd.Series:
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        return _categorical(series, where, told)
+        return _categorical(series, where, notices)
     if isinstance(dtype, pd.ArrowDtype):
-        return _column(_from_arrow(series), where, told)
+        return _column(_from_arrow(series), where, notices)
     if isinstance(dtype, pd.SparseDtype):
-        return _column(series.sparse.to_dense(), where, told)
+        return _column(series.sparse.to_dense(), where, notices)
     if isinstance(dtype, pd.StringDtype):
         return _text(series)
     if isinstance(dtype, (pd.PeriodDtype, pd.IntervalDtype)):
-        told[where] = f"{dtype} as text"
+        notices[where] = f"{dtype} as text"
         return _text(as_texts(series))
     if dtype == np.dtype(object):
-        return _objects(series, where, told)
+        return _objects(series, where, notices)
     if dtype.kind in "mM":
         if _dates_are_written() and dtype.kind == "M":
             return series
-        told[where] = f"{dtype} as text"
+        notices[where] = f"{dtype} as text"
         return _text(_iso(series))
     if dtype.kind == "f" and not isinstance(dtype, np.dtype):
         values = series.to_numpy(dtype=dtype.numpy_dtype, na_value=np.nan)
@@ -114,7 +114,7 @@ def _text(series: pd.Series) -> pd.Series:
     return series if series.dtype == object else series.astype(object)
 
 
-def _objects(series: pd.Series, where: str, told: dict[str, str]) -> pd.Series:
+def _objects(series: pd.Series, where: str, notices: dict[str, str]) -> pd.Series:
     kind = pd.api.types.infer_dtype(series, skipna=True)
     if kind == "string":
         return _text(series)
@@ -133,11 +133,11 @@ def _objects(series: pd.Series, where: str, told: dict[str, str]) -> pd.Series:
     if kind in ("datetime", "datetime64", "timedelta", "timedelta64", "period", "interval"):
         typed = series.where(series.notna(), pd.NaT).infer_objects()
         if typed.dtype != object:
-            return _column(typed, where, told)
+            return _column(typed, where, notices)
     if kind == "bytes":
-        told[where] = "bytes as text"
+        notices[where] = "bytes as text"
         return _text(series.map(bytes.decode, na_action="ignore").astype(object))
-    told[where] = f"{kind} as text"
+    notices[where] = f"{kind} as text"
     return _text(as_texts(series))
 
 
@@ -156,13 +156,13 @@ def _integers(series: pd.Series) -> pd.Series | None:
     return None
 
 
-def _categorical(series: pd.Series, where: str, told: dict[str, str]) -> pd.Series:
+def _categorical(series: pd.Series, where: str, notices: dict[str, str]) -> pd.Series:
     before = pd.Series(series.cat.categories)
     changed: dict[str, str] = {}
     after = _column(before, where, changed)
     if after is before:
         return series
-    told.update({key: f"categories: {how}" for key, how in changed.items()})
+    notices.update({key: f"categories: {how}" for key, how in changed.items()})
     # Categories with the same text become one category.
     codes, categories = pd.factorize(after)
     places = np.append(codes, -1)[series.cat.codes.to_numpy()]

@@ -29,20 +29,20 @@ _COUNTED = 1 << 20
 
 
 def encode(
-    frame: pd.DataFrame | Columns, axis: str, keys: Iterable[str], told: dict[str, str]
+    frame: pd.DataFrame | Columns, axis: str, keys: Iterable[str], notices: dict[str, str]
 ) -> tuple[dict[str, pa.Array | Encoded], dict[str, Any], dict[str, str]]:
     """Encodes obs or var. Returns its Arrow columns, with its index as ids; the notes
     that :func:`decode_column` needs; and the names under which the vectors `keys` of
-    obsm or varm are stored in the same table. `told` collects what changes its form."""
+    obsm or varm are stored in the same table. `notices` collects what changes its form."""
     items = list(frame.items())
-    names = text_names([name for name, _ in items], axis, told)
+    names = text_names([name for name, _ in items], axis, notices)
     vectors, stored = stored_names(keys, names)
     columns: dict[str, pa.Array | Encoded] = {}
     notes = []
     for name, (_, series) in zip(names, items, strict=True):
         where = f"{axis}/{name}"
         if isinstance(series, pd.Series):
-            columns[stored[name]], note = tried(series, where, told)
+            columns[stored[name]], note = tried(series, where, notices)
         else:
             columns[stored[name]] = Encoded(series, where)
             note = columns[stored[name]].note
@@ -77,7 +77,7 @@ class Encoded:
         return array if array.type == self.type else array.cast(self.type)
 
     def _known(self) -> dict[str, Any]:
-        """What :func:`tried` notes, of all rows."""
+        """The note that :func:`tried` makes, but of all rows."""
         counts, ends = np.zeros(len(self.note.get("categories", ())), dtype=np.int64), []
         for start in range(0, len(self), _COUNTED):
             part = self._column.rows(start, min(start + _COUNTED, len(self)))
@@ -131,10 +131,12 @@ def slafdb_dtypes(notes: dict[str, Any]) -> dict[str, dict[str, str]]:
     return found
 
 
-def tried(series: pd.Series, where: str, told: dict[str, str]) -> tuple[pa.Array, dict[str, Any]]:
-    """:func:`encode_column` of what can be read back; the note has the ends of numbers,
-    too."""
-    array, note = encode_column(series, where, told)
+def tried(
+    series: pd.Series, where: str, notices: dict[str, str]
+) -> tuple[pa.Array, dict[str, Any]]:
+    """:func:`encode_column`, after which the column is read back as a check. The note
+    also has the ends of numbers."""
+    array, note = encode_column(series, where, notices)
     if "categories" not in note and _is_number(array.type):
         note |= _noted([_ends(array)])
     try:
@@ -145,9 +147,9 @@ def tried(series: pd.Series, where: str, told: dict[str, str]) -> tuple[pa.Array
 
 
 def encode_column(
-    series: pd.Series, where: str | None = None, told: dict[str, str] | None = None
+    series: pd.Series, where: str | None = None, notices: dict[str, str] | None = None
 ) -> tuple[pa.Array, dict[str, Any]]:
-    """A column as Arrow, and the note that :func:`decode_column` needs. `told` collects
+    """A column as Arrow, and the note that :func:`decode_column` needs. `notices` collects
     what changes its form; without it, there is a warning.
 
     Raises
@@ -163,17 +165,17 @@ def encode_column(
         raise
     except Exception as error:
         raise refusal(series, where, error) from None
-    if told is None:
+    if notices is None:
         warn_of(changed, stacklevel=3)
     else:
-        told.update(changed)
+        notices.update(changed)
     return encoded
 
 
-def warn_of(told: dict[str, str], stacklevel: int = 2) -> None:
+def warn_of(notices: dict[str, str], stacklevel: int = 2) -> None:
     """One warning that names everything that changed its form."""
-    if told:
-        entries = "; ".join(f"`{where}`: {how}" for where, how in told.items())
+    if notices:
+        entries = "; ".join(f"`{where}`: {how}" for where, how in notices.items())
         warnings.warn(
             f"These are stored in another form. {entries}.", UserWarning, stacklevel=stacklevel + 1
         )
@@ -188,20 +190,20 @@ def refusal(series: pd.Series, where: str, error: Exception) -> SlafError:
 
 
 def _encoded(
-    series: pd.Series, where: str, told: dict[str, str]
+    series: pd.Series, where: str, notices: dict[str, str]
 ) -> tuple[pa.Array, dict[str, Any]]:
     dtype, note = series.dtype, {"dtype": str(series.dtype)}
     if isinstance(dtype, pd.CategoricalDtype):
-        return _categorical(series, where, told)
+        return _categorical(series, where, notices)
     if dtype == np.dtype(object):
-        return _objects(series, where, told)
+        return _objects(series, where, notices)
     if isinstance(dtype, pd.StringDtype):
         nullable = dtype.na_value is pd.NA
         return _texts(series), {"dtype": f"string[{dtype.storage}]" if nullable else "str"}
     if isinstance(dtype, pd.ArrowDtype):
         return _arrow(series, note)
     if isinstance(dtype, pd.SparseDtype):
-        array, inner = _encoded(series.sparse.to_dense(), where, told)
+        array, inner = _encoded(series.sparse.to_dense(), where, notices)
         return array, note | {"as": inner}
     if isinstance(dtype, pd.PeriodDtype):
         return pa.array(series.dt.start_time, from_pandas=True), note
@@ -282,7 +284,7 @@ def _stored_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _objects(
-    series: pd.Series, where: str, told: dict[str, str]
+    series: pd.Series, where: str, notices: dict[str, str]
 ) -> tuple[pa.Array, dict[str, Any]]:
     """Encodes a column of Python objects by their types."""
     kind = pd.api.types.infer_dtype(series, skipna=True)
@@ -305,13 +307,13 @@ def _objects(
     if kind == "decimal":
         return _texts(series), note | {"as": "decimal"}
     if kind == "bytes":
-        told[where] = "bytes as text"
+        notices[where] = "bytes as text"
         return pa.array([None if v is None else v.decode() for v in values], pa.string()), note
     if kind in ("datetime", "datetime64", "timedelta", "timedelta64", "period", "interval"):
         typed = series.where(~missing, pd.NaT).infer_objects()
         if typed.dtype != object:
-            return _encoded(typed, where, told)
-    told[where] = _kinds_as_text(values)
+            return _encoded(typed, where, notices)
+    notices[where] = _kinds_as_text(values)
     return _texts(as_texts(series)), note
 
 
@@ -336,7 +338,7 @@ def _exact_numbers(values: list[Any], of: type) -> pa.Array | None:
 
 
 def _categorical(
-    series: pd.Series, where: str, told: dict[str, str]
+    series: pd.Series, where: str, notices: dict[str, str]
 ) -> tuple[pa.Array, dict[str, Any]]:
     codes, found = series.cat.codes.to_numpy().astype(np.int64), {}
     categories = pd.Series(series.cat.categories, name=series.name)
@@ -344,7 +346,7 @@ def _categorical(
     if found:
         # Categories with the same text become one category.
         texts = values.to_pylist()
-        told[where] = f"categories: {found[where]}"
+        notices[where] = f"categories: {found[where]}"
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         codes = np.where(codes < 0, -1, np.array([places[t] for t in texts] or [0])[codes])
         values = pa.array(list(places), pa.string())

@@ -19,10 +19,10 @@ from slaf.ground.metadata.h5_forms import h5_mapping
 
 def h5_forms(
     extras: Mapping[str, Mapping[str, Any]],
-    told: dict[str, str],
+    notices: dict[str, str],
     beside: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Sections in the form that anndata writes. `told` collects what changes its form.
+    """Sections in the form that anndata writes. `notices` collects what changes its form.
     `beside` has the names in each section that are stored elsewhere.
 
     Raises
@@ -31,7 +31,7 @@ def h5_forms(
         An entry cannot be converted; the message names it.
     """
     return {
-        section: h5_mapping(value, section, told, beside.get(section, ()))
+        section: h5_mapping(value, section, notices, beside.get(section, ()))
         for section, value in extras.items()
     }
 

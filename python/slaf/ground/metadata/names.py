@@ -25,8 +25,8 @@ _LANCE = {
     "_row_last_updated_at_version",
 }
 
-#: The coordinate table of each section of matrices, and what its first columns
-#: begin with.
+#: The coordinate table of each section of matrices, and the prefix of its first
+#: columns.
 PAIRS = {
     "layers": "layers.lance",
     "obsp": "cellsxcells.lance",
@@ -34,7 +34,7 @@ PAIRS = {
 }
 _COORDINATES = ("cell_integer_id", "gene_integer_id")
 
-#: What Lance and SQL take in no name.
+#: Characters that Lance and SQL allow in no name.
 _REFUSED = str.maketrans({".": "_", "`": "_", "\0": "_"})
 
 
@@ -80,7 +80,7 @@ def stored_names(
     return found
 
 
-def text_names(names: Iterable[Any], where: str, told: dict[str, str]) -> list[str]:
+def text_names(names: Iterable[Any], where: str, notices: dict[str, str]) -> list[str]:
     """Names of columns as text; the levels of a multi-level name are joined by `_`.
 
     Raises
@@ -96,7 +96,7 @@ def text_names(names: Iterable[Any], where: str, told: dict[str, str]) -> list[s
         if not isinstance(text, str):
             text = str(text)
         if text is not name:
-            told[f"{where}/{text}"] = f"the name {name!r} as text"
+            notices[f"{where}/{text}"] = f"the name {name!r} as text"
         if text in seen:
             raise SlafError(f"`{where}` has the name `{text}` twice. Rename one, or leave it out.")
         seen.add(text)

@@ -1,4 +1,4 @@
-"""What an interrupt does to a cell: in the main thread, and in a subshell's."""
+"""Interrupts of cells, in the main thread and in the threads of subshells."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SignalInterrupts:
         self._answering: set[asyncio.Task] = set()
         self._cell: asyncio.Task | None = None
         self._cancelled = False
-        #: What the next signal raises.
+        #: The exception that the next signal raises.
         self._error: type[BaseException] = KeyboardInterrupt
         self._listen()
 
@@ -53,8 +53,9 @@ class SignalInterrupts:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """While the current task runs user code: of a cell, or of a message to a
-        comm, which may come while a cell awaits."""
+        """Allows interrupts inside the `with`, while the current task runs user code:
+        that of a cell, or of a message to a comm, which may arrive while a cell
+        awaits."""
         # A cell may have set a handler of its own.
         self._listen()
         outer = self._cell, self._cancelled
@@ -98,7 +99,8 @@ class ThreadInterrupts:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """While the current task runs user code."""
+        """Allows interrupts inside the `with`, while the current task runs user
+        code."""
         self._cell = asyncio.current_task(), threading.get_ident()
         try:
             yield

@@ -60,7 +60,7 @@ class CellKernel(IPythonKernel):
             log=app.log,
         )
         self.protocol = protocol
-        #: The files of these modules are no user code to the debugger.
+        #: To the debugger, the files of these modules are not user code.
         self.kernel_modules = [
             file for m in [*sys.modules.values()] if (file := getattr(m, "__file__", None))
         ]
@@ -85,8 +85,8 @@ class CellKernel(IPythonKernel):
     # Which request code answers ---------------------------------------------
 
     def enter(self, request: Request, message: dict[str, Any], *, main: bool) -> None:
-        """From here on, the calling context answers `request`. `main` tells whether
-        this is the main thread."""
+        """From here on, the calling context answers `request`. `main` is whether this
+        is the main thread."""
         if main:
             set_everywhere(request)
             self.set_parent(request.identities, message)
@@ -94,7 +94,8 @@ class CellKernel(IPythonKernel):
             self.return_to((request, message))
 
     def origin(self) -> Origin:
-        """Where output of the calling context goes."""
+        """The request, and its message, to which output of the calling context
+        belongs."""
         return current(), self.get_parent("shell")
 
     def return_to(self, origin: Origin) -> None:
@@ -113,15 +114,16 @@ class CellKernel(IPythonKernel):
     # input() ------------------------------------------------------------------
 
     def raw_input(self, prompt: object = "") -> str:
-        """`input`, asked of the front end that sent the running cell."""
+        """`input`: asks the front end that sent the running cell."""
         return self._ask(prompt, password=False)
 
     def getpass(self, prompt: object = "Password: ", stream=None, *, echo_char=None) -> str:
-        """`getpass.getpass`, asked of the front end that sent the running cell."""
+        """`getpass.getpass`: asks the front end that sent the running cell."""
         return self._ask(prompt, password=True)
 
     def line_asker(self) -> Ask | None:
-        """What asks the front end for a line; `None` if that does not answer."""
+        """The function that asks the front end for a line; `None` if the front end
+        cannot answer."""
         if not self._front_end_answers:
             return None
         return lambda prompt, secret: self._ask(prompt, password=secret)
@@ -153,7 +155,7 @@ class CellKernel(IPythonKernel):
         cell_meta=None,
         cell_id=None,
     ):
-        """Runs a cell and gives the content of its reply."""
+        """Runs a cell and returns the content of its reply."""
         shell = self.shell
         options = {"silent": silent, "store_history": store_history and not silent}
         if _TAKES_METADATA:

@@ -22,7 +22,7 @@ from slaf.kernel.cells.time_magic import Timer
 from slaf.kernel.messages.errors import text_of, traceback_of
 from slaf.kernel.output.streams import OutStream
 
-#: What draws figures and widgets inside the notebook: no windows are needed.
+#: Matplotlib's backends that draw inside the notebook, without windows.
 _INLINE = ("", "asyncio", "inline", "agg", "widget", "ipympl", "nbagg", "notebook")
 
 #: Exceptions that IPython prints instead of showing a traceback.
@@ -47,7 +47,7 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
 
     @property
     def slaf_verbs(self) -> dict[str, Callable[[str], Any]]:
-        """What `%slaf` can do in this kernel only."""
+        """Subcommands of `%slaf` that exist only in this kernel."""
         return {"timeout": self.time_limit.magic}
 
     # Errors. The names with an underscore are IPython's, which calls them. ----------
@@ -92,7 +92,7 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
         """`!cmd`. The front end is asked for the command's input."""
         if cmd.rstrip().endswith("&"):
             raise OSError(
-                "A command of `!` cannot go on in the background; `subprocess.Popen` starts one "
+                "A `!` command cannot run in the background; `subprocess.Popen` starts one "
                 "that can."
             )
         command = self.var_expand(cmd, depth=1)
@@ -103,7 +103,8 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
 
     system = system_piped
 
-    # What `%notebook` keeps of a cell -------------------------------------------------
+    # Output that `%notebook` stores
+    # ----------------------------------------------------
 
     @contextlib.contextmanager
     def _tee(self, channel: str) -> Iterator[None]:
@@ -128,8 +129,8 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
 
     @contextlib.contextmanager
     def keeping_outputs(self, keep: bool) -> Iterator[None]:
-        """Unless `keep`, what a cell shows inside is not kept. IPython keeps it even
-        of cells that are not stored in the history."""
+        """With `keep=False`, the outputs of a cell inside the `with` are not stored.
+        IPython would store them even for cells that are not in the history."""
         outputs, count = getattr(self.history_manager, "outputs", {}), self.execution_count
         before = len(outputs.get(count, ()))
         try:

@@ -36,8 +36,8 @@ _IN_TERMINAL = 'exec <>"$0" >&0 2>&0; exec "$1" -c "$2"'
 
 
 def run(command: str, ask: Ask | None) -> int:
-    """Runs a shell command and prints its output. Gives its exit status, or minus
-    the number of the signal that ended it. Without `ask`, its stdin is empty."""
+    """Runs a shell command and prints its output. Returns its exit status, or minus the
+    number of the signal that ended it. Without `ask`, its stdin is empty."""
     return _Command(command, ask).run()
 
 
@@ -51,7 +51,7 @@ class _Command:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         #: Output after the last newline, perhaps a prompt.
         self._unfinished = ""
-        #: What the terminal will repeat of the typed answer; it is not shown again.
+        #: The typed answer, which the terminal echoes; the echo is not shown again.
         self._echo = b""
         #: The thread that was answered last; it may not have run since.
         self._answered: WaitingThread | None = None
@@ -120,7 +120,8 @@ class _Command:
                 self._show("")
 
     def _take(self, seconds: float) -> bool:
-        """Shows the output that comes within `seconds`; whether there was any."""
+        """Shows the output that arrives within `seconds`; returns whether there was
+        any."""
         if self._master not in _readable([self._master, *self._ended], seconds):
             return False
         try:
@@ -241,7 +242,7 @@ def _process_descriptor(process: int) -> list[int]:
 
 
 def _readable(fds: list[int], seconds: float) -> list[int]:
-    """Those that can be read. (`select` fails on descriptors above 1023.)"""
+    """The descriptors that can be read. (`select` fails on descriptors above 1023.)"""
     polled = select.poll()
     for fd in fds:
         polled.register(fd, select.POLLIN)

@@ -1,4 +1,4 @@
-"""Whether a process in a terminal waits for typed input. Linux tells it in `/proc`."""
+"""Whether a process in a terminal waits for typed input, according to `/proc`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def waiting_thread(master: int, terminal: str) -> WaitingThread | None:
     except OSError:
         return None
     for process in _processes(group):
-        # A process may end meanwhile, or belong to another user.
+        # A process may end at any time, or belong to another user.
         with contextlib.suppress(OSError, ValueError):
             for thread in map(int, os.listdir(f"/proc/{process}/task")):
                 try:
@@ -78,7 +78,7 @@ def _waits(process: int, thread: int, terminal: str) -> bool:
     if number in _READ:
         fd = first
     elif number in _SELECT and (first, fifth) == (1, 0):
-        # Of descriptor 0 alone, without a timeout.
+        # Only descriptor 0 is watched, without a timeout.
         fd = 0
     elif number in _POLL and second == 1 and third & 0xFFFFFFFF == _POLL[number]:
         with open(f"/proc/{process}/mem", "rb", buffering=0) as memory:

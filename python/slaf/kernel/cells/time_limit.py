@@ -37,7 +37,7 @@ class TimeLimit:
 
     def __init__(self):
         self.seconds: float | None = None
-        #: In each thread, a list that tells whether its cell is late.
+        #: For each thread, a list whose item says whether its cell is late.
         self._cell = threading.local()
 
     @contextlib.contextmanager
@@ -84,7 +84,7 @@ class TimeLimit:
                 self.seconds = _seconds(argument)
         except ValueError:
             raise UsageError(
-                f"`{argument}` is no time limit: `%slaf timeout 60` gives each later cell 60 "
+                f"`{argument}` is not a time limit: `%slaf timeout 60` gives each later cell 60 "
                 "seconds, `%slaf timeout off` as long as it takes."
             ) from None
         allowed = "as long as they take" if self.seconds is None else f"{self.seconds:g} s"

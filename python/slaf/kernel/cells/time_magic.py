@@ -24,8 +24,9 @@ _TIMER = "get_ipython().timer"
 def inline_timed_code(shell: InteractiveShell, cell: str) -> tuple[str, ast.NodeTransformer | None]:
     """Replaces `%time` and `%%time` by the code that they time, if that awaits.
 
-    In `cell`, magics are calls already. Gives the new cell and what puts timers
-    around the code; the same cell and `None` if there is nothing to replace.
+    In `cell`, magics are calls already. Returns the new cell, and the transformer that
+    puts timers around the code; or the same cell and `None` if there is nothing to
+    replace.
     """
     if "'time'" not in cell:
         return cell, None
@@ -53,7 +54,7 @@ def inline_timed_code(shell: InteractiveShell, cell: str) -> tuple[str, ast.Node
 
 def _of_magic(statement: ast.stmt, method: str) -> list[str] | None:
     """The arguments after `'time'` if `statement` is `get_ipython().METHOD('time', …)`
-    or assigns that to one name; else `None`."""
+    or assigns that to one name; otherwise `None`."""
     if isinstance(statement, ast.Assign):
         if len(statement.targets) > 1 or not isinstance(statement.targets[0], ast.Name):
             return None

@@ -1,4 +1,4 @@
-"""What an exception says, even if its own methods fail."""
+"""The text of an exception, even if its own methods fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""JSON of what IPython and libraries send, readable by every front end."""
+"""Converts the messages of IPython and of libraries to JSON that every front end can
+read."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ def without_surrogates(text: str) -> str:
 def _plain(value: Any, depth: int = 0) -> Any:
     """`value` in JSON's own types."""
     if depth > _MAX_DEPTH:
-        raise ValueError("This is nested too deep for a message, or holds itself.")
+        raise ValueError("This is nested too deeply for a message, or contains itself.")
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, Mapping):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class RequestMessage(dict[str, Any]):
-    """The message of a request, as jupyter_client's sessions give it.
+    """The message of a request, in the form of jupyter_client's sessions.
 
     It can be made from any request. What cannot be read is empty here, and
     `error` says why.

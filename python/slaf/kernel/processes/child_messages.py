@@ -16,7 +16,7 @@ from slaf.kernel.processes.inside_spawned_process import HEAD, PACKET, packets
 from slaf.kernel.threads import KernelThread
 
 _DESCRIPTOR = struct.Struct("i")
-#: Room for one descriptor that comes with a packet.
+#: Space for one descriptor that is sent with a packet.
 _ROOM = socket.CMSG_LEN(_DESCRIPTOR.size)
 #: `socket.recv_fds` ignores its flags, so `recvmsg` is called.
 _FLAGS = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
@@ -26,7 +26,7 @@ class ChildMessages:
     """Receives the messages of child processes.
 
     `publish` gets the texts and buffers of a message. `define` gets a name of the
-    notebook that a child asks for, and a descriptor to write the answer to.
+    notebook that a child asks for, and a descriptor to which it writes the answer.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ChildMessages:
 
     @property
     def descriptor(self) -> int:
-        """Where children send to."""
+        """The descriptor to which children send."""
         return self._theirs.fileno()
 
     def receive(self) -> None:

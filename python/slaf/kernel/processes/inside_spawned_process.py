@@ -1,5 +1,5 @@
-"""Runs inside a spawned process of multiprocessing or loky: what the process
-displays is seen in the notebook, lines that it prints stay whole, and names of the
+"""Runs inside a spawned process of multiprocessing or loky: objects that the process
+displays appear in the notebook, lines that it prints stay whole, and names of the
 notebook can be unpickled.
 
 The kernel sends the text of this file to the process, where slaf may not be
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-#: Most bytes of a packet. The socket takes a packet as a whole.
+#: Maximum size of a packet in bytes. The socket sends a packet as a whole.
 PACKET = 48 << 10
 #: Before each packet: the child's process, the number of the message, and how many
 #: packets of the message follow.
@@ -105,7 +105,8 @@ class _Link:
         self._formatter: Any = None
 
     def definition(self, name: str) -> Any:
-        """What the notebook calls `name`. Unpickling looks for it in `__main__`."""
+        """The object with this name in the notebook. Unpickling looks for it in
+        `__main__`."""
         if name.startswith("__"):
             raise AttributeError(f"module '__main__' has no attribute {name!r}")
         import socket
@@ -222,7 +223,7 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-# The kernel gives this name and the two variables (see `spawn_links`).
+# The kernel sets this name and the two variables (see `spawn_links`).
 if __name__ == "slaf.kernel.processes.inside_spawned_process of a process":
     # If it fails, the process goes on without the notebook.
     with contextlib.suppress(Exception):

@@ -14,13 +14,14 @@ from typing import Any
 from slaf.kernel.output.current_request import current
 from slaf.kernel.processes import inside_spawned_process
 
-#: Modules whose `get_preparation_data` makes what a process unpickles first.
+#: Modules whose `get_preparation_data` returns the data that a new process unpickles
+#: first.
 _SPAWNERS = (
     "multiprocessing.spawn",
     "joblib.externals.loky.backend.spawn",
     "loky.backend.spawn",
 )
-#: Modules that can pickle what is defined in a notebook.
+#: Modules that can pickle objects defined in a notebook.
 _PICKLERS = ("cloudpickle", "joblib.externals.cloudpickle", "dill")
 
 
@@ -64,7 +65,8 @@ class _Link:
 
 
 def send_definition(name: str, descriptor: int) -> None:
-    """Writes what the notebook calls `name` to `descriptor`, and closes that."""
+    """Writes the object with this name in the notebook to `descriptor`, and closes
+    it."""
 
     def write() -> None:
         with contextlib.suppress(OSError), open(descriptor, "wb") as file:
@@ -75,7 +77,8 @@ def send_definition(name: str, descriptor: int) -> None:
 
 
 def _definition(name: str) -> bytes:
-    """`+` and the pickled value; `-` and an error; nothing without such a name."""
+    """`+` and the pickled value; `-` and an error; or nothing if the name does not
+    exist."""
     names = vars(sys.modules["__main__"])
     if name not in names:
         return b""

@@ -1,5 +1,5 @@
-"""The thread for what must not wait for a cell: questions while the main thread
-computes, the debugger, subshells."""
+"""The thread for requests that must not wait for a cell: completion and inspection
+while the main thread computes, the debugger, subshells."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Introspection:
         self._kernel, self._while_busy = kernel, while_busy
 
     def handler(self, kind: str) -> Handler | None:
-        """What answers requests of a kind, if this does."""
+        """The handler of requests of this kind; `None` if this class has none."""
         return getattr(self, f"_on_{kind}", None)
 
     async def _on_complete_request(self, request: Request, message: dict) -> dict[str, Any]:

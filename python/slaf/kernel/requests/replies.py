@@ -1,4 +1,4 @@
-"""How every thread answers: it calls the handler of a request and sends the reply."""
+"""Calls the handler of a request and sends the reply, in every thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slaf.kernel.messages.request_message import RequestMessage
 if TYPE_CHECKING:
     from slaf._slaf import Kernel, Request
 
-#: Takes a request and its message, and gives the content of the reply. Messages to
+#: Takes a request and its message, and returns the content of the reply. Messages to
 #: comms have no reply.
 Handler = Callable[["Request", RequestMessage], Coroutine[Any, Any, "dict[str, Any] | None"]]
 
@@ -20,7 +20,7 @@ Handler = Callable[["Request", RequestMessage], Coroutine[Any, Any, "dict[str, A
 async def call(
     handler: Handler | None, request: Request, message: RequestMessage
 ) -> dict[str, Any] | None:
-    """What `handler` gives. Raises an error for a message that could not be read,
+    """The result of `handler`. Raises an error for a message that could not be read,
     and NotImplementedError without a handler."""
     if message.error is not None:
         raise message.error

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 class Server:
-    """Takes requests from a queue and answers them. With `interrupts` it is the main
-    thread's, else a subshell's."""
+    """Takes requests from a queue and answers them. With `interrupts`, it is the server
+    of the main thread, otherwise that of a subshell."""
 
     def __init__(self, kernel: CellKernel, queue: Lane, interrupts: SignalInterrupts | None = None):
         self._kernel, self._queue = kernel, queue
@@ -112,7 +112,7 @@ class Server:
         self._queue.done()
 
     async def _reply_to(self, request: Request, message: RequestMessage) -> list[Request]:
-        """Handles a request and replies. Gives the requests that are to be aborted
+        """Handles a request and replies. Returns the requests that are to be aborted
         because this one has failed."""
         kernel, kind, started = self._kernel, request.msg_type, utcnow()
         is_cell = kind == "execute_request"
@@ -138,7 +138,7 @@ class Server:
         return waiting
 
     async def _handle(self, request: Request, message: RequestMessage) -> dict[str, Any] | None:
-        """The content of the reply, also if the request or its handler is wrong."""
+        """The content of the reply, even if the request or its handler fails."""
         kind = request.msg_type
         handler = getattr(self, f"_on_{kind}", None) or self._introspection.handler(kind)
         try:

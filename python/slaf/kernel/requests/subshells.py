@@ -22,7 +22,7 @@ class Subshells:
         self._control_cells: Lane | None = None
 
     def create(self) -> str:
-        """Starts a subshell and gives its name."""
+        """Starts a subshell and returns its name."""
         name, queue = self._kernel.protocol.open_subshell()
         self._start(name, queue)
         return name
@@ -36,7 +36,7 @@ class Subshells:
         self._control_cells.push(request)
 
     def delete(self, name: str) -> bool:
-        """Ends a subshell after what it runs. Gives whether there was one."""
+        """Ends a subshell once it has run its requests. Returns whether it existed."""
         return self._kernel.protocol.close_subshell(name)
 
     async def interrupt(self) -> None:
@@ -72,4 +72,4 @@ class Subshells:
                 return name
         if thread_id == threading.main_thread().ident:
             return None
-        raise RuntimeError(f"Thread {thread_id} is no subshell's.")
+        raise RuntimeError(f"Thread {thread_id} does not belong to a subshell.")

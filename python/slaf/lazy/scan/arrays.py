@@ -35,7 +35,7 @@ def vectors(title: str, axis: Axis, state: HandleState, section: str, key: str) 
         columns = {str(name): of_pandas(value[name], str(name)) for name in value}
         return _beside(title, axis, {name: InMemory(s) for name, s in columns.items()})
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
-        raise SlafError(f"{section}[{key!r}] is no array of numbers, and makes no column.")
+        raise SlafError(f"{section}[{key!r}] is not an array of numbers, so it cannot be a column.")
     return _beside(title, axis, {key: InMemory(pl.Series(key, value.copy()))})
 
 

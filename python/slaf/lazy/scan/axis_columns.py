@@ -220,8 +220,8 @@ def _free(name: str, taken: list[str]) -> str:
 
 def of_pandas(series: pd.Series, name: str) -> pl.Series:
     """A copy in the type in which a table of the dataset would store it."""
-    told: dict[str, str] = {}
-    return pl.Series(name, pl.Series(encode_column(series.copy(), name, told)[0]))
+    notices: dict[str, str] = {}
+    return pl.Series(name, pl.Series(encode_column(series.copy(), name, notices)[0]))
 
 
 def _in_memory(column: InMemory | Numbers | ByRows, rows: axes.Positions | None) -> pl.Series:

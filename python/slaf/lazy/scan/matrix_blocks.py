@@ -55,7 +55,7 @@ def blocks(matrix: MatrixPlan, values: bool, genes: bool, n_rows: int | None) ->
             yield _places(start, block)
 
 
-def told(matrix: MatrixPlan, values: bool, genes: bool, n_rows: int | None) -> str:
+def described(matrix: MatrixPlan, values: bool, genes: bool, n_rows: int | None) -> str:
     """A description of what :func:`blocks` would read."""
     rows, columns = matrix.shape
     if 0 in matrix.shape:

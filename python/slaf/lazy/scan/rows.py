@@ -35,17 +35,19 @@ class Rows(Source):
     def _block(self, columns: list[str], parts: list[pl.Expr], rows: range) -> pl.DataFrame:
         if not parts:
             return self.axis.frame(columns, rows)
-        asked = needed(parts) or [self.axis.id_name]
-        first = self.axis.frame(asked, rows)
+        first_columns = needed(parts) or [self.axis.id_name]
+        first = self.axis.frame(first_columns, rows)
         left = kept(first, parts).to_numpy()
-        others = [name for name in columns if name not in asked]
+        others = [name for name in columns if name not in first_columns]
         found = first[left]
         if others:
             at = axes.compose(rows, axes.compact(left.astype(np.int64)))
             found = pl.concat([found, self.axis.frame(others, at)], how="horizontal")
         return found.select(columns)
 
-    def told(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> list[str]:
+    def described(
+        self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None
+    ) -> list[str]:
         length = self.axis.length if n_rows is None else min(n_rows, self.axis.length)
         left = length
         if predicate is not None:

@@ -33,7 +33,9 @@ class Source:
         first `n_rows` rows of the table, before filtering."""
         raise NotImplementedError
 
-    def told(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> list[str]:
+    def described(
+        self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None
+    ) -> list[str]:
         """A description of what :meth:`batches` would read."""
         raise NotImplementedError
 
@@ -63,7 +65,8 @@ class Source:
 
 
 class Look:
-    """An inspection of a plan: its sources, and what they were asked for."""
+    """An inspection of a plan: its sources, and descriptions of what they would
+    read."""
 
     def __init__(self) -> None:
         self.sources: list[Source] = []
@@ -78,8 +81,9 @@ class Look:
             _LOOK.reset(token)
 
 
-class _Told:
-    """Replaces a source: tells `look` what the source would read, and has no rows."""
+class _Inspected:
+    """Replaces a source during an inspection: describes what the source would read, and
+    returns no rows."""
 
     def __init__(self, source: Source, look: Look):
         self._source, self._look = source, look
@@ -93,7 +97,7 @@ class _Told:
     ) -> Iterator[pl.DataFrame]:
         source = self._source
         wanted = source._wanted(columns)
-        lines = source.told(wanted, predicate, n_rows)
+        lines = source.described(wanted, predicate, n_rows)
         self._look.lines += [source.title, *(f"  {line}" for line in lines)]
         return iter([pl.DataFrame(schema={name: source.schema[name] for name in wanted})])
 
@@ -128,6 +132,6 @@ def _made(kind: type[Source], state: dict[str, Any]) -> Source:
     return source
 
 
-def _looked_at(number: int) -> _Told:
+def _looked_at(number: int) -> _Inspected:
     look = _LOOK.get()
-    return _Told(look.sources[number], look)
+    return _Inspected(look.sources[number], look)

@@ -29,21 +29,23 @@ class _Statement(Source):
     def batches(
         self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None
     ) -> Iterator[pl.DataFrame]:
-        frame = self._ask(self._asked(columns, predicate, n_rows))
+        frame = self._ask(self._select(columns, predicate, n_rows))
         if predicate is not None:
             frame = frame.filter(predicate)
         return frame.select(columns).iter_slices(_BATCH)
 
-    def told(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> list[str]:
-        told = [self._asked(columns, predicate, n_rows)]
-        return told if predicate is None else [*told, f"filtered: {predicate}"]
+    def described(
+        self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None
+    ) -> list[str]:
+        lines = [self._select(columns, predicate, n_rows)]
+        return lines if predicate is None else [*lines, f"filtered: {predicate}"]
 
-    def _asked(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> str:
+    def _select(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> str:
         needed = columns if predicate is None else [*columns, *predicate.meta.root_names()]
         names = ", ".join(quoted(name) for name in dict.fromkeys(needed))
-        asked = f"SELECT {names} FROM ({self._text}\n)"
+        statement = f"SELECT {names} FROM ({self._text}\n)"
         if n_rows is not None:
             # The rows are counted before the predicate.
-            return f"{asked} LIMIT {n_rows}"
+            return f"{statement} LIMIT {n_rows}"
         conditions = [] if predicate is None else where(predicate, self.schema)
-        return f"{asked} WHERE {' AND '.join(conditions)}" if conditions else asked
+        return f"{statement} WHERE {' AND '.join(conditions)}" if conditions else statement

@@ -32,15 +32,15 @@ def source_of(state: HandleState, table: str, obs: Names, var: Names, layer: str
     name = _ALIASES.get(table, table)
     if layer is not None:
         if name not in ("X", "layers"):
-            raise SlafError(f"A layer has no table {table!r}. Leave `table` or `layer` out.")
+            raise SlafError(f"`layer` does not go with the table {table!r}. Leave one of them out.")
         name = f"layers/{layer}"
     section, _, key = name.partition("/")
     title = f"{table if layer is None else name} of {_place(state)}"
     matrix = section in ("X", "raw", "layers") and bool(key) == (section == "layers")
     if not matrix and (obs or var):
         raise SlafError(
-            f"`obs` and `var` are columns beside values: of 'expression', 'raw' and layers, not of "
-            f"{table!r}. Select columns of its own, or join."
+            f"`obs` and `var` add columns to 'expression', 'raw' and layers, not to {table!r}. "
+            "Select its own columns, or join."
         )
     if name in ("obs", "var"):
         axis = _axes(state)[name == "var"]

@@ -54,7 +54,9 @@ class Values(Source):
             if left == 0:
                 return
 
-    def told(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> list[str]:
+    def described(
+        self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None
+    ) -> list[str]:
         plan = self._plan(columns, predicate, n_rows)
         lines = [f"columns: {', '.join(columns)}"]
         filters = {"cells": plan.split.cells, "genes": plan.split.genes, "blocks": plan.split.rest}
@@ -64,7 +66,7 @@ class Values(Source):
             lines.append(f"{what}: {len(at):,} of {axis.length:,}")
         return [
             *lines,
-            f"reads: {matrix_blocks.told(plan.matrix, plan.values, plan.by_gene, n_rows)}",
+            f"reads: {matrix_blocks.described(plan.matrix, plan.values, plan.by_gene, n_rows)}",
         ]
 
     def _plan(self, columns: list[str], predicate: pl.Expr | None, n_rows: int | None) -> _Plan:
@@ -89,12 +91,12 @@ class Values(Source):
     ) -> pl.DataFrame:
         found: dict[str, pl.Series] = {}
         if parts:
-            asked = needed(parts) or columns[:1]
-            frame = pl.DataFrame(_attached(asked, places, cells, genes))
+            used = needed(parts) or columns[:1]
+            frame = pl.DataFrame(_attached(used, places, cells, genes))
             left = kept(frame, parts)
             if len(left) < len(places):
                 places, frame = places.take(left.to_numpy()), frame[left]
-            found = {name: frame[name] for name in asked}
+            found = {name: frame[name] for name in used}
         others = [name for name in columns if name not in found]
         found |= {series.name: series for series in _attached(others, places, cells, genes)}
         return pl.DataFrame([found[name] for name in columns])
@@ -121,13 +123,13 @@ def _check(names: list[str]) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise SlafError(
-            f"Both obs and var have the column {twice!r}. Ask for that of one of them, and join the "
-            "other's table, `cells` or `genes`, under another name."
+            f"Both obs and var have the column {twice!r}. Request that of one of them, and join "
+            "the other's table, `cells` or `genes`, under another name."
         )
     if VALUE in names:
         raise SlafError(
             f"A column {VALUE!r} of obs or var has the name of the values. Rename it in a handle, "
-            "and ask that for its table."
+            "and scan the handle."
         )
 
 

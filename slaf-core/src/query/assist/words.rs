@@ -50,7 +50,7 @@ pub(super) fn last_word(text: &str) -> String {
 /// The tokens of `sql`, up to the first one that cannot be read.
 pub(super) fn words(sql: &str) -> Vec<Token> {
     let mut tokens = vec![];
-    // An open quote at the end is an error, and what comes before it is told.
+    // An open quote at the end is an error. The tokens before it are still in `tokens`.
     let _ = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location_into_buf(&mut tokens);
     tokens
         .into_iter()
@@ -93,8 +93,8 @@ pub(super) fn sources(sql: &str, catalog: &Catalog) -> Vec<Source> {
                 }
                 _ => None,
             };
-            let asked: Vec<&str> = parts.iter().map(String::as_str).collect();
-            if let Ok((resolved, named)) = catalog.resolve(&asked) {
+            let path: Vec<&str> = parts.iter().map(String::as_str).collect();
+            if let Ok((resolved, named)) = catalog.resolve(&path) {
                 found.push(Source {
                     name: alias.unwrap_or(last),
                     written: resolved

@@ -2,8 +2,7 @@
 //! and DataFusion multiplies two uint16 into a uint16, which overflows. So `+`,
 //! `-`, `*` and sums of integers are computed in int64. A float that is cast to an
 //! integer is rounded half to even, not truncated. The length of a list is the
-//! number of its elements, not that of its text. A date plus an interval has a
-//! time.
+//! number of its elements, not that of its text. A date plus an interval is a timestamp.
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;

@@ -68,11 +68,11 @@ impl ScalarUDFImpl for OfFloat {
             return exec_err!("{} takes one argument", self.name);
         };
         let x = x.as_primitive::<Float64Type>();
-        let told = |holds: fn(f64) -> bool| BooleanArray::from_iter(x.iter().map(|x| x.map(holds)));
+        let mask = |holds: fn(f64) -> bool| BooleanArray::from_iter(x.iter().map(|x| x.map(holds)));
         let sign = |x: f64| i64::from(x > 0.0) - i64::from(x < 0.0);
         let array: ArrayRef = match self.name {
-            "isfinite" => Arc::new(told(f64::is_finite)),
-            "isinf" => Arc::new(told(f64::is_infinite)),
+            "isfinite" => Arc::new(mask(f64::is_finite)),
+            "isinf" => Arc::new(mask(f64::is_infinite)),
             "sign" => Arc::new(x.unary::<_, Int64Type>(sign)),
             _ => Arc::new(x.unary::<_, Float64Type>(f64::ln_1p)),
         };

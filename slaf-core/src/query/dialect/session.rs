@@ -29,10 +29,10 @@ static BASE: LazyLock<SessionState> = LazyLock::new(|| {
         .with_information_schema(true)
         .with_default_catalog_and_schema(CATALOG, SCHEMA);
     let options = config.options_mut();
-    // `nCount_RNA` is a column's name as it stands, and NULLs sort last.
+    // Unquoted names such as `nCount_RNA` keep their case, and NULLs sort last.
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.default_null_ordering = "nulls_last".into();
-    // The side of metadata is built once, and the values are not shuffled.
+    // The hash table of metadata is built once, and the values are not shuffled.
     options.optimizer.hash_join_single_partition_threshold = 256 << 20;
     options.optimizer.hash_join_single_partition_threshold_rows = 20 << 20;
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
@@ -43,13 +43,13 @@ static BASE: LazyLock<SessionState> = LazyLock::new(|| {
     rules.extend(Analyzer::new().rules);
     let mut state = SessionStateBuilder::new()
         .with_config(config)
-        // Before the default ones.
+        // Our planners come before the default ones.
         .with_expr_planners(vec![Arc::new(SliceTexts)])
         .with_default_features()
         .with_analyzer_rules(rules)
         .build();
     for function in functions::all().into_iter().chain(regexp_lists::all()) {
-        // There is none of that name yet.
+        // The result is the function that had this name before: none.
         let _ = state.register_udf(function);
     }
     state
@@ -72,7 +72,7 @@ pub(crate) fn begin(memory: usize, sorted_joins: bool, recursive: bool) -> Resul
     settings.optimizer.prefer_hash_join = !sorted_joins;
     let mut state = BASE.clone();
     if recursive {
-        // It takes away columns that the recursive term refers to by place.
+        // This rule removes columns that the recursive term refers to by position.
         let rules = BASE.optimizers().iter();
         let rules = rules.filter(|rule| rule.name() != "optimize_projections");
         state = SessionStateBuilder::new_from_existing(state)

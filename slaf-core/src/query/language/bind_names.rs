@@ -43,7 +43,7 @@ pub(crate) fn bind_names(statement: &mut Statement, catalog: &Catalog) -> Result
     Ok(match strings.as_slice() {
         [] => vec![],
         strings => vec![format!(
-            "In double quotes, but no column, and so taken as text: {}.",
+            "Not the name of a column, and so taken as text: {}.",
             strings.join(", ")
         )],
     })
@@ -76,23 +76,23 @@ impl Tables<'_> {
         else {
             return Ok(());
         };
-        let asked = parts(name);
-        let Some(last) = asked.last().copied() else {
+        let path = parts(name);
+        let Some(last) = path.last().copied() else {
             return Ok(());
         };
-        let bare = asked.len() == 1;
+        let bare = path.len() == 1;
         if bare && self.ctes.contains(last) {
             return Ok(());
         }
         let named = self.catalog.view(last).filter(|_| bare).map(str::to_owned);
-        let Some(query) = named.or_else(|| self.catalog.vectors(&asked)) else {
+        let Some(query) = named.or_else(|| self.catalog.vectors(&path)) else {
             return Ok(());
         };
         self.depth += 1;
         if self.depth > DEPTH {
             return Err(Error::Sql {
                 message: format!("The view `{last}` is made of itself."),
-                hint: Some("Create it anew from tables.".into()),
+                hint: Some("Create it again, from tables.".into()),
             });
         }
         let Some(Statement::Query(subquery)) = parse(&query)?.query else {
@@ -116,17 +116,18 @@ impl Tables<'_> {
     }
 
     fn table(&mut self, name: &mut ObjectName) -> Result<()> {
-        let asked = parts(name);
-        if let [bare] = asked.as_slice()
+        let path = parts(name);
+        if let [bare] = path.as_slice()
             && self.ctes.contains(*bare)
         {
-            // Inside its own definition the name may still be the table's.
-            if let Ok((_, found)) = self.catalog.resolve(&asked) {
+            // In the definition of a common table expression, its name can mean the table
+            // that it hides. So the columns of that table are known, too.
+            if let Ok((_, found)) = self.catalog.resolve(&path) {
                 self.known.extend(columns_of(&found));
             }
             return Ok(());
         }
-        let (resolved, found) = self.catalog.resolve(&asked)?;
+        let (resolved, found) = self.catalog.resolve(&path)?;
         self.known.extend(columns_of(&found));
         self.known.extend(resolved.iter().cloned());
         *name = object_name(resolved);
@@ -240,7 +241,8 @@ impl VisitorMut for Columns {
                 *expr = Expr::Value(text.into());
             }
             Expr::Identifier(ident) => self.fix_case(ident),
-            // A field of what is no column: its name is no column's either.
+            // The fields of a computed struct, as in `f(x).name`. Their names are not
+            // columns.
             Expr::CompoundFieldAccess { access_chain, .. } => {
                 for access in access_chain {
                     match access {

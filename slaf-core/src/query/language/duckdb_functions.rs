@@ -19,7 +19,7 @@ const MACROS: [(&str, usize, &str); 51] = [
     ("len", 1, "length(_1)"),
     ("distance", 2, "distance(_1, _2, 'l2')"),
     ("variance", 1, "var_samp(_1)"),
-    // One of integers would be cut to an integer.
+    // DataFusion truncates the median of integers to an integer.
     ("median", 1, "median(CAST(_1 AS DOUBLE))"),
     ("ceiling", 1, "ceil(_1)"),
     ("mod", 2, "_1 % _2"),
@@ -112,7 +112,7 @@ impl VisitorMut for Expander {
                     *expr = written;
                 }
             }
-            // DuckDB's power; DataFusion takes it for XOR.
+            // `^` is a power in DuckDB, and XOR in DataFusion.
             Expr::BinaryOp {
                 left,
                 op: BinaryOperator::BitwiseXor,
@@ -123,7 +123,7 @@ impl VisitorMut for Expander {
                     *expr = power;
                 }
             }
-            // All of the text is matched.
+            // SIMILAR TO matches the whole text.
             Expr::SimilarTo {
                 negated,
                 expr: text,
@@ -142,7 +142,7 @@ impl VisitorMut for Expander {
                     };
                 }
             }
-            // A place below 0 is counted from the end.
+            // A negative position counts from the end.
             Expr::Substring {
                 expr: text,
                 substring_from: Some(from),

@@ -33,7 +33,7 @@ fn caret(sql: &str, line: usize, column: usize) -> Option<String> {
     const AROUND: usize = 60;
     let source = sql.lines().nth(line.checked_sub(1)?)?;
     let before = column.saturating_sub(1);
-    // Of a long line, what is around the place.
+    // A long line is shortened to the text around the column.
     let skipped = if before > 2 * AROUND {
         before - AROUND
     } else {

@@ -70,7 +70,7 @@ impl VisitorMut for Writer<'_> {
         };
         match self.select(select) {
             Ok(Some(mut keys)) => {
-                // There the names of the answer come first.
+                // In ORDER BY, a name means a column of the answer if there is one.
                 keys.retain(|name, _| !select.projection.iter().any(|item| gives(item, name)));
                 if let Some(order_by) = &mut query.order_by {
                     keyed(&mut self.scope, keys, |keyer| order_by.visit(keyer));
@@ -114,7 +114,8 @@ fn projected(items: Vec<SelectItem>, all: &[Given]) -> Result<Vec<SelectItem>> {
                     Expr::Identifier(ident) => ident.value.clone(),
                     expr => default_name(expr),
                 };
-                // `a.k, k`: an alias must not be called as what is not one.
+                // In `SELECT a.k, k`, the alias of `k` must differ from the name of
+                // `a.k`.
                 let taken = paths.iter().filter(|path| gives(path, &name)).count();
                 if taken > 0 {
                     name = format!("{name}_{taken}");
@@ -159,13 +160,13 @@ impl Writer<'_> {
                 None if select.from.iter().any(|tables| has_keys(tables, true)) => {
                     return Err(unknown());
                 }
-                // What cannot be told is left to the engine.
+                // If columns are unknown, the engine resolves the names.
                 None => return Ok(None),
             }
         }
         select.from = from;
         select.projection = projected(std::mem::take(&mut select.projection), &all)?;
-        // Of a name that several have, the engine says that it is ambiguous.
+        // If several columns have a name, the engine reports that it is ambiguous.
         let mut keys = BTreeMap::new();
         let mut twice = BTreeSet::new();
         for Given { name, expr } in all {

@@ -51,11 +51,11 @@ pub(crate) fn with_room<T>(
     let levels = words.iter().filter(nest).count();
     if levels > LONGEST {
         return Err(Error::Sql {
-            message: format!("The statement has {levels} words, and {LONGEST} are the most."),
+            message: format!("The statement has {levels} words; it may have at most {LONGEST}."),
             hint: Some("Put the values into a frame, and join it or use it after IN.".into()),
         });
     }
-    // Nothing else limits how deeply these nest.
+    // The parser does not limit how deeply these nest.
     let unlimited = words.windows(2).filter(|pair| nests(pair)).count();
     if unlimited > DEEPEST {
         return Err(too_deep());

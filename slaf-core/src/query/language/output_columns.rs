@@ -125,15 +125,15 @@ impl Scope<'_> {
                 args: None,
                 ..
             } => {
-                let asked = parts(name);
-                let cte = match asked.as_slice() {
+                let path = parts(name);
+                let cte = match path.as_slice() {
                     [bare] => self.ctes.iter().rev().find(|(name, _)| name == bare),
                     _ => None,
                 };
                 let columns = match cte {
                     Some((_, columns)) => columns.clone()?,
                     None => {
-                        let (_, found) = self.catalog.resolve(&asked).ok()?;
+                        let (_, found) = self.catalog.resolve(&path).ok()?;
                         let fields = found.schema().fields().iter();
                         fields.map(|field| field.name().clone()).collect()
                     }
@@ -375,7 +375,8 @@ pub(crate) fn default_name(expr: &Expr) -> String {
 
 pub(crate) fn unknown() -> Error {
     Error::Sql {
-        message: "The keys of a RIGHT or FULL JOIN with USING or NATURAL cannot be told.".into(),
+        message: "The key columns of this RIGHT or FULL JOIN with USING or NATURAL are not known."
+            .into(),
         hint: Some("Name them with ON: `ON a.k = b.k`.".into()),
     }
 }

@@ -134,7 +134,7 @@ fn refused(statement: &Statement) -> Error {
     let words: Vec<_> = text.split_whitespace().take(2).collect();
     Error::Sql {
         message: format!(
-            "`{}` is not a question; datasets are only read here.",
+            "`{}` does not run; SQL only reads datasets.",
             words.join(" ")
         ),
         hint: Some(
@@ -183,7 +183,7 @@ fn only(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement> {
     if !statements.is_empty() {
         return Err(Error::Sql {
             message: format!(
-                "{} statements where one is run at a time.",
+                "There are {} statements, and only one can be run at a time.",
                 statements.len() + 1
             ),
             hint: Some("Run them one after the other.".into()),
@@ -235,7 +235,7 @@ mod tests {
         assert!(
             error
                 .for_people()
-                .starts_with("SQL: `INSERT INTO` is not a question; datasets are only read here.")
+                .starts_with("SQL: `INSERT INTO` does not run; SQL only reads datasets.")
         );
     }
 

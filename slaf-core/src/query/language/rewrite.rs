@@ -228,8 +228,8 @@ fn first_by(function: &mut Function, descending: bool) {
         right: Box::new(right),
     };
     let mut filter = both(known(&value), known(&by));
-    if let Some(asked) = function.filter.take() {
-        filter = both(filter, Expr::Nested(asked));
+    if let Some(own_filter) = function.filter.take() {
+        filter = both(filter, Expr::Nested(own_filter));
     }
     function.filter = Some(Box::new(filter));
     function.name = ObjectName::from(vec![Ident::new("first_value")]);

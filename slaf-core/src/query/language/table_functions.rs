@@ -114,8 +114,8 @@ fn argument(argument: &FunctionArg) -> Result<&Expr> {
     match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr),
         other => Err(Error::Sql {
-            message: format!("`{other}` is no argument of a table function."),
-            hint: Some("Arguments go by their places.".into()),
+            message: format!("`{other}` is not an argument of a table function."),
+            hint: Some("Arguments are given by position.".into()),
         }),
     }
 }
@@ -150,14 +150,14 @@ fn table(
     kinds: &[&str],
     catalog: &Catalog,
 ) -> Result<(String, Vec<(String, bool)>)> {
-    let asked: Vec<&str> = name.iter().map(String::as_str).collect();
+    let table_path: Vec<&str> = name.iter().map(String::as_str).collect();
     let of_handle = kinds
         .iter()
-        .map(|kind| [&asked[..], &[*kind]].concat())
+        .map(|kind| [&table_path[..], &[*kind]].concat())
         .find_map(|full| catalog.resolve(&full).ok());
     let (resolved, found) = match of_handle {
-        Some(found) if asked.len() == 1 => found,
-        _ => catalog.resolve(&asked)?,
+        Some(found) if table_path.len() == 1 => found,
+        _ => catalog.resolve(&table_path)?,
     };
     let written: Vec<String> = resolved.iter().map(|part| quoted(part)).collect();
     Ok((written.join("."), columns(&found)))

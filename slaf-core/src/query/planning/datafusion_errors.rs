@@ -31,7 +31,7 @@ pub(crate) fn explain(error: &DataFusionError, uri: &str) -> Error {
         let mut near = nearest(&field.name, valid_fields.iter().map(|f| f.name.as_str()));
         let mut name = field.name.clone();
         if near.contains(&name) {
-            // It is of another table.
+            // There is such a column, but in another table.
             let of_name = valid_fields.iter().filter(|f| f.name == name);
             near = of_name.map(Column::flat_name).collect();
             name = field.flat_name();

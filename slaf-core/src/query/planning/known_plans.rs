@@ -1,6 +1,6 @@
-//! Plans of statements that were asked before. A plan depends on the columns of the
-//! tables, not on their rows: it is kept without the tables, and given those of the
-//! session that asks again.
+//! Plans of earlier statements. A plan depends on the columns of the tables, not on their
+//! rows. So it is kept without the tables, and uses those of the session that runs the
+//! statement again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -21,10 +21,10 @@ use crate::query::catalog::Catalog;
 static PLANS: LazyLock<Cache<Question, Arc<Known>>> = LazyLock::new(|| Cache::new(MOST));
 const MOST: usize = 256;
 
-/// What a plan is made for.
+/// The key of a kept plan: the statement, and the handles that it can name.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Question {
-    /// With all names and values written out.
+    /// The statement with all names resolved and all values inserted.
     statement: Statement,
     limit: Option<usize>,
     handles: Vec<String>,
@@ -32,15 +32,15 @@ pub(super) struct Question {
 }
 
 struct Known {
-    /// Of the tables of all handles.
+    /// The schemas of the tables of all handles.
     tables: Vec<SchemaRef>,
-    /// Of the answer.
+    /// The schema of the answer.
     schema: SchemaRef,
     plan: LogicalPlan,
 }
 
 impl Question {
-    /// None: the tables are those of one statement only.
+    /// `None` if a table exists only for this statement, so that its plan cannot be kept.
     pub(super) fn of(
         catalog: &Catalog,
         statement: &Statement,
@@ -104,7 +104,7 @@ fn schemas(catalog: &Catalog) -> Vec<SchemaRef> {
     tables.map(|table| Arc::clone(&table.schema)).collect()
 }
 
-/// The tables that `plan` scans, by their names; none: one has no lasting name.
+/// The tables that `plan` scans, by their names; `None` if a table has no lasting name.
 async fn sources(
     plan: &LogicalPlan,
     state: &SessionState,

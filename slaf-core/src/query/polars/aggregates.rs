@@ -24,9 +24,10 @@ pub(super) struct Measure {
 
 /// How the result is made from the parts.
 enum Whole {
-    /// It is the only part.
+    /// The only part is the result.
     Part,
-    /// It is the first part, or NULL if the second part, a number of values, is 0.
+    /// The first part is the result, or NULL if the second part, the number of values, is
+    /// 0.
     OfSome,
 }
 
@@ -62,7 +63,7 @@ impl Scope<'_> {
         else {
             return refuse("an aggregate with IGNORE NULLS");
         };
-        // Of a constant Polars makes one value, however many rows there are.
+        // Polars evaluates a constant to one value, whatever the number of rows.
         if filter.as_deref().is_some_and(is_constant) {
             return refuse("a filter that is constant");
         }

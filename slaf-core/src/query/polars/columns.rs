@@ -14,7 +14,8 @@ pub(super) fn frame(schema: &Schema, batches: &[RecordBatch]) -> Lowered<DataFra
     let empty = RecordBatch::new_empty(Arc::new(schema.clone()));
     let mut whole: Option<DataFrame> = None;
     for batch in batches.iter().chain(batches.is_empty().then_some(&empty)) {
-        // Two columns of a leaf may have one name.
+        // Columns are named by their numbers, because two columns of an input can have
+        // the same name.
         let columns = batch.columns().iter().enumerate();
         let columns = columns.map(|(at, array)| column(&at.to_string(), array));
         let columns = columns.collect::<Lowered<Vec<_>>>()?;

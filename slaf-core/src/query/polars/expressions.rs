@@ -154,7 +154,7 @@ impl Scope<'_> {
             Operator::Minus if wide => l - r,
             Operator::Multiply if wide => l * r,
             Operator::Divide if is_float(&of) => quotient(l, r),
-            // Polars rounds down, SQL to zero.
+            // Polars rounds the quotient down, SQL rounds it towards zero.
             Operator::Divide if of == DataType::Int64 && is_not_zero(right) => {
                 let down = l.clone().floor_div(r.clone());
                 let (below, rest) = (l.clone().lt(lit(0)), (l % r.clone()).neq(lit(0)));
@@ -162,7 +162,8 @@ impl Scope<'_> {
                 down + rounded.cast(PlDataType::Int64)
             }
             Operator::Modulo if wide && !is_float(&of) && is_not_zero(right) => {
-                // Polars' has the sign of the divisor, SQL's that of what is divided.
+                // In Polars, the remainder has the sign of the divisor; in SQL, that of
+                // the dividend.
                 let rest = l.clone() % r.clone();
                 let other_sign = l.lt(lit(0)).neq(r.clone().lt(lit(0)));
                 when(rest.clone().neq(lit(0)).and(other_sign))
@@ -234,7 +235,7 @@ impl Scope<'_> {
         for item in list {
             match item {
                 Expr::Literal(value, _) if !value.is_null() => values.push(value.clone()),
-                _ => return refuse("a list with NULL or with what is computed"),
+                _ => return refuse("a list with NULL or with computed values"),
             }
             self.alike(expr, item)?;
         }

@@ -27,7 +27,7 @@ pub(super) fn function(call: &Call<'_>) -> Lowered<PlExpr> {
         [DataType::Utf8, ..] if name == "substr" && call.args[1..].iter().all(natural) => {
             let letters = call.lowered.get(2).cloned().unwrap_or(lit(NULL));
             let (of, from) = (call.lowered[0].clone(), call.lowered[1].clone());
-            // From 1.
+            // SQL counts characters from 1, Polars from 0.
             Some(of.str().slice(from - lit(1), letters))
         }
         _ => None,

@@ -70,7 +70,8 @@ fn regex_of(pattern: &str, case_insensitive: bool) -> String {
                     '\\' => letters.next().unwrap_or('\\'),
                     other => other,
                 };
-                // Not every sign is itself behind a backslash: `\<` is where a word begins.
+                // A backslash before a character does not always make it literal: `\<` is
+                // the start of a word.
                 found.push_str(&regex::escape(literal.encode_utf8(&mut [0; 4])));
             }
         }

@@ -90,7 +90,7 @@ impl Lowering<'_> {
             | LogicalPlan::Dml(_)
             | LogicalPlan::Ddl(_)
             | LogicalPlan::Copy(_)
-            | LogicalPlan::DescribeTable(_) => refuse("a statement that is no question"),
+            | LogicalPlan::DescribeTable(_) => refuse("a statement that is not a query"),
         }
     }
 

@@ -46,7 +46,7 @@ const MANY: usize = 200_000;
 const FEW: usize = 2_000;
 const PANICKED: &str = "a computation stopped unexpectedly";
 
-/// What DataFusion's optimizer has not done to the plan already.
+/// The optimizations that DataFusion has not made already.
 fn needed() -> OptFlags {
     OptFlags::TYPE_COERCION
         | OptFlags::TYPE_CHECK
@@ -115,9 +115,9 @@ impl Leaves {
     /// The inputs of `plan`, or the reason why Polars does not run it.
     pub(crate) async fn of(planned: &Planned) -> Lowered<Self> {
         let (plan, state) = (&planned.plan, &planned.state);
-        let mut asked = vec![];
+        let mut scalar_subqueries = vec![];
         let without = with_values(plan, &mut |subquery| {
-            asked.push(subquery.clone());
+            scalar_subqueries.push(subquery.clone());
             no_value(subquery)
         });
         let without = without.map_err(|e| e.to_string())?;
@@ -137,7 +137,7 @@ impl Leaves {
                 None => Leaf::Read(physical(leaf, state).await?),
             });
         }
-        // An aggregate's rows are few; if not, the reading stops.
+        // An aggregate usually has few rows; if not, reading it fails.
         let rows = found.iter().zip(&leaves);
         let rows = rows.map(|(plan, leaf)| match plan {
             LogicalPlan::Aggregate(_) => 0,
@@ -147,7 +147,7 @@ impl Leaves {
             return refuse(TOO_MANY);
         }
         let mut values = vec![];
-        for subquery in asked {
+        for subquery in scalar_subqueries {
             values.push(physical(&subquery.subquery, state).await?);
         }
         Ok(Self {
@@ -184,7 +184,8 @@ impl Leaves {
             Ok(rows) => to_arrow(rows)?,
             Err(reason) => return Ok(Err(reason)),
         };
-        // What rules made of the types, under the names that were asked for.
+        // The types are those of the optimized plan, and the names those of the
+        // statement.
         let columns = rows.columns().iter().zip(planned.plan.schema().fields());
         let columns = columns.map(|(column, field)| as_planned(column, field.data_type()));
         let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
@@ -226,7 +227,7 @@ impl Leaves {
             values.pop_front().map_or_else(|| no_value(subquery), Ok)
         })?;
         let lowered = lower(&plan, &mut |_| {
-            let unknown = || refuse("a leaf of which nobody knew");
+            let unknown = || refuse("an unknown input");
             frames.pop_front().map_or_else(unknown, Ok)
         });
         let lowered = match lowered {
@@ -256,18 +257,18 @@ impl Leaves {
         let plan = lower(&plan, &mut |leaf| frame(leaf.schema().as_arrow(), &[]))?;
         let mut text = plan.explain(true).map_err(|e| e.to_string())?;
         for (number, leaf) in self.leaves.iter().enumerate() {
-            let told = match leaf {
+            let lines = match leaf {
                 Leaf::Cached(metadata, names) => {
                     format!("{}, kept: {}", metadata.table.name, names.join(", "))
                 }
                 Leaf::InMemory(_, about) => about.clone(),
                 Leaf::Read(physical) => displayable(&**physical).indent(false).to_string(),
             };
-            text += &format!("\nframe {}: {}", number + 1, told.trim_end());
+            text += &format!("\nframe {}: {}", number + 1, lines.trim_end());
         }
         for physical in &self.values {
-            let told = displayable(&**physical).indent(false).to_string();
-            text += &format!("\na value: {}", told.trim_end());
+            let lines = displayable(&**physical).indent(false).to_string();
+            text += &format!("\na value: {}", lines.trim_end());
         }
         Ok(text)
     }
@@ -291,7 +292,7 @@ fn with_values(
     Ok(replaced.data)
 }
 
-/// The error for a subquery without a value.
+/// A placeholder for the value of a subquery: NULL.
 fn no_value(subquery: &Subquery) -> DfResult<ScalarValue> {
     let (_, field) = subquery.subquery.schema().qualified_field(0);
     ScalarValue::try_new_null(field.data_type())

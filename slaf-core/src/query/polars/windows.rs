@@ -143,7 +143,8 @@ impl Scope<'_> {
         let ([argument], None, false) = (&*params.args, &params.filter, params.distinct) else {
             return refuse("a running aggregate with a filter, or of several arguments");
         };
-        // An average is of doubles, and of whole numbers it may be had exactly.
+        // The plan casts the argument of AVG to a double. An average of integers is
+        // computed from the integers, which is exact.
         let inner = match argument {
             Expr::Cast(Cast { expr, .. }) if func.name() == "avg" => expr,
             _ => argument,
@@ -155,7 +156,7 @@ impl Scope<'_> {
         let of = self.dtype(argument)?;
         let constant = is_constant(argument);
         if constant && !matches!(argument, Expr::Literal(value, _) if !value.is_null()) {
-            return refuse("a running aggregate of what is computed of nothing");
+            return refuse("a running aggregate of a computed constant");
         }
         let (values, n) = match constant {
             true => (lit(NULL), row_number()),
@@ -169,7 +170,7 @@ impl Scope<'_> {
         if func.name() == "count" {
             return Ok(n);
         }
-        // A difference of sums of floats is not the sum of what is between.
+        // The difference of two running sums of floats has rounding errors.
         let exact = of.is_integer() || !matches!(extent, Extent::Rows(..));
         if constant || !of.is_numeric() || !exact {
             return refuse(format!("the running aggregate {} of {of}", func.name()));
@@ -319,7 +320,7 @@ fn whole(value: &ScalarValue) -> Option<i64> {
     }
 }
 
-// What follows is of the rows of one partition in their order. -----------------
+// The functions below compute columns of one partition, in its order. ----------------
 
 fn length() -> PlExpr {
     len().cast(PlDataType::Int64)

@@ -46,8 +46,8 @@ impl Default for Options {
 
 /// A quarter of the machine's memory, or 1 GiB if that is unknown.
 fn quarter() -> usize {
-    let told = std::fs::read_to_string("/proc/meminfo").ok();
-    let total = told.as_deref().and_then(|text| {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok();
+    let total = meminfo.as_deref().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
         line.split_whitespace().nth(1)?.parse::<usize>().ok()
     });

@@ -47,7 +47,7 @@ pub(super) async fn prepare(
         (Err(reason), Some(Engine::Polars)) => {
             return Err(Error::Sql {
                 message: format!("Polars does not run this statement: {reason}."),
-                hint: Some("Leave the engine to be chosen.".into()),
+                hint: Some("Leave out the engine, so that one is chosen.".into()),
             });
         }
         (Err(reason), _) => (None, reason),
@@ -81,7 +81,8 @@ impl Prepared {
         if let Some(leaves) = leaves {
             match leaves.run(&planned, options.memory).await? {
                 Ok(answered) => found = Some(answered),
-                // It says what is wrong, if something is.
+                // DataFusion runs the statement instead. If the statement is wrong, its
+                // error says why.
                 Err(failure) => reason = failure,
             }
         }

@@ -70,7 +70,11 @@ impl Shared {
     pub async fn run(self) -> Result<Answer> {
         if self.taken != self.parts() {
             return Err(Error::Engine {
-                message: format!("{} of {} parts are there.", self.taken, self.parts()),
+                message: format!(
+                    "Only {} of {} parts have arrived.",
+                    self.taken,
+                    self.parts()
+                ),
             });
         }
         match self.explained {
@@ -90,7 +94,7 @@ pub async fn part(
 ) -> Result<Vec<u8>> {
     let Some(query) = parse(sql)?.query else {
         return Err(Error::Engine {
-            message: "The statement is no query.".into(),
+            message: "The statement is not a query.".into(),
         });
     };
     let prepared = prepare(catalog, query, params, options).await?;

@@ -47,7 +47,7 @@ async fn run_at(
         (Command::Summarize, Some(query)) => {
             show_and_describe::summarize(catalog, query, params, options).await
         }
-        // A name for the answer is given by who asks.
+        // For CREATE, the caller stores the answer under its name.
         (_, Some(query)) => {
             prepare(catalog, query, params, options)
                 .await?

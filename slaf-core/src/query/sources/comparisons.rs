@@ -28,7 +28,7 @@ pub(crate) fn comparison(filter: &Expr, schema: &Schema) -> Option<Comparison> {
                 Operator::LtEq => of(left, "<=", one),
                 Operator::Gt => of(left, ">", one),
                 Operator::GtEq => of(left, ">=", one),
-                // A short list is written out.
+                // DataFusion writes short lists as ORs.
                 Operator::Or => either(comparison(left, schema)?, comparison(right, schema)?),
                 _ => None,
             }

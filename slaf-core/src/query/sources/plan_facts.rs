@@ -1,4 +1,4 @@
-//! What a logical plan reads.
+//! Facts about logical plans: the tables and columns that they read, and how many rows.
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema};

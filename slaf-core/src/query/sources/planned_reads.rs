@@ -1,4 +1,4 @@
-//! What operators will read of `expression`, before they run.
+//! Describes what operators will read of `expression`, before they run.
 
 use std::sync::Arc;
 

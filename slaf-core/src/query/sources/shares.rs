@@ -29,7 +29,7 @@ impl Shares {
         Ok(Self(found))
     }
 
-    /// None: this process computes everything.
+    /// No shared aggregates: this process computes everything.
     pub(crate) fn none() -> Self {
         Self(vec![])
     }

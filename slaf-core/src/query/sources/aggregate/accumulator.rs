@@ -54,7 +54,7 @@ pub(crate) struct Sum {
 #[derive(Debug)]
 pub(crate) struct Accumulator {
     kind: Kind,
-    /// The number of values of each group; none: all rows of the groups have one.
+    /// The number of values of each group; `None` if every row has a value.
     n: Option<Vec<u64>>,
     slots: Slots,
 }

@@ -1,7 +1,7 @@
 //! Computes an aggregate. The dataset and the query alone determine the parts in which
 //! values are read. Each has its own slots, and the slots are added up in order, so that
-//! the result is the same to the last bit on any number of cores and processes. Or the
-//! stored sums are added up.
+//! the result is the same to the last bit on any number of cores and processes. If the
+//! stored sums are enough, they are added up instead.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -20,7 +20,9 @@ use super::group_of_id::Axis;
 use super::group_states::{GroupStates, MORSEL};
 use super::star_join::Side;
 use super::stored_sums::Sums;
+use crate::query::sources::errors::external;
 use crate::query::sources::expression::{CELL, Expression, ExpressionScan, GENE, VALUE};
+use crate::runtime::task_error;
 
 #[derive(Debug)]
 pub(super) struct Aggregation {
@@ -41,7 +43,7 @@ pub(super) struct Aggregation {
     pub(super) scan: ExpressionScan,
     /// Parts that are read at the same time, at most.
     pub(super) at_once: usize,
-    /// What other processes have computed, if they do.
+    /// The states that other processes have computed, if they compute the parts.
     pub(super) taken: OnceLock<Mutex<GroupStates>>,
 }
 
@@ -67,7 +69,7 @@ impl Aggregation {
             })
             .buffered(self.at_once);
         while let Some(part) = parts.next().await {
-            groups.merge(&part.map_err(|e| DataFusionError::External(Box::new(e)))??);
+            groups.merge(&part.map_err(|e| external(task_error(e)))??);
         }
         self.finish(&groups)
     }
@@ -100,7 +102,7 @@ impl Aggregation {
         self.part(part).await?.packed()
     }
 
-    /// From now on, the states are those that [`Self::take`] takes.
+    /// From now on, the states come from other processes, by [`Self::take`].
     pub(super) fn leave_to_others(&self) {
         self.taken.get_or_init(|| Mutex::new(self.states()));
     }

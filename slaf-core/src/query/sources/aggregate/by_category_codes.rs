@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use datafusion::common::ToDFSchema;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 use tokio::task::JoinSet;
@@ -23,6 +23,7 @@ use crate::query::sources::frame_provider::MemoryTable;
 use crate::query::sources::materialised::{numbered, provided};
 use crate::query::sources::metadata_rows::MetadataRows;
 use crate::query::sources::plan_facts::has_subquery;
+use crate::runtime::task_error;
 
 /// Maximum bytes of groups per thread; with more, hashing is faster.
 const ROOM: usize = 4 << 20;
@@ -144,7 +145,7 @@ impl Grouping {
         }
         let mut states = self.add(0, part.min(rows)).await?;
         while let Some(part) = parts.join_next().await {
-            states.merge(&part.map_err(|e| DataFusionError::External(Box::new(e)))??);
+            states.merge(&part.map_err(|e| external(task_error(e)))??);
         }
         self.finish(&states, plan)
     }

@@ -89,7 +89,7 @@ impl GroupStates {
         Ok(RecordBatch::try_from_iter(columns)?)
     }
 
-    /// What [`Self::packed`] has packed; all other groups are empty.
+    /// The states that [`Self::packed`] has packed; all other groups are empty.
     pub(super) fn unpacked(
         packed: &RecordBatch,
         groups: usize,

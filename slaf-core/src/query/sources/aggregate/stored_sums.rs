@@ -15,7 +15,8 @@ use crate::query::sources::expression::Expression;
 pub(crate) fn of_stored_sums(measure: &Measure) -> bool {
     let summed = match measure.kind {
         Kind::Count => measure.argument.is_none() || measure.of_value,
-        // Squares of floats cancel out what is sought.
+        // For floats, subtracting the squared mean from the mean of the squares is
+        // inexact.
         Kind::Spread { .. } => measure.of_value && measure.integer,
         _ => measure.of_value,
     };
@@ -43,7 +44,7 @@ pub(crate) async fn stored_sums(
     let extremes = measures
         .iter()
         .any(|m| matches!(m.kind, Kind::Min | Kind::Max));
-    if extremes && !Sums::of(fact, side).await?.told_extremes() {
+    if extremes && !Sums::of(fact, side).await?.are_extremes_complete() {
         return Ok(None);
     }
     Ok(Some(side))
@@ -120,7 +121,7 @@ impl Sums {
 
     /// Whether the stored minimum and maximum are those of all rows: they leave out
     /// stored zeros and NaN.
-    fn told_extremes(&self) -> bool {
+    fn are_extremes_complete(&self) -> bool {
         let rows = self.rows.iter().zip(&self.nnz);
         rows.fold(true, |all, (rows, nnz)| all & (*rows == *nnz as u64))
             && self.total.iter().all(|total| total.is_finite())

@@ -63,11 +63,11 @@ impl TableProvider for Expression {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        let told = |filter: &&Expr| match axis(filter) {
+        let support = |filter: &&Expr| match axis(filter) {
             Some(_) => TableProviderFilterPushDown::Exact,
             None => TableProviderFilterPushDown::Unsupported,
         };
-        Ok(filters.iter().map(told).collect())
+        Ok(filters.iter().map(support).collect())
     }
 
     fn statistics(&self) -> Option<Statistics> {

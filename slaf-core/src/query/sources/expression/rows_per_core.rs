@@ -67,7 +67,8 @@ impl RowPath {
                     end(&mut part);
                 }
             }
-            // A gene's cells are told by the gaps from its first row on.
+            // A gene is not split, because its cells are stored as differences from its
+            // first row on.
             Self::ByGene { genes } => {
                 let mut part = vec![];
                 for (gene, rows) in genes {

@@ -46,7 +46,7 @@ impl ExpressionScan {
     ) -> Self {
         let rows = path.rows();
         let whole = matches!(path, RowPath::ByCell { .. }) && source.wanted.genes.is_none();
-        // What a few rows are wanted of is read until there are as many.
+        // With a limit, one partition is read until there are enough rows.
         let partitions = if limit.is_some() { 1 } else { partitions };
         let (path, rows) = match limit {
             Some(n) if whole => (path.first(n as u64), rows.min(n as u64)),
@@ -163,7 +163,8 @@ impl ExecutionPlan for ExpressionScan {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        // Operators look up between batches whether they are still wanted.
+        // Batches are small, because operators check for an interrupt between two
+        // batches.
         let morsel = context.session_config().batch_size();
         let batches = self.read(partition).flat_map(move |batch| {
             let pieces: Vec<Result<RecordBatch>> = match batch {
