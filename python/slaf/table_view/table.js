@@ -71,6 +71,9 @@ class View {
     // Keys are the table's while it has the focus, not shortcuts of JupyterLab.
     el.dataset.lmSuppressShortcuts = "true";
     el.append(bar, this.error, this.scroll, foot);
+    // Without a kernel, as in an exported page, there is no page of it to show.
+    el.hidden = true;
+    this.el = el;
     this.choose();
   }
 
@@ -129,6 +132,7 @@ class View {
   hear(message) {
     // What was asked before the last change is out of date.
     if (message.view === this.id && message.ask < this.ask) return;
+    this.el.hidden = false;
     if (message.type === "page") this.draw(message);
     else if (message.type === "summary") this.summarize(message.name, message.summary);
     else if (message.type === "ticked") this.told(message.count);
