@@ -82,6 +82,11 @@ JOBS = {
         "from slaf.scanpy import tl\ntl.rank_genes_groups(pbmc, 'louvain', method='wilcoxon')",
         "genes by group: ",
     ),
+    "validate": (
+        "from slaf.data.upkeep import validate\nfrom slaf.dataset import Dataset\n"
+        "assert not any(problem for _, problem in validate(Dataset.open('{slaf}')))",
+        r"validate: \d+ tasks in ",
+    ),
     "index": (
         "from slaf.data.vector_index import index_vectors\nfrom slaf.dataset import Dataset\n"
         "index_vectors(Dataset.open('{new}'), 'X_pca', 'l2', 2)",
