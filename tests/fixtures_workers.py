@@ -67,10 +67,28 @@ def ray_cluster(_importable) -> Iterator[Cluster]:
     cluster.shutdown()
 
 
+@pytest.fixture(scope="session")
+def two() -> Iterator[Executor]:
+    """Two processes."""
+    engine = Processes(2)
+    yield Executor(engine)
+    engine.close()
+
+
+@pytest.fixture
+def by_two(two) -> Iterator[Executor]:
+    """The same, for one test at work."""
+    with working(two):
+        yield two
+
+
 @pytest.fixture(scope="session", params=CROWDS, ids=lambda crowd: f"{crowd[0]}-{crowd[1]}")
 def crowd(request) -> Iterator[Executor]:
     """An executor with a number of workers."""
     engine, n = request.param
+    if (engine, n) == ("processes", 2):
+        yield request.getfixturevalue("two")
+        return
     made = {"processes": _processes, "dask": _dask, "ray": _ray}[engine](request, n)
     yield Executor(made)
     made.close()

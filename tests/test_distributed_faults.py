@@ -22,7 +22,6 @@ from slaf import SlafError
 from slaf.data import SLAFConverter
 from slaf.dataset import dataset_of
 from slaf.distributed import Executor, executor, on_dask, task_bytes
-from slaf.distributed.on_processes import Processes
 from slaf.ground.workers import current, working
 from slaf.integrations import read_slaf
 from slaf.lazy import stream, tasks
@@ -37,20 +36,6 @@ SECRETS = {"aws_access_key_id": "AKIAWHO", "aws_secret_access_key": "hush", "aws
 def _many_tasks(monkeypatch):
     monkeypatch.setattr(stream.rows_of_a_block, "__defaults__", (20_000,))
     monkeypatch.setattr(tasks, "_BLOCKS", 1)
-
-
-@pytest.fixture(scope="module")
-def two() -> Executor:
-    """Two processes."""
-    engine = Processes(2)
-    yield Executor(engine)
-    engine.close()
-
-
-@pytest.fixture
-def by_two(two):
-    with working(two):
-        yield two
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ from slaf.array import SLAFArray
 from slaf.data import SLAFConverter
 from slaf.dataset import dataset_of
 from slaf.distributed import Executor, executor, on_dask, on_ray
-from slaf.distributed.on_processes import Processes
 from slaf.ground.workers import current, working
 from slaf.integrations import read_slaf
 from slaf.lazy import stream, tasks
@@ -44,13 +43,6 @@ def written(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("lives") / "x.slaf"
     SLAFConverter().convert_anndata(make_counts(3000), path)
     return path
-
-
-@pytest.fixture(scope="module")
-def two():
-    engine = Processes(2)
-    yield Executor(engine)
-    engine.close()
 
 
 def variances(path: Path) -> np.ndarray:

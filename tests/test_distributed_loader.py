@@ -22,6 +22,7 @@ from slaf.data import SLAFConverter
 from slaf.integrations import read_slaf
 from slaf.ml import cluster_tasks, prefetching
 from slaf.ml.distributed import DistributedSLAFDataLoader
+from worker_calls import counted
 
 pytest.importorskip("ray")
 pytest.importorskip("distributed")
@@ -54,10 +55,6 @@ def same(got: dict, want: dict) -> None:
             assert got[name].equals(value)
         else:
             assert got[name] == value
-
-
-def counted(batch):
-    return {"n": np.diff(batch["genes"].offsets.to_numpy()), "kind": "counted"}
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,6 @@ from conftest import make_counts
 from slaf.data import SLAFConverter
 from slaf.dataset import Dataset
 from slaf.datasets import synthetic
-from slaf.distributed import Executor
-from slaf.distributed.on_processes import Processes
 from slaf.ground.axes import argument
 from slaf.ground.workers import working
 from slaf.integrations import read_slaf
@@ -119,19 +117,12 @@ def test_the_answers_are_right(path):
     np.testing.assert_allclose(got[["s", "v"]].to_numpy(), want.to_numpy(), atol=1e-12)
 
 
-@pytest.fixture(scope="module")
-def by_two():
-    engine = Processes(2)
-    yield Executor(engine)
-    engine.close()
-
-
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_statements_run_here(by_two, path, name):
-    before = by_two.tally.tasks
-    with working(by_two):
+def test_other_statements_run_here(two, path, name):
+    before = two.tally.tasks
+    with working(two):
         got = sql(path, name)
-    assert by_two.tally.tasks == before
+    assert two.tally.tasks == before
     same(got, sql(path, name))
 
 
@@ -140,25 +131,25 @@ def plan(path: Path, name: str, prefix: str = "EXPLAIN ") -> str:
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_explain_says_so(by_two, path, name):
-    before = by_two.tally.tasks
+def test_explain_says_so(two, path, name):
+    before = two.tally.tasks
     assert "distributed over" not in plan(path, name)
-    with working(by_two):
+    with working(two):
         told = plan(path, name)
     # Nothing has run.
-    assert by_two.tally.tasks == before
+    assert two.tally.tasks == before
     tasks = [int(part.split()[0]) for part in told.split("distributed over ")[1:]]
     assert sum(tasks) == TASKS.get(name, 4)
 
 
-def test_explain_of_others_says_nothing(by_two, path):
-    with working(by_two):
+def test_explain_of_others_says_nothing(two, path):
+    with working(two):
         assert "distributed" not in plan(path, "stored sums")
         analyzed = plan(path, "of types", "EXPLAIN ANALYZE ")
     assert "distributed over" in analyzed and "answered: " in analyzed
 
 
-def test_a_frame_and_a_dataset_in_memory_stay_here(by_two, path):
+def test_a_frame_and_a_dataset_in_memory_stay_here(two, path):
     SLAFConverter().convert_anndata(make_counts(), "memory://sql/x.slaf")
     statement = f"SELECT batch, SUM(value + 1) AS s FROM expression e {CELLS} GROUP BY 1 ORDER BY 1"
     in_memory = Dataset.open("memory://sql/x.slaf")
@@ -166,15 +157,15 @@ def test_a_frame_and_a_dataset_in_memory_stay_here(by_two, path):
     named = "SELECT SUM(value * 2) AS s FROM expression JOIN markers ON gene_integer_id = gene"
     stored = Dataset.open(str(path))
     want = ask(in_memory, statement), ask(stored, named, markers=markers)
-    before = by_two.tally.tasks
-    with working(by_two):
+    before = two.tally.tasks
+    with working(two):
         got = ask(in_memory, statement), ask(stored, named, markers=markers)
-    assert by_two.tally.tasks == before
+    assert two.tally.tasks == before
     for ours, theirs in zip(got, want, strict=True):
         same(ours, theirs)
 
 
-def test_a_part_of_a_dataset(by_two, path):
+def test_a_part_of_a_dataset(two, path):
     """The tables of a sliced handle, and a view."""
     handle = read_slaf(path)[100:900:3, 5:]
 
@@ -188,21 +179,21 @@ def test_a_part_of_a_dataset(by_two, path):
 
     rows = range(100, 900, 3), range(5, handle.n_vars + 5)
     want = answers()
-    before = by_two.tally.tasks
-    with working(by_two):
+    before = two.tally.tasks
+    with working(two):
         got = answers()
-    assert by_two.tally.tasks > before
+    assert two.tally.tasks > before
     for ours, theirs in zip(got, want, strict=True):
         same(ours, theirs)
     total = handle.X.compute().astype(np.float64).sum()
     np.testing.assert_allclose(got[1]["s"].item(), total / 3)
 
 
-def test_an_answer_without_rows_is_asked_once(by_two, path):
+def test_an_answer_without_rows_is_asked_once(two, path):
     statement = (
         f"SELECT batch, SUM(value * 2) AS s FROM expression e {CELLS} WHERE value > 1e9 GROUP BY 1"
     )
-    before = by_two.tally.tasks
-    with working(by_two):
+    before = two.tally.tasks
+    with working(two):
         assert ask(Dataset.open(str(path)), statement).is_empty()
-    assert by_two.tally.tasks > before
+    assert two.tally.tasks > before

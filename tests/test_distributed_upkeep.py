@@ -23,8 +23,6 @@ from slaf.data import SLAFConverter, upkeep
 from slaf.data.upkeep import index, validate
 from slaf.dataset import Dataset
 from slaf.datasets import synthetic
-from slaf.distributed import Executor
-from slaf.distributed.on_processes import Processes
 from slaf.ground.workers import working
 from slaf.integrations import read_slaf
 from slaf.sql.session import ask
@@ -157,19 +155,6 @@ def test_what_is_wrong_is_told_alike(by_two, copied, table, change, told):
     with working(None):
         assert found == validate(Dataset.open(str(copied)))
     assert any(told in (problem or "") for _, problem in found), found
-
-
-@pytest.fixture(scope="module")
-def two():
-    engine = Processes(2)
-    yield Executor(engine)
-    engine.close()
-
-
-@pytest.fixture
-def by_two(two):
-    with working(two):
-        yield two
 
 
 @pytest.mark.skipif("SLAFDB_PYTHON" not in os.environ, reason="it writes what is wrong")

@@ -58,6 +58,8 @@ class Table:
 def test_a_table(notebook):
     table = Table(notebook.run(CODE))
     expect(table.rows).to_have_text("1,000 rows", timeout=60_000)
+    # The first rows are for places without widgets.
+    expect(table.output.get_by_text("The first 20 of 1,000 rows")).to_be_hidden()
     cells = notebook.cells.count()
     sorts_by_a_click(table)
     types_a_filter(table)

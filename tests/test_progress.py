@@ -26,7 +26,7 @@ def notebook(request, private_ipython, pbmc_slaf, pbmc_h5ad):
     kernel.text(
         f"{AT_ONCE}import time, slaf\n"
         "from slaf.data import SLAFConverter\nfrom slaf.integrations import read_slaf\n"
-        f"pbmc = read_slaf({str(pbmc_slaf)!r})\nh5ad = {str(pbmc_h5ad)!r}\n"
+        f"path = {str(pbmc_slaf)!r}\npbmc = read_slaf(path)\nh5ad = {str(pbmc_h5ad)!r}\n"
         "get_ipython().run_line_magic('load_ext', 'slaf')"
     )
     yield kernel
@@ -81,6 +81,11 @@ JOBS = {
     "markers": (
         "from slaf.scanpy import tl\ntl.rank_genes_groups(pbmc, 'louvain', method='wilcoxon')",
         "genes by group: ",
+    ),
+    "validate": (
+        "from slaf.data.upkeep import validate\nfrom slaf.dataset import Dataset\n"
+        "assert not any(problem for _, problem in validate(Dataset.open('{slaf}')))",
+        r"validate: \d+ tasks in ",
     ),
     "index": (
         "from slaf.data.vector_index import index_vectors\nfrom slaf.dataset import Dataset\n"
@@ -147,6 +152,32 @@ def test_an_interrupt_leaves_no_bar(notebook, code):
     assert not bars(outputs)
 
 
+LEFT = {
+    "one block": "_ = next(pbmc.X.blocks(100))",
+    "break": "for start, _ in pbmc.X.blocks(100):\n    if start == 300: break",
+    "abandoned": "blocks = pbmc.X.blocks(100)\nfor _ in range(4): _ = next(blocks)",
+    "loader": "from slaf.ml import SLAFDataLoader\n"
+    "for _ in SLAFDataLoader(path, batch_size=100, raw_mode=True): break",
+}
+
+
+@pytest.mark.parametrize("code", LEFT)
+def test_what_is_left_early_is_no_failure(notebook, code):
+    reply, outputs = notebook.run(LEFT[code])
+    assert reply["status"] == "ok", reply
+    last = bars(outputs)[-1]
+    says = {"one block": r"reading: [\d.]+ s", "loader": r"loader: [\d.]+ s"}
+    assert re.match(says.get(code, "reading: 300 cells in "), last["text/plain"]), last
+    assert "<progress" not in last["text/html"]
+
+
+def test_an_error_of_the_reader_says_where_it_stopped(notebook):
+    reply, outputs = notebook.run("for start, _ in pbmc.X.blocks(100): 1 / (start - 300)")
+    assert reply["ename"] == "ZeroDivisionError"
+    last = bars(outputs)[-1]["text/plain"]
+    assert last.startswith("reading: stopped at 300 of 700 cells after "), last
+
+
 def test_a_compilation_of_rust_names_the_crate(shared):
     """The process of the Rust cells is not started: this is what it would tell."""
     _, outputs = shared.run(
@@ -199,6 +230,41 @@ def test_a_log_has_lines_without_control_characters(pbmc_h5ad, tmp_path):
     for line in done.stderr.splitlines():
         assert re.match(r"(X|raw|X by gene): .*( left| s|, [\d.]+ \w+)$", line), line
     assert done.stdout.count("\n") == 1
+
+
+#: A generator of three steps, each of which is drawn, and a reader.
+STEPS = (
+    f"{AT_ONCE}import os, signal, time\nview, drawn = progress.views.Stream, []\n"
+    "view._PAUSE, show = 0, view.show\n"
+    "view.show = lambda *shown: (show(*shown), drawn.append(shown))\n"
+    "def steps(interrupted=False):\n"
+    "    with progress.job('steps', 3, 'step') as job:\n"
+    "        for step in range(3):\n"
+    "            job(step + 1); drawn.clear()\n"
+    "            while not drawn: time.sleep(0.01)\n"
+    "            if interrupted: os.kill(os.getpid(), signal.SIGINT)\n"
+    "            yield step\n"
+    "for step in {steps}:\n    if step: break"
+)
+
+
+def test_a_terminal_has_nothing_of_what_is_left_early():
+    code = STEPS.replace("{steps}", "steps()") + "\nprint('next')"
+    *frames, blank, _ = on_terminal("-c", code).partition("next")[0].split("\r")
+    assert any("steps: " in frame for frame in frames) and blank.isspace()
+    assert not any("stopped" in frame for frame in frames)
+
+
+def test_a_log_tells_what_is_left_early_from_what_is_interrupted():
+    def log(steps: str) -> str:
+        command = [sys.executable, "-c", STEPS.replace("{steps}", steps)]
+        return subprocess.run(command, capture_output=True, text=True).stderr
+
+    *running, last = log("steps()").splitlines()
+    assert running and re.fullmatch(r"steps: 2 steps in [\d.]+ s", last), last
+    said = log("steps(interrupted=True)")
+    assert re.search(r"^steps: stopped at 1 of 3 steps after ", said, re.MULTILINE), said
+    assert "KeyboardInterrupt" in said
 
 
 @pytest.mark.parametrize("why", ["environment", "worker", "tqdm"])

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from slaf.data.upkeep import part_to_index
 from slaf.dataset import Dataset
 from slaf.lazy.matrix import LazyExpressionMatrix
@@ -33,6 +34,11 @@ def deadly(matrix: LazyExpressionMatrix, mark: Path, *, always: bool = False) ->
     """A copy of `matrix` that kills the worker that reads it."""
     source = Deadly(plan_of(matrix).source, mark, os.getpid(), always)
     return LazyExpressionMatrix.over(MatrixPlan.of(source))
+
+
+def counted(batch: dict[str, Any]) -> dict[str, Any]:
+    """A batch of the numbers of genes."""
+    return {"n": np.diff(batch["genes"].offsets.to_numpy()), "kind": "counted"}
 
 
 def noted(task: tuple[Path, int]) -> int:

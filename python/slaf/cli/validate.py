@@ -25,9 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from slaf.data.upkeep import validate
     from slaf.dataset import Dataset
-    from slaf.ground.progress import job
 
-    with workers(options), job("validate"):
+    with workers(options):
         checks = validate(Dataset.open(options.dataset, options.version))
     for what, problem in checks:
         print(f"ok     {what}" if problem is None else f"WRONG  {what}: {problem}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from slaf import _slaf
 from slaf.dataset import Dataset
-from slaf.ground.progress import job
+from slaf.ground.progress import Job, job
+from slaf.ground.read_ahead import read_ahead
 from slaf.ground.workers import current
 
 
@@ -12,14 +15,22 @@ def validate(dataset: Dataset) -> list[tuple[str, str | None]]:
     """Reads everything, and compares data that is stored twice. Returns the name of
     each check, and the problem that it found or None."""
     engine, workers = dataset.engine, current()
-    if workers is None:
-        return _slaf.validate(engine)
     tasks = [(dataset, number) for number in range(_slaf.validation_parts(engine))]
-    return _slaf.validate(engine, workers.map(part_to_validate, tasks))
+    run = read_ahead if workers is None else workers.map
+    parts = run(part_to_validate, tasks)
+    # Whose unit is that of the workers' own job, which then is not shown.
+    with job("validate", len(tasks), "task") as reading:
+        return _slaf.validate(engine, _counted(parts, reading))
+
+
+def _counted(parts: Iterator[bytes], reading: Job) -> Iterator[bytes]:
+    for done, part in enumerate(parts, 1):
+        yield part
+        reading(done)
 
 
 def part_to_validate(task: tuple[Dataset, int]) -> bytes:
-    """Runs in a worker."""
+    """Runs in a worker, or in a thread."""
     dataset, number = task
     return _slaf.validation_part(dataset.engine, number)
 

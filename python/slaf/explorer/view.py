@@ -15,10 +15,10 @@ from slaf.explorer.selection_panes import ComparePane, SelectionPane
 from slaf.explorer.state import State
 from slaf.explorer.still_picture import png
 from slaf.ground.progress import shown_by
+from slaf.ground.static_display import where_no_widgets_run
 
 #: Maximum number of cells that are sent as points.
 MOST_POINTS = 2_000_000
-_WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class View:
@@ -135,7 +135,5 @@ class View:
             update_display(self._bundle(), raw=True, display_id=self._picture_id)
 
     def _bundle(self) -> dict[str, Any]:
-        # Front ends that show widgets hide a widget without an id; the others show the
-        # picture.
-        empty = {"version_major": 2, "version_minor": 0, "model_id": ""}
-        return {_WIDGET: empty, "image/png": png(self.state), "text/plain": repr(self.state)}
+        picture = {"image/png": png(self.state), "text/plain": repr(self.state)}
+        return where_no_widgets_run(picture)

@@ -39,8 +39,10 @@ def job(title: str, total: int | None = None, unit: str = "") -> Iterator[Job]:
     board.begin(made)
     try:
         yield made
+    except GeneratorExit:
+        board.leave(made)
+        raise
     except BaseException:
-        # Includes GeneratorExit, when an iteration is left early.
         board.end(made, failed=True)
         raise
     board.end(made)
@@ -91,6 +93,8 @@ class _Board:
 
     def __init__(self, view: views.View):
         self.jobs: list[Job] = []
+        #: Title → the last job of a generator that its reader has left.
+        self._left: dict[str, Job] = {}
         self._view = view
         #: Where output of this cell goes.
         self._context = contextvars.copy_context()
@@ -112,13 +116,24 @@ class _Board:
             self.jobs.remove(made)
             if not self.jobs:
                 _ACTIVE.discard(self)
-            if made.seconds >= _DELAY:
-                self._show(made)
+            self._show_end(made)
+
+    def leave(self, made: Job) -> None:
+        """Ends the job of a generator: its reader wants no more, or has failed. Which of
+        the two it is, is only known at the end of the cell."""
+        with _LOCK:
+            if made in self.jobs:
+                self._left[made.title] = made
+                self.end(made)
 
     def draw(self) -> None:
         with _LOCK:
             if self.jobs and self.jobs[0].seconds >= _DELAY:
                 self._show()
+
+    def _show_end(self, made: Job) -> None:
+        if made.seconds >= _DELAY:
+            self._show(made)
 
     def _show(self, ended: Job | None = None) -> None:
         # The job continues even if its progress cannot be shown: stderr may be a closed
@@ -126,11 +141,16 @@ class _Board:
         with contextlib.suppress(Exception):
             self._context.run(self._view.show, [*self.jobs], ended)
 
-    def close(self) -> None:
-        """Ends the remaining jobs, such as those of generators that nobody has
-        closed."""
+    def close(self, *, failed: bool) -> None:
+        """Ends the remaining jobs, such as those of generators that nobody has closed. If
+        the cell has `failed`, so have the generators that it left."""
         for made in reversed([*self.jobs]):
-            self.end(made, failed=True)
+            self.end(made, failed=failed)
+        with _LOCK:
+            for made in self._left.values() if failed else ():
+                made.failed = True
+                self._show_end(made)
+            self._left.clear()
 
 
 class _Ticker:
@@ -185,10 +205,10 @@ def _board() -> _Board:
 
 
 def _close_after_cell(shell, cell: str | None, board: _Board) -> None:
-    def close(*_: object) -> None:
+    def close(result=None) -> None:
         # A cell of another thread may be the one that has ended.
         if views.cell_of(shell) == cell:
-            board.close()
+            board.close(failed=result is None or not result.success)
             if cell is not None:
                 shell.events.unregister("post_run_cell", close)
 

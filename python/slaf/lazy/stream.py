@@ -3,16 +3,14 @@ one is processed, progress, and prompt interrupts."""
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from contextlib import closing
 from typing import Any
 
 from scipy import sparse
 
 from slaf.ground.progress import job
+from slaf.ground.read_ahead import AT_ONCE, read_ahead
 from slaf.lazy.plan import MatrixPlan
 
 #: Approximate number of values per block.
@@ -20,7 +18,7 @@ BLOCK_VALUES = 2 << 20
 #: Approximate number of values in a block of columns.
 COLUMN_VALUES = 32 << 20
 #: Blocks that are read while one is processed.
-_AHEAD = min(4, os.cpu_count() or 1)
+_AHEAD = min(4, AT_ONCE)
 #: The minimum size of a row, for its entry in the row offsets.
 _ROW = 8
 
@@ -58,19 +56,12 @@ def blocks_of(matrix: MatrixPlan, rows: int | None = None) -> Iterator[tuple[int
     read = lambda start: matrix.at(  # noqa: E731
         range(start, min(start + rows, height)), range(matrix.shape[1])
     ).compute()
-    ahead = ThreadPoolExecutor(_AHEAD, thread_name_prefix="slaf-block")
-    left = iter(starts)
-    with job("reading", height, "cell") as reading:
-        try:
-            coming = deque(ahead.submit(read, start) for start in islice(left, _AHEAD))
-            for start in starts:
-                block = coming.popleft().result()
-                coming.extend(ahead.submit(read, further) for further in islice(left, 1))
-                reading.bytes += _bytes(block)
-                yield start, block
-                reading(min(start + rows, height))
-        finally:
-            ahead.shutdown(wait=False, cancel_futures=True)
+    blocks = read_ahead(read, starts, _AHEAD)
+    with job("reading", height, "cell") as reading, closing(blocks):
+        for start, block in zip(starts, blocks, strict=True):
+            reading.bytes += _bytes(block)
+            yield start, block
+            reading(min(start + rows, height))
 
 
 def _bytes(block: Any) -> int:

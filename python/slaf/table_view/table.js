@@ -71,6 +71,9 @@ class View {
     // While the table has the focus, keys are not shortcuts of JupyterLab.
     el.dataset.lmSuppressShortcuts = "true";
     el.append(bar, this.error, this.scroll, foot);
+    // Without a kernel, as in an exported page, there is no page of it to show.
+    el.hidden = true;
+    this.el = el;
     this.choose();
   }
 
@@ -129,6 +132,7 @@ class View {
   hear(message) {
     // Answers to requests before the last change are out of date.
     if (message.view === this.id && message.ask < this.ask) return;
+    this.el.hidden = false;
     if (message.type === "page") this.draw(message);
     else if (message.type === "summary") this.summarize(message.name, message.summary);
     else if (message.type === "ticked") this.told(message.count);

@@ -17,6 +17,7 @@ import polars as pl
 import traitlets
 
 from slaf._slaf import SlafError
+from slaf.ground.static_display import WIDGET_VIEW, where_no_widgets_run
 from slaf.table_view.columns import known
 from slaf.table_view.filters import Filter
 from slaf.table_view.newest_request import Latest, Superseded
@@ -210,6 +211,16 @@ class Table(anywidget.AnyWidget):
         self.send({"type": "error", **answers, "message": _sentence(error)})
 
     # Without a browser ----------------------------------------------------------
+
+    def _ipython_display_(self) -> None:
+        """Displays the widget, and apart from it the first rows: an export with the state
+        of the widget shows nothing else of the widget's own display."""
+        from IPython.display import display
+
+        data, _ = self._repr_mimebundle_()
+        widget = {WIDGET_VIEW: data.pop(WIDGET_VIEW), "text/plain": "Interactive table"}
+        display(widget, raw=True)
+        display(where_no_widgets_run(data), raw=True)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """The widget, and the first rows for places that show no widgets."""
