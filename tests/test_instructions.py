@@ -39,9 +39,7 @@ def counted(folder: Path) -> dict[str, int]:
     assert done.returncode == 0, done.stderr
     found = {}
     for file in folder.glob("counted.*"):
-        facts = dict(
-            line.split(": ", 1) for line in file.read_text().splitlines() if ": " in line
-        )
+        facts = dict(line.split(": ", 1) for line in file.read_text().splitlines() if ": " in line)
         found[facts["desc"].removeprefix("Trigger: Client Request: ")] = int(facts["summary"])
     return found
 
@@ -49,9 +47,7 @@ def counted(folder: Path) -> dict[str, int]:
 def test_no_call_needs_more_instructions(tmp_path):
     kept, found = json.loads(KEPT.read_text()), counted(tmp_path)
     assert found.keys() == kept.keys()
-    more = {
-        name: f"{kept[name]:,} → {n:,}" for name, n in found.items() if n > kept[name] * MORE
-    }
+    more = {name: f"{kept[name]:,} → {n:,}" for name, n in found.items() if n > kept[name] * MORE}
     assert not more
 
 
