@@ -22,11 +22,9 @@ import sys
 import time
 from pathlib import Path
 
-from slaf.data import synthetic
-
 GENES = 30_000
 BEGIN = """
-import sys, time, warnings
+import resource, sys, time, warnings
 warnings.simplefilter("ignore")
 import numpy as np
 import scanpy
@@ -34,13 +32,14 @@ import slaf, slaf.ml, slaf.scanpy
 from slaf.scanpy import pp, tl
 path = sys.argv[1]
 first = begun = time.perf_counter()
-def done(step):
+def done(step, since=None):
     global begun
-    print(step, time.perf_counter() - begun, sep="\\t", flush=True)
+    now, peak = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print("step", step, now - (since or begun), peak, sep="\\t", flush=True)
     begun = time.perf_counter()
 """
 END = """
-print("", time.perf_counter() - first, sep="\\t")
+done("", first)
 """
 JOIN = "FROM expression e JOIN cells c ON e.cell_integer_id = c.cell_integer_id"
 STEPS = {
@@ -69,8 +68,10 @@ pp.filter_cells(data, min_genes=50); pp.filter_genes(data, min_cells=3); done("f
 pp.normalize_total(data, target_sum=1e4); pp.log1p(data); done("normalise")
 pp.highly_variable_genes(data, n_top_genes=2000); done("variable genes")
 pp.pca(data); done("PCA")
-means = MiniBatchKMeans(12, batch_size=1 << 14, n_init=1, random_state=0)
-data.obs["cluster"] = means.fit_predict(data.obsm["X_pca"]); done("k-means")""",
+scores = data.obsm["X_pca"]
+means = MiniBatchKMeans(12, n_init=3, random_state=0).fit(scores[:: -(-len(scores) // 100_000)])
+parts = (scores[at : at + 100_000] for at in range(0, len(scores), 100_000))
+data.obs["cluster"] = np.concatenate([means.predict(part) for part in parts]); done("k-means")""",
     "markers, t-test": """
 data = slaf.read_slaf(path)
 pp.normalize_total(data, target_sum=1e4); pp.log1p(data)
@@ -87,9 +88,13 @@ assert sum(len(batch["cell_ids"]) for batch in loader) == slaf.read_slaf(path).n
 }
 
 
-def command(*arguments: object) -> dict[str, float]:
-    """Runs Python with these arguments. Returns the seconds of the steps it prints, of all
-    together, and the peak memory in GB."""
+#: Seconds, and the peak memory in GB.
+Figures = tuple[float, float]
+
+
+def command(*arguments: object) -> dict[str, Figures]:
+    """Runs Python with these arguments. Returns the figures of the steps it prints; of the
+    whole process as "", unless it prints that."""
     begun = time.perf_counter()
     work = subprocess.Popen(
         [sys.executable, *map(str, arguments)], stdout=subprocess.PIPE, text=True
@@ -98,57 +103,68 @@ def command(*arguments: object) -> dict[str, float]:
     _, status, usage = os.wait4(work.pid, 0)
     if status:
         raise SystemExit(f"it failed: {arguments}")
-    whole = time.perf_counter() - begun
-    steps = {line[0]: float(line[1]) for line in lines if len(line) == 2}
-    return {"": whole, **steps, "peak": usage.ru_maxrss / 1e6}
+    whole = {"": (time.perf_counter() - begun, usage.ru_maxrss / 1e6)}
+    return whole | {
+        line[1]: (float(line[2]), float(line[3])) for line in lines if line[0] == "step"
+    }
 
 
-def measure(folder: Path, cells: int) -> dict[str, dict[str, float]]:
+def make(path: Path, cells: int, share: float) -> None:
+    # In a process of its own: the peak of a process is that of its parent at least.
+    code = (
+        "import sys; from slaf.data import synthetic; synthetic._SCALE *= float(sys.argv[3]); "
+        f"synthetic.write_synthetic(sys.argv[1], int(sys.argv[2]), {GENES})"
+    )
+    command("-c", code, path, cells, share)
+
+
+def measure(folder: Path, cells: int, share: float) -> dict[str, Figures]:
     made = folder / f"{cells}.slaf"
     donors, more = folder / "donors", folder / "more.h5ad"
     shutil.rmtree(made, ignore_errors=True)
     shutil.rmtree(donors, ignore_errors=True)
     donors.mkdir(parents=True)
-    synthetic.write_synthetic(donors / "a.h5ad", cells // 5, GENES)
+    make(donors / "a.h5ad", cells // 5, share)
     for name in "bcde":
         os.link(donors / "a.h5ad", donors / f"{name}.h5ad")
-    synthetic.write_synthetic(more, cells // 100, GENES)
+    make(more, cells // 100, share)
     slaf = ("-m", "slaf.cli")
-    found = {"convert five files": command(*slaf, "convert", donors, made, "--unique-cells")}
+    found = {"convert five files": command(*slaf, "convert", donors, made, "--unique-cells")[""]}
     shutil.rmtree(donors)
     for name, code in STEPS.items():
-        found[name] = command("-c", BEGIN + code + END, made)
-        print(cells, name, found[name], flush=True)
-    found["append a hundredth"] = command(*slaf, "append", more, made)
+        for step, figures in command("-c", BEGIN + code + END, made).items():
+            found[f"{name}: {step}" if step else name] = figures
+            print(cells, name, step, figures, flush=True)
+    found["append a hundredth"] = command(*slaf, "append", more, made)[""]
     more.unlink()
     return found
 
 
-def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
+def table(found: dict[str, dict[str, Figures]]) -> str:
     sizes = list(found)
     lines = [
         "| | " + " | ".join(f"{int(size):,} cells" for size in sizes) + " |",
         "|---" * (len(sizes) + 1) + "|",
     ]
     for name in found[sizes[-1]]:
-        cells = (f"{found[n][name]['']:.2f} s, {found[n][name]['peak']:.2f} GB" for n in sizes)
+        cells = ("{:.2f} s, {:.2f} GB".format(*found[size][name]) for size in sizes)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        for step in found[sizes[-1]][name]:
-            if step not in ("", "peak"):
-                cells = (f"{found[n][name][step]:.2f} s" for n in sizes)
-                lines.append(f"| – {step} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def draw(found: dict[str, dict[str, dict[str, float]]], target: Path) -> None:
+def draw(found: dict[str, dict[str, Figures]], target: Path) -> None:
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     axes = figure.subplots(1, 2)
+    for ax in axes:
+        ax.set_prop_cycle(color=colormaps["tab20"].colors)
     sizes = [int(size) for size in found]
     for name in next(iter(found.values())):
-        for ax, key in zip(axes, ("", "peak"), strict=True):
-            ax.plot(sizes, [found[str(n)][name][key] for n in sizes], "o-", label=name)
+        if ":" not in name:
+            for at, ax in enumerate(axes):
+                ax.plot(sizes, [found[str(n)][name][at] for n in sizes], "o-", label=name)
     for ax, title in zip(axes, ("seconds", "peak memory, GB"), strict=True):
         ax.set(xscale="log", yscale="log", xlabel="cells", title=title)
         ax.grid(alpha=0.3)
@@ -162,11 +178,10 @@ def main() -> None:
     parser.add_argument("--cells", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument("--share", type=float, default=0.064)
     options = parser.parse_args()
-    synthetic._SCALE *= options.share
     kept = options.folder / "growth.json"
     found = json.loads(kept.read_text()) if kept.exists() else {}
     for cells in options.cells:
-        found[str(cells)] = measure(options.folder, cells)
+        found[str(cells)] = measure(options.folder, cells, options.share)
         kept.write_text(json.dumps(found, indent=1))
     found = dict(sorted(found.items(), key=lambda item: int(item[0])))
     print(table(found))
