@@ -139,8 +139,11 @@ class _Together:
     def _check_cells(self, ids: list[pd.Index]) -> None:
         if self.unique_cells or self.raw:
             return
+        # Most often no id is repeated, which needs only one table of hashes.
+        every = pd.Index(np.concatenate(ids))
+        rows = np.flatnonzero(every.duplicated(keep=False))
         number = np.repeat(np.arange(len(ids)), [len(i) for i in ids])
-        cells = pd.DataFrame({"id": np.concatenate(ids), "file": number}).drop_duplicates()
+        cells = pd.DataFrame({"id": every[rows], "file": number[rows]}).drop_duplicates()
         twice = cells["id"].duplicated()
         if twice.any():
             cell = cells["id"][twice].iloc[0]
