@@ -10,10 +10,13 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from checks import assert_same
 from conftest import dense, make_counts
 from inputs_10x import CELLS, what_was_written, write_h5, write_mtx
 from scipy import sparse
+from slaf.data.sources.base import Window
+from slaf.data.sources.stacked_rows import StackedRows
 
 
 def some_files(tmp_path) -> tuple[list[Path], list[ad.AnnData]]:
@@ -26,12 +29,15 @@ def some_files(tmp_path) -> tuple[list[Path], list[ad.AnnData]]:
         part.var["number"] = number
         part.var["mt"] = part.var["symbol"].str.endswith("7")
         part.obsm["X_pca"] = rng.normal(size=(cells, 3))
+        part.obsm["of two types"] = rng.normal(size=(cells, 2)).astype(["f4", "f8"][number % 2])
         part.layers["counts"] = part.X.astype(np.int32)
         part.uns["study"] = "one"
         part.uns["run"] = number
         if number == 1:
             part.obs["only here"] = 1.5
             del part.obs["donor"]
+        else:
+            part.obsm["in some files"] = rng.normal(size=(cells, 2))
         paths.append(tmp_path / f"part{number}.h5ad")
         parts.append(part)
         part.write_h5ad(paths[-1])
@@ -53,6 +59,21 @@ def test_several_files_are_what_anndata_concatenates(converted, tmp_path, join):
     var = pd.concat([part.var[["symbol", "mt"]] for part in parts])
     want.var = var[~var.index.duplicated()].loc[order]
     assert_same(got, want)
+
+
+def test_vectors_of_several_files_are_read_when_they_are_needed():
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(n, 3)).astype(np.float32) for n in (4, 0, 1, 7)]
+    chunked = [Window(zarr.array(part, chunks=(2, 3))) for part in parts]
+    whole = np.concatenate(parts)
+    for arrays in (parts, chunked):
+        stacked = StackedRows(arrays)
+        assert (stacked.shape, stacked.dtype) == (whole.shape, whole.dtype)
+        assert (stacked[()] == whole).all()
+        for start in range(13):
+            for end in range(13):
+                got = stacked[start:end]
+                assert got.dtype == whole.dtype and np.array_equal(got, whole[start:end])
 
 
 def test_genes_are_told_by_their_ids_and_not_by_their_names(converted, tmp_path):

@@ -55,11 +55,13 @@ def verbs(path: Path) -> dict[str, Callable[[], Any]]:
     logs = read_slaf(path)
     pp.normalize_total(logs)
     pp.log1p(logs)
+    pp.highly_variable_genes(logs, n_top_genes=2000)
     return {
         "calculate_qc_metrics": lambda: pp.calculate_qc_metrics(
             read_slaf(path), percent_top=(50,), inplace=False
         ),
         "highly_variable_genes": lambda: pp.highly_variable_genes(logs, inplace=False),
+        "pca": lambda: pp.pca(logs),
         "rank_genes_groups, t-test": lambda: tl.rank_genes_groups(
             logs, "cell_type", method="t-test"
         ),
@@ -67,6 +69,9 @@ def verbs(path: Path) -> dict[str, Callable[[], Any]]:
             logs, "cell_type", method="wilcoxon"
         ),
         "SQL: sums of types and genes": lambda: read_slaf(path).slaf.query(SQL),
+        "slaf convert": lambda: SLAFConverter().convert(
+            str(path), path.with_name("again.slaf"), overwrite=True
+        ),
         "slaf validate": lambda: validate(Dataset.open(str(path))),
         "slaf index": lambda: index(Dataset.open(str(path))),
     }

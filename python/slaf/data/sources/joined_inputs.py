@@ -19,6 +19,7 @@ from slaf._slaf import SlafError
 from slaf.data.sources.base import Matrix, Parts, Source, SparseRows, in_memory, loaded, whole
 from slaf.data.sources.joined_columns import alike, below
 from slaf.data.sources.joined_matrices import Stacked, diagonal
+from slaf.data.sources.stacked_rows import stacked_vectors
 from slaf.ground.metadata import TEXT
 from slaf.ground.metadata.frames import Columns, frame_of, index_of
 
@@ -139,7 +140,6 @@ class _Together:
     def _check_cells(self, ids: list[pd.Index]) -> None:
         if self.unique_cells or self.raw:
             return
-        # Most often no id is repeated, which needs only one table of hashes.
         every = pd.Index(np.concatenate(ids))
         rows = np.flatnonzero(every.duplicated(keep=False))
         number = np.repeat(np.arange(len(ids)), [len(i) for i in ids])
@@ -236,17 +236,19 @@ class _Together:
         return pd.DataFrame(columns, index=unique)
 
     def parts(self) -> Parts:
-        """Sparse layers and graphs stay in their files until they are written.
+        """Sparse layers, graphs and vectors stay in their files until they are written.
         `anndata.concat` joins everything else."""
         found = [s.rest() for s in self.sources]
         shared = self._shared([p.layers for p in found])
         layers = {key: self._layer([p.layers.get(key) for p in found]) for key in shared}
         rest = {key for key, layer in layers.items() if layer is None}
-        merged = self._merged([self._part(n, part, rest) for n, part in enumerate(found)])
+        vectors = stacked_vectors([p.obsm for p in found])
+        left = [self._part(n, part, rest, set(vectors)) for n, part in enumerate(found)]
+        merged = self._merged(left)
         return Parts(
             obs=merged.obs,
             var=merged.var,
-            obsm=merged.obsm,
+            obsm={**vectors, **merged.obsm},
             varm=merged.varm,
             layers={k: merged.layers[k] if x is None else x for k, x in layers.items()},
             obsp=self._graphs([p.obsp for p in found]),
@@ -328,10 +330,10 @@ class _Together:
         return pd.api.types.union_categoricals(pieces, ignore_order=True)
 
     def _part(
-        self, number: int, found: Parts | anndata.AnnData, layers: set[str]
+        self, number: int, found: Parts | anndata.AnnData, layers: set[str], stacked: set[str]
     ) -> anndata.AnnData:
-        """The metadata of one source, with genes that `anndata.concat` can align, and
-        with some of its layers."""
+        """The metadata of one source, with genes that `anndata.concat` can align, with
+        some of its layers, and without the `stacked` vectors."""
         import anndata
 
         if self.grown and number and len(found.varp):
@@ -356,7 +358,7 @@ class _Together:
         return anndata.AnnData(
             obs=pd.DataFrame(index=cells) if self.raw else obs.set_axis(cells),
             var=pd.DataFrame(index=genes),
-            obsm={k: named(loaded(v), cells) for k, v in found.obsm.items()},
+            obsm={k: named(loaded(v), cells) for k, v in found.obsm.items() if k not in stacked},
             varm={k: named(loaded(v)[kept], genes) for k, v in found.varm.items()},
             # Those of the existing cells stay in place.
             varp={} if self.grown else {k: whole(v)[kept][:, kept] for k, v in found.varp.items()},

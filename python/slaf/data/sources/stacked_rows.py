@@ -1,0 +1,43 @@
+"""Joins the vectors of cells of several inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from slaf.ground.metadata import is_vector
+
+
+class StackedRows:
+    """Arrays of the same width and dtype, one below the other. They stay where they are
+    until their rows are read."""
+
+    ndim = 2
+
+    def __init__(self, parts: Sequence[Any]):
+        self._parts = parts
+        self._ends = [*accumulate(part.shape[0] for part in parts)]
+        self.shape = (self._ends[-1], parts[0].shape[1])
+        self.dtype = parts[0].dtype
+
+    def __getitem__(self, rows: slice | tuple[()]) -> np.ndarray:
+        start, end, _ = (slice(None) if rows == () else rows).indices(self.shape[0])
+        found = [np.empty((0, self.shape[1]), self.dtype)]
+        for part, last in zip(self._parts, self._ends, strict=True):
+            first = last - part.shape[0]
+            if max(start, first) < min(end, last):
+                found.append(part[max(start, first) - first : min(end, last) - first])
+        return np.concatenate(found)
+
+
+def stacked_vectors(sections: Sequence[Mapping[str, Any]]) -> dict[str, StackedRows]:
+    """The arrays of obsm that can be a column of `cells`, and are alike in all inputs."""
+    stacked = {}
+    for key in sections[0]:
+        arrays = [section.get(key) for section in sections]
+        if all(map(is_vector, arrays)) and len({(a.dtype, a.shape[1]) for a in arrays}) == 1:
+            stacked[key] = StackedRows(arrays)
+    return stacked
