@@ -14,7 +14,7 @@ from distributed import LocalCluster
 from ray.cluster_utils import Cluster
 from slaf.distributed import Executor
 from slaf.distributed.engine import Engine
-from slaf.distributed.on_dask import Dask
+from slaf.distributed.on_dask import Dask, closed
 from slaf.distributed.on_processes import Processes
 from slaf.distributed.on_ray import Ray
 from slaf.ground.workers import working
@@ -47,13 +47,14 @@ def _importable() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def dask_cluster(_importable) -> Iterator[LocalCluster]:
     """A scheduler, and no worker yet."""
-    with LocalCluster(
+    cluster = LocalCluster(
         n_workers=0,
         threads_per_worker=1,
         dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
-    ) as cluster:
-        yield cluster
+    )
+    yield cluster
+    closed(cluster)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from slaf._slaf import SlafError
@@ -113,7 +113,14 @@ class Dask:
     def close(self) -> None:
         self._threads.shutdown(wait=False)
         for each in self._owned:
-            each.close()
+            closed(each)
+
+
+def closed(owned: Any) -> None:
+    """Closes a client or a cluster."""
+    # A cluster stumbles over workers that were killed, after it has closed the rest.
+    with suppress(KeyError):
+        owned.close()
 
 
 def _patience() -> float:
