@@ -196,7 +196,7 @@ def test_what_cannot_be_asked_is_refused(path):
     for error, text, more in (
         (SlafError, "The query has 3 numbers, and the vectors have 12", {"query": np.ones(3)}),
         (SlafError, "Query 0 contains NaN", {"query": np.full(D, np.nan)}),
-        (SlafError, "At least one neighbour", {"k": 0}),
+        (SlafError, "at least one neighbour", {"k": 0}),
         (ValueError, "no metric `l3`. There are `l2`, `cosine`, `dot`", {"metric": "l3"}),
         (KeyError, "'X_pac' is not in obsm", {"key": "X_pac"}),
         (KeyError, "not valid obs names", {"query": "c0-9999"}),
