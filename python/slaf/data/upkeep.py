@@ -18,7 +18,7 @@ def validate(dataset: Dataset) -> list[tuple[str, str | None]]:
     tasks = [(dataset, number) for number in range(_slaf.validation_parts(engine))]
     run = read_ahead if workers is None else workers.map
     parts = run(part_to_validate, tasks)
-    # Whose unit is that of the workers' own job, which then is not shown.
+    # `Executor.map` counts the same tasks, so only this job is shown.
     with job("validate", len(tasks), "task") as reading:
         return _slaf.validate(engine, _counted(parts, reading))
 

@@ -118,7 +118,7 @@ class Dask:
 
 def closed(owned: Any) -> None:
     """Closes a client or a cluster."""
-    # A cluster stumbles over workers that were killed, after it has closed the rest.
+    # If workers were killed, Dask may raise this after it has closed everything.
     with suppress(KeyError):
         owned.close()
 
