@@ -86,9 +86,14 @@ impl Dataset {
         })
     }
 
-    /// `nnz`, `total`, `sum_of_squares`, `min` and `max` of each cell or gene,
+    /// Some of `nnz`, `total`, `sum_of_squares`, `min` and `max` of each cell or gene,
     /// if they are stored and up to date.
-    fn sums(&self, py: Python<'_>, of_genes: bool) -> PyResult<Option<PyTable>> {
+    fn sums(
+        &self,
+        py: Python<'_>,
+        of_genes: bool,
+        columns: Vec<String>,
+    ) -> PyResult<Option<PyTable>> {
         let dataset = self.inner.clone();
         let batch = wait(py, async move {
             let Some(found) = dataset.companions().await? else {
@@ -99,7 +104,7 @@ impl Dataset {
             } else {
                 &found.cell_sums
             };
-            let columns = ["nnz", "total", "sum_of_squares", "min", "max"];
+            let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
             table.read(&columns).await.map(Some)
         })?;
         batch

@@ -7,11 +7,12 @@ use numpy::{
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use slaf_core::search::{self, Metric, Neighbours, Question};
+use slaf_core::upkeep;
 
 use crate::dataset::Dataset;
 use crate::errors::to_python;
 use crate::storage::{Version, version};
-use crate::wait::wait;
+use crate::wait::{wait, wait_counting};
 
 /// `(metric, partitions, partitions visited, recall)`.
 type Index = (&'static str, usize, usize, f64);
@@ -126,7 +127,7 @@ pub(crate) fn vector_index(
 
 /// Builds an index of a column of vectors, as a new version of the dataset.
 #[pyfunction]
-#[pyo3(signature = (dataset, table, column, metric, partitions=None))]
+#[pyo3(signature = (dataset, table, column, metric, partitions=None, watch=None))]
 pub(crate) fn index_vectors(
     py: Python<'_>,
     dataset: &Dataset,
@@ -134,11 +135,12 @@ pub(crate) fn index_vectors(
     column: String,
     metric: &str,
     partitions: Option<usize>,
+    watch: Option<Py<PyAny>>,
 ) -> PyResult<(Version, Index)> {
     let dataset = dataset.inner.clone();
     let metric = self::metric(metric)?;
-    let (manifest, index) = wait(py, async move {
-        slaf_core::upkeep::index_vectors(&dataset, &table, &column, metric, partitions).await
+    let (manifest, index) = wait_counting(py, watch, |progress| async move {
+        upkeep::index_vectors(&dataset, &table, &column, metric, partitions, progress).await
     })?;
     Ok((version(manifest), told(index)))
 }

@@ -13,7 +13,7 @@ use slaf_core::{ChunkedArray, Filter, Manifest, Number, Place, RowsOfColumns};
 use crate::arrays::{Data, Index, csr_to_numpy, values_to_numpy};
 use crate::dataset::{Dataset, value_type};
 use crate::errors::to_python;
-use crate::wait::wait;
+use crate::wait::{wait, wait_counting};
 
 type Options = Option<HashMap<String, String>>;
 
@@ -89,13 +89,21 @@ pub(crate) fn read_range(
     Ok(PyBytes::new(py, &read))
 }
 
-/// Copies the local file `path` to `uri`.
+/// Copies the local file `path` to `uri`. `watch(done, total)` is called regularly with
+/// the bytes.
 #[pyfunction]
-#[pyo3(signature = (path, uri, options=None))]
-pub(crate) fn upload(py: Python<'_>, path: PathBuf, uri: String, options: Options) -> PyResult<()> {
-    wait(py, async move {
+#[pyo3(signature = (path, uri, options=None, watch=None))]
+pub(crate) fn upload(
+    py: Python<'_>,
+    path: PathBuf,
+    uri: String,
+    options: Options,
+    watch: Option<Py<PyAny>>,
+) -> PyResult<()> {
+    wait_counting(py, watch, |progress| async move {
         let (folder, name) = parted(&uri);
-        place(folder, options).await?.upload(&path, &name).await
+        let place = place(folder, options).await?;
+        place.upload(&path, &name, &progress).await
     })
 }
 
@@ -118,24 +126,33 @@ pub(crate) fn history(py: Python<'_>, uri: String, options: Options) -> PyResult
 /// Removes all versions except the newest `keep`; returns which, and how many
 /// bytes.
 #[pyfunction]
-#[pyo3(signature = (uri, keep, options=None))]
+#[pyo3(signature = (uri, keep, options=None, watch=None))]
 pub(crate) fn vacuum(
     py: Python<'_>,
     uri: String,
     keep: usize,
     options: Options,
+    watch: Option<Py<PyAny>>,
 ) -> PyResult<(Vec<u64>, u64)> {
-    let done = wait(py, async move {
-        upkeep::vacuum(&place(uri, options).await?, keep).await
+    let done = wait_counting(py, watch, |progress| async move {
+        upkeep::vacuum(&place(uri, options).await?, keep, &progress).await
     })?;
     Ok((done.versions, done.bytes))
 }
 
-/// Writes the correct row offsets; `None` if they are already correct.
+/// Writes the correct row offsets; `None` if they are already correct. `watch(done,
+/// total)` is called regularly with the rows of X.
 #[pyfunction]
-pub(crate) fn repair(py: Python<'_>, dataset: &Dataset) -> PyResult<Option<Version>> {
+#[pyo3(signature = (dataset, watch=None))]
+pub(crate) fn repair(
+    py: Python<'_>,
+    dataset: &Dataset,
+    watch: Option<Py<PyAny>>,
+) -> PyResult<Option<Version>> {
     let dataset = dataset.inner.clone();
-    let done = wait(py, async move { upkeep::repair(&dataset).await })?;
+    let done = wait_counting(py, watch, |progress| async move {
+        upkeep::repair(&dataset, &progress).await
+    })?;
     Ok(done.map(version))
 }
 

@@ -1,19 +1,17 @@
 //! Checks and indices of datasets, for Python. Other processes can read parts.
 
 use std::borrow::Cow;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyIterator;
+use slaf_core::Result;
 use slaf_core::upkeep::{self, Indexing, Validation};
-use slaf_core::{Progress, Result};
 
 use crate::dataset::Dataset;
 use crate::errors::to_python;
 use crate::storage::{Version, version};
-use crate::wait::{wait, wait_watching};
+use crate::wait::{wait, wait_counting};
 
 /// Validates a dataset: `(what, problem)` for every check. `parts` are all parts in
 /// order, if they were read elsewhere.
@@ -60,7 +58,7 @@ pub(crate) fn validation_part(
 
 /// Makes the companion tables of a dataset again. `parts` are all parts of X in
 /// order, if they were read elsewhere. `watch(done, total)` is called regularly with the
-/// values of the copy by gene that are written.
+/// values that are read, and then with those of the copy by gene that are written.
 #[pyfunction]
 #[pyo3(signature = (dataset, by_gene, parts=None, watch=None))]
 pub(crate) fn index(
@@ -75,20 +73,11 @@ pub(crate) fn index(
     if let Some(parts) = parts {
         each(py, parts, |part| indexing.take(part))?;
     }
-    let progress = Arc::new(Progress::default());
-    let shared = Arc::clone(&progress);
-    let work = async move {
+    let done = wait_counting(py, watch, |progress| async move {
         if here {
-            indexing.replay().await?;
+            indexing.replay(&progress).await?;
         }
-        indexing.publish(&shared).await
-    };
-    let done = wait_watching(py, work, |py| match &watch {
-        Some(watch) => {
-            let state = (progress.done.load(Relaxed), progress.total.load(Relaxed));
-            watch.call1(py, state).map(drop)
-        }
-        None => Ok(()),
+        indexing.publish(&progress).await
     })?;
     Ok(version(done))
 }

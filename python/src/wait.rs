@@ -1,10 +1,10 @@
 //! The only place where Python waits for Rust.
 
 use std::future::Future;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::prelude::*;
-use slaf_core::{Error, Result, runtime};
+use slaf_core::{Error, Progress, Result, runtime};
 
 use crate::errors::{SlafError, to_python};
 
@@ -30,6 +30,25 @@ where
         (Err(Error::Interrupted), Some(error)) => Err(error),
         (outcome, _) => outcome.map_err(to_python),
     }
+}
+
+/// The same as [`wait`] for work that counts what is done; `watch(done, total)` is called
+/// regularly.
+pub(crate) fn wait_counting<T, F>(
+    py: Python<'_>,
+    watch: Option<Py<PyAny>>,
+    work: impl FnOnce(Arc<Progress>) -> F,
+) -> PyResult<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    let progress = Arc::new(Progress::default());
+    let work = work(Arc::clone(&progress));
+    wait_watching(py, work, |py| match &watch {
+        Some(watch) => watch.call1(py, progress.so_far()).map(drop),
+        None => Ok(()),
+    })
 }
 
 /// Fails in a forked child: threads do not survive a fork, and the child would

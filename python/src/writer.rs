@@ -2,19 +2,18 @@
 //! time.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatchReader;
-use slaf_core::{Place, Progress, RowBlock, WritePlan, Writer as Inner};
+use slaf_core::{Place, RowBlock, WritePlan, Writer as Inner};
 
 use crate::arrays::{Data, Index};
 use crate::dataset::{Dataset, coordinate_table, value_type};
 use crate::errors::to_python;
-use crate::wait::{wait, wait_watching};
+use crate::wait::{wait, wait_counting};
 
 /// A dataset that is being written or appended to. `finish` publishes it,
 /// `discard` removes it, and `suspend` keeps it for a later conversion.
@@ -196,15 +195,8 @@ impl Writer {
             serde_json::from_str(config).map_err(|e| PyValueError::new_err(e.to_string()))?;
         let (cells, genes) = (cells.into_reader()?, genes.into_reader()?);
         let inner = self.take()?;
-        let progress = Arc::new(Progress::default());
-        let shared = Arc::clone(&progress);
-        let work = async move { inner.finish(cells, genes, config, &shared).await };
-        wait_watching(py, work, |py| match &watch {
-            Some(watch) => {
-                let state = (progress.done.load(Relaxed), progress.total.load(Relaxed));
-                watch.call1(py, state).map(drop)
-            }
-            None => Ok(()),
+        wait_counting(py, watch, |progress| async move {
+            inner.finish(cells, genes, config, &progress).await
         })?;
         Ok(())
     }

@@ -39,11 +39,11 @@ pub mod upkeep;
 mod write;
 
 pub use self::dataset::{Companions, Config, Dataset, Manifest};
-pub use self::ground::{Error, Random, Result, nearest, runtime};
+pub use self::ground::{Error, Progress, Random, Result, nearest, runtime};
 pub use self::import::{ChunkedArray, Filter, Number, RowsOfColumns};
 pub use self::matrix::{
     CoordinateTable, Csr, Indices, RowBlock, Selection, ValueType, Values, ValuesRef,
 };
 pub use self::storage::Place;
 pub use self::table::{Table, lazy_frame};
-pub use self::write::{CoordinateWriter, Progress, RefusedValue, Revision, WritePlan, Writer};
+pub use self::write::{CoordinateWriter, RefusedValue, Revision, WritePlan, Writer};

@@ -214,7 +214,7 @@ fn versions_are_listed_made_and_removed() {
         indexing.replay().await?;
         indexing.publish(&Progress::default()).await
     });
-    let repaired = wait(async move { repair(&dataset).await });
+    let repaired = wait(async move { repair(&dataset, &Progress::default()).await });
     assert_eq!(repaired, None);
 
     let here = place.clone();
@@ -226,7 +226,7 @@ fn versions_are_listed_made_and_removed() {
     assert_eq!(told, [(2, "index"), (1, "convert")]);
 
     let here = place.clone();
-    let done = wait(async move { upkeep::vacuum(&here, 1).await });
+    let done = wait(async move { upkeep::vacuum(&here, 1, &Progress::default()).await });
     assert_eq!(done.versions, [1]);
     let gone = runtime::wait(
         async move { Dataset::open_at(place, Some(1)).await },

@@ -2,7 +2,7 @@
 
     python tests/bench/workers.py ATLAS.slaf --cells 500000
 
-makes the dataset if it does not exist, and prints for each function
+makes the dataset and ATLAS.h5ad if there is none, and prints for each function
 
 * the number of tasks, the processor time of one, and its bytes sent and received,
 * the time of the driver for a task: to pack it, to unpack its answer, and to merge it,
@@ -45,13 +45,17 @@ SQL = (
 )
 
 
+def source_of(path: Path) -> Path:
+    """The h5ad file from which a dataset was made."""
+    return path.with_suffix(".h5ad")
+
+
 def make(path: Path, cells: int) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        write_synthetic(f"{folder}/x.h5ad", cells)
-        SLAFConverter().convert(f"{folder}/x.h5ad", path)
+    write_synthetic(source_of(path), cells)
+    SLAFConverter().convert(source_of(path), path)
 
 
-def verbs(path: Path) -> dict[str, Callable[[], Any]]:
+def verbs(path: Path, source: Path) -> dict[str, Callable[[], Any]]:
     logs = read_slaf(path)
     pp.normalize_total(logs)
     pp.log1p(logs)
@@ -70,7 +74,7 @@ def verbs(path: Path) -> dict[str, Callable[[], Any]]:
         ),
         "SQL: sums of types and genes": lambda: read_slaf(path).slaf.query(SQL),
         "slaf convert": lambda: SLAFConverter().convert(
-            str(path), path.with_name("again.slaf"), overwrite=True
+            source, path.with_name("again.slaf"), overwrite=True
         ),
         "slaf validate": lambda: validate(Dataset.open(str(path))),
         "slaf index": lambda: index(Dataset.open(str(path))),
@@ -170,7 +174,7 @@ def main() -> None:
             print("|", " | ".join([*head, f"one core → {MANY} workers, estimated"]), "|")
             print("|---" * (len(head) + 1) + "|")
             with working(None):
-                for name, verb in verbs(path).items():
+                for name, verb in verbs(path, source_of(options.path)).items():
                     if options.only in name:
                         print(report(name, verb, workers, options.times), flush=True)
 

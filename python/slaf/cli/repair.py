@@ -21,6 +21,6 @@ def run(options: argparse.Namespace) -> None:
     if defect is None:
         print(f"{options.dataset}: nothing to repair")
         return
-    with job("repair"):
-        version, *_ = _slaf.repair(dataset)
+    with job("repair", unit="value") as reading:
+        version, *_ = _slaf.repair(dataset, reading)
     print(f"{options.dataset}: repaired as version {version} ({defect})")

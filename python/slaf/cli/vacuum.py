@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> None:
 
     if options.keep < 1:
         raise ValueError("--keep is at least 1: the current version stays.")
-    with job("vacuum"):
-        versions, freed = _slaf.vacuum(options.dataset, options.keep)
+    with job("vacuum", unit="table") as cleaning:
+        versions, freed = _slaf.vacuum(options.dataset, options.keep, None, cleaning)
     listed = ", ".join(map(str, versions)) or "none"
     print(f"{options.dataset}: versions removed: {listed}; {freed / 1e6:,.1f} MB freed")

@@ -124,8 +124,8 @@ def _export_away(
                     "(`overwrite=True`, `--overwrite`)."
                 )
         _write(state, file, compression, report)
-        with job("upload"):
-            _slaf.upload(file, address, options)
+        with job("upload", unit="byte") as uploading:
+            _slaf.upload(file, address, options, uploading)
 
 
 def _write(state: HandleState, path: Path, compression: str | None, report: Progress) -> None:

@@ -51,8 +51,8 @@ def index(dataset: Dataset, by_gene: bool = True) -> None:
     if workers is not None:
         tasks = [(dataset, by_gene, number) for number in range(_slaf.index_parts(engine))]
         parts = workers.map(part_to_index, tasks)
-    with job("index", unit="value") as writing:
-        _slaf.index(engine, by_gene, parts, writing)
+    with job("index", unit="value") as step:
+        _slaf.index(engine, by_gene, parts, step)
 
 
 def part_to_index(task: tuple[Dataset, bool, int]) -> bytes:

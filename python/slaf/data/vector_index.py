@@ -34,8 +34,8 @@ def index_vectors(
         There is no such embedding, or it is not a matrix of numbers.
     """
     place = _place(dataset, key)
-    with job(f"index of {key}"):
-        _, figures = _slaf.index_vectors(dataset.engine, *place, metric, partitions)
+    with job(f"index of {key}") as step:
+        _, figures = _slaf.index_vectors(dataset.engine, *place, metric, partitions, step)
     return VectorIndex(*figures)
 
 

@@ -89,7 +89,9 @@ def compose(outer: Positions, inner: Positions) -> Positions:
         first, step = outer[inner[0]], outer.step * inner.step
         return range(first, first + step * len(inner), step)
     if isinstance(outer, range):
-        return outer.start + outer.step * np.asarray(inner, dtype=np.int64)
+        inner = np.asarray(inner, dtype=np.int64)
+        same = outer.start == 0 and outer.step == 1
+        return inner if same else outer.start + outer.step * inner
     return outer[np.asarray(inner, dtype=np.int64)]
 
 

@@ -35,11 +35,15 @@ class Job:
     note: str = ""
     failed: bool = False
     _begun: float = field(default_factory=time.monotonic)
+    #: The seconds before the current step.
+    _before: float = 0.0
     _ended: float | None = None
 
     def __call__(self, done: int, total: int | None = None, bytes: int | None = None) -> None:
         """Sets the amount that is done, the total if it is known, and the number of
-        bytes read."""
+        bytes read. If less is done than before, the next step has begun."""
+        if done < self.done:
+            self.start, self._before = done, self.seconds
         self.done = done
         self.total = self.total if total is None else total
         self.bytes = self.bytes if bytes is None else bytes
@@ -61,7 +65,7 @@ class Job:
 
     def words(self) -> str:
         """The amount that is done, the speed, and the time left."""
-        rate = (self.done - self.start) / max(self.seconds, 1e-9)
+        rate = (self.done - self.start) / max(self.seconds - self._before, 1e-9)
         parts = [self.note, self.amount()]
         if self.total:
             parts.insert(1, share(self.done, self.total))

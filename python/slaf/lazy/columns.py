@@ -95,6 +95,10 @@ class Columns(Protocol):
         """The same columns, independent of writes to frames that the user has received."""
         ...
 
+    def categorical(self) -> Columns:
+        """:meth:`apart` for the columns of categories only."""
+        ...
+
     def place(self) -> Place | None:
         """The stored place of all columns; None if any is renamed or may differ."""
         ...
@@ -154,6 +158,9 @@ class Stored:
     def apart(self) -> Stored:
         return self
 
+    def categorical(self) -> Stored:
+        return self
+
     def place(self) -> Place | None:
         there = all(self.notes.get(name, {}).get("stored") == name for name in self.names)
         return Place(self.dataset, self.table, range(len(self))) if there else None
@@ -209,6 +216,9 @@ class Taken:
     def apart(self) -> Taken:
         return Taken(self.columns.apart(), self.rows)
 
+    def categorical(self) -> Taken:
+        return Taken(self.columns.categorical(), self.rows)
+
     def place(self) -> Place | None:
         whole = self.columns.place()
         return whole and replace(whole, rows=axes.compose(whole.rows, self.rows))
@@ -261,6 +271,11 @@ class Changed:
         index = None if self.own_index is None else self.own_index.view()
         return Changed(self.columns.apart(), list(self.names), held, index)
 
+    def categorical(self) -> Changed:
+        held = {n: s.copy() for n, s in self.held.items() if _is_categorical(s)}
+        names = [name for name in self.names if name in held or name not in self.held]
+        return Changed(self.columns.categorical(), names, held, None)
+
     def place(self) -> Place | None:
         same = not self.held and self.own_index is None and self.names == self.columns.names
         return self.columns.place() if same else None
@@ -270,8 +285,7 @@ class Changed:
         the copy is made when the column is used."""
         if axes.is_all(rows, len(self)):
             return Taken(self, rows)
-        held = {name: _trimmed(axes.take(s, rows).copy()) for name, s in self.held.items()}
-        held = {name: series.reset_index(drop=True) for name, series in held.items()}
+        held = {name: _apart(s, rows) for name, s in self.held.items()}
         index = None if self.own_index is None else axes.take(self.own_index, rows)
         return Changed(taken(self.columns, rows), list(self.names), held, index)
 
@@ -327,6 +341,9 @@ class Framed:
     def apart(self) -> Framed:
         return Framed(self.frame.copy())
 
+    def categorical(self) -> Framed:
+        return Framed(self.frame.select_dtypes("category").copy())
+
     def place(self) -> Place | None:
         return None
 
@@ -336,49 +353,32 @@ class Framed:
         return Taken(Framed(axes.take(self.frame, rows).copy()), range(len(rows)))
 
 
+def taken_over(columns: Columns) -> Columns:
+    """The result of :func:`taken`, independent of writes to the frames it was taken from."""
+    if isinstance(columns, Changed):
+        # Its own columns are copies already.
+        inner = columns.columns.apart()
+        return Changed(inner, columns.names, columns.held, columns.own_index)
+    return columns.apart()
+
+
 def taken(columns: Columns, rows: axes.Positions) -> Columns:
     """Some rows of `columns` in their present state."""
     own = getattr(columns, "taken", None)
     return Taken(columns, rows) if own is None else own(rows)
 
 
+def _apart(series: pd.Series, rows: axes.Positions) -> pd.Series:
+    """A copy of some rows."""
+    part = _trimmed(axes.take(series, rows))
+    # numpy has already copied the rows at scattered positions.
+    return pd.Series(part.array, copy=isinstance(rows, range))
+
+
 def _trimmed(series: pd.Series) -> pd.Series:
     # As in AnnData, which drops categories that a view does not use.
-    categorical = isinstance(series.dtype, pd.CategoricalDtype)
-    return series.cat.remove_unused_categories() if categorical else series
+    return series.cat.remove_unused_categories() if _is_categorical(series) else series
 
 
-def as_names(names: Any) -> pd.Index:
-    """Names of cells or genes, converted to text.
-
-    Raises
-    ------
-    ValueError
-        They are a MultiIndex.
-    """
-    given = isinstance(names, pd.Index)
-    index = names.view() if given else pd.Index(names)
-    if isinstance(index, pd.MultiIndex):
-        raise ValueError("Names of cells and genes are texts, not a MultiIndex.")
-    if index.name is not None and not isinstance(index.name, str):
-        index.name = str(index.name) if given else None
-    if isinstance(index.dtype, pd.CategoricalDtype):
-        index = index.astype(index.categories.dtype)
-    if pd.api.types.infer_dtype(index, skipna=False) != "string":
-        texts = [n.decode() if isinstance(n, bytes) else n for n in index.astype(object)]
-        index = pd.Index(texts, dtype=object, name=index.name).astype(str)
-    return index if index.dtype == metadata.TEXT else index.astype(metadata.TEXT)
-
-
-def as_column(value: Any, index: pd.Index, length: int) -> pd.Series:
-    """`value` as pandas would store it in a frame with this index."""
-    one = pd.DataFrame(
-        index=index if isinstance(value, (pd.Series, pd.DataFrame)) else range(length)
-    )
-    one["value"] = value
-    series = one["value"]
-    if series.dtype == np.float16:
-        series = series.astype(np.float32)
-    elif isinstance(series.dtype, np.dtype) and not series.dtype.isnative:
-        series = series.astype(series.dtype.newbyteorder("="))
-    return series.reset_index(drop=True)
+def _is_categorical(series: pd.Series) -> bool:
+    return isinstance(series.dtype, pd.CategoricalDtype)

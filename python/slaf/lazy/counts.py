@@ -39,25 +39,30 @@ def counts(matrix: MatrixPlan, axis: int) -> Counts:
 
 def known_counts(matrix: MatrixPlan, axis: int) -> Counts | None:
     """The counts without a pass over the matrix; None if that is not possible."""
-    found = reduce.kept(matrix, axis, squares=False)
-    if found is not None:
-        return Counts.of(found)
     source = matrix.source
+    if matrix.steps or not isinstance(source, StoredX):
+        return None
+    selected, others = matrix.in_source(axis), matrix.in_source(1 - axis)
+    whole = axes.is_all(selected, source.shape[axis])
     # Only sums of integers can be subtracted without rounding errors.
-    if matrix.steps or not isinstance(source, StoredX) or not source.is_unsigned:
+    if not (whole or source.is_unsigned):
         return None
-    stored, of_others = source.sums(axis), source.sums(1 - axis)
-    left_out = _complement(matrix.in_source(axis), source.shape[axis])
-    if stored is None or of_others is None or left_out is None:
+    left_out = np.zeros(0, dtype=np.int64) if whole else _complement(selected, source.shape[axis])
+    stored = source.sums(axis, "nnz", "total")
+    if stored is None or left_out is None:
         return None
-    values = of_others["nnz"]
-    if values[left_out].sum() > _FEW * values.sum():
-        return None
-    others = matrix.in_source(1 - axis)
-    part = (left_out, others) if axis == 0 else (others, left_out)
-    out = _read(MatrixPlan.of(source).at(*part), axis, values[left_out].sum())
-    total = axes.take(stored["total"], others) - out.total
-    return Counts(total, axes.take(stored["nnz"], others).astype(np.int64) - out.nonzero)
+    total, nonzero = (axes.take(stored[name], others) for name in ("total", "nnz"))
+    found = Counts(total, nonzero.astype(np.int64))
+    if len(left_out):
+        values = source.sums(1 - axis, "nnz")["nnz"]
+        few = values[left_out].sum()
+        if few > _FEW * values.sum():
+            return None
+        part = (left_out, others) if axis == 0 else (others, left_out)
+        out = _read(MatrixPlan.of(source).at(*part), axis, few)
+        found = Counts(found.total - out.total, found.nonzero - out.nonzero)
+    # NaN, or infinities of both signs: decided from the values.
+    return None if np.isnan(found.total).any() else found
 
 
 def _read(matrix: MatrixPlan, axis: int, n_values: int) -> Counts:
@@ -71,6 +76,7 @@ def _read(matrix: MatrixPlan, axis: int, n_values: int) -> Counts:
 
 def _complement(selected: axes.Positions, length: int) -> np.ndarray | None:
     """The positions that are not selected; None if a position is selected twice."""
-    times = np.zeros(length, dtype=np.int64)
-    np.add.at(times, np.asarray(selected, dtype=np.int64), 1)
-    return None if (times > 1).any() else np.flatnonzero(times == 0)
+    left = np.ones(length, dtype=bool)
+    left[np.asarray(selected, dtype=np.int64)] = False
+    found = np.flatnonzero(left)
+    return found if len(found) + len(selected) == length else None

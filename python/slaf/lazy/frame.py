@@ -15,7 +15,8 @@ import pandas as pd
 from slaf._slaf import nearest
 from slaf.ground import axes, metadata
 from slaf.ground.hints import did_you_mean
-from slaf.lazy.columns import Changed, Columns, Framed, Place, as_column, as_names
+from slaf.lazy.assigned import as_column, as_names
+from slaf.lazy.columns import Changed, Columns, Framed, Place
 from slaf.lazy.shown_frames import frame_html
 
 #: Up to this many rows, pandas displays a frame, which reads all of them.

@@ -53,10 +53,10 @@ class StoredX:
         indptr, indices, data = engine.csr(*place, engine.value_dtype)
         return indptr.astype(np.int64), indices, data
 
-    def sums(self, axis: int) -> dict[str, np.ndarray] | None:
-        """`nnz`, `total`, `sum_of_squares`, `min` and `max` of the stored values of
-        each gene (0) or cell (1), if they are stored."""
-        found = self.dataset.engine.sums(axis == 0)
+    def sums(self, axis: int, *names: str) -> dict[str, np.ndarray] | None:
+        """Some of `nnz`, `total`, `sum_of_squares`, `min` and `max` of the stored values
+        of each gene (0) or cell (1), if they are stored."""
+        found = self.dataset.engine.sums(axis == 0, list(names))
         if found is None:
             return None
         table = pa.table(found)

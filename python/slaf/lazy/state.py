@@ -14,7 +14,8 @@ import pandas as pd
 from slaf.dataset import Dataset
 from slaf.ground import axes
 from slaf.ground.axes import Positions
-from slaf.lazy.columns import Columns, Framed, as_names, taken
+from slaf.lazy.assigned import as_names
+from slaf.lazy.columns import Columns, Framed, taken, taken_over
 from slaf.lazy.content import Content, uns_of_part
 from slaf.lazy.frame import LazyFrame, detach, frame_of, snapshot, watch, whole
 from slaf.lazy.plan import MatrixPlan
@@ -159,13 +160,17 @@ class HandleState:
         return HandleState(content)
 
     def become(self, view: HandleState) -> None:
-        """Takes over the content of `view`."""
-        self._become(view._copied())
+        """Takes over the content of `view`, which must not be used any more."""
+        columns = {axis: taken_over(view.columns(axis)) for axis in ("obs", "var")}
+        self._become(view._copied_with(columns, apart))
 
     def _copied(self, own: Callable[[Any], Any] = apart) -> Content:
         """A content of its own. `own` also copies what the user has received from a
         view."""
-        frames = {axis: frame_of(axis, self.columns(axis).apart()) for axis in ("obs", "var")}
+        return self._copied_with({a: self.columns(a).apart() for a in ("obs", "var")}, own)
+
+    def _copied_with(self, columns: dict[str, Columns], own: Callable[[Any], Any]) -> Content:
+        frames = {axis: frame_of(axis, found) for axis, found in columns.items()}
         content = self.content.at(*self.part, frames)
         for section, values in self._own.items():
             for key in values.keys() & content.arrays[section].keys():
@@ -175,8 +180,9 @@ class HandleState:
         uns = self.content.lazy_uns if not self.is_view else self._view_uns
         if uns is None:
             uns, of = self._uns_base
-            part = {axis: snapshot(frame).apart() for axis, frame in frames.items()}
-            of = {axis: columns.apart() for axis, columns in of.items()}
+            # Only the colours of categories depend on the rows.
+            part = {axis: snapshot(frame).categorical() for axis, frame in frames.items()}
+            of = {axis: columns.categorical() for axis, columns in of.items()}
             read = partial(uns_of_part, uns, of, part)
             content.lazy_uns = read if callable(uns) else read()
         else:

@@ -88,7 +88,11 @@ def pca(
         found = _of_covariance(part, zero_center, n_comps)
     else:
         found = _of_iterations(part, zero_center, n_comps, n_iter, random_state)
-    scores = np.concatenate(list(states(part, _Scores(found.vectors, found.shift, dtype))))
+    scores = np.empty((part.shape[0], n_comps), dtype=dtype)
+    begin = 0
+    for block in states(part, _Scores(found.vectors, found.shift, dtype)):
+        scores[begin : begin + len(block)] = block
+        begin += len(block)
     if not zero_center:
         found = found.explaining(scores)
     own(adata)

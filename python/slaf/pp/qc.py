@@ -63,16 +63,16 @@ def calculate_qc_metrics(
     source = adata.raw if use_raw else adata
     masks = np.array([mask_of(source.var, name, "var") for name in names], dtype=bool)
     pass_ = _Pass(matrix, tops, masks)
-    obs = _describe_obs(adata, pass_, names, tops, expr_type, var_type, log1p)
-    var = _describe_var(source, pass_, expr_type, log1p)
+    obs = _describe_obs(pass_, names, tops, expr_type, var_type, log1p)
+    var = _describe_var(pass_, expr_type, log1p)
     if not inplace:
-        return obs, var
+        return pd.DataFrame(obs, index=adata.obs_names), pd.DataFrame(var, index=source.var_names)
     own(adata)
     for name, column in obs.items():
-        adata.obs[name] = column.to_numpy()
+        adata.obs[name] = column
     if not use_raw:
         for name, column in var.items():
-            adata.var[name] = column.to_numpy()
+            adata.var[name] = column
     return None
 
 
@@ -136,14 +136,13 @@ class _OfCells(OfAllRows):
 
 
 def _describe_obs(
-    adata: LazyHandle,
     found: _Pass,
     names: list[str],
     tops: list[int],
     expr_type: str,
     var_type: str,
     log1p: bool,
-) -> pd.DataFrame:
+) -> dict[str, np.ndarray]:
     metrics: dict[str, np.ndarray] = {}
 
     def add(name: str, values: np.ndarray) -> None:
@@ -161,10 +160,10 @@ def _describe_obs(
         for at, name in enumerate(names):
             add(f"total_{expr_type}_{name}", found.masked[:, at])
             metrics[f"pct_{expr_type}_{name}"] = found.masked[:, at] / total * 100
-    return pd.DataFrame(metrics, index=adata.obs_names)
+    return metrics
 
 
-def _describe_var(adata: LazyHandle, found: _Pass, expr_type: str, log1p: bool) -> pd.DataFrame:
+def _describe_var(found: _Pass, expr_type: str, log1p: bool) -> dict[str, np.ndarray]:
     total, nonzero = found.columns
     with np.errstate(invalid="ignore"):
         mean = total / found.height
@@ -176,7 +175,7 @@ def _describe_var(adata: LazyHandle, found: _Pass, expr_type: str, log1p: bool) 
     metrics[f"total_{expr_type}"] = total
     if log1p:
         metrics[f"log1p_total_{expr_type}"] = np.log1p(total)
-    return pd.DataFrame(metrics, index=adata.var_names)
+    return metrics
 
 
 def filter_cells(

@@ -1,4 +1,4 @@
-//! What all other folders use: errors, threads, random numbers, and conversion
+//! What all other folders use: errors, threads, progress, random numbers, and conversion
 //! between Arrow and Polars.
 
 pub(crate) mod arrow_polars;
@@ -7,9 +7,11 @@ pub(crate) mod ipc;
 pub(crate) mod nan_as_null;
 mod near_names;
 pub(crate) mod number_format;
+mod progress;
 pub(crate) mod random;
 pub mod runtime;
 
 pub use self::error::{Error, Result};
 pub use self::near_names::nearest;
+pub use self::progress::Progress;
 pub use self::random::Random;

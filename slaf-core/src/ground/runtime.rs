@@ -123,6 +123,13 @@ pub(crate) fn spawn<T: Send + 'static>(
     RUNTIME.spawn(work)
 }
 
+/// Runs `work`, which may block its thread, beside the pool.
+pub(crate) fn spawn_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    RUNTIME.spawn_blocking(work)
+}
+
 /// Waits for a task of the pool. Errors as for [`task_error`].
 pub(crate) async fn result_of<T>(task: JoinHandle<Result<T>>) -> Result<T> {
     task.await

@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt;
 use super::address::{SCHEMES, absolute, is_remote, quoted, quoted_part, with_defaults};
 use super::local_folder::{is_empty, remove_folder};
 use super::retry::Retry;
-use crate::{Error, Result, nearest};
+use crate::{Error, Progress, Result, nearest};
 
 /// Size of the index cache, and of the metadata cache.
 const CACHE_BYTES: usize = 256 << 20;
@@ -208,10 +208,17 @@ impl Place {
         }
     }
 
-    /// Copies a local file to the file `name`, completely or not at all.
-    pub async fn upload(&self, from: &std::path::Path, name: &str) -> Result<()> {
+    /// Copies a local file to the file `name`, completely or not at all. Progress counts
+    /// bytes.
+    pub async fn upload(
+        &self,
+        from: &std::path::Path,
+        name: &str,
+        progress: &Progress,
+    ) -> Result<()> {
         let failed = |e: &dyn std::fmt::Display| Error::storage(&self.uri, e);
         let mut file = std::fs::File::open(from).map_err(|e| Error::io(from, e))?;
+        progress.begin(file.metadata().map_err(|e| Error::io(from, e))?.len());
         let path = self.inside(name);
         let mut writer = self.store.create(&path).await.map_err(|e| failed(&e))?;
         let mut part = vec![0; 8 << 20];
@@ -221,6 +228,7 @@ impl Place {
                 break;
             }
             writer.write_all(&part[..n]).await.map_err(|e| failed(&e))?;
+            progress.add(n as u64);
         }
         Writer::shutdown(writer.as_mut())
             .await

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::dataset::manifest::{Manifest, file};
-use crate::{Config, Dataset, Place, Result};
+use crate::{Config, Dataset, Place, Progress, Result};
 
 /// The versions of the dataset at `place`, newest first.
 pub async fn history(place: &Place) -> Result<Vec<Manifest>> {
@@ -37,8 +37,8 @@ pub struct Vacuumed {
 }
 
 /// Removes all versions except the newest `keep` (at least one), and everything
-/// that killed writers left.
-pub async fn vacuum(place: &Place, keep: usize) -> Result<Vacuumed> {
+/// that killed writers left. Progress counts tables.
+pub async fn vacuum(place: &Place, keep: usize, progress: &Progress) -> Result<Vacuumed> {
     let before: u64 = size(place).await?;
     let history = history(place).await?;
     let (kept, gone) = history.split_at(history.len().min(keep.max(1)));
@@ -51,16 +51,19 @@ pub async fn vacuum(place: &Place, keep: usize) -> Result<Vacuumed> {
     }
     let dataset = Dataset::open_at(place.clone(), None).await?;
     let companions = dataset.companions().await?;
-    for table in dataset
+    let tables: Vec<_> = dataset
         .tables()
         .chain(companions.into_iter().flat_map(|c| c.tables()))
-    {
+        .collect();
+    progress.begin(tables.len() as u64);
+    for table in tables {
         let pinned: BTreeSet<u64> = kept
             .iter()
             .filter_map(|m| m.tables.get(&table.folder).copied())
             .chain([table.lance.version_id()])
             .collect();
         table.clean(&pinned).await?;
+        progress.add(1);
     }
     Ok(Vacuumed {
         versions: gone.iter().map(|m| m.version).collect(),

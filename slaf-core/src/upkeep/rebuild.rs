@@ -67,9 +67,9 @@ impl Indexing {
     }
 
     /// Makes the whole pass in this process.
-    pub async fn replay(&mut self) -> Result<()> {
+    pub async fn replay(&mut self, progress: &Progress) -> Result<()> {
         let table = &self.dataset.expression;
-        self.stats.replay(table, self.plan.shape.0).await
+        self.stats.replay(table, self.plan.shape.0, progress).await
     }
 
     /// Writes the tables, and publishes them as the next version.
@@ -86,8 +86,8 @@ impl Indexing {
 }
 
 /// Writes the correct `cell_start_index`, ids and statistics. `None` if they
-/// are already correct.
-pub async fn repair(dataset: &Dataset) -> Result<Option<Manifest>> {
+/// are already correct. Progress counts rows of X.
+pub async fn repair(dataset: &Dataset, progress: &Progress) -> Result<Option<Manifest>> {
     let counted = dataset.config.value_count();
     let miscounted = counted.is_some_and(|n| n != dataset.expression.rows);
     if dataset.defect().await?.is_none() && !miscounted {
@@ -95,7 +95,7 @@ pub async fn repair(dataset: &Dataset) -> Result<Option<Manifest>> {
     }
     let (n_cells, n_genes) = dataset.shape();
     let mut stats = ExpressionStats::new(n_genes as usize, ValueType::F64, None)?;
-    stats.replay(&dataset.expression, n_cells).await?;
+    stats.replay(&dataset.expression, n_cells, progress).await?;
     let names: Vec<&str> = dataset
         .cells
         .column_names()

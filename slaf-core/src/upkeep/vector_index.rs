@@ -1,10 +1,14 @@
 //! Builds an IVF index for a column of vectors.
 
+use std::sync::Arc;
+
 use arrow::array::AsArray;
 use arrow::datatypes::Float32Type;
+use async_trait::async_trait;
 use lance::index::DatasetIndexExt;
 use lance::index::vector::VectorIndexParams;
 use lance_index::IndexType;
+use lance_index::progress::IndexBuildProgress;
 use serde_json::json;
 
 use crate::dataset::config::slaf_entries;
@@ -12,20 +16,22 @@ use crate::dataset::manifest::Manifest;
 use crate::search::embeddings::vectors_of;
 use crate::search::ivf_index::{ask, name_of};
 use crate::search::{Metric, Question, VectorIndex};
-use crate::{Dataset, Error, Random, Result, Revision, Selection};
+use crate::{Dataset, Error, Progress, Random, Result, Revision, Selection};
 
 /// Number of queries for measuring the recall, and of neighbours of each.
 const SAMPLE: usize = 200;
 const SAMPLE_K: usize = 10;
 
 /// Builds an IVF index of a column of vectors, publishes it as a new version of
-/// the dataset, and measures its recall.
+/// the dataset, and measures its recall. Progress counts units of each step, such as
+/// partitions or rows.
 pub async fn index_vectors(
     dataset: &Dataset,
     table: &str,
     column: &str,
     metric: Metric,
     partitions: Option<usize>,
+    progress: Arc<Progress>,
 ) -> Result<(Manifest, VectorIndex)> {
     let rows = dataset.table(table)?.rows as usize;
     vectors_of(dataset.table(table)?, column)?;
@@ -42,10 +48,12 @@ pub async fn index_vectors(
     let indexed = revision
         .change(table, async |lance| {
             let columns = [column];
-            let name = Some(name_of(column));
-            lance
-                .create_index(&columns, IndexType::Vector, name, &params, true)
-                .await?;
+            let mut index = lance
+                .create_index_builder(&columns, IndexType::Vector, &params)
+                .replace(true)
+                .progress(Arc::new(Steps(progress)));
+            index = index.name(name_of(column));
+            index.await?;
             Ok(())
         })
         .await?;
@@ -108,4 +116,25 @@ async fn recall(
         .sum();
     let all = exact.rows.iter().filter(|row| **row >= 0).count();
     Ok(hits as f64 / all.max(1) as f64)
+}
+
+/// Passes on the progress of Lance.
+#[derive(Debug)]
+struct Steps(Arc<Progress>);
+
+#[async_trait]
+impl IndexBuildProgress for Steps {
+    async fn stage_start(&self, _: &str, total: Option<u64>, _: &str) -> lance::Result<()> {
+        self.0.begin(total.unwrap_or_default());
+        Ok(())
+    }
+
+    async fn stage_progress(&self, _: &str, completed: u64) -> lance::Result<()> {
+        self.0.add(completed.saturating_sub(self.0.so_far().0));
+        Ok(())
+    }
+
+    async fn stage_complete(&self, _: &str) -> lance::Result<()> {
+        Ok(())
+    }
 }

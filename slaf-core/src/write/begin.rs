@@ -12,7 +12,7 @@ use super::lance_rows::packed;
 use super::staging::{clear, lock};
 use super::write_plan::WritePlan;
 use super::writer::Writer;
-use crate::{Dataset, Error, Place, Result, Table, ValueType};
+use crate::{Dataset, Error, Place, Progress, Result, Table, ValueType};
 
 impl Writer {
     /// Starts a dataset at `target`.
@@ -40,7 +40,9 @@ impl Writer {
         if let Some(found) = &resumed {
             encoder::commit(&place, &schema, None, found.fragments.clone()).await?;
             let table = Table::open("expression", EXPRESSION.into(), None, place.clone()).await?;
-            stats.replay(&table, found.cells).await?;
+            stats
+                .replay(&table, found.cells, &Progress::default())
+                .await?;
             base = Some(table);
         }
         let fresh = || Checkpoint {
@@ -116,7 +118,9 @@ impl Writer {
             });
         }
         let mut stats = ExpressionStats::of_plan(&dataset.place, &plan)?;
-        stats.replay(&expression, dataset.shape().0).await?;
+        stats
+            .replay(&expression, dataset.shape().0, &Progress::default())
+            .await?;
         let place = dataset.place.clone();
         let encoder = Encoder::start(&place, &schema, Some(Arc::clone(&expression.lance)), None);
         let config = dataset.config.as_json().clone();

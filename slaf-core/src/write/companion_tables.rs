@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::{ArrayRef, ArrowPrimitiveType, PrimitiveArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema, SchemaRef, UInt16Type};
@@ -13,10 +12,9 @@ use tokio::sync::mpsc;
 
 use super::expression_stats::{ByGene, ExpressionStats};
 use super::lance_rows::{packed, write_stream};
-use super::progress::Progress;
 use crate::dataset::companions::{BY_GENE, CELL_SUMS, GENE_SUMS};
 use crate::matrix::transposer::{Columns, Transposer};
-use crate::{Place, Result, runtime};
+use crate::{Place, Progress, Result, runtime};
 
 /// The companion tables that were just written: folder → Lance version.
 pub(crate) struct CompanionTables {
@@ -65,7 +63,7 @@ async fn write_by_gene<T: ArrowPrimitiveType>(
         packed("value", T::DATA_TYPE, false),
     ]));
     let total: u64 = transposer.counts().iter().sum();
-    progress.total.store(total, Relaxed);
+    progress.begin(total);
     let (batches, queue) = mpsc::channel(1);
     let rows = stream::unfold(queue, |mut queue| async move {
         Some((Ok(queue.recv().await?), queue))
@@ -75,15 +73,15 @@ async fn write_by_gene<T: ArrowPrimitiveType>(
         async move { write_stream(&place, BY_GENE, &schema, rows).await }
     };
     let writing = runtime::spawn(write);
-    let (mut first, mut done) = (0, 0);
+    let mut first = 0;
     while let Some(columns) = transposer.collect(first)? {
         first = columns.columns.end;
-        done += columns.values.len() as u64;
+        let values = columns.values.len() as u64;
         let batch = deltas::<T>(columns, &schema)?;
         if batch.num_rows() > 0 && batches.send(batch).await.is_err() {
             break;
         }
-        progress.done.store(done, Relaxed);
+        progress.add(values);
     }
     drop(batches);
     runtime::result_of(writing).await

@@ -17,7 +17,7 @@ use super::write_plan::WritePlan;
 use crate::matrix::transposer::Transposer;
 use crate::matrix::values::{Value as Number, column};
 use crate::runtime::panic_error;
-use crate::{Error, Place, Result, Table, ValueType};
+use crate::{Error, Place, Progress, Result, Table, ValueType};
 
 /// Rows of `expression` that a replay reads at a time.
 const REPLAYED: usize = 2 << 20;
@@ -153,8 +153,14 @@ impl ExpressionStats {
     }
 
     /// Adds all rows of an existing `expression` table. It has `cells` cells;
-    /// the last ones can be empty.
-    pub(crate) async fn replay(&mut self, table: &Table, cells: u64) -> Result<()> {
+    /// the last ones can be empty. Progress counts rows.
+    pub(crate) async fn replay(
+        &mut self,
+        table: &Table,
+        cells: u64,
+        progress: &Progress,
+    ) -> Result<()> {
+        progress.begin(table.rows);
         let unreadable = |e: lance::Error| table.unreadable(&e);
         let mut scanner = table.lance.scan();
         scanner
@@ -166,6 +172,7 @@ impl ExpressionStats {
         let genes_end = self.genes.len();
         while let Some(batch) = stream.try_next().await.map_err(unreadable)? {
             self.replay_batch(table, &batch, cells, genes_end)?;
+            progress.add(batch.num_rows() as u64);
         }
         self.end_cells(cells);
         Ok(())

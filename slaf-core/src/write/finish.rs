@@ -11,12 +11,11 @@ use super::config_entries::{merge, new_config};
 use super::encoder::{self, EXPRESSION};
 use super::lance_rows::write_stream;
 use super::numbered_rows::NumberedRows;
-use super::progress::Progress;
 use super::staging::LOCK;
 use super::writer::Writer;
 use crate::dataset::config::slaf_entries;
 use crate::dataset::manifest::Manifest;
-use crate::{Error, Result};
+use crate::{Error, Progress, Result};
 
 impl Writer {
     async fn write_metadata(&mut self, folder: &str, rows: NumberedRows) -> Result<()> {

@@ -14,7 +14,6 @@ pub(crate) mod expression_stats;
 mod finish;
 pub(crate) mod lance_rows;
 pub(crate) mod numbered_rows;
-mod progress;
 mod revision;
 mod staging;
 mod sum;
@@ -22,7 +21,6 @@ mod write_plan;
 mod writer;
 
 pub use self::coordinate_writer::{CoordinateWriter, RefusedValue};
-pub use self::progress::Progress;
 pub use self::revision::Revision;
 pub use self::write_plan::WritePlan;
 pub use self::writer::Writer;

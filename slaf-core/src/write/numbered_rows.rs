@@ -6,8 +6,9 @@ use arrow::array::{Int64Array, RecordBatch, RecordBatchReader};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
 use futures::{Stream, stream};
+use tokio::sync::mpsc;
 
-use crate::{Error, Result};
+use crate::{Error, Result, runtime};
 
 /// The rows as they arrive.
 pub(crate) struct NumberedRows {
@@ -41,11 +42,29 @@ impl NumberedRows {
         Arc::clone(&self.schema)
     }
 
+    /// The batches. They are made in a thread beside the pool, because rows may come from
+    /// Python, which may itself wait for the pool.
     pub(crate) fn stream(
         self,
     ) -> impl Stream<Item = datafusion::error::Result<RecordBatch>> + Send + 'static {
-        let wrapped = |error| DataFusionError::External(Box::new(error));
-        stream::iter(self.map(move |batch| batch.map_err(wrapped)))
+        let (batches, queue) = mpsc::channel(1);
+        let reading = runtime::spawn_blocking(move || {
+            for batch in self {
+                if batches.blocking_send(batch).is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        stream::unfold((queue, Some(reading)), |(mut queue, mut reading)| async {
+            let batch = match queue.recv().await {
+                Some(batch) => batch,
+                // All batches were received, or the thread has panicked.
+                None => Err(runtime::result_of(reading.take()?).await.err()?),
+            };
+            let batch = batch.map_err(|error| DataFusionError::External(Box::new(error)));
+            Some((batch, (queue, reading)))
+        })
     }
 
     fn number(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {

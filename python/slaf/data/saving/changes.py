@@ -13,7 +13,8 @@ from scipy import sparse
 
 from slaf._slaf import SlafError
 from slaf.ground import metadata
-from slaf.lazy.columns import Stored, as_names
+from slaf.lazy.assigned import as_names
+from slaf.lazy.columns import Stored
 from slaf.lazy.frame import snapshot
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.readers import AXES, InMemory

@@ -15,7 +15,7 @@ from slaf import _slaf
 from slaf.data.converter import SLAFConverter
 from slaf.data.saving.changes import Change
 from slaf.ground import metadata
-from slaf.lazy.columns import as_names
+from slaf.lazy.assigned import as_names
 from slaf.lazy.handle import LazyHandle
 from slaf.lazy.plan import MatrixPlan
 from slaf.lazy.readers import AXES, InMemory

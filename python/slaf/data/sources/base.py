@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from slaf._slaf import SlafError
-from slaf.data.sources.stacked_rows import StackedRows
+from slaf.data.sources.stacked_rows import RowsInFile
 from slaf.ground.dtypes import engine_values as plain
 from slaf.ground.metadata.frames import Columns, frame_of
 
@@ -153,7 +153,7 @@ class SparseRows:
             yield canonical(*rows, self.note["dtype"])
 
 
-class Window:
+class Window(RowsInFile):
     """A zarr array that is read from beginning to end: each chunk is decoded about
     once, even for small ranges."""
 
@@ -247,7 +247,7 @@ def _sums(data: np.ndarray, at: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def in_file(value: Any) -> bool:
     """Whether it is an array in a file."""
-    return isinstance(value, (Window, StackedRows)) or type(value).__module__.startswith("h5py")
+    return isinstance(value, RowsInFile) or type(value).__module__.startswith("h5py")
 
 
 def loaded(value: Any) -> Any:

@@ -35,7 +35,7 @@ def alike(frames: list[pd.DataFrame], names: list[str], section: str) -> list[pd
         parts = [frame[column] if column in frame else None for frame in frames]
         kinds = {}
         for name, part in zip(names, parts, strict=True):
-            if part is not None and (kind := _kind(part)) is not None:
+            if part is not None and (kind := kind_of(part)) is not None:
                 kinds.setdefault(kind, name)
         if len(kinds) > 1:
             changed[column] = _as_text(parts)
@@ -62,12 +62,12 @@ def alike(frames: list[pd.DataFrame], names: list[str], section: str) -> list[pd
     return frames
 
 
-def _kind(column: pd.Series) -> str | None:
+def kind_of(column: pd.Series) -> str | None:
     """The type of the values; None if there are none."""
     if column.isna().all():
         return None
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return _kind(pd.Series(column.cat.categories))
+        return kind_of(pd.Series(column.cat.categories))
     kind = pd.api.types.infer_dtype(column, skipna=True)
     zone = getattr(column.dtype, "tz", None)
     return _KINDS.get(kind, kind) + ("" if zone is None else f" of {zone}")

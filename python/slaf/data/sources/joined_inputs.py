@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 from scipy import sparse
 
 from slaf._slaf import SlafError
 from slaf.data.sources.base import Matrix, Parts, Source, SparseRows, in_memory, loaded, whole
 from slaf.data.sources.joined_columns import alike, below
+from slaf.data.sources.joined_frames import JoinedColumns
 from slaf.data.sources.joined_matrices import Stacked, diagonal
 from slaf.data.sources.stacked_rows import stacked_vectors
 from slaf.ground.metadata import TEXT
-from slaf.ground.metadata.frames import Columns, frame_of, index_of
+from slaf.ground.metadata.frames import Columns, frame_of, rows_between, texts_of
 
 if TYPE_CHECKING:
     import anndata
@@ -111,7 +113,7 @@ class _Together:
 
     def __post_init__(self) -> None:
         parts = [s.rest() for s in self.sources]
-        self._check_cells([index_of(part.obs) for part in parts])
+        self._check_cells([part.obs for part in parts])
         self._check_kinds([part.obsm for part in parts])
         #: The column that records the input of each cell.
         self.label = None if self.raw else self._free([_names(part.obs) for part in parts])
@@ -137,13 +139,14 @@ class _Together:
         self.width = len(union)
         self.var = self._var(alike(genes, self.names, "raw/var" if self.raw else "var"))
 
-    def _check_cells(self, ids: list[pd.Index]) -> None:
+    def _check_cells(self, cells: list[pd.DataFrame | Columns]) -> None:
         if self.unique_cells or self.raw:
             return
-        every = pd.Index(np.concatenate(ids))
-        rows = np.flatnonzero(every.duplicated(keep=False))
-        number = np.repeat(np.arange(len(ids)), [len(i) for i in ids])
-        cells = pd.DataFrame({"id": every[rows], "file": number[rows]}).drop_duplicates()
+        ids = [texts_of(frame) for frame in cells]
+        every = pl.concat(ids)
+        rows = every.is_duplicated().arg_true().to_numpy()
+        number = np.repeat(np.arange(len(ids)), [len(i) for i in ids])[rows]
+        cells = pd.DataFrame({"id": every[rows].to_numpy(), "file": number}).drop_duplicates()
         twice = cells["id"].duplicated()
         if twice.any():
             cell = cells["id"][twice].iloc[0]
@@ -236,17 +239,20 @@ class _Together:
         return pd.DataFrame(columns, index=unique)
 
     def parts(self) -> Parts:
-        """Sparse layers, graphs and vectors stay in their files until they are written.
-        `anndata.concat` joins everything else."""
+        """Columns of obs that are alike, sparse layers, graphs and vectors stay in their
+        files until they are written. `anndata.concat` joins everything else."""
         found = [s.rest() for s in self.sources]
         shared = self._shared([p.layers for p in found])
         layers = {key: self._layer([p.layers.get(key) for p in found]) for key in shared}
         rest = {key for key, layer in layers.items() if layer is None}
         vectors = stacked_vectors([p.obsm for p in found])
-        left = [self._part(n, part, rest, set(vectors)) for n, part in enumerate(found)]
+        cells = self._cells([p.obs for p in found])
+        # Names of cells are needed for what is joined in memory.
+        named = bool(rest) or any(key not in vectors for p in found for key in p.obsm)
+        left = [self._part(n, part, rest, set(vectors), named) for n, part in enumerate(found)]
         merged = self._merged(left)
         return Parts(
-            obs=merged.obs,
+            obs=cells,
             var=merged.var,
             obsm={**vectors, **merged.obsm},
             varm=merged.varm,
@@ -255,6 +261,30 @@ class _Together:
             varp=merged.varp,
             uns=merged.uns,
         )
+
+    def _cells(self, found: list[pd.DataFrame | Columns]) -> JoinedColumns:
+        """obs of all inputs."""
+        numbered = self.raw or self.unique_cells
+        suffixes = [f"-{n + 1}" if numbered else "" for n in range(len(found))]
+        if self.raw:
+            return JoinedColumns(found, self.names, suffixes, {}, [None] * len(found))
+        ours = [source.source_column if self.grown else None for source in self.sources]
+        left_out = [None if name == self.label else name for name in ours]
+        instead = {self.label: pd.Series(self._labels(found))}
+        return JoinedColumns(found, self.names, suffixes, instead, left_out)
+
+    def _labels(self, found: list[pd.DataFrame | Columns]) -> pd.Categorical:
+        """The file of each cell: as the inputs record it, or the name of its input."""
+        pieces = []
+        for source, name, frame in zip(self.sources, self.names, found, strict=True):
+            if self.grown and source.source_column:
+                column = dict(frame.items())[source.source_column]
+                texts = rows_between(column, 0, len(column)).astype(TEXT)
+                pieces.append(pd.Categorical(texts))
+            else:
+                one = pd.Categorical([name], pd.Index([name], dtype=TEXT))
+                pieces.append(one.repeat(source.x.shape[0]))
+        return pd.api.types.union_categoricals(pieces, ignore_order=True)
 
     def _shared(self, found: list[Mapping[str, Any]]) -> list[str]:
         """The names of the entries that are joined."""
@@ -288,28 +318,16 @@ class _Together:
         import anndata
 
         self._make_alike(parts)
-        label = {"label": self.label, "keys": self.names}
-        if self.raw or self.grown:
-            label = {}
         join = "inner" if self.join == "inner" else "outer"
         merge = {"merge": "first", "uns_merge": "first"} if self.grown else _SAME
-        merged = anndata.concat(parts, join=join, **merge, **label)
+        merged = anndata.concat(parts, join=join, **merge)
         # Until here, genes are named by their positions in the whole.
         if not merged.var_names.is_monotonic_increasing:
             merged = merged[:, np.argsort(merged.var_names)].copy()
         merged.var = self.var.copy()
-        if self.join == "inner":  # of genes: no column of cells is left out
-            merged.obs = anndata.concat(
-                [anndata.AnnData(obs=part.obs) for part in parts], join="outer", **label
-            ).obs
-        if self.grown and not self.raw:
-            merged.obs[self.label] = self._labels([part.obs for part in parts])
         return merged
 
     def _make_alike(self, parts: list[anndata.AnnData]) -> None:
-        found = alike([part.obs for part in parts], self.names, "obs")
-        for part, obs in zip(parts, found, strict=True):
-            part.obs = obs
         for key in dict.fromkeys(key for part in parts for key in part.obsm):
             there = [n for n, part in enumerate(parts) if key in part.obsm]
             frames = [parts[n].obsm[key] for n in there]
@@ -318,22 +336,17 @@ class _Together:
                 for n, frame in zip(there, alike(frames, names, f"obsm/{key}"), strict=True):
                     parts[n].obsm[key] = frame
 
-    def _labels(self, obs: list[pd.DataFrame]) -> pd.Categorical:
-        """The file of each cell: as the inputs record it, or the name of its input."""
-        pieces = []
-        for source, name, frame in zip(self.sources, self.names, obs, strict=True):
-            if source.source_column:
-                piece = pd.Categorical(frame[self.label].astype(TEXT))
-            else:
-                piece = pd.Categorical([name], pd.Index([name], dtype=TEXT)).repeat(len(frame))
-            pieces.append(piece)
-        return pd.api.types.union_categoricals(pieces, ignore_order=True)
-
     def _part(
-        self, number: int, found: Parts | anndata.AnnData, layers: set[str], stacked: set[str]
+        self,
+        number: int,
+        found: Parts | anndata.AnnData,
+        layers: set[str],
+        stacked: set[str],
+        named: bool,
     ) -> anndata.AnnData:
-        """The metadata of one source, with genes that `anndata.concat` can align, with
-        some of its layers, and without the `stacked` vectors."""
+        """The metadata of one source without obs, with genes that `anndata.concat` can
+        align, with some of its layers, and without the `stacked` vectors. If it is not
+        `named`, it has no cells."""
         import anndata
 
         if self.grown and number and len(found.varp):
@@ -344,22 +357,20 @@ class _Together:
             )
         places = self.positions[number]
         kept = places >= 0
-        obs = frame_of(found.obs)
-        if self.grown and self.sources[number].source_column:
-            obs = obs.rename(columns={self.sources[number].source_column: self.label})
-        cells = obs.index.astype(str)
-        if self.raw or self.unique_cells:
-            cells = cells + f"-{number + 1}"
+        cells = pd.Index([], dtype=object)
+        if named:
+            # Unlike the ids of the inputs, these are unique.
+            cells = pd.Index([f"{number}-{n}" for n in range(self.sources[number].x.shape[0])])
         genes = pd.Index([f"{place:010}" for place in places[kept]], dtype=object)
 
-        def named(value: Any, index: pd.Index) -> Any:
+        def on(value: Any, index: pd.Index) -> Any:
             return value.set_axis(index) if isinstance(value, pd.DataFrame) else value
 
         return anndata.AnnData(
-            obs=pd.DataFrame(index=cells) if self.raw else obs.set_axis(cells),
+            obs=pd.DataFrame(index=cells),
             var=pd.DataFrame(index=genes),
-            obsm={k: named(loaded(v), cells) for k, v in found.obsm.items() if k not in stacked},
-            varm={k: named(loaded(v)[kept], genes) for k, v in found.varm.items()},
+            obsm={k: on(loaded(v), cells) for k, v in found.obsm.items() if k not in stacked},
+            varm={k: on(loaded(v)[kept], genes) for k, v in found.varm.items()},
             # Those of the existing cells stay in place.
             varp={} if self.grown else {k: whole(v)[kept][:, kept] for k, v in found.varp.items()},
             layers={k: whole(v)[:, kept] for k, v in found.layers.items() if k in layers},

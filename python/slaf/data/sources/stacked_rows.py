@@ -11,7 +11,11 @@ import numpy as np
 from slaf.ground.metadata import is_vector
 
 
-class StackedRows:
+class RowsInFile:
+    """An array that is read when its rows are sliced."""
+
+
+class StackedRows(RowsInFile):
     """Arrays of the same width and dtype, one below the other. They stay where they are
     until their rows are read."""
 

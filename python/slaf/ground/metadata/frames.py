@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import pandas as pd
+import polars as pl
+import pyarrow as pa
+
+#: Ids that are read at a time.
+_IDS = 1 << 20
 
 
 class Column(Protocol):
@@ -30,7 +35,7 @@ def frame_of(columns: pd.DataFrame | Columns) -> pd.DataFrame:
     """Reads all columns into memory."""
     if isinstance(columns, pd.DataFrame):
         return columns
-    frame = pd.DataFrame({name: _series_of(column) for name, column in columns.items()})
+    frame = pd.DataFrame({name: rows_between(c, 0, len(c)) for name, c in columns.items()})
     frame.index = index_of(columns)
     return frame
 
@@ -38,8 +43,28 @@ def frame_of(columns: pd.DataFrame | Columns) -> pd.DataFrame:
 def index_of(columns: pd.DataFrame | Columns) -> pd.Index:
     if isinstance(columns, pd.DataFrame):
         return columns.index
-    return pd.Index(_series_of(columns.ids()), name=columns.index_name)
+    ids = columns.ids()
+    return pd.Index(rows_between(ids, 0, len(ids)), name=columns.index_name)
 
 
-def _series_of(column: pd.Series | Column) -> pd.Series:
-    return column if isinstance(column, pd.Series) else column.rows(0, len(column))
+def ids_of(columns: pd.DataFrame | Columns) -> pd.Series | Column:
+    """The index, as a column."""
+    if isinstance(columns, pd.DataFrame):
+        return pd.Series(columns.index)
+    return columns.ids()
+
+
+def rows_between(column: pd.Series | Column, start: int, end: int) -> pd.Series:
+    """Some rows of a column."""
+    if isinstance(column, pd.Series):
+        return column.iloc[start:end]
+    return column.rows(start, end)
+
+
+def texts_of(columns: pd.DataFrame | Columns) -> pl.Series:
+    """The index, which is text."""
+    ids = ids_of(columns)
+    spans = range(0, len(ids), _IDS)
+    parts = (rows_between(ids, at, min(at + _IDS, len(ids))) for at in spans)
+    texts = [pa.array(part, pa.large_string(), from_pandas=True) for part in parts]
+    return pl.Series(pa.chunked_array(texts, pa.large_string()))

@@ -116,7 +116,7 @@ def _of_genes(matrix: MatrixPlan) -> int | None:
     genes, source = matrix.in_source(1), matrix.source
     if matrix.is_dense or not isinstance(source, StoredX) or axes.is_all(genes, source.shape[1]):
         return None
-    sums = source.sums(0)
+    sums = source.sums(0, "nnz")
     return None if sums is None else int(axes.take(sums["nnz"], genes).sum(dtype=np.int64))
 
 
