@@ -18,3 +18,7 @@ def answer(array, sql: str, engine: str | None = None, **options) -> _slaf.Answe
     known = {name: options.pop(name) for name in ("limit", "memory") if name in options}
     session.namespace.update(options)
     return session.run(sql, engine=engine, **known)
+
+
+#: The columns of sums that a dataset stores for each cell and each gene.
+SUMS = ["nnz", "total", "sum_of_squares", "min", "max"]

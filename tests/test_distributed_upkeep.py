@@ -18,6 +18,7 @@ from checks import problems, refusal
 from commands import here
 from conftest import make_counts, more_cells
 from fixtures_workers import of_two
+from inside import SUMS
 from slaf import SlafError, _slaf
 from slaf.data import SLAFConverter, upkeep
 from slaf.data.upkeep import index, validate
@@ -100,7 +101,7 @@ def test_an_index_in_this_process_is_the_same(parted, copied):
 def test_the_sums_are_those_of_the_matrix(parted):
     x = read_slaf(parted).X.compute().astype(np.float64)
     for of_genes, axis in ((False, 1), (True, 0)):
-        sums = pl.DataFrame(_slaf.Dataset(str(parted)).sums(of_genes))
+        sums = pl.DataFrame(_slaf.Dataset(str(parted)).sums(of_genes, SUMS))
         np.testing.assert_array_equal(sums["nnz"], x.getnnz(axis))
         np.testing.assert_allclose(sums["total"], np.asarray(x.sum(axis)).ravel())
         for name, reduce in (("min", np.minimum), ("max", np.maximum)):

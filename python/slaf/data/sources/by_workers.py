@@ -31,8 +31,8 @@ class Opening:
 
 def read_by_workers(source: Source, opening: Opening) -> Source:
     """`source` with X and raw read by the workers, which open the input again. Inputs
-    that are downloaded, and large matrices that cannot be divided into tasks, are read
-    here."""
+    that are downloaded, matrices that are not compressed, and large ones that cannot be divided
+    into tasks, are read here."""
     if "://" in opening.path:
         return source
     x = _by_tasks(source.x, opening, source.fingerprint, False)
@@ -44,6 +44,9 @@ def read_by_workers(source: Source, opening: Opening) -> Source:
 
 def _by_tasks(x: Matrix, opening: Opening, fingerprint: str | None, raw: bool) -> Matrix:
     height = x.shape[0]
+    # Workers would only send what is read here as fast.
+    if getattr(x, "is_plain", False):
+        return x
     if hasattr(x, "block_ends"):
         ends = [*x.block_ends()]
         cuts = [*ends[_BLOCKS - 1 :: _BLOCKS], height]

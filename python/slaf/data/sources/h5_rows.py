@@ -42,6 +42,8 @@ class H5Rows:
             self._check_array(name, node.get(name))
         self._indptr = self._whole("indptr", node["indptr"][:]).astype(np.int64)
         self._check_offsets()
+        #: Whether values are stored as they are, so that reading them is only copying.
+        self.is_plain = all(_has_no_filters(node[name]) for name in ("indices", "data"))
         self._indices = _array(node["indices"])
         self._data = _array(node["data"])
         self.nnz = int(self._indptr[-1])
@@ -163,6 +165,10 @@ def matrix(root: Any, name: str, shape: tuple[int, int] | None = None) -> Matrix
 
 def _without(name: str) -> str:
     return f'Write it again, or leave it out (`skip=["{name}"]`, `--skip {name}`).'
+
+
+def _has_no_filters(dataset: Any) -> bool:
+    return is_h5(dataset) and dataset.id.get_create_plist().get_nfilters() == 0
 
 
 def _array(dataset: Any) -> Callable[[int, int], np.ndarray]:

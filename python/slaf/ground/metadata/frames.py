@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 #: Ids that are read at a time.
-_IDS = 1 << 20
+_IDS = 1 << 18
 
 
 class Column(Protocol):
