@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +26,21 @@ CROWDS = [(engine, n) for engine in ("processes", "dask", "ray") for n in (1, 2,
 
 _ENOUGH = pytest.mark.skip("two workers say it, and to start others takes long")
 
-#: The engines for tests of `crowd` that kill workers.
-of_two = pytest.mark.parametrize(
-    "crowd",
-    [crowd if crowd[1] == 2 else pytest.param(crowd, marks=_ENOUGH) for crowd in CROWDS],
-    ids=lambda crowd: f"{crowd[0]}-{crowd[1]}",
-    indirect=True,
-)
+
+def _only(chosen: Callable[[str, int], bool]) -> pytest.MarkDecorator:
+    """For tests of `crowd` or `workers` that need not run on each crowd."""
+    return pytest.mark.parametrize(
+        "crowd",
+        [crowd if chosen(*crowd) else pytest.param(crowd, marks=_ENOUGH) for crowd in CROWDS],
+        ids=lambda crowd: f"{crowd[0]}-{crowd[1]}",
+        indirect=True,
+    )
+
+
+#: For tests that kill workers.
+of_two = _only(lambda engine, n: n == 2)
+#: For functions that differ only in their tasks: `test_a_verb` runs on every crowd.
+of_some = _only(lambda engine, n: n == 2 or engine == "processes")
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import pytest
 from checks import refusal
 from conftest import make_counts, more_cells
 from distributed import Client, LocalCluster
-from fixtures_workers import of_two
+from fixtures_workers import of_some, of_two
 from slaf import SlafError
 from slaf.data import SLAFConverter
 from slaf.dataset import dataset_of
@@ -106,6 +106,7 @@ def test_answers_come_in_the_order_of_the_tasks(two, tmp_path):
     assert len(list(tmp_path.iterdir())) == 7
 
 
+@of_some
 @pytest.mark.parametrize(
     "kind, raised, times",
     [("OSError", OSError, 3), ("ValueError", ValueError, 1), ("Foreign", SlafError, 1)],

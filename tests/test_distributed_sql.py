@@ -10,6 +10,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from conftest import make_counts
+from fixtures_workers import of_some
 from slaf.data import SLAFConverter
 from slaf.dataset import Dataset
 from slaf.datasets import synthetic
@@ -91,6 +92,7 @@ def sql(path: Path, name: str, prefix: str = "") -> pl.DataFrame:
 _ALONE: dict[str, pl.DataFrame] = {}
 
 
+@of_some
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_a_statement(workers, path, name):
     if name not in _ALONE:

@@ -17,7 +17,7 @@ import pytest
 from checks import problems, refusal
 from commands import here
 from conftest import make_counts, more_cells
-from fixtures_workers import of_two
+from fixtures_workers import of_some, of_two
 from inside import SUMS
 from slaf import SlafError, _slaf
 from slaf.data import SLAFConverter, upkeep
@@ -70,6 +70,7 @@ def same(got: list[pl.DataFrame], want: list[pl.DataFrame]) -> None:
             assert ours[column].to_numpy().tobytes() == theirs[column].to_numpy().tobytes(), column
 
 
+@of_some
 def test_a_validation(workers, parted):
     before = workers.tally.tasks
     found = validate(Dataset.open(str(parted)))

@@ -16,6 +16,7 @@ import pytest
 from checks import assert_same, refusal
 from commands import here
 from conftest import make_counts
+from fixtures_workers import of_some
 from inside import SUMS
 from slaf import SlafError, _slaf
 from slaf.array import SLAFArray
@@ -60,6 +61,7 @@ def same_tables(got: Path, want: Path) -> None:
         assert sums[0].equals(sums[1])
 
 
+@of_some
 def test_a_conversion(workers, donors, alone, tmp_path):
     before = workers.tally.tasks
     SLAFConverter().convert(donors, tmp_path / "x.slaf")
@@ -69,6 +71,7 @@ def test_a_conversion(workers, donors, alone, tmp_path):
     assert_same(read_slaf(tmp_path / "x.slaf").to_adata(), read_slaf(alone).to_adata())
 
 
+@of_some
 def test_a_file_is_cut_where_its_blocks_end(synthetic_h5ad, tmp_path, workers):
     path, x = synthetic_h5ad
     before = workers.tally.tasks
@@ -77,12 +80,12 @@ def test_a_file_is_cut_where_its_blocks_end(synthetic_h5ad, tmp_path, workers):
     assert (read_slaf(tmp_path / "x.slaf").X.compute() != x).nnz == 0
 
 
-def test_a_file_that_is_not_compressed_is_read_here(tmp_path, workers):
+def test_a_file_that_is_not_compressed_is_read_here(tmp_path, by_two):
     adata, path = make_counts(), tmp_path / "x.slaf"
     adata.write_h5ad(tmp_path / "x.h5ad")
-    before = workers.tally.tasks
+    before = by_two.tally.tasks
     SLAFConverter().convert(tmp_path / "x.h5ad", path)
-    assert workers.tally.tasks == before
+    assert by_two.tally.tasks == before
     assert (read_slaf(path).X.compute() != adata.X).nnz == 0
 
 
@@ -121,6 +124,7 @@ def shards(folder: Path) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(folder / name) for name in names])
 
 
+@of_some
 @pytest.mark.parametrize(
     "name, kind", [("geneformer", GeneformerTokenizer), ("scgpt", ScGPTTokenizer)]
 )

@@ -33,7 +33,7 @@ where
 }
 
 /// The same as [`wait`] for work that counts what is done; `watch(done, total)` is called
-/// regularly.
+/// regularly, and at the end.
 pub(crate) fn wait_counting<T, F>(
     py: Python<'_>,
     watch: Option<Py<PyAny>>,
@@ -45,10 +45,13 @@ where
 {
     let progress = Arc::new(Progress::default());
     let work = work(Arc::clone(&progress));
-    wait_watching(py, work, |py| match &watch {
+    let tell = |py: Python<'_>| match &watch {
         Some(watch) => watch.call1(py, progress.so_far()).map(drop),
         None => Ok(()),
-    })
+    };
+    let outcome = wait_watching(py, work, tell)?;
+    tell(py)?;
+    Ok(outcome)
 }
 
 /// Fails in a forked child: threads do not survive a fork, and the child would

@@ -146,16 +146,18 @@ impl Work {
     ) -> Result<()> {
         let gaps = batch.column(0).as_primitive::<UInt32Type>().values();
         let values = column::<T>(batch.column(1))?;
+        let (mut after, mut kinds) = (vec![], vec![]);
         let split = genes.split(gaps, |gene, cells, rows| {
             sums.end_until(gene);
-            let cells = cells.iter().map(|cell| *cell as usize);
+            let places = cells.iter().map(|cell| *cell as usize);
             let values = values[rows].iter().map(|value| value.to_f64());
             match &self.steps {
-                None => sums.add(cells.zip(values)),
+                None => sums.add(places, values),
                 Some(steps) => {
-                    let gene = first + gene;
-                    let after = |(cell, value)| (cell, steps.of(value, cell, gene));
-                    sums.add(cells.zip(values).map(after));
+                    after.clear();
+                    after.extend(values);
+                    steps.apply(first + gene, cells, &mut after, &mut kinds);
+                    sums.add(places, after.iter().copied());
                 }
             }
         });

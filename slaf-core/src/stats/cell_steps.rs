@@ -60,13 +60,30 @@ impl CellSteps {
         Ok(made)
     }
 
-    #[inline]
-    pub(super) fn of(&self, value: f64, cell: usize, gene: usize) -> f64 {
-        let count = value as usize;
-        if count < self.counts && count as f64 == value {
-            return self.known[self.kind[cell] as usize * self.counts + count];
+    /// Applies the steps to the `values` of a gene in these cells. `kinds` is memory for
+    /// the call.
+    pub(super) fn apply(
+        &self,
+        gene: usize,
+        cells: &[u32],
+        values: &mut [f64],
+        kinds: &mut Vec<u32>,
+    ) {
+        kinds.clear();
+        if self.counts > 0 {
+            // A loop of its own, as for the groups of cells.
+            kinds.extend(cells.iter().map(|cell| self.kind[*cell as usize]));
+        } else {
+            kinds.resize(cells.len(), 0);
         }
-        self.compute(value, cell, gene)
+        for ((value, cell), kind) in values.iter_mut().zip(cells).zip(kinds) {
+            let count = *value as usize;
+            *value = if count < self.counts && count as f64 == *value {
+                self.known[*kind as usize * self.counts + count]
+            } else {
+                self.compute(*value, *cell as usize, gene)
+            };
+        }
     }
 
     fn compute(&self, value: f64, cell: usize, gene: usize) -> f64 {

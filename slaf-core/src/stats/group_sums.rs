@@ -19,6 +19,9 @@ pub struct Groups {
     sizes: Vec<u64>,
 }
 
+/// The group -1 as u32.
+const NO_GROUP: u32 = u32::MAX;
+
 /// What is computed besides the totals.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted {
@@ -162,10 +165,9 @@ impl Visit for OfColumns<'_> {
         let Self(columns, mut sums) = self;
         for column in columns {
             let span = block.span(column);
-            let cells = block.indices[span.clone()]
-                .iter()
-                .map(|cell| *cell as usize);
-            sums.add(cells.zip(data[span].iter().map(|value| value.to_f64())));
+            let cells = block.indices[span.clone()].iter();
+            let values = data[span].iter().map(|value| value.to_f64());
+            sums.add(cells.map(|cell| *cell as usize), values);
             sums.end_gene();
         }
         sums.found
@@ -208,18 +210,25 @@ impl<'a> GeneByGene<'a> {
         }
     }
 
-    /// Adds cells and values to the current gene.
-    pub(super) fn add(&mut self, of_cells: impl ExactSizeIterator<Item = (usize, f64)>) {
+    /// Adds cells and their values to the current gene.
+    pub(super) fn add(
+        &mut self,
+        cells: impl ExactSizeIterator<Item = usize>,
+        values: impl Iterator<Item = f64>,
+    ) {
+        // A loop of its own: the groups of millions of cells are in no cache, and the
+        // processor waits for many of them at the same time only if it does nothing else.
+        let mut end = self.of.len();
+        self.of
+            .extend(cells.map(|cell| self.groups.of[cell] as u32));
+        self.values.resize(self.of.len(), 0.0);
         // Every value is written. If it does not count, the next value overwrites it.
         // This avoids a branch per value, which would often be mispredicted.
-        let mut end = self.values.len();
-        self.values.resize(end + of_cells.len(), 0.0);
-        self.of.resize(end + of_cells.len(), 0);
-        for (cell, value) in of_cells {
-            let group = self.groups.of[cell];
+        for (at, value) in (end..self.of.len()).zip(values) {
+            let group = self.of[at];
             self.values[end] = value;
-            self.of[end] = group as u32;
-            end += usize::from((group >= 0) & (value != 0.0));
+            self.of[end] = group;
+            end += usize::from((group != NO_GROUP) & (value != 0.0));
         }
         self.values.truncate(end);
         self.of.truncate(end);
