@@ -327,6 +327,29 @@ def test_overwriting_keeps_the_old_one_until_the_new_one_is_whole(tmp_path):
 # What slafdb and others see ---------------------------------------------------
 
 
+def test_columns_of_many_categories(tmp_path):
+    """Of one file and of two, whose columns are alike or not."""
+    paths = []
+    for letter in "ab":
+        names = [f"{letter}{n}" for n in range(10_001)]
+        obs = pd.DataFrame(
+            {"many": pd.Categorical(names), "text": names, "n": range(10_001)}, names
+        )
+        obs["some"] = pd.Categorical([letter, *["b"] * 10_000], ordered=False)
+        obs["kind"] = obs["n"] if letter == "a" else obs["n"] / 2
+        adata = ad.AnnData(sparse.random(10_001, 3, 0.1, "csr", np.float32), obs=obs)
+        paths.append(tmp_path / f"{letter}.h5ad")
+        adata.write_h5ad(paths[-1])
+    SLAFConverter().convert(paths[0], tmp_path / "a.slaf")
+    assert_same(read_slaf(tmp_path / "a.slaf").to_adata(), ad.read_h5ad(paths[0]))
+    SLAFConverter().convert(paths, tmp_path / "both.slaf")
+    SLAFConverter().append(paths[1], tmp_path / "a.slaf")
+    want = ad.concat(map(ad.read_h5ad, paths)).obs
+    for made in ("both", "a"):
+        got = pd.DataFrame(read_slaf(tmp_path / f"{made}.slaf").obs).drop(columns="source_file")
+        pd.testing.assert_frame_equal(got, want)
+
+
 def test_dtypes_are_told_to_slafdb(counts, convert):
     config = SLAFArray(convert(counts)).config
     assert config["obs_dtypes"]["cell_type"] == {"dtype": "category"}

@@ -11,6 +11,10 @@ import pandas as pd
 from slaf._slaf import SlafError
 from slaf.ground.metadata.frames import Column, frame_of
 
+#: Maximum number of categories of a column that is read in ranges of rows; they are
+#: encoded for each range.
+_CATEGORIES = 10_000
+
 
 def is_group(node: Any) -> bool:
     return hasattr(node, "keys")
@@ -182,7 +186,7 @@ class H5Columns:
 def _column_of(node: Any, name: str) -> H5Column | pd.Series:
     if is_h5(node):
         column = H5Column(node, name)
-        if column.known:
+        if column.known and not column.has_many_categories:
             return column
     values = read(node, name)
     if np.ndim(values) != 1:
@@ -208,8 +212,10 @@ class H5Column:
         #: Whether `rows` can read it.
         self.known = self._kind in (*values, "array", "string-array") and self._values.ndim == 1
         self.is_text = _is_text(self._values)
+        self.has_many_categories = False
         if self._kind == "categorical":
             self._categories = read(node["categories"], f"{name}/categories")
+            self.has_many_categories = len(self._categories) > _CATEGORIES
 
     def __len__(self) -> int:
         return len(self._values)

@@ -4,6 +4,7 @@ have the same type in all inputs."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -50,6 +51,10 @@ class JoinedColumns:
         return _Ids([ids_of(part) for part in self._parts], self._suffixes)
 
     def items(self) -> Iterator[tuple[str, Column | pd.Series]]:
+        yield from self._columns.items()
+
+    @cached_property
+    def _columns(self) -> dict[str, Column | pd.Series]:
         found = [dict(part.items()) for part in self._parts]
         for part, left_out in zip(found, self._left_out, strict=True):
             part.pop(left_out, None)
@@ -63,7 +68,7 @@ class JoinedColumns:
             columns[name] = None if dtype is None else _Joined(parts, dtype)
             if dtype is None and name not in self._instead:
                 differing[name] = parts
-        yield from (columns | self._in_memory(differing) | self._instead).items()
+        return columns | self._in_memory(differing) | self._instead
 
     def _in_memory(self, columns: dict[str, list[Any]]) -> dict[str, pd.Series]:
         """Joins columns whose types differ, or that some inputs lack."""
