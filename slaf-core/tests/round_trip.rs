@@ -211,7 +211,7 @@ fn versions_are_listed_made_and_removed() {
     let indexed = dataset.clone();
     wait(async move {
         let mut indexing = Indexing::of(&indexed, false)?;
-        indexing.replay().await?;
+        indexing.replay(&Progress::default()).await?;
         indexing.publish(&Progress::default()).await
     });
     let repaired = wait(async move { repair(&dataset, &Progress::default()).await });

@@ -51,7 +51,8 @@ def source_of(path: Path) -> Path:
 
 
 def make(path: Path, cells: int) -> None:
-    write_synthetic(source_of(path), cells)
+    # Without compression, workers are not used to read it.
+    write_synthetic(source_of(path), cells, compression="gzip")
     SLAFConverter().convert(source_of(path), path)
 
 
