@@ -146,11 +146,11 @@ class _Together:
         every = pl.concat(ids)
         rows = every.is_duplicated().arg_true().to_numpy()
         number = np.repeat(np.arange(len(ids)), [len(i) for i in ids])[rows]
-        cells = pd.DataFrame({"id": every[rows].to_numpy(), "file": number}).drop_duplicates()
-        twice = cells["id"].duplicated()
+        found = pd.DataFrame({"id": every[rows].to_numpy(), "file": number}).drop_duplicates()
+        twice = found["id"].duplicated()
         if twice.any():
-            cell = cells["id"][twice].iloc[0]
-            first, second = (self.names[n] for n in cells["file"][cells["id"] == cell][:2])
+            cell = found["id"][twice].iloc[0]
+            first, second = (self.names[n] for n in found["file"][found["id"] == cell][:2])
             raise SlafError(
                 f"Cell `{cell}` is in `{first}` and in `{second}`. Append the number of its file "
                 "to each cell's id (`unique_cells=True`, `--unique-cells`), or leave one file out."
