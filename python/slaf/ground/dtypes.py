@@ -1,4 +1,4 @@
-"""The dtypes of matrix values, and those that the engine accepts."""
+"""The dtypes of values, and those that the engine accepts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from slaf._slaf import SlafError
 
 #: The engine's dtypes, narrow ones first.
 _ENGINE = ("uint16", "int32", "int64", "float32", "float64")
+#: numpy's dtypes of columns of numbers: slafdb has a type for each, and each range of rows
+#: of a column has the same.
+NUMBERS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
+    "float32",
+    "float64",
+    "bool",
+}
 
 
 def handed_out(dtype: np.dtype | str) -> np.dtype:

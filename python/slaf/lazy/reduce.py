@@ -84,7 +84,7 @@ def moments(matrix: MatrixPlan, axis: int | None, *, squares: bool = False) -> M
     if axis is None:
         return _of_all(moments(matrix, 1, squares=True), matrix.shape)
     axis %= 2
-    found = stored_moments(matrix, axis, squares=squares)
+    found = _stored_moments(matrix, axis, squares=squares)
     if found is not None:
         return found
     if axis == 1:
@@ -216,7 +216,7 @@ def _of_all(rows: Moments, shape: tuple[int, int]) -> Moments:
     )
 
 
-def stored_moments(matrix: MatrixPlan, axis: int, *, squares: bool) -> Moments | None:
+def _stored_moments(matrix: MatrixPlan, axis: int, *, squares: bool) -> Moments | None:
     """Moments from the dataset's stored sums, if the matrix consists of whole rows or
     columns without steps."""
     source = matrix.source

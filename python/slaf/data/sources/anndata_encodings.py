@@ -9,11 +9,7 @@ import numpy as np
 import pandas as pd
 
 from slaf._slaf import SlafError
-from slaf.ground.metadata.frames import Column, frame_of
-
-#: Maximum number of categories of a column that is read in ranges of rows; they are
-#: encoded for each range.
-_CATEGORIES = 10_000
+from slaf.ground.metadata.frames import MANY_CATEGORIES, Column, frame_of
 
 
 def is_group(node: Any) -> bool:
@@ -215,7 +211,7 @@ class H5Column:
         self.has_many_categories = False
         if self._kind == "categorical":
             self._categories = read(node["categories"], f"{name}/categories")
-            self.has_many_categories = len(self._categories) > _CATEGORIES
+            self.has_many_categories = len(self._categories) > MANY_CATEGORIES
 
     def __len__(self) -> int:
         return len(self._values)

@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 
 from slaf.data.sources.joined_columns import alike, kind_of
-from slaf.ground.metadata.frames import Column, Columns, ids_of, rows_between
-
-#: Maximum number of categories of a column that stays in its files; they are united for
-#: each range of rows that is read.
-_CATEGORIES = 10_000
+from slaf.data.sources.stacked_rows import spans
+from slaf.ground.metadata.frames import (
+    MANY_CATEGORIES,
+    Column,
+    Columns,
+    ids_of,
+    rows_between,
+)
 
 
 class JoinedColumns:
@@ -97,14 +100,8 @@ class _Joined:
         return self._ends[-1]
 
     def rows(self, start: int, end: int) -> pd.Series:
-        found = [self._of_part(0, 0, 0)]
-        for number, (part, last) in enumerate(zip(self._parts, self._ends, strict=True)):
-            first = last - len(part)
-            if max(start, first) < min(end, last):
-                found.append(
-                    self._of_part(number, max(start, first) - first, min(end, last) - first)
-                )
-        return pd.concat(found[1:] or found, ignore_index=True)
+        found = [self._of_part(*span) for span in spans(self._ends, start, end)]
+        return pd.concat(found or [self._of_part(0, 0, 0)], ignore_index=True)
 
     def _of_part(self, number: int, start: int, end: int) -> pd.Series:
         return rows_between(self._parts[number], start, end).astype(self._dtype)
@@ -129,7 +126,7 @@ def _common_dtype(parts: Sequence[Column | pd.Series | None]) -> Any:
     dtypes = [rows_between(part, 0, 0).dtype for part in parts]
     if all(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes):
         kinds = {kind_of(pd.Series(dtype.categories)) for dtype in dtypes}
-        few = sum(len(dtype.categories) for dtype in dtypes) <= _CATEGORIES
+        few = sum(len(dtype.categories) for dtype in dtypes) <= MANY_CATEGORIES
         united = _united(dtypes) if few and len(kinds) == 1 and None not in kinds else None
         return united if isinstance(united, pd.CategoricalDtype) else None
     text = all(getattr(part, "is_text", False) for part in parts)

@@ -13,6 +13,7 @@ import pandas as pd
 from slaf.data.sources.base import BLOCK_VALUES, Block, Parts, Source
 from slaf.data.sources.stacked_rows import RowsInFile
 from slaf.ground.axes import Positions, compose
+from slaf.ground.dtypes import NUMBERS
 from slaf.ground.metadata.frames import Column
 from slaf.lazy.export import to_adata
 from slaf.lazy.frame import whole
@@ -96,18 +97,12 @@ class _Cells:
 
     def items(self) -> Iterator[tuple[str, Column | pd.Series]]:
         for name in self._columns.names:
-            if self._ours and self._columns.known(name).dtype in _NUMBERS:
+            if self._ours and self._columns.known(name).dtype in NUMBERS:
                 yield name, _Range(len(self._columns), partial(self._columns.read, name), False)
             else:
                 yield name, self._columns.read(name)
 
 
-#: dtypes of columns that have the same dtype in each range of rows.
-_NUMBERS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
-    "float32",
-    "float64",
-    "bool",
-}
 #: Rows of a column that are read at a time.
 _READ = 1 << 18
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from slaf.ground.metadata import is_vector
+
+
+def spans(ends: Sequence[int], start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The rows `start` to `end` of parts, one below the other, of which each ends before
+    the row in `ends`: the number of a part, and the first row in it and the one after the last."""
+    first = 0
+    for number, last in enumerate(ends):
+        if max(start, first) < min(end, last):
+            yield number, max(start, first) - first, min(end, last) - first
+        first = last
 
 
 class RowsInFile:
@@ -30,10 +40,7 @@ class StackedRows(RowsInFile):
     def __getitem__(self, rows: slice | tuple[()]) -> np.ndarray:
         start, end, _ = (slice(None) if rows == () else rows).indices(self.shape[0])
         found = [np.empty((0, self.shape[1]), self.dtype)]
-        for part, last in zip(self._parts, self._ends, strict=True):
-            first = last - part.shape[0]
-            if max(start, first) < min(end, last):
-                found.append(part[max(start, first) - first : min(end, last) - first])
+        found += [self._parts[n][first:last] for n, first, last in spans(self._ends, start, end)]
         return np.concatenate(found)
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from slaf._slaf import SlafError
+from slaf.ground.dtypes import NUMBERS
 from slaf.ground.metadata.decode import decode_column
 from slaf.ground.metadata.names import stored_names, text_names
 
@@ -113,20 +114,12 @@ def _names(ids: pd.Index | pd.Series) -> pa.Array:
     return pa.array([str(name) for name in ids], type=pa.string())
 
 
-#: The dtypes for which slafdb has a type.
-_SLAFDB = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
-    "float32",
-    "float64",
-    "bool",
-}
-
-
 def slafdb_dtypes(notes: dict[str, Any]) -> dict[str, dict[str, str]]:
     """The dtypes of an encoded frame in the form that slafdb expects in `config.json`."""
     found = {}
     for note in notes["columns"]:
         of_text = note["dtype"] == "category" and note["categories_dtype"] == "str"
-        if of_text or note["dtype"] in _SLAFDB:
+        if of_text or note["dtype"] in NUMBERS:
             found[note["stored"]] = {"dtype": note["dtype"]}
     return found
 

@@ -9,6 +9,10 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
+#: Maximum number of categories of a column that is read in ranges of rows; they are
+#: encoded for each range.
+MANY_CATEGORIES = 10_000
+
 #: Ids that are read at a time.
 _IDS = 1 << 18
 
